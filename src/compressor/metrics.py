@@ -1,0 +1,69 @@
+"""Task metrics by scikit-learn and SciPy. The error that is minimised is 1 − metric."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from compressor.errors import TaskDataError
+
+
+def compute_error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """1 − metric, where a metric that is undefined (as of a constant prediction) counts as 0.
+
+    Args:
+        metric: a key of `METRICS`.
+        predictions: predicted class indices or regression values, shape [rows].
+        labels: true class indices or values, shape [rows].
+
+    Raises:
+        TaskDataError: there is no such metric.
+    """
+    if metric not in METRICS:
+        raise TaskDataError(f"the metric must be one of {', '.join(METRICS)}, but got {metric!r}. Correct --metric.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries warn of undefined values, which are dealt with here
+        value = METRICS[metric](labels, predictions)
+    return 1.0 - (value if np.isfinite(value) else 0.0)
+
+
+def predict(logits: np.ndarray, regression: bool) -> np.ndarray:
+    """Predictions of logits [rows, classes]: the best class, or the value itself for regression."""
+    return logits[:, 0] if regression else logits.argmax(axis=1)
+
+
+def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    return float(np.mean(labels == predictions))
+
+
+def _f1(labels: np.ndarray, predictions: np.ndarray, average: str) -> float:
+    from sklearn.metrics import f1_score
+
+    if len(np.unique(predictions)) < 2:
+        return 0.0  # a constant prediction knows nothing, though its F1 need not be 0
+    return float(f1_score(labels, predictions, average=average, zero_division=0.0))
+
+
+def _matthews(labels: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predictions))
+
+
+def _correlation(labels: np.ndarray, predictions: np.ndarray, function: str) -> float:
+    from scipy import stats
+
+    if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return 0.0
+    return float(getattr(stats, function)(predictions, labels).statistic)
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": _accuracy,
+    "f1": partial(_f1, average="binary"),
+    "f1_macro": partial(_f1, average="macro"),
+    "matthews_correlation": _matthews,
+    "pearson": partial(_correlation, function="pearsonr"),
+    "spearman": partial(_correlation, function="spearmanr"),
+}

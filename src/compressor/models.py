@@ -1,0 +1,164 @@
+"""Models on disk: loading a base encoder or a super-network, saving one. Safetensors and JSON only."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compressor.demo import DEMO_MODEL, find_demo_model
+from compressor.errors import ModelError
+from compressor.families import get_family, require_weights
+from compressor.files import read_json, write_json
+from compressor.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SUPER_NETWORK_FILE = "super_network.json"
+"""Written last, so that a directory that holds it is whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperNetwork:
+    """A fine-tuned encoder with its tokenizer and the record of its training."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    path: Path
+    info: dict[str, Any]
+    """The content of `super_network.json`; empty for a plain fine-tuned checkpoint."""
+
+
+def resolve_model(name_or_path: str) -> str:
+    """The absolute directory of a local model or of the demo encoder; anything else is a Hub name and stays.
+
+    Raises:
+        ModelError: the directory holds no configuration or no safetensors weights.
+    """
+    if name_or_path == DEMO_MODEL:
+        return str(find_demo_model())
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        require_weights(path)
+        return str(path.resolve())  # a relative path may be taken for a Hub name
+    if path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
+        raise ModelError(f"the model directory {name_or_path} must exist, but it does not. Check the path.")
+    return name_or_path
+
+
+def load_base_model(
+    name_or_path: str,
+    task: Task,
+    label_names: tuple[str, ...],
+    *,
+    seed: int,
+    attn_implementation: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """A pre-trained encoder with a task head, and its tokenizer; new weights are drawn from `seed`.
+
+    Raises:
+        ModelError: the model cannot be found, is of an unsupported family, or lacks encoder weights.
+    """
+    from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+
+    source = resolve_model(name_or_path)
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        get_family(config.model_type)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        if not task.multiple_choice:
+            names = dict(enumerate(label_names or ("value",)))
+            config.num_labels = len(names)
+            config.id2label, config.label2id = names, {name: index for index, name in names.items()}
+            config.problem_type = "regression" if task.regression else "single_label_classification"
+        auto = AutoModelForMultipleChoice if task.multiple_choice else AutoModelForSequenceClassification
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model, loaded = auto.from_pretrained(
+                source,
+                config=config,
+                dtype=torch.float32,
+                attn_implementation=attn_implementation,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(_loading_problem(name_or_path, source, error)) from error
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(key for key in loaded["missing_keys"] if key.startswith(prefix) and "pooler" not in key)
+    if missing:
+        raise ModelError(
+            f"the weights of {name_or_path} must cover the encoder, but {len(missing)} tensors are missing, such as "
+            f"{missing[0]}. Use a complete checkpoint."
+        )
+    if tokenizer.pad_token is None:
+        raise ModelError(f"the tokenizer of {name_or_path} must have a padding token, but has none. Add one to it.")
+    return model, tokenizer
+
+
+def load_super_network(path: Path, *, attn_implementation: str = "sdpa") -> SuperNetwork:
+    """A super-network made by `train-supernet`, or any fine-tuned classifier directory, ready to evaluate on the CPU.
+
+    Raises:
+        ModelError: the directory is missing, has no weights, is half-written or is of an unsupported family.
+    """
+    from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+
+    path = path.expanduser().resolve()
+    if not path.is_dir():
+        raise ModelError(f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first.")
+    require_weights(path)
+    info = read_json(path / SUPER_NETWORK_FILE) if (path / SUPER_NETWORK_FILE).is_file() else {}
+    try:
+        config = AutoConfig.from_pretrained(path)
+        get_family(config.model_type)
+        architectures = config.architectures or [""]
+        auto = (
+            AutoModelForMultipleChoice
+            if architectures[0].endswith("MultipleChoice")
+            else AutoModelForSequenceClassification
+        )
+        model, loaded = auto.from_pretrained(
+            path, dtype=torch.float32, attn_implementation=attn_implementation, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(_loading_problem(str(path), str(path), error)) from error
+    if loaded["missing_keys"]:
+        raise ModelError(
+            f"a super-network must be fine-tuned, but {path} lacks {sorted(loaded['missing_keys'])[0]}. "
+            "Run compressor train-supernet on it first."
+        )
+    return SuperNetwork(model=model.eval(), tokenizer=tokenizer, path=path, info=info)
+
+
+def save_super_network(
+    path: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", info: dict[str, Any]
+) -> Path:
+    """The super-network as a Hugging Face directory plus `super_network.json`, which is written last."""
+    temporary = path / ".saving"
+    shutil.rmtree(temporary, ignore_errors=True)
+    (path / SUPER_NETWORK_FILE).unlink(missing_ok=True)
+    temporary.mkdir(parents=True)
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in temporary.iterdir():
+            file.replace(path / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    write_json(path / SUPER_NETWORK_FILE, info)
+    return path
+
+
+def _loading_problem(name: str, source: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    if Path(source).is_dir():
+        return f"the model in {name} must load, but it does not: {reason}. Use a directory made by save_pretrained."
+    return (
+        f"the model {name!r} must be a local directory, 'demo' or a name on the Hugging Face Hub that can be reached, "
+        f"but it is not: {reason}. Check the name, or download it and give its directory."
+    )

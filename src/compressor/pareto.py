@@ -1,0 +1,45 @@
+"""Pareto fronts, hypervolumes and knees of objectives that are all minimised; the mathematics is `moocore`'s."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def find_front(points: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the points [n, objectives] that no other beats, by the first objective; of equal points the first one.
+
+    Points that are not finite are never on the front. An empty list gives an empty front.
+    """
+    from moocore import is_nondominated
+
+    array = np.asarray(points, dtype=float)
+    finite = np.flatnonzero(np.isfinite(array).all(axis=1)) if len(array) else np.zeros(0, dtype=int)
+    if not len(finite):
+        return []
+    kept = finite[is_nondominated(array[finite], keep_weakly=False)]
+    # Which of several equal points survives is moocore's affair; we promise the first.
+    first = [int(np.flatnonzero((array == array[index]).all(axis=1))[0]) for index in kept]
+    return sorted(first, key=lambda index: (*array[index].tolist(), index))
+
+
+def compute_hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """The area (volume) that the points dominate up to the reference point; points beyond it add nothing."""
+    from moocore import hypervolume
+
+    array = np.asarray(points, dtype=float).reshape(-1, len(reference))
+    array = array[np.isfinite(array).all(axis=1)]
+    return float(hypervolume(array, ref=list(reference))) if len(array) else 0.0
+
+
+def find_knee(front: Sequence[Sequence[float]]) -> int:
+    """The position in a two-objective front, ordered by the first, that lies farthest below the line between its ends.
+
+    Both objectives are scaled to 0..1 between the ends, which are no knee themselves. With fewer than three points: the
+    last one.
+    """
+    array = np.asarray(front, dtype=float)
+    if len(array) < 3:
+        return len(array) - 1
+    span = np.ptp(array, axis=0)
+    scaled = (array - array.min(axis=0)) / np.where(span > 0, span, 1.0)
+    return 1 + int(np.argmin(scaled[1:-1].sum(axis=1)))

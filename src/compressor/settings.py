@@ -1,0 +1,49 @@
+"""The settings of super-network training. Apart from `training` so that `--help` need not load PyTorch."""
+
+from dataclasses import dataclass
+
+from compressor.errors import TrainingError
+from compressor.strategies import get_strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a super-network is trained."""
+
+    search_space: str = "small"
+    sampling_strategy: str = "one_shot"
+    num_random_sub_nets: int = 1
+    """Random sub-networks per step (k)."""
+    temperature: float = 2.0
+    """Softens both sides of the distillation (T)."""
+    learning_rate: float = 1e-4
+    num_train_epochs: int = 2
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    weight_decay: float = 0.01
+    warmup_ratio: float = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    bf16: bool = False
+    """Compute in bfloat16 where PyTorch's autocast allows it."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"--{name.replace('_', '-')} must be {law}, but got {getattr(self, name)}"
+            for name, law, fine in (
+                ("temperature", "above 0", self.temperature > 0),
+                ("learning_rate", "above 0", self.learning_rate > 0),
+                ("num_train_epochs", "at least 1", self.num_train_epochs >= 1),
+                ("per_device_train_batch_size", "at least 1", self.per_device_train_batch_size >= 1),
+                ("per_device_eval_batch_size", "at least 1", self.per_device_eval_batch_size >= 1),
+                ("weight_decay", "at least 0", self.weight_decay >= 0),
+                ("warmup_ratio", "in 0..1", 0 <= self.warmup_ratio <= 1),
+                ("max_grad_norm", "above 0", self.max_grad_norm > 0),
+                ("seed", "at least 0", self.seed >= 0),
+            )
+            if not fine
+        ]
+        if wrong:
+            raise TrainingError(f"{'; '.join(wrong)}. Correct the options.")
+        get_strategy(self.sampling_strategy, self.num_random_sub_nets)

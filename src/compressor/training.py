@@ -1,0 +1,163 @@
+"""Training a super-network: each step updates the sub-networks that its sampling strategy names (Klein et al., TMLR 2024).
+
+A plain PyTorch loop: AdamW, linear schedule with warm-up, gradient clipping. Every sub-network trains through slices of the
+shared weights, so a small one costs little. All randomness (data order, sub-networks, dropout) comes from the seed.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from compressor.batches import Batch, EncodedRows, training_batches
+from compressor.errors import TrainingError
+from compressor.evaluation import Evaluator
+from compressor.losses import distillation_loss, task_loss
+from compressor.search_spaces import create_search_space
+from compressor.families import get_dimensions
+from compressor.settings import TrainingSettings
+from compressor.shared import activate
+from compressor.strategies import Step, Update, get_strategy
+from compressor.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch ended with."""
+
+    epoch: int
+    """From 1."""
+    step: int
+    """Optimizer steps so far."""
+    loss: float
+    """Mean over the epoch of the summed losses of a step."""
+    error: float
+    """Validation error of the super-network."""
+    smallest_error: float
+    """Validation error of the search space's smallest sub-network."""
+
+
+def train_super_network(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochReport], None],
+) -> list[EpochReport]:
+    """The reports of all epochs; `model` is trained in place, on the device it is on.
+
+    `on_epoch` is called after each epoch, to keep a checkpoint.
+
+    Raises:
+        TrainingError: the loss is no longer a number; checkpoints made before stay.
+    """
+    space = create_search_space(settings.search_space, get_dimensions(model))
+    strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
+    evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
+    steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
+    num_steps = steps_per_epoch * settings.num_train_epochs
+    optimizer, schedule = create_optimizer(model, settings, num_steps)
+    order_rng = np.random.default_rng([settings.seed, 1])
+    draw_rng = np.random.default_rng([settings.seed, 2])
+    reports: list[EpochReport] = []
+    with (
+        torch.random.fork_rng(),
+        tqdm(total=num_steps * settings.per_device_train_batch_size, unit="row", desc="super-network") as bar,
+    ):
+        torch.manual_seed(settings.seed)
+        for epoch in range(1, settings.num_train_epochs + 1):
+            model.train()
+            losses: list[float] = []
+            for picked, batch in training_batches(train, settings.per_device_train_batch_size, order_rng):
+                step = Step(
+                    index=len(reports) * steps_per_epoch + len(losses),
+                    num_steps=num_steps,
+                    num_random_sub_nets=settings.num_random_sub_nets,
+                    rng=draw_rng,
+                )
+                labels = torch.from_numpy(train.labels[picked]).to(model.device)
+                loss = run_updates(model, batch, labels, strategy(space, step), settings, task.regression)
+                losses.append(_require_finite(loss, step.index + 1, settings))
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+                bar.update(settings.per_device_train_batch_size)
+                bar.set_postfix(epoch=epoch, loss=f"{np.mean(losses[-20:]):.3f}", refresh=False)
+            report = EpochReport(
+                epoch=epoch,
+                step=epoch * steps_per_epoch,
+                loss=float(np.mean(losses)),
+                error=evaluator.evaluate().error,
+                smallest_error=evaluator.evaluate(space.smallest).error,
+            )
+            reports.append(report)
+            on_epoch(report)
+    return reports
+
+
+def run_updates(
+    model: "PreTrainedModel",
+    batch: Batch,
+    labels: Tensor,
+    updates: list[Update],
+    settings: TrainingSettings,
+    regression: bool,
+) -> Tensor:
+    """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
+
+    Updates that distill learn from the first update's logits, which every such strategy gives to the super-network.
+    """
+    batch = {name: values.to(model.device) for name, values in batch.items()}
+    autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
+    total = torch.zeros((), device=model.device)
+    teacher: Tensor | None = None
+    for update in updates:
+        with activate(model, update.sub_network):
+            with autocast:
+                logits = model(**batch).logits.float()
+            if update.distill and teacher is not None:
+                loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
+            else:
+                loss = task_loss(logits, labels, regression)
+            loss.backward()
+        if teacher is None:
+            teacher = logits.detach()
+        total += loss.detach()
+    return total
+
+
+def create_optimizer(
+    model: "PreTrainedModel", settings: TrainingSettings, num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW without decay of biases and LayerNorms, and a linear schedule with warm-up."""
+    from transformers import get_linear_schedule_with_warmup
+
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    return optimizer, get_linear_schedule_with_warmup(optimizer, round(settings.warmup_ratio * num_steps), num_steps)
+
+
+def _require_finite(loss: Tensor, step: int, settings: TrainingSettings) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the loss must be a finite number, but is {value} at step {step}. Lower --learning-rate (now "
+            f"{settings.learning_rate:g}) or --temperature (now {settings.temperature:g}); earlier checkpoints are kept."
+        )
+    return value

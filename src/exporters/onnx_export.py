@@ -1,0 +1,99 @@
+"""ONNX export of a dense or sliced encoder with its task head: dynamic batch and length, inputs as the tokenizer names them."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compressor.files import new_directory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+OPSET = 20
+"""With eager attention this opset needs neither NaN guards nor vendor operators."""
+
+
+def export_onnx(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", path: Path, metadata: dict[str, Any] | None = None
+) -> Path:
+    """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for multiple choice) → `logits`.
+
+    `metadata` goes into the file's metadata as JSON values.
+    """
+    import onnx
+
+    inputs = example_inputs(model, tokenizer, batch_size=2, length=17)
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=max_length(model))
+    names = {0: batch, 1: length} if inputs["input_ids"].ndim == 2 else {0: batch, 2: length}
+    with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            model,
+            kwargs=inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_shapes=dict.fromkeys(inputs, names),
+        )
+    assert program is not None
+    proto = program.model_proto
+    for key, value in (metadata or {}).items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(path.parent / f"{path.stem}.exporting") as temporary:
+        onnx.save_model(proto, temporary / path.name)
+        (temporary / path.name).replace(path)
+    (path.parent / f"{path.stem}.exporting").rmdir()
+    return path
+
+
+def example_inputs(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, batch_size: int, length: int, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """Random inputs without padding, named and ordered as the tokenizer does; multiple choice gets two endings."""
+    shape = (batch_size, 2, length) if type(model).__name__.endswith("MultipleChoice") else (batch_size, length)
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, model.config.vocab_size, shape, generator=generator)
+    inputs = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": torch.ones_like(ids)}
+    return {name: inputs[name] for name in tokenizer.model_input_names if name in inputs}
+
+
+def max_length(model: "PreTrainedModel") -> int:
+    """The longest text in tokens that the position table allows (RoBERTa counts from the padding index + 1)."""
+    positions = int(model.config.max_position_embeddings)
+    offset = model.config.model_type in ("roberta", "xlm-roberta", "camembert", "sliced-roberta")
+    return positions - (model.config.pad_token_id or 0) - 1 if offset else positions
+
+
+@contextmanager
+def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "eager"
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+        model.train(was_training)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns about its own internals; neither helps the user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

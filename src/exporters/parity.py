@@ -1,0 +1,64 @@
+"""Parity: an ONNX file gives the logits of its PyTorch model, over shapes and paddings and on real rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from compressor.batches import Batch
+from compressor.evaluation import compute_logits
+from compressor.extraction import require_parity
+from exporters.onnx_export import example_inputs, max_length
+from exporters.sessions import create_session, run_session
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAX_ONNX_DIFFERENCE = 1e-4
+"""Between ONNX and PyTorch logits (fp32), relative to the largest logit."""
+
+
+def check_onnx_parity(
+    path: Path,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    batches: list[tuple[np.ndarray, Batch]],
+) -> dict[str, float]:
+    """The largest relative logit difference per shape, and on the real rows of `batches`.
+
+    Batch sizes 1 and 3, lengths 1, 17 and the longest (at most 512), each unpadded and padded.
+
+    Raises:
+        ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
+    """
+    session = create_session(path, threads=torch.get_num_threads())
+    differences: dict[str, float] = {}
+    for batch_size in (1, 3):
+        for length in (1, 17, min(512, max_length(model))):
+            for padded in (False, True) if length > 1 else (False,):
+                inputs = example_inputs(model, tokenizer, batch_size=batch_size, length=length)
+                if padded:
+                    inputs["attention_mask"][..., length // 2 :] = 0
+                    inputs["input_ids"][..., length // 2 :] = tokenizer.pad_token_id or 0
+                name = f"batch {batch_size}, length {length}{', padded' if padded else ''}"
+                differences[name] = _difference(session, model, [(np.arange(batch_size), inputs)], name)
+    if batches:
+        differences["real rows"] = _difference(session, model, batches, "real rows")
+    return differences
+
+
+def onnx_logits(session: object, batches: list[tuple[np.ndarray, Batch]]) -> np.ndarray:
+    """The ONNX logits [rows, classes] of all batches, in row order."""
+    order = np.concatenate([picked for picked, _ in batches])
+    parts = [run_session(session, {name: values.cpu().numpy() for name, values in batch.items()}) for _, batch in batches]
+    return np.asarray(np.concatenate(parts)[np.argsort(order)])
+
+
+def _difference(
+    session: object, model: "PreTrainedModel", batches: list[tuple[np.ndarray, Batch]], name: str
+) -> float:
+    moved = [(picked, {key: values.to(model.device) for key, values in batch.items()}) for picked, batch in batches]
+    return require_parity(
+        compute_logits(model, moved), onnx_logits(session, batches), f"ONNX and PyTorch ({name})", MAX_ONNX_DIFFERENCE
+    )

@@ -1,0 +1,256 @@
+"""The command line: Click commands, which are MLproject's entry points too. It translates; the work is in `stages`."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compressor.data import DataSource
+from compressor.errors import CompressorError
+from compressor.files import claim_output_dir
+from compressor.settings import TrainingSettings
+from mlproject.options import (
+    CHOICE,
+    DATA,
+    LATENCY,
+    MODEL,
+    OUTPUT,
+    SEARCH,
+    SPACE,
+    TRAINING,
+    HuggingFaceCommand,
+    add_options,
+)
+from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
+
+if TYPE_CHECKING:
+    from mlproject.tracking import StageRun, Tracker
+
+
+@click.group(context_settings={"max_content_width": 110})
+def cli() -> None:
+    """Make an encoder small enough to serve.
+
+    Trains a BERT- or RoBERTa-family encoder once as a super-network, searches its sub-networks for the best trade-offs between
+    error and size, cuts the one you pick out as a model of its own and exports it to ONNX. Every run is logged to MLflow.
+    """
+
+
+@cli.command("train-supernet", cls=HuggingFaceCommand)
+@add_options(MODEL, DATA, TRAINING, SPACE, OUTPUT)
+def train_supernet(**values: Any) -> None:
+    """Fine-tune an encoder once as a super-network."""
+    with _top_run("train-supernet", values) as (run, output_dir, _):
+        from mlproject import stages
+
+        stages.train_supernet(output_dir, _source(values), _model_options(values), _training_settings(values), run)
+        _done(run, f"the super-network {output_dir}", f"compressor search --supernet {output_dir}")
+
+
+@cli.command("search", cls=HuggingFaceCommand)
+@click.option(
+    "--supernet",
+    "--checkpoint-dir-model",
+    "supernet",
+    required=True,
+    help="Directory made by train-supernet, or any fine-tuned classifier directory (then name the data).",
+)
+@click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
+@add_options(SPACE, SEARCH, DATA, OUTPUT)
+def search(supernet: str, **values: Any) -> None:
+    """Search a super-network for its best sub-networks."""
+    with _top_run("search", values) as (run, output_dir, _):
+        from mlproject import stages
+
+        source = _source(values) if _names_data() else None
+        stages.search(output_dir, Path(supernet), source, _pick(SearchOptions, values), run)
+        _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {output_dir}")
+
+
+@cli.command("extract", cls=HuggingFaceCommand)
+@click.option("--search", "search_dir", required=True, help="Directory made by search.")
+@add_options(CHOICE, OUTPUT)
+def extract(search_dir: str, index: int | None, **values: Any) -> None:
+    """Cut one sub-network of the front out as a model of its own."""
+    with _top_run("extract", values) as (run, output_dir, _):
+        from mlproject import stages
+
+        stages.extract(output_dir, Path(search_dir).expanduser().absolute(), index, run)
+        _done(run, f"the sliced model {output_dir}", f"compressor export --model {output_dir}")
+
+
+@cli.command("export", cls=HuggingFaceCommand)
+@click.option("--model", "model_dir", required=True, help="Directory made by extract or train-supernet.")
+@add_options(OUTPUT)
+def export(model_dir: str, **values: Any) -> None:
+    """Export a model to ONNX and prove it equal to PyTorch."""
+    with _top_run("export", values) as (run, output_dir, _):
+        from mlproject import stages
+
+        stages.export(output_dir, Path(model_dir), run)
+        _done(run, f"the ONNX model {output_dir}", f"compressor benchmark --model {output_dir} --model OTHER")
+
+
+@cli.command("benchmark", cls=HuggingFaceCommand)
+@click.option(
+    "--model", "models", required=True, multiple=True, help="Directory made by export; several times. The first is the base."
+)
+@add_options(LATENCY, OUTPUT)
+def benchmark(models: tuple[str, ...], **values: Any) -> None:
+    """Time exported models side by side in ONNX Runtime."""
+    with _top_run("benchmark", values) as (run, output_dir, _):
+        from mlproject import stages
+
+        names = _model_names([part for model in models for part in model.split(",")])
+        stages.benchmark(output_dir, names, _pick(BenchmarkOptions, values), run)
+        _done(run, f"the latencies {output_dir}", f"mlflow server, then {run.link()}")
+
+
+@cli.command("compress", cls=HuggingFaceCommand)
+@add_options(MODEL, DATA, TRAINING, SPACE, SEARCH, CHOICE, LATENCY, OUTPUT)
+def compress(**values: Any) -> None:
+    """All of it: train, search, extract, export, benchmark."""
+    with _top_run("compress", values) as (run, output_dir, tracker):
+        from mlproject import pipeline
+
+        pipeline.compress(
+            output_dir,
+            _source(values),
+            _model_options(values),
+            _training_settings(values),
+            _pick(SearchOptions, values),
+            values["index"],
+            _pick(BenchmarkOptions, values),
+            run,
+            tracker,
+        )
+        _done(
+            run,
+            f"the sliced model {output_dir / 'model'} and its ONNX form {output_dir / 'onnx'}",
+            f"mlflow server, then {run.link()}",
+        )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; an error is one line on stderr and exit code 1."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped by the user; what was finished is kept.", words)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        _fail_joined(message)
+        _fail(f"{message} See compressor {words[0] if words else ''} --help.", words)
+    except CompressorError as error:
+        _fail(str(error), words)
+    except OSError as error:
+        _fail(f"{error.strerror or type(error).__name__}: {error.filename or error}. Check disk and permissions.", words)
+    except Exception as error:  # a fault of ours: still one line, and how to see more
+        _fail(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Add --debug for the traceback.", words)
+
+
+@contextmanager
+def _top_run(command: str, values: dict[str, Any]) -> "Iterator[tuple[StageRun, Path, Tracker]]":
+    """The MLflow run of a command and its checked output directory."""
+    _quiet_libraries()
+    from mlproject.tracking import Tracker
+
+    tracker = Tracker()
+    with tracker.start_run(command, {"stage": command}) as run:
+        default = Path("compressor-output") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+        output_dir = claim_output_dir(Path(values["output_dir"] or default), values["overwrite_output_dir"])
+        yield run, output_dir, tracker
+
+
+def _done(run: "StageRun", made: str, following: str) -> None:
+    click.echo(f"MLflow run: {run.link()}")
+    click.echo(f"Made {made}. Next: {following}")
+
+
+def _fail(message: str, words: list[str]) -> None:
+    if "--debug" in words:
+        raise  # noqa: PLE0704 - called from an except block only
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)
+
+
+def _fail_joined(message: str) -> None:
+    if os.environ.get("MLFLOW_RUN_ID"):
+        from mlproject.tracking import fail_joined_run
+
+        fail_joined_run(message)
+
+
+def _source(values: dict[str, Any]) -> DataSource:
+    columns = tuple(part for value in values["text_columns"] for part in value.split(","))
+    files = {
+        name: str(Path(values[name]).expanduser().absolute()) if values[name] else None
+        for name in ("train_file", "validation_file", "test_file")
+    }
+    task_name = "custom" if files["train_file"] and _is_default("task_name") else values["task_name"]
+    return _pick(DataSource, values | files | {"text_columns": columns, "task_name": task_name})
+
+
+def _names_data() -> bool:
+    """Whether the user named any data: `search` otherwise takes what the super-network was trained on."""
+    names = (field for field in DataSource.__dataclass_fields__)
+    return not all(_is_default(name) for name in names)
+
+
+def _is_default(name: str) -> bool:
+    """Whether an option has its default value, given or not (`mlflow run` gives them all)."""
+    context = click.get_current_context()
+    default = next(option.get_default(context) for option in context.command.params if option.name == name)
+    return context.params[name] in (default, ()) if default is None or default == () else context.params[name] == default
+
+
+def _model_options(values: dict[str, Any]) -> ModelOptions:
+    return _pick(ModelOptions, values | {"save_checkpoints": values["save_strategy"] == "epoch"})
+
+
+def _training_settings(values: dict[str, Any]) -> TrainingSettings:
+    return _pick(TrainingSettings, values)
+
+
+def _pick(make: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """An options class filled with the values that are its fields."""
+    names = make.__dataclass_fields__  # type: ignore[attr-defined]
+    return make(**{name: value for name, value in values.items() if name in names})
+
+
+def _model_names(paths: list[str]) -> dict[str, Path]:
+    """Names for the models of a benchmark: the directories' names, numbered where they repeat."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        stem = Path(path).expanduser().absolute().name.removesuffix(".onnx")
+        name = stem if stem not in names else f"{stem}-{len(names)}"
+        names[name] = Path(path)
+    return names
+
+
+def _quiet_libraries() -> None:
+    """Keeps the terminal for our own lines: libraries log errors only, and their progress bars stay off."""
+    import logging
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|syne_tune|datasets|onnxscript|copyreg).*")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("mlflow", "alembic", "torch.onnx", "onnxscript", "syne_tune", "huggingface_hub", "datasets", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)

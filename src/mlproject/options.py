@@ -1,0 +1,238 @@
+"""Options as Hugging Face users know them, each defined once: the commands pick theirs, and MLproject's parameters follow.
+
+Underscores are accepted for hyphens, the names of the paper's scripts as aliases, and an empty value means "not given",
+because that is how `mlflow run` passes a parameter without a value.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from compressor.data import DataSource
+from compressor.metrics import METRICS
+from compressor.search_methods import SEARCH_METHODS
+from compressor.search_spaces import SEARCH_SPACES
+from compressor.settings import TrainingSettings
+from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
+from compressor.tasks import TASKS
+from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class HuggingFaceCommand(click.Command):
+    """A command that takes `--model_name_or_path` for `--model-name-or-path` and skips options with an empty value."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"show_default": True, "max_content_width": 110})
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Click's own parsing, after the words are put into its form."""
+        return super().parse_args(ctx, normalise_arguments(args))
+
+
+class IntegerList(click.ParamType):
+    """Whole numbers with commas between them: 1,8."""
+
+    name = "integers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers of a text."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 1,8.", param, ctx)
+
+
+def normalise_arguments(args: list[str]) -> list[str]:
+    """The words of a command line with hyphens in option names and without options whose value is empty."""
+    words: list[str] = []
+    for word in args:
+        if word == "" and words and words[-1].startswith("--"):
+            words.pop()
+        elif word.startswith("--"):
+            name, equals, value = word.partition("=")
+            if not equals or value:
+                words.append(name.replace("_", "-") + equals + value)
+        else:
+            words.append(word)
+    return words
+
+
+def _option(*names: str, **attributes: Any) -> Decorator:
+    return click.option(*names, **attributes)
+
+
+def _boolean(*names: str, default: bool, **attributes: Any) -> Decorator:
+    """A switch that also takes a value, since MLproject has no switches: --bf16 or --bf16 true."""
+    return click.option(*names, type=click.BOOL, is_flag=False, flag_value="true", default=default, **attributes)
+
+
+def _choice(values: Any) -> click.Choice[str]:
+    return click.Choice(list(values))
+
+
+def add_options(*groups: list[Decorator]) -> Decorator:
+    """A decorator that gives a command the options of these groups, in their order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+MODEL = [
+    _option(
+        "--model-name-or-path",
+        "--model-name",
+        "model_name_or_path",
+        default=ModelOptions.model_name_or_path,
+        help="Encoder to start from: 'demo', a directory made by save_pretrained, or a name on the Hugging Face Hub.",
+    ),
+    _option(
+        "--attn-implementation",
+        type=_choice(["sdpa", "eager"]),
+        default=ModelOptions.attn_implementation,
+        help="How PyTorch computes attention.",
+    ),
+    _boolean(
+        "--trust-remote-code",
+        default=ModelOptions.trust_remote_code,
+        help="Run code that comes with the base model. Only for models you trust.",
+    ),
+    _option(
+        "--save-strategy",
+        type=_choice(["epoch", "no"]),
+        default="epoch",
+        help="Keep a checkpoint after each epoch, or only the last weights.",
+    ),
+]
+
+DATA = [
+    _option(
+        "--task-name",
+        "--dataset",
+        "task_name",
+        type=_choice(TASKS),
+        default=DataSource.task_name,
+        help="Data set; fixes columns, metric and length. 'custom' is your own file. With --train-file a local copy is used.",
+    ),
+    _option("--train-file", default=None, help="Training rows: CSV, TSV, JSONL or Parquet."),
+    _option("--validation-file", default=None, help="Rows the search sees. Without it 30 % of the training rows."),
+    _option("--test-file", default=None, help="Rows looked at once, at the end. Without it 20 % are held out first."),
+    _option(
+        "--text-column",
+        "text_columns",
+        multiple=True,
+        help="Column with the text; give it twice (or with a comma) for pairs. Default: the task's.",
+    ),
+    _option("--label-column", default=None, help="Column with the label. Default: the task's, or 'label'."),
+    _option(
+        "--metric", type=_choice(METRICS), default=None, help="Task metric; the error is 1 - metric. Default: the task's."
+    ),
+    _boolean("--regression", default=DataSource.regression, help="The label is a number to predict."),
+    _option("--max-seq-length", type=int, default=None, help="Longest text in tokens. Default: the task's."),
+    _option("--max-train-samples", type=int, default=None, help="Use at most so many training rows."),
+    _option("--max-eval-samples", type=int, default=None, help="Use at most so many validation and test rows."),
+    _option("--dataset-seed", type=int, default=DataSource.dataset_seed, help="Seed of the splits."),
+]
+
+TRAINING = [
+    _option(
+        "--sampling-strategy",
+        type=_choice([*SAMPLING_STRATEGIES, *STRATEGY_ALIASES]),
+        default=TrainingSettings.sampling_strategy,
+        help="Which sub-networks a training step updates.",
+    ),
+    _option(
+        "--num-random-sub-nets",
+        type=int,
+        default=TrainingSettings.num_random_sub_nets,
+        help="Random sub-networks per step.",
+    ),
+    _option(
+        "--temperature", type=float, default=TrainingSettings.temperature, help="Softens both sides of the distillation."
+    ),
+    _option("--learning-rate", type=float, default=TrainingSettings.learning_rate, help="Peak learning rate of AdamW."),
+    _option(
+        "--num-train-epochs", type=int, default=TrainingSettings.num_train_epochs, help="Passes over the training rows."
+    ),
+    _option(
+        "--per-device-train-batch-size",
+        type=int,
+        default=TrainingSettings.per_device_train_batch_size,
+        help="Rows per training step.",
+    ),
+    _option("--weight-decay", type=float, default=TrainingSettings.weight_decay, help="Decay of weight matrices."),
+    _option(
+        "--warmup-ratio",
+        type=float,
+        default=TrainingSettings.warmup_ratio,
+        help="Share of the steps in which the learning rate rises.",
+    ),
+    _option("--max-grad-norm", type=float, default=TrainingSettings.max_grad_norm, help="Gradients are clipped to it."),
+    _boolean("--bf16", default=TrainingSettings.bf16, help="Train in bfloat16 where the device can."),
+]
+
+SPACE = [
+    _option(
+        "--search-space",
+        type=_choice(SEARCH_SPACES),
+        default=TrainingSettings.search_space,
+        help="Which sub-networks exist.",
+    ),
+    _option(
+        "--per-device-eval-batch-size",
+        type=int,
+        default=TrainingSettings.per_device_eval_batch_size,
+        help="Rows per batch when evaluating.",
+    ),
+    _option("--seed", type=int, default=TrainingSettings.seed, help="Seed of weights, data order and sub-networks."),
+]
+
+SEARCH = [
+    _option(
+        "--search-strategy",
+        "--method",
+        "search_strategy",
+        type=_choice(SEARCH_METHODS),
+        default=SearchOptions.search_strategy,
+        help="How the next sub-network is proposed.",
+    ),
+    _option(
+        "--num-samples", type=int, default=SearchOptions.num_samples, help="Sub-networks to evaluate, the full one included."
+    ),
+]
+
+CHOICE = [_option("--index", type=int, default=None, help="Position on the front. Default: its knee.")]
+
+LATENCY = [
+    _option(
+        "--batch-sizes",
+        type=IntegerList(),
+        default=",".join(map(str, BenchmarkOptions.batch_sizes)),
+        help="Batch sizes to time.",
+    ),
+    _option(
+        "--lengths",
+        type=IntegerList(),
+        default=",".join(map(str, BenchmarkOptions.lengths)),
+        help="Tokens per text to time.",
+    ),
+    _option("--threads", type=int, default=BenchmarkOptions.threads, help="Threads of ONNX Runtime."),
+    _option("--runs", type=int, default=BenchmarkOptions.runs, help="Timed runs of each model and shape."),
+]
+
+OUTPUT = [
+    _option(
+        "--output-dir", default=None, help="New or empty directory. Default: compressor-output/<command>-<date>-<time>."
+    ),
+    _boolean("--overwrite-output-dir", default=False, help="Write into a directory that is in use."),
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+]

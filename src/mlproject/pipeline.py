@@ -1,0 +1,96 @@
+"""`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
+
+from pathlib import Path
+from typing import Any
+
+from compressor.data import DataSource
+from compressor.files import read_json, write_json
+from compressor.settings import TrainingSettings
+from mlproject import stages
+from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
+from mlproject.sources import ONNX_FILE, read_search_results
+from mlproject.tables import markdown_table, print_table
+from mlproject.tracking import StageRun, Tracker
+
+
+def compress(
+    output_dir: Path,
+    source: DataSource,
+    model_options: ModelOptions,
+    settings: TrainingSettings,
+    search_options: SearchOptions,
+    index: int | None,
+    benchmark_options: BenchmarkOptions,
+    run: StageRun,
+    tracker: Tracker,
+) -> Path:
+    """Trains, searches, extracts, exports and benchmarks into folders of `output_dir`; writes `summary.json`."""
+    tags = {"model": model_options.model_name_or_path, "task": source.task_name}
+    folders = {name: output_dir / name for name in ("supernet", "search", "model", "onnx", "onnx-dense", "benchmark")}
+    run.set_tags(tags)
+    with tracker.start_stage(run, "train-supernet", tags) as stage:
+        stages.train_supernet(folders["supernet"], source, model_options, settings, stage)
+    with tracker.start_stage(run, "search", tags) as stage:
+        stages.search(folders["search"], folders["supernet"], None, search_options, stage)
+    with tracker.start_stage(run, "extract", tags) as stage:
+        stages.extract(folders["model"], folders["search"], index, stage)
+    with tracker.start_stage(run, "export", tags) as stage:
+        stages.export(folders["onnx-dense"], folders["supernet"], stage, log_model=False)
+        stages.export(folders["onnx"], folders["model"], stage)
+    with tracker.start_stage(run, "benchmark", tags) as stage:
+        models = {"dense": folders["onnx-dense"], "pruned": folders["onnx"]}
+        stages.benchmark(folders["benchmark"], models, benchmark_options, stage)
+    _summarise(output_dir, folders, run)
+    return output_dir
+
+
+def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
+    """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network."""
+    results = read_search_results(folders["search"])
+    chosen = read_json(folders["model"] / "sub_network.json")["chosen"]
+    latencies = read_json(folders["benchmark"] / "latency.json")["latencies"]
+    forms = {
+        "dense": (results["evaluations"][0], folders["onnx-dense"] / ONNX_FILE),
+        "pruned": (chosen, folders["onnx"] / ONNX_FILE),
+    }
+    summary = {}
+    for name, (evaluation, onnx_file) in forms.items():
+        p50 = {f"p50_ms_b{row['batch_size']}_l{row['length']}": row["p50_ms"] for row in latencies if row["model"] == name}
+        keys = ("error", "test_error", "params", "relative_params", "relative_encoder_params")
+        summary[name] = {key: evaluation[key] for key in keys} | {"onnx_mb": onnx_file.stat().st_size / 1e6} | p50
+    write_json(output_dir / "summary.json", summary)
+    header = ["", "dense", "pruned"]
+    rows = [[label, *(_format(key, summary[name][key]) for name in forms)] for key, label in _labels(summary["dense"])]
+    print_table(f"Dense super-network and extracted sub-network {chosen['name']}", header, rows)
+    run.log_metrics({f"{name}/{key}": value for name, values in summary.items() for key, value in values.items()})
+    picture = f"get-artifact?path=pareto_front.png&run_uuid={run.run_id}"
+    run.log_artifact(folders["search"] / "pareto_front.png")
+    run.log_artifact(output_dir / "summary.json")
+    run.describe(
+        f"**{chosen['name']}** keeps {chosen['relative_encoder_params']:.0%} of the encoder.\n\n"
+        f"{markdown_table(header, rows)}\n\n![Pareto front]({picture})\n\n"
+        f"Another one: `compressor extract --search {folders['search']} --index I`"
+    )
+
+
+def _labels(values: dict[str, Any]) -> list[tuple[str, str]]:
+    labels = {
+        "error": "error (validation)",
+        "test_error": "error (test)",
+        "params": "parameters (M)",
+        "relative_encoder_params": "share of the encoder",
+        "onnx_mb": "ONNX file (MB)",
+    }
+    for key in values:
+        if key.startswith("p50_ms"):
+            _, _, batch, length = key.split("_")
+            labels[key] = f"p50 (ms), batch {batch[1:]}, length {length[1:]}"
+    return list(labels.items())
+
+
+def _format(key: str, value: float) -> str:
+    if key == "params":
+        return f"{value / 1e6:.2f}"
+    if key == "relative_encoder_params":
+        return f"{value:.1%}"
+    return f"{value:.4f}" if "error" in key else f"{value:.2f}"

@@ -1,0 +1,80 @@
+"""Pictures and tables of a Pareto front: PNG, CSV, self-contained HTML."""
+
+from pathlib import Path
+
+from compressor.search import SearchResult
+
+ERROR_AXIS = "error (1 − metric), lower is better"
+PARAMS_AXIS = "parameters in millions, lower is better"
+
+
+def write_front_csv(result: SearchResult, path: Path) -> Path:
+    """All evaluated sub-networks as a table, one per line."""
+    import pandas as pd
+
+    table = pd.DataFrame([evaluation.to_json() | {"name": evaluation.name} for evaluation in result.evaluations])
+    columns = ["name", "on_front", "error", "test_error", "params", "relative_params", "relative_encoder_params"]
+    columns += ["num_layers", "num_heads", "num_units", "eval_seconds", "sub_network"]
+    path.write_text(table[columns].to_csv(index=False), encoding="utf-8")
+    return path
+
+
+def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
+    """Error against parameters: every sub-network, the front as a staircase, the super-network marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    front, full = result.front, result.evaluations[0]
+    figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.scatter(
+        [e.params / 1e6 for e in result.evaluations],
+        [e.error for e in result.evaluations],
+        s=18,
+        color="#9aa5b1",
+        label="evaluated sub-network",
+    )
+    by_size = sorted(front, key=lambda e: e.params)
+    axes.step(
+        [e.params / 1e6 for e in by_size], [e.error for e in by_size], where="post", color="#0b6e99", linewidth=1.2
+    )
+    axes.scatter(
+        [e.params / 1e6 for e in by_size], [e.error for e in by_size], s=32, color="#0b6e99", label="Pareto front"
+    )
+    axes.scatter(full.params / 1e6, full.error, s=110, marker="*", color="#d1495b", label="super-network", zorder=3)
+    axes.set(xlabel=PARAMS_AXIS, ylabel=ERROR_AXIS, title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+    return path
+
+
+def write_front_html(result: SearchResult, path: Path, title: str) -> Path:
+    """The same picture with hover, as one file that needs no network."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    groups = (
+        ("evaluated sub-network", [e for e in result.evaluations if not e.on_front], "#9aa5b1", "markers"),
+        ("Pareto front", sorted(result.front, key=lambda e: e.params), "#0b6e99", "lines+markers"),
+        ("super-network", [result.evaluations[0]], "#d1495b", "markers"),
+    )
+    for name, evaluations, color, mode in groups:
+        figure.add_scatter(
+            x=[e.params / 1e6 for e in evaluations],
+            y=[e.error for e in evaluations],
+            name=name,
+            mode=mode,
+            line={"shape": "hv"},
+            marker={"color": color, "size": 14 if name == "super-network" else 8},
+            text=[
+                f"{e.name}<br>layers {e.sub_network.num_layers}, heads {e.sub_network.num_heads}, "
+                f"units {e.sub_network.num_units}<br>{e.relative_encoder_params:.1%} of the encoder"
+                for e in evaluations
+            ],
+            hovertemplate="%{text}<br>error %{y:.4f}<br>%{x:.2f} M parameters<extra></extra>",
+        )
+    figure.update_layout(title=title, xaxis_title=PARAMS_AXIS, yaxis_title=ERROR_AXIS, template="plotly_white")
+    figure.write_html(path, include_plotlyjs=True)
+    return path

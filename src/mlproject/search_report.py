@@ -1,0 +1,96 @@
+"""What a search leaves behind: its result file, pictures and table, and what MLflow is told of each sub-network."""
+
+from pathlib import Path
+from typing import Any
+
+from compressor.dimensions import EncoderDimensions
+from compressor.files import new_directory, write_json
+from compressor.search import OBJECTIVES, REFERENCE, EvaluatedSubNetwork, SearchResult
+from mlproject.plots import write_front_csv, write_front_html, write_front_png
+from mlproject.sources import RESULTS_FILE
+from mlproject.tracking import StageRun
+
+
+def write_search_results(
+    output_dir: Path,
+    result: SearchResult,
+    *,
+    origin: dict[str, Any],
+    dimensions: EncoderDimensions,
+    title: str,
+    seconds: float,
+) -> None:
+    """Writes a search's result file and its pictures; `origin` names super-network, data and options."""
+    with new_directory(output_dir) as temporary:
+        write_json(
+            temporary / RESULTS_FILE,
+            {
+                "format": 1,
+                **origin,
+                "dimensions": dimensions.to_json(),
+                "objectives": list(OBJECTIVES),
+                "hypervolume_of": ["error", "relative_params"],
+                "hypervolume_reference": list(REFERENCE),
+                "hypervolumes": list(result.hypervolumes),
+                "seconds": seconds,
+                "front": [member.index for member in result.front],
+                "evaluations": [
+                    e.to_json() | {"name": e.name, "kept": e.sub_network.to_json(dimensions)} for e in result.evaluations
+                ],
+            },
+        )
+        write_front_csv(result, temporary / "pareto_front.csv")
+        write_front_png(result, temporary / "pareto_front.png", title)
+        write_front_html(result, temporary / "pareto_front.html", title)
+
+
+def front_table(
+    front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a front, the super-network first."""
+    header = ["sub-network", "index", "error", "test error", "params (M)", "of encoder", "layers", "heads", "units"]
+    named = [("super-network", "", full)] + [(e.name, str(index), e) for index, e in enumerate(front)]
+    rows = [
+        [
+            name,
+            index,
+            f"{e.error:.4f}",
+            "" if e.test_error is None else f"{e.test_error:.4f}",
+            f"{e.params / 1e6:.2f}",
+            f"{e.relative_encoder_params:.1%}",
+            f"{e.sub_network.num_layers}",
+            f"{e.sub_network.num_heads}",
+            f"{e.sub_network.num_units}",
+        ]
+        for name, index, e in named
+    ]
+    return header, rows
+
+
+def child_metrics(evaluation: EvaluatedSubNetwork, hypervolume: float) -> dict[str, float]:
+    """The metrics of a sub-network's run; the same keys in every run, so that MLflow can plot them."""
+    names = ("error", "params", "relative_params", "relative_encoder_params", "eval_seconds")
+    return {name: float(getattr(evaluation, name)) for name in names} | {"hypervolume": hypervolume}
+
+
+def architecture(evaluation: EvaluatedSubNetwork) -> dict[str, Any]:
+    """The parameters of a sub-network's run: numbers, so that MLflow can draw parallel coordinates."""
+    sub_network = evaluation.sub_network
+    counts = {
+        "num_layers": sub_network.num_layers,
+        "num_heads": sub_network.num_heads,
+        "num_units": sub_network.num_units,
+        "sub_network": sub_network.hash,
+    }
+    config = {key: value for key, value in (evaluation.config or {}).items() if isinstance(value, int)}
+    return counts | {f"config/{key}": value for key, value in config.items()}
+
+
+def mark_front_member(run: StageRun, child_id: str | None, member: EvaluatedSubNetwork) -> None:
+    """Tags a sub-network's run as on the front and adds its test error."""
+    if child_id is None:
+        return
+    child = StageRun(run.tracker, child_id, run.experiment_id)
+    child.set_tags({"pareto": "true"})
+    if member.test_error is not None:
+        child.log_metrics({"test_error": member.test_error})
