@@ -1,3 +1,3 @@
-"""Super-networks of encoders: train one, search its sub-networks, cut one out. Knows neither MLflow nor ONNX nor Click."""
+"""Super-networks of encoders: train one, search it, cut a sub-network out. Knows neither MLflow nor ONNX nor Click."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Tokenised rows and batches without padding waste: rows of like length go together, each batch is padded to its longest."""
+"""Tokenised rows and batches without padding waste: like lengths go together, a batch is padded to its longest row."""
 
 import hashlib
 import json
@@ -43,18 +43,19 @@ class EncodedRows:
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row; for multiple choice of its longest text."""
-        return np.diff(self.offsets).reshape(len(self), self.num_choices).max(axis=1)
+        lengths: np.ndarray = np.diff(self.offsets).reshape(len(self), self.num_choices).max(axis=1)
+        return lengths
 
 
-def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_length: int | None = None) -> EncodedRows:
-    """The rows as tokens, cut at the task's maximal length.
+def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedRows:
+    """The rows as tokens, cut at the task's maximal length or at what the model has positions for.
 
     The tokens are kept in the cache of `datasets`, keyed by rows, tokenizer and length.
     """
     from datasets import Dataset
     from datasets.config import HF_DATASETS_CACHE
 
-    max_length = max_length or task.max_length
+    max_length = min(task.max_length, max_positions)
     first, second = _text_pairs(rows, task)
     key = hashlib.sha256(
         f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {task.multiple_choice}".encode()

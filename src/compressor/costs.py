@@ -89,7 +89,7 @@ def create_cost_model(model: "PreTrainedModel") -> CostModel:
 
 
 def _linear_macs_outside(model: "PreTrainedModel", inside: set[int]) -> tuple[int, int]:
-    """MACs per token and per text of the linear modules outside of the layers; a projection of embeddings sees every token."""
+    """MACs per token and per text of the linear modules outside of the layers; embeddings count per token."""
     get_family(model.config.model_type)
     per_token = per_text = 0
     for name, module in model.named_modules():

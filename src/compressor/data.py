@@ -112,7 +112,7 @@ def load_task_data(source: DataSource) -> TaskData:
     tables = _read_tables(source, task)
     for name, table in tables.items():
         _check_columns(table, task, name)
-    label_names = _find_label_names(tables["train"], task, source)
+    label_names = _find_label_names(tables["train"], task)
     parts = {name: _to_rows(table, task, label_names, name) for name, table in tables.items()}
     rng = np.random.default_rng([source.dataset_seed, 0])
     train = parts["train"]
@@ -155,7 +155,7 @@ def read_table(path: Path) -> "pd.DataFrame":
         elif suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+            table = pd.read_json(path, lines=True, dtype=False, precise_float=True)
     except (ValueError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise TaskDataError(f"{path.name} must be a {suffix[1:]} file, but it cannot be read: {reason}.") from None
@@ -206,7 +206,7 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
         )
 
 
-def _find_label_names(table: "pd.DataFrame", task: Task, source: DataSource) -> tuple[str, ...]:
+def _find_label_names(table: "pd.DataFrame", task: Task) -> tuple[str, ...]:
     if task.regression:
         return ()
     if task.multiple_choice:

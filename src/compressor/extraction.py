@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from compressor.errors import ModelError, ParityError
 from compressor.dimensions import EncoderDimensions
+from compressor.errors import ModelError, ParityError
 from compressor.families import get_dimensions, get_layers, require_weights
 from compressor.files import read_json, write_json
 from compressor.slicing import slice_model
@@ -70,7 +70,12 @@ def load_sliced_model(path: Path) -> SlicedModel:
         ModelError: the directory does not hold a sliced model, or its weights do not fit its `sub_network.json`.
         SubNetworkError: the sub-network does not fit the configuration.
     """
-    from transformers import CONFIG_MAPPING, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import (
+        CONFIG_MAPPING,
+        AutoModelForMultipleChoice,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
 
     path = path.expanduser().resolve()
     require_weights(path)
@@ -84,9 +89,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
     info = read_json(path / SUB_NETWORK_FILE)
     config = CONFIG_MAPPING[model_type.removeprefix(SLICED_PREFIX)].from_dict(config_values)
     architecture = (config.architectures or [""])[0]
-    auto = (
-        AutoModelForMultipleChoice if architecture.endswith("MultipleChoice") else AutoModelForSequenceClassification
-    )
+    auto = AutoModelForMultipleChoice if architecture.endswith("MultipleChoice") else AutoModelForSequenceClassification
     with torch.device("meta"):
         skeleton = auto.from_config(config)
     sub_network = SubNetwork.from_json(info["sub_network"], get_dimensions(skeleton))

@@ -145,6 +145,13 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
     )
 
 
+def max_positions(model: "PreTrainedModel") -> int:
+    """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
+    positions = int(model.config.max_position_embeddings)
+    counts_from_padding = model.config.model_type in ("roberta", "xlm-roberta", "camembert")
+    return positions - (model.config.pad_token_id or 0) - 1 if counts_from_padding else positions
+
+
 def require_weights(model_dir: Path) -> None:
     """Nothing, if a local model directory holds a configuration and safetensors weights.
 

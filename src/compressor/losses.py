@@ -1,4 +1,4 @@
-"""Losses of one update: on the labels, and distillation from the super-network (Klein et al., TMLR 2024, section 4.2)."""
+"""Losses of one update: on the labels, and by distillation from the super-network (Klein et al., TMLR 2024)."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, softmax
@@ -12,9 +12,9 @@ def task_loss(logits: Tensor, labels: Tensor, regression: bool) -> Tensor:
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, regression: bool) -> Tensor:
-    """T² · CE(student / T, softmax(teacher / T)) + CE(student, labels); for regression MSE to the teacher + MSE to the labels.
+    """T² · CE(student / T, softmax(teacher / T)) + CE(student, labels).
 
-    The teacher's logits are detached.
+    For regression MSE to the teacher + MSE to the labels. The teacher's logits are detached.
     """
     teacher = teacher.detach()
     if regression:

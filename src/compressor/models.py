@@ -109,7 +109,9 @@ def load_super_network(path: Path, *, attn_implementation: str = "sdpa") -> Supe
 
     path = path.expanduser().resolve()
     if not path.is_dir():
-        raise ModelError(f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first.")
+        raise ModelError(
+            f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first."
+        )
     require_weights(path)
     info = read_json(path / SUPER_NETWORK_FILE) if (path / SUPER_NETWORK_FILE).is_file() else {}
     try:

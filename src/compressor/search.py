@@ -1,8 +1,8 @@
 """The multi-objective search for sub-networks that no other beats in both error and size.
 
-The loop is ask/tell: a method proposes a config, the sub-network behind it is evaluated once, its objectives are told. A
-sub-network that was evaluated before is answered from the results and does not count. The full super-network is always
-the first result, so that every trade-off is read against it.
+The loop is ask/tell: a method proposes a config, the sub-network behind it is evaluated once, its objectives are told.
+A sub-network that was evaluated before is answered from the results and does not count. The full super-network is
+always the first result, so that every trade-off is read against it.
 """
 
 import time
@@ -90,7 +90,7 @@ def run_search(
     method: str = "random_search",
     num_samples: int = 60,
     seed: int = 0,
-    on_evaluation: Callable[[EvaluatedSubNetwork, float], None] = lambda evaluation, hypervolume: None,
+    on_evaluation: Callable[[EvaluatedSubNetwork, float], None] | None = None,
 ) -> SearchResult:
     """The result of `num_samples` evaluations (fewer where the space holds fewer), front marked.
 
@@ -123,7 +123,8 @@ def run_search(
         evaluations.append(evaluation)
         known[sub_network.hash] = evaluation
         hypervolumes.append(compute_hypervolume([e.objectives for e in evaluations], REFERENCE))
-        on_evaluation(evaluation, hypervolumes[-1])
+        if on_evaluation is not None:
+            on_evaluation(evaluation, hypervolumes[-1])
         bar.update()
         bar.set_postfix(hypervolume=f"{hypervolumes[-1]:.4f}", refresh=False)
         return evaluation

@@ -1,8 +1,8 @@
 """The search spaces of Klein et al. (TMLR 2024, section 3): which sub-networks exist and how one is drawn.
 
-A space is one small class: four facts (its Syne Tune config space, its size, and a config to and from a sub-network) and
-a seeded draw. "The first k" heads or units are the first in the super-network's own order. To add a space, write
-its class and list it in `SEARCH_SPACES`; the contract tests take it from there.
+A space is one small class: its Syne Tune config space, its size, a seeded draw, and the way from a config to a
+sub-network and back. "The first k" heads or units are the first in the super-network's own order. To add a space,
+write its class and list it in `SEARCH_SPACES`; the contract tests take it from there.
 """
 
 from abc import ABC, abstractmethod
@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compressor.errors import SearchSpaceError
 from compressor.dimensions import EncoderDimensions
+from compressor.errors import SearchSpaceError
 from compressor.sub_network import SubNetwork
 
 Config = dict[str, Any]
@@ -172,7 +172,9 @@ class MediumSpace(SearchSpace):
     @property
     def _ranges(self) -> dict[str, Sequence[int]]:
         dimensions = self.dimensions
-        heads = {f"num_heads_{i}": range(dimensions.num_heads + 1) for i in range(dimensions.num_layers)}
+        heads: dict[str, Sequence[int]] = {
+            f"num_heads_{i}": range(dimensions.num_heads + 1) for i in range(dimensions.num_layers)
+        }
         units = {f"num_units_{i}": range(dimensions.num_units + 1) for i in range(dimensions.num_layers)}
         return heads | units
 
@@ -216,7 +218,7 @@ class LayerSpace(SearchSpace):
 
     @property
     def _ranges(self) -> dict[str, Sequence[int]]:
-        return {key: range(2) for key in self._keys}
+        return dict.fromkeys(self._keys, range(2))
 
     def config_space(self) -> dict[str, Any]:
         return _integer_domains(self._ranges)

@@ -8,7 +8,7 @@ from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from compressor.search_spaces import Config, SearchSpace
 
 
-class RandomSearcher(BaseSearcher):
+class RandomSearcher(BaseSearcher):  # type: ignore[misc]
     """Independent draws of the search space, after the initial design; all randomness comes from the seed."""
 
     def __init__(self, space: SearchSpace, initial_design: list[Config], seed: int) -> None:

@@ -1,19 +1,21 @@
 """Shared-weight execution: for the time of a `with` block the super-network computes as one of its sub-networks.
 
-Linear modules compute with slices of their weights, blocks and layers that are dropped do no work. Nothing is masked and
-nothing is copied for prefix sets; arbitrary sets are gathered once per block (once per call while gradients are
-recorded, so that every backward pass has a graph of its own). Only `forward` of the modules concerned is replaced, and
-put back at the end, so parameters, state dict and hooks stay as they are.
+Linear modules compute with slices of their weights, blocks and layers that are dropped do no work. Nothing is masked
+and nothing is copied for prefix sets; arbitrary sets are gathered once per block (once per call while gradients are
+recorded, so that every backward pass has a graph of its own). Only `forward` of the modules concerned is replaced,
+and put back at the end, so parameters, state dict and hooks stay as they are.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from compressor.errors import SubNetworkError
 from compressor.families import EncoderFamily, get_dimensions, get_family, get_layers
 from compressor.sub_network import SubNetwork
 
@@ -21,19 +23,28 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+_ACTIVE: "WeakSet[nn.Module]" = WeakSet()
+
+
 @contextmanager
 def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None]:
     """For the time of the block `model` computes as `sub_network`, with and without gradients, on any device.
 
-    Blocks can be nested; the inner one counts. Weights may be changed inside the block only where gradients are on.
+    Weights may be changed inside the block only where gradients are on: without them gathered slices are kept.
 
     Raises:
-        SubNetworkError: the sub-network is not one of this model.
+        SubNetworkError: the sub-network is not one of this model, or another one of it is active already.
     """
+    if model in _ACTIVE:
+        raise SubNetworkError(
+            "one sub-network of a model must be active at a time, but got a second one. Leave the first."
+        )
     dimensions = get_dimensions(model)
     sub_network.check(dimensions)
     family = get_family(model.config.model_type)
     with ExitStack() as patches:
+        _ACTIVE.add(model)
+        patches.callback(_ACTIVE.discard, model)
         for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
             for module, forward in layer_forwards(
                 layer, family, heads, units, (dimensions.num_heads, dimensions.num_units, dimensions.head_size)
@@ -76,7 +87,7 @@ def expand_heads(heads: tuple[int, ...], head_size: int) -> tuple[int, ...]:
 
 
 def select(weight: Tensor, kept: tuple[int, ...], dim: int) -> Tensor:
-    """The rows (`dim` 0) or columns (1) `kept` of a weight: a view where they are adjacent, a gathered copy elsewhere."""
+    """The rows (`dim` 0) or columns (1) `kept` of a weight: a view where they are adjacent, else a gathered copy."""
     if kept[-1] - kept[0] + 1 == len(kept):
         return weight.narrow(dim, kept[0], len(kept))
     return weight.index_select(dim, torch.tensor(kept, device=weight.device))
@@ -90,7 +101,7 @@ def _sliced_linear(
     gathered: list[tuple[Tensor, Tensor | None]] = []
 
     def sliced() -> tuple[Tensor, Tensor | None]:
-        bias = module.bias
+        bias: Tensor | None = module.bias
         if dim == 0 and bias is not None:
             bias = select(bias, kept, 0)
         return select(module.weight, kept, dim), bias

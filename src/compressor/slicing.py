@@ -1,7 +1,7 @@
 """Physical slicing: a sub-network cut out of its super-network as a stand-alone module, and exact re-ordering.
 
-Written after the reference semantics of Klein et al. (TMLR 2024): a dropped head takes its rows of Q, K, V and its columns of the
-output projection with it, a dropped unit its row and its column; a block with nothing left goes whole, LayerNorm included.
+The semantics are those of Klein et al. (TMLR 2024): a dropped head takes its rows of Q, K, V and its columns of the
+output projection with it, a dropped unit its row and its column; a block with nothing left goes whole, LayerNorm too.
 """
 
 import copy
@@ -125,4 +125,4 @@ def _set_config(layer: nn.Module, model: "PreTrainedModel", position: int) -> No
         if hasattr(module, "config"):
             module.config = model.config
         if hasattr(module, "layer_idx"):
-            module.layer_idx = position
+            module.layer_idx = position  # type: ignore[assignment]

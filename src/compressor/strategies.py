@@ -82,8 +82,8 @@ def get_strategy(name: str, num_random_sub_nets: int) -> Strategy:
     canonical = STRATEGY_ALIASES.get(name, name)
     if canonical not in SAMPLING_STRATEGIES:
         raise StrategyError(
-            f"the sampling strategy must be one of {', '.join(SAMPLING_STRATEGIES)} (or {', '.join(STRATEGY_ALIASES)}), "
-            f"but got {name!r}. Correct --sampling-strategy."
+            f"the sampling strategy must be one of {', '.join((*SAMPLING_STRATEGIES, *STRATEGY_ALIASES))}, but got "
+            f"{name!r}. Correct --sampling-strategy."
         )
     if canonical != "standard" and num_random_sub_nets < 1:
         raise StrategyError(

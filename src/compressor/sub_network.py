@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from compressor.errors import SubNetworkError
 from compressor.dimensions import EncoderDimensions
+from compressor.errors import SubNetworkError
 
 IndexSets = tuple[tuple[int, ...], ...]
 
@@ -75,7 +75,10 @@ class SubNetwork:
                 f"a sub-network must name {dimensions.num_layers} layers, but got {len(self.heads)}. {next_step}"
             )
         problems = []
-        for name, sets, size in (("heads", self.heads, dimensions.num_heads), ("units", self.units, dimensions.num_units)):
+        for name, sets, size in (
+            ("heads", self.heads, dimensions.num_heads),
+            ("units", self.units, dimensions.num_units),
+        ):
             for layer, kept in enumerate(sets):
                 if kept and kept[-1] >= size:
                     wrong = [index for index in kept if index >= size]

@@ -9,7 +9,7 @@ from compressor.errors import SearchSpaceError
 from compressor.search_spaces import bits_to_text, draw_subset, text_to_bits
 
 
-class SubsetDomain(Domain):
+class SubsetDomain(Domain):  # type: ignore[misc]
     """All subsets of `length` things, written as hexadecimal bit strings (`bits_to_text`)."""
 
     def __init__(self, length: int) -> None:

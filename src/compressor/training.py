@@ -1,7 +1,7 @@
-"""Training a super-network: each step updates the sub-networks that its sampling strategy names (Klein et al., TMLR 2024).
+"""Training a super-network: a step updates the sub-networks its sampling strategy names (Klein et al., TMLR 2024).
 
-A plain PyTorch loop: AdamW, linear schedule with warm-up, gradient clipping. Every sub-network trains through slices of the
-shared weights, so a small one costs little. All randomness (data order, sub-networks, dropout) comes from the seed.
+A plain PyTorch loop: AdamW, linear schedule with warm-up, gradient clipping. Every sub-network trains through slices
+of the shared weights, so a small one costs little. Data order, sub-networks and dropout all come from the seed.
 """
 
 import math
@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
+from compressor.families import get_dimensions
 from compressor.losses import distillation_loss, task_loss
 from compressor.search_spaces import create_search_space
-from compressor.families import get_dimensions
 from compressor.settings import TrainingSettings
 from compressor.shared import activate
 from compressor.strategies import Step, Update, get_strategy
@@ -130,7 +130,7 @@ def run_updates(
                 loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
             else:
                 loss = task_loss(logits, labels, regression)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         if teacher is None:
             teacher = logits.detach()
         total += loss.detach()
@@ -158,6 +158,6 @@ def _require_finite(loss: Tensor, step: int, settings: TrainingSettings) -> floa
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss must be a finite number, but is {value} at step {step}. Lower --learning-rate (now "
-            f"{settings.learning_rate:g}) or --temperature (now {settings.temperature:g}); earlier checkpoints are kept."
+            f"{settings.learning_rate:g}) or --temperature (now {settings.temperature:g}); checkpoints are kept."
         )
     return value

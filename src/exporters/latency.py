@@ -41,7 +41,9 @@ def measure_latencies(
     results = []
     for batch_size in batch_sizes:
         for length in lengths:
-            calls = {name: _call(session, random_inputs(session, batch_size, length)) for name, session in sessions.items()}
+            calls = {
+                name: _call(session, random_inputs(session, batch_size, length)) for name, session in sessions.items()
+            }
             times = time_alternating(calls, runs=runs, warm_up=warm_up)
             results += [summarise(name, batch_size, length, seconds) for name, seconds in times.items()]
     return results

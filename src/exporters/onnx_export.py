@@ -1,5 +1,6 @@
-"""ONNX export of a dense or sliced encoder with its task head: dynamic batch and length, inputs as the tokenizer names them."""
+"""ONNX export of a dense or sliced encoder: dynamic batch and length, inputs named as the tokenizer names them."""
 
+import inspect
 import json
 import logging
 import warnings
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from compressor.families import max_positions
 from compressor.files import new_directory
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ OPSET = 20
 def export_onnx(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", path: Path, metadata: dict[str, Any] | None = None
 ) -> Path:
-    """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for multiple choice) → `logits`.
+    """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`.
 
     `metadata` goes into the file's metadata as JSON values.
     """
     import onnx
 
     inputs = example_inputs(model, tokenizer, batch_size=2, length=17)
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=max_length(model))
-    names = {0: batch, 1: length} if inputs["input_ids"].ndim == 2 else {0: batch, 2: length}
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=max_positions(model))
+    axes = (batch, length) if inputs["input_ids"].ndim == 2 else (batch, torch.export.Dim("choices"), length)
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet():
         program = torch.onnx.export(
             model,
@@ -40,11 +42,11 @@ def export_onnx(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=["logits"],
-            dynamic_shapes=dict.fromkeys(inputs, names),
+            dynamic_shapes={name: dict(enumerate(axes)) for name in inputs},
         )
     assert program is not None
     proto = program.model_proto
-    for key, value in (metadata or {}).items():
+    for key, value in {"vocab_size": model.config.vocab_size, **(metadata or {})}.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +65,8 @@ def example_inputs(
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, model.config.vocab_size, shape, generator=generator)
     inputs = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": torch.ones_like(ids)}
-    return {name: inputs[name] for name in tokenizer.model_input_names if name in inputs}
-
-
-def max_length(model: "PreTrainedModel") -> int:
-    """The longest text in tokens that the position table allows (RoBERTa counts from the padding index + 1)."""
-    positions = int(model.config.max_position_embeddings)
-    offset = model.config.model_type in ("roberta", "xlm-roberta", "camembert", "sliced-roberta")
-    return positions - (model.config.pad_token_id or 0) - 1 if offset else positions
+    known = inspect.signature(model.forward).parameters  # DistilBERT has no token types, whatever its tokenizer says
+    return {name: inputs[name] for name in tokenizer.model_input_names if name in inputs and name in known}
 
 
 @contextmanager

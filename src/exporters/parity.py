@@ -9,7 +9,8 @@ import torch
 from compressor.batches import Batch
 from compressor.evaluation import compute_logits
 from compressor.extraction import require_parity
-from exporters.onnx_export import example_inputs, max_length
+from compressor.families import max_positions
+from exporters.onnx_export import example_inputs
 from exporters.sessions import create_session, run_session
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def check_onnx_parity(
     session = create_session(path, threads=torch.get_num_threads())
     differences: dict[str, float] = {}
     for batch_size in (1, 3):
-        for length in (1, 17, min(512, max_length(model))):
+        for length in (1, 17, min(512, max_positions(model))):
             for padded in (False, True) if length > 1 else (False,):
                 inputs = example_inputs(model, tokenizer, batch_size=batch_size, length=length)
                 if padded:
@@ -51,13 +52,13 @@ def check_onnx_parity(
 def onnx_logits(session: object, batches: list[tuple[np.ndarray, Batch]]) -> np.ndarray:
     """The ONNX logits [rows, classes] of all batches, in row order."""
     order = np.concatenate([picked for picked, _ in batches])
-    parts = [run_session(session, {name: values.cpu().numpy() for name, values in batch.items()}) for _, batch in batches]
+    parts = [
+        run_session(session, {name: values.cpu().numpy() for name, values in batch.items()}) for _, batch in batches
+    ]
     return np.asarray(np.concatenate(parts)[np.argsort(order)])
 
 
-def _difference(
-    session: object, model: "PreTrainedModel", batches: list[tuple[np.ndarray, Batch]], name: str
-) -> float:
+def _difference(session: object, model: "PreTrainedModel", batches: list[tuple[np.ndarray, Batch]], name: str) -> float:
     moved = [(picked, {key: values.to(model.device) for key, values in batch.items()}) for picked, batch in batches]
     return require_parity(
         compute_logits(model, moved), onnx_logits(session, batches), f"ONNX and PyTorch ({name})", MAX_ONNX_DIFFERENCE

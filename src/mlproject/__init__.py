@@ -1,1 +1,1 @@
-"""The command line and the MLflow side. Translates options into calls of `compressor` and `exporters`, and results into runs."""
+"""The command line and the MLflow side: options become calls of `compressor` and `exporters`, results become runs."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -29,6 +29,8 @@ from mlproject.options import (
 )
 from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
 
+Options = TypeVar("Options")
+
 if TYPE_CHECKING:
     from mlproject.tracking import StageRun, Tracker
 
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 def cli() -> None:
     """Make an encoder small enough to serve.
 
-    Trains a BERT- or RoBERTa-family encoder once as a super-network, searches its sub-networks for the best trade-offs between
-    error and size, cuts the one you pick out as a model of its own and exports it to ONNX. Every run is logged to MLflow.
+    Trains a BERT- or RoBERTa-family encoder once as a super-network, searches its sub-networks for the best trade-offs
+    between error and size, cuts the one you pick out and exports it to ONNX. Every run is logged to MLflow.
     """
 
 
@@ -68,8 +70,9 @@ def search(supernet: str, **values: Any) -> None:
     with _top_run("search", values) as (run, output_dir, _):
         from mlproject import stages
 
-        source = _source(values) if _names_data() else None
-        stages.search(output_dir, Path(supernet), source, _pick(SearchOptions, values), run)
+        source = _source(values)
+        named = source if source != DataSource() else None  # without a word about data: what it was trained on
+        stages.search(output_dir, Path(supernet), named, _pick(SearchOptions, values), run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {output_dir}")
 
 
@@ -99,7 +102,11 @@ def export(model_dir: str, **values: Any) -> None:
 
 @cli.command("benchmark", cls=HuggingFaceCommand)
 @click.option(
-    "--model", "models", required=True, multiple=True, help="Directory made by export; several times. The first is the base."
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    help="Directory made by export; several times. The first is the base.",
 )
 @add_options(LATENCY, OUTPUT)
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
@@ -153,7 +160,9 @@ def main(arguments: list[str] | None = None) -> None:
     except CompressorError as error:
         _fail(str(error), words)
     except OSError as error:
-        _fail(f"{error.strerror or type(error).__name__}: {error.filename or error}. Check disk and permissions.", words)
+        _fail(
+            f"{error.strerror or type(error).__name__}: {error.filename or error}. Check disk and permissions.", words
+        )
     except Exception as error:  # a fault of ours: still one line, and how to see more
         _fail(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Add --debug for the traceback.", words)
 
@@ -178,7 +187,7 @@ def _done(run: "StageRun", made: str, following: str) -> None:
 
 def _fail(message: str, words: list[str]) -> None:
     if "--debug" in words:
-        raise  # noqa: PLE0704 - called from an except block only
+        raise
     click.echo(f"Error: {message}", err=True)
     sys.exit(1)
 
@@ -196,21 +205,9 @@ def _source(values: dict[str, Any]) -> DataSource:
         name: str(Path(values[name]).expanduser().absolute()) if values[name] else None
         for name in ("train_file", "validation_file", "test_file")
     }
-    task_name = "custom" if files["train_file"] and _is_default("task_name") else values["task_name"]
+    own_file = files["train_file"] and values["task_name"] == DataSource.task_name
+    task_name = "custom" if own_file else values["task_name"]
     return _pick(DataSource, values | files | {"text_columns": columns, "task_name": task_name})
-
-
-def _names_data() -> bool:
-    """Whether the user named any data: `search` otherwise takes what the super-network was trained on."""
-    names = (field for field in DataSource.__dataclass_fields__)
-    return not all(_is_default(name) for name in names)
-
-
-def _is_default(name: str) -> bool:
-    """Whether an option has its default value, given or not (`mlflow run` gives them all)."""
-    context = click.get_current_context()
-    default = next(option.get_default(context) for option in context.command.params if option.name == name)
-    return context.params[name] in (default, ()) if default is None or default == () else context.params[name] == default
 
 
 def _model_options(values: dict[str, Any]) -> ModelOptions:
@@ -221,7 +218,7 @@ def _training_settings(values: dict[str, Any]) -> TrainingSettings:
     return _pick(TrainingSettings, values)
 
 
-def _pick(make: Callable[..., Any], values: dict[str, Any]) -> Any:
+def _pick(make: Callable[..., Options], values: dict[str, Any]) -> Options:
     """An options class filled with the values that are its fields."""
     names = make.__dataclass_fields__  # type: ignore[attr-defined]
     return make(**{name: value for name, value in values.items() if name in names})

@@ -1,4 +1,4 @@
-"""Options as Hugging Face users know them, each defined once: the commands pick theirs, and MLproject's parameters follow.
+"""Options as Hugging Face users know them, each defined once: commands pick theirs, MLproject's parameters follow.
 
 Underscores are accepted for hyphens, the names of the paper's scripts as aliases, and an empty value means "not given",
 because that is how `mlflow run` passes a parameter without a value.
@@ -33,7 +33,7 @@ class HuggingFaceCommand(click.Command):
         return super().parse_args(ctx, normalise_arguments(args))
 
 
-class IntegerList(click.ParamType):
+class IntegerList(click.ParamType):  # type: ignore[type-arg]
     """Whole numbers with commas between them: 1,8."""
 
     name = "integers"
@@ -76,7 +76,7 @@ def _choice(values: Any) -> click.Choice[str]:
     return click.Choice(list(values))
 
 
-def add_options(*groups: list[Decorator]) -> Decorator:
+def add_options(*groups: list[Any]) -> Decorator:
     """A decorator that gives a command the options of these groups, in their order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +121,7 @@ DATA = [
         "task_name",
         type=_choice(TASKS),
         default=DataSource.task_name,
-        help="Data set; fixes columns, metric and length. 'custom' is your own file. With --train-file a local copy is used.",
+        help="Data set; fixes columns, metric and length. 'custom' is your own file.",
     ),
     _option("--train-file", default=None, help="Training rows: CSV, TSV, JSONL or Parquet."),
     _option("--validation-file", default=None, help="Rows the search sees. Without it 30 % of the training rows."),
@@ -134,7 +134,10 @@ DATA = [
     ),
     _option("--label-column", default=None, help="Column with the label. Default: the task's, or 'label'."),
     _option(
-        "--metric", type=_choice(METRICS), default=None, help="Task metric; the error is 1 - metric. Default: the task's."
+        "--metric",
+        type=_choice(METRICS),
+        default=None,
+        help="Task metric; the error is 1 - metric. Default: the task's.",
     ),
     _boolean("--regression", default=DataSource.regression, help="The label is a number to predict."),
     _option("--max-seq-length", type=int, default=None, help="Longest text in tokens. Default: the task's."),
@@ -157,7 +160,10 @@ TRAINING = [
         help="Random sub-networks per step.",
     ),
     _option(
-        "--temperature", type=float, default=TrainingSettings.temperature, help="Softens both sides of the distillation."
+        "--temperature",
+        type=float,
+        default=TrainingSettings.temperature,
+        help="Softens both sides of the distillation.",
     ),
     _option("--learning-rate", type=float, default=TrainingSettings.learning_rate, help="Peak learning rate of AdamW."),
     _option(
@@ -206,7 +212,10 @@ SEARCH = [
         help="How the next sub-network is proposed.",
     ),
     _option(
-        "--num-samples", type=int, default=SearchOptions.num_samples, help="Sub-networks to evaluate, the full one included."
+        "--num-samples",
+        type=int,
+        default=SearchOptions.num_samples,
+        help="Sub-networks to evaluate, the full one included.",
     ),
 ]
 

@@ -55,7 +55,9 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     }
     summary = {}
     for name, (evaluation, onnx_file) in forms.items():
-        p50 = {f"p50_ms_b{row['batch_size']}_l{row['length']}": row["p50_ms"] for row in latencies if row["model"] == name}
+        p50 = {
+            f"p50_ms_b{row['batch_size']}_l{row['length']}": row["p50_ms"] for row in latencies if row["model"] == name
+        }
         keys = ("error", "test_error", "params", "relative_params", "relative_encoder_params")
         summary[name] = {key: evaluation[key] for key in keys} | {"onnx_mb": onnx_file.stat().st_size / 1e6} | p50
     write_json(output_dir / "summary.json", summary)

@@ -26,7 +26,7 @@ def render_project() -> str:
 
 
 def parameter_default(option: click.Option) -> Any:
-    """An option's default as MLproject writes it: text for switches, empty text for "not given", None for "required"."""
+    """An option's default as MLproject writes it: "" for "not given", None for "required", text for switches."""
     if option.required:
         return None
     if option.default in (None, ()) or type(option.default).__name__ == "Sentinel":

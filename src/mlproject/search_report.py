@@ -35,7 +35,8 @@ def write_search_results(
                 "seconds": seconds,
                 "front": [member.index for member in result.front],
                 "evaluations": [
-                    e.to_json() | {"name": e.name, "kept": e.sub_network.to_json(dimensions)} for e in result.evaluations
+                    e.to_json() | {"name": e.name, "kept": e.sub_network.to_json(dimensions)}
+                    for e in result.evaluations
                 ],
             },
         )
@@ -44,9 +45,7 @@ def write_search_results(
         write_front_html(result, temporary / "pareto_front.html", title)
 
 
-def front_table(
-    front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork
-) -> tuple[list[str], list[list[str]]]:
+def front_table(front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a front, the super-network first."""
     header = ["sub-network", "index", "error", "test error", "params (M)", "of encoder", "layers", "heads", "units"]
     named = [("super-network", "", full)] + [(e.name, str(index), e) for index, e in enumerate(front)]

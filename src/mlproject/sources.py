@@ -30,9 +30,7 @@ class OpenedModel:
     """What the exported file says of itself."""
 
 
-def open_super_network(
-    path: Path, source: DataSource | None
-) -> "tuple[SuperNetwork, DataSource, TaskData]":
+def open_super_network(path: Path, source: DataSource | None) -> "tuple[SuperNetwork, DataSource, TaskData]":
     """A super-network with the data it was trained on, or the data the user names.
 
     Raises:
@@ -51,13 +49,17 @@ def open_super_network(
             )
         source = DataSource.from_json(trained_on)
     data = load_task_data(source)
-    if trained_on is not None and source == DataSource.from_json(trained_on):
-        if data.digest != super_network.info["data_digest"]:
-            raise TaskDataError(
-                f"the rows must be those the super-network was trained on (digest {super_network.info['data_digest']}), "
-                f"but the digest is {data.digest}. Restore the files or train again."
-            )
-    if data.label_names and not data.task.multiple_choice and super_network.model.config.num_labels != len(data.label_names):
+    same_source = trained_on is not None and source == DataSource.from_json(trained_on)
+    if same_source and data.digest != super_network.info["data_digest"]:
+        raise TaskDataError(
+            f"the rows must be those the super-network was trained on (digest {super_network.info['data_digest']}), "
+            f"but the digest is {data.digest}. Restore the files or train again."
+        )
+    if (
+        data.label_names
+        and not data.task.multiple_choice
+        and super_network.model.config.num_labels != len(data.label_names)
+    ):
         raise ModelError(
             f"the super-network must have one output per label, but {path} has {super_network.model.config.num_labels} "
             f"for the labels {', '.join(data.label_names[:8])}. Name the data it was trained on."
@@ -132,7 +134,7 @@ def find_onnx(path: Path) -> Path:
     path = path.expanduser().absolute()
     file = path / ONNX_FILE if path.is_dir() else path
     if not file.is_file():
-        raise ModelError(f"--model must be a directory with {ONNX_FILE} or such a file, but {path} is neither. Run compressor export first.")
+        raise ModelError(f"--model must hold {ONNX_FILE}, but {path} does not. Run compressor export first.")
     return file
 
 
@@ -145,5 +147,7 @@ def read_search_results(path: Path) -> dict[str, Any]:
     """
     results = read_json(path / RESULTS_FILE if path.is_dir() else path)
     if not isinstance(results, dict) or not {"evaluations", "front", "supernet"} <= results.keys():
-        raise SearchError(f"--search must be made by compressor search, but {path} is not. Point to its output directory.")
+        raise SearchError(
+            f"--search must be made by compressor search, but {path} is not. Point to its output directory."
+        )
     return results

@@ -1,4 +1,4 @@
-"""The stages behind the commands: each reads files, does its work with the library, writes files, then logs what it made.
+"""The stages behind the commands: each reads files, works with the library, writes files, then logs what it made.
 
 A stage can be run alone: between stages only directories travel. `compress` runs all of them in one process.
 """
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from compressor.evaluation import Evaluator
     from compressor.search import SearchResult
 
+
 def train_supernet(
     output_dir: Path, source: DataSource, model_options: ModelOptions, settings: TrainingSettings, run: StageRun
 ) -> Path:
-    """Trains a super-network into `output_dir`, with a checkpoint per epoch; the best epoch's weights are the result."""
+    """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result."""
     import shutil
 
     import torch
@@ -42,7 +43,7 @@ def train_supernet(
 
     from compressor.batches import encode
     from compressor.costs import create_cost_model
-    from compressor.families import get_dimensions
+    from compressor.families import get_dimensions, max_positions
     from compressor.models import load_base_model, save_super_network
     from compressor.search_spaces import create_search_space
     from compressor.training import EpochReport, train_super_network
@@ -59,7 +60,9 @@ def train_supernet(
         trust_remote_code=model_options.trust_remote_code,
     )
     create_search_space(settings.search_space, get_dimensions(model))
-    train, validation = (encode(rows, data.task, tokenizer) for rows in (data.train, data.validation))
+    train, validation = (
+        encode(rows, data.task, tokenizer, max_positions(model)) for rows in (data.train, data.validation)
+    )
     print(
         f"Training on {len(train):,} rows, validating on {len(validation):,}"
         + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
@@ -111,7 +114,7 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
     from compressor.batches import encode
     from compressor.costs import create_cost_model
     from compressor.evaluation import Evaluator
-    from compressor.families import get_dimensions
+    from compressor.families import get_dimensions, max_positions
     from compressor.search import EvaluatedSubNetwork, run_search
     from compressor.search_spaces import create_search_space
     from mlproject.search_report import (
@@ -127,7 +130,7 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
     _log_data(run, data, source)
     model = super_network.model
     space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
-    validation = encode(data.validation, data.task, super_network.tokenizer)
+    validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
     tags = {
         "stage": "subnet",
@@ -156,7 +159,8 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
         on_evaluation=on_evaluation,
     )
     seconds = time.perf_counter() - started
-    result = _add_test_errors(result, Evaluator(model, data.task, encode(data.test, data.task, super_network.tokenizer)))
+    test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
+    result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))
     write_search_results(
         output_dir,
         result,
@@ -193,7 +197,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
     from compressor.batches import encode
     from compressor.evaluation import Evaluator
     from compressor.extraction import file_size_mb, load_sliced_model, require_parity, save_sliced_model
-    from compressor.families import get_dimensions
+    from compressor.families import get_dimensions, max_positions
     from compressor.slicing import slice_model
 
     results = read_search_results(search_dir)
@@ -203,7 +207,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
     run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
     model, tokenizer, dimensions = super_network.model, super_network.tokenizer, get_dimensions(super_network.model)
     sub_network = SubNetwork.from_json(chosen["kept"], dimensions)
-    validation = encode(data.validation, data.task, tokenizer)
+    validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     batch_size = results["options"]["per_device_eval_batch_size"]
     shared = Evaluator(model, data.task, validation, batch_size).evaluate(sub_network)
     sliced = slice_model(model, sub_network)
@@ -229,7 +233,9 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
         write_json(temporary / "parity.json", parity)
         model_mb = file_size_mb(temporary / "model.safetensors")
     costs = {key: chosen[key] for key in ("error", "params", "relative_params", "relative_encoder_params")}
-    run.log_metrics(costs | {"model_mb": model_mb, "parity/sliced": parity["sliced"], "parity/loaded": parity["loaded"]})
+    run.log_metrics(
+        costs | {"model_mb": model_mb, "parity/sliced": parity["sliced"], "parity/loaded": parity["loaded"]}
+    )
     run.log_artifact(output_dir / "sub_network.json")
     run.log_artifact(output_dir / "parity.json")
     print(
@@ -241,9 +247,10 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
 
 
 def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = True) -> Path:
-    """Exports a sliced model or a super-network to `model.onnx`, proven equal on shapes, paddings and validation rows."""
+    """Exports a sliced model or a super-network to `model.onnx`, proven equal on many shapes and validation rows."""
     from compressor.batches import encode, evaluation_batches
     from compressor.evaluation import Evaluator
+    from compressor.families import max_positions
     from compressor.metrics import compute_error, predict
     from exporters.onnx_export import export_onnx
     from exporters.parity import check_onnx_parity, onnx_logits
@@ -254,11 +261,10 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = T
     if log_model:
         run.log_params({"model": str(model_dir)})
     data = load_task_data(source)
-    validation = encode(data.validation, data.task, tokenizer)
+    validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     metadata = opened.metadata | {
         "task": source.task_name,
-        "max_length": data.task.max_length,
-        "vocab_size": model.config.vocab_size,
+        "max_length": min(data.task.max_length, max_positions(model)),
     }
     with new_directory(output_dir) as temporary:
         path = export_onnx(model, tokenizer, temporary / ONNX_FILE, metadata)

@@ -1,7 +1,7 @@
 """All of MLflow: runs, metrics, data sets, artifacts, views. No other file of this package imports `mlflow`.
 
-Results are on disk before they are logged, so a tracking server that goes away costs nothing but the log: the first failure
-prints one warning, and nothing more is sent. A server that is away at the start is an error at once.
+Results are on disk before they are logged, so a tracking server that goes away costs nothing but the log: the first
+failure prints one warning, and nothing more is sent. A server that is away at the start is an error at once.
 """
 
 import os
@@ -75,7 +75,7 @@ class StageRun:
             import mlflow.data
             from mlflow.entities import DatasetInput, InputTag
 
-            dataset = mlflow.data.from_pandas(table, source=source, name=name, digest=digest)  # type: ignore[attr-defined]
+            dataset = mlflow.data.from_pandas(table, source=source, name=name, digest=digest)
             tag = InputTag("mlflow.data.context", context)
             self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), [tag])])
 
@@ -132,7 +132,8 @@ class StageRun:
             self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{key}", value)
             return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
 
-        return self.tracker.attempt(log)
+        link: str | None = self.tracker.attempt(log)
+        return link
 
 
 class Tracker:
@@ -171,7 +172,7 @@ class Tracker:
 
     @contextmanager
     def start_run(self, name: str, tags: Mapping[str, str]) -> Iterator[StageRun]:
-        """The run of a command: the one that `mlflow run` made (MLFLOW_RUN_ID), or a new one; FAILED if the block raises.
+        """The run of a command: the one `mlflow run` made (MLFLOW_RUN_ID), or a new one; FAILED if the block raises.
 
         Raises:
             TrackingError: the server is away, or its experiment cannot take artifacts from here.
@@ -180,7 +181,9 @@ class Tracker:
 
         _require_server(self.uri)
         try:
-            if not any(os.environ.get(key) for key in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")):
+            if not any(
+                os.environ.get(key) for key in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
+            ):
                 mlflow.set_experiment(EXPERIMENT)
             joined = "MLFLOW_RUN_ID" in os.environ
             active = mlflow.start_run(run_name=None if joined else name, tags=dict(tags))
@@ -193,7 +196,8 @@ class Tracker:
             _require_artifacts(active.info.artifact_uri, self.uri)
             yield StageRun(self, active.info.run_id, active.info.experiment_id)
         except BaseException as error:
-            self._finish(lambda: mlflow.set_tag("error", _message(error)), lambda: mlflow.end_run("FAILED"))
+            message = _message(error)
+            self._finish(lambda: mlflow.set_tag("error", message), lambda: mlflow.end_run("FAILED"))
             raise
         self._finish(lambda: mlflow.end_run("FINISHED"))
 
@@ -267,7 +271,7 @@ def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:
     """An experiment that a server made keeps its artifacts behind that server, out of reach of a local database."""
     if artifact_uri.startswith("mlflow-artifacts:") and not tracking_uri.startswith("http"):
         raise TrackingError(
-            "the experiment must take artifacts from here, but it was made by an MLflow server and keeps them behind it. "
-            f"Set MLFLOW_TRACKING_URI to the server's address, or use another experiment (--experiment-name with mlflow "
-            f"run, MLFLOW_EXPERIMENT_NAME={EXPERIMENT} with compressor)."
+            "the experiment must take artifacts from here, but an MLflow server made it and keeps them behind itself. "
+            "Set MLFLOW_TRACKING_URI to the server's address, or use another experiment (--experiment-name with mlflow "
+            "run, MLFLOW_EXPERIMENT_NAME with compressor)."
         )

@@ -67,9 +67,7 @@ def view_link(base_url: str, experiment_id: str, key: str, mode: Mode = "CHART")
     return _link(base_url, experiment_id, {"compareRunsMode": mode, "viewStateShareKey": key})
 
 
-def runs_link(
-    base_url: str, experiment_id: str, search_filter: str, order_by: str, ascending: bool, mode: Mode
-) -> str:
+def runs_link(base_url: str, experiment_id: str, search_filter: str, order_by: str, ascending: bool, mode: Mode) -> str:
     """Link to filtered, sorted runs without a saved view: default columns and charts."""
     order = {"orderByKey": order_by, "orderByAsc": str(ascending).lower()}
     return _link(base_url, experiment_id, {"compareRunsMode": mode, "searchFilter": search_filter, **order})

@@ -1,0 +1,61 @@
+"""Files that are whole or absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from compressor.errors import OutputError
+from compressor.files import claim_output_dir, new_directory, read_json, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_text(tmp_path / "a.txt", "old")
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(file, "new")
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_nan_is_not_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_unreadable_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(OutputError, match="must hold JSON, but does not parse"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(OutputError, match="must exist, but it does not"):
+        read_json(tmp_path / "b.json")
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), new_directory(tmp_path / "model") as directory:
+        (directory / "half").write_text("x")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with new_directory(tmp_path / "model") as directory:
+        (directory / "whole").write_text("x")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["whole"]
+
+
+def test_output_directories(tmp_path: Path) -> None:
+    assert claim_output_dir(tmp_path / "new") == tmp_path / "new"
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="--output-dir must be a directory, but .* is a file"):
+        claim_output_dir(tmp_path / "file")
+    with pytest.raises(OutputError) as raised:
+        claim_output_dir(tmp_path)
+    assert str(raised.value) == (
+        f"--output-dir must be new or empty, but {tmp_path} holds 1 files or folders. "
+        "Choose another --output-dir or add --overwrite-output-dir."
+    )
+    assert claim_output_dir(tmp_path, overwrite=True) == tmp_path

@@ -1,0 +1,195 @@
+"""The laws of the model side: shared = sliced, counted = real, gradients, order. Family × task head × search space."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from compressor.costs import create_cost_model
+from compressor.families import ENCODER_FAMILIES, get_layers
+from compressor.search_spaces import SEARCH_SPACES, create_search_space
+from compressor.shared import activate
+from compressor.slicing import reorder, slice_model
+from compressor.sub_network import SubNetwork, full_sub_network
+from conftest import DIMENSIONS, HEADS, LAYERS, TASK_HEADS, UNITS, tiny_batch, tiny_model
+
+MODELS: dict[tuple[str, str, str], PreTrainedModel] = {}
+EDGES = {
+    "no layer": SubNetwork(heads=((),) * LAYERS, units=((),) * LAYERS),
+    "no heads": SubNetwork(heads=((),) * LAYERS, units=((0, 5, 7),) * LAYERS),
+    "no units": SubNetwork(heads=((1, 3),) * LAYERS, units=((),) * LAYERS),
+    "all different": SubNetwork(heads=((0, 3), (), (2,)), units=((), (1, 2, 20), tuple(range(3, 9)))),
+    "empty middle": SubNetwork(heads=((1,), (), (0, 1)), units=((0, 2), (), (4,))),
+}
+
+
+def model_of(model_type: str, task_head: str, attn_implementation: str = "eager") -> PreTrainedModel:
+    key = (model_type, task_head, attn_implementation)
+    if key not in MODELS:
+        MODELS[key] = tiny_model(model_type, task_head, attn_implementation)
+    return MODELS[key]
+
+
+def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    with torch.inference_mode():
+        return model(**batch).logits
+
+
+def require_equal(first: Tensor, second: Tensor) -> None:
+    assert first.shape == second.shape
+    assert float((first - second).abs().max()) <= 1e-5 * max(1.0, float(first.abs().max()))
+
+
+def check_laws(model: PreTrainedModel, sub_network: SubNetwork) -> None:
+    batch = tiny_batch(model)
+    with activate(model, sub_network):
+        shared = logits_of(model, batch)
+    sliced = slice_model(model, sub_network)
+    require_equal(shared, logits_of(sliced, batch))
+    cost_model = create_cost_model(model)
+    assert cost_model.costs(sub_network).params == sum(p.numel() for p in sliced.parameters())
+    assert cost_model.encoder_params(sub_network) == sum(p.numel() for p in get_layers(sliced).parameters())
+
+
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+@pytest.mark.parametrize("space_name", list(SEARCH_SPACES))
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_shared_is_sliced_and_counted_is_real(space_name: str, model_type: str, task_head: str, seed: int) -> None:
+    space = create_search_space(space_name, DIMENSIONS)
+    check_laws(model_of(model_type, task_head), space.draw(np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+@pytest.mark.parametrize("edge", list(EDGES))
+def test_edges(edge: str, model_type: str, attn_implementation: str) -> None:
+    for task_head in TASK_HEADS:
+        check_laws(model_of(model_type, task_head, attn_implementation), EDGES[edge])
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_sub_networks_differ(model_type: str) -> None:
+    """The laws above would hold for a `activate` that does nothing and a `slice_model` that copies."""
+    model = model_of(model_type, "classification")
+    batch = tiny_batch(model)
+    outputs = []
+    for sub_network in [full_sub_network(DIMENSIONS), *EDGES.values()]:
+        with activate(model, sub_network):
+            outputs.append(logits_of(model, batch))
+    for first in range(len(outputs)):
+        for second in range(first):
+            assert float((outputs[first] - outputs[second]).abs().max()) > 1e-3
+
+
+def masked_logits(model: PreTrainedModel, sub_network: SubNetwork, batch: dict[str, Tensor]) -> Tensor:
+    """The paper's definition, a second way: dropped heads and units times zero inside the full super-network."""
+    hooks = []
+    for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
+        head_mask = torch.zeros(HEADS).index_fill(0, torch.tensor(heads, dtype=torch.long), 1.0).repeat_interleave(4)
+        unit_mask = torch.zeros(UNITS).index_fill(0, torch.tensor(units, dtype=torch.long), 1.0)
+        for module, mask in ((layer.attention.output.dense, head_mask), (layer.output.dense, unit_mask)):
+            hooks.append(module.register_forward_pre_hook(lambda _, args, mask=mask: (args[0] * mask,)))
+    try:
+        return logits_of(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "electra"])
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_slices_are_what_masks_would_compute(model_type: str, data: st.DataObject) -> None:
+    """Where no block is empty, slicing is masking; an empty block loses its LayerNorm too, which no mask can say."""
+    heads = st.sets(st.integers(0, HEADS - 1), min_size=1).map(lambda kept: tuple(sorted(kept)))
+    units = st.sets(st.integers(0, UNITS - 1), min_size=1).map(lambda kept: tuple(sorted(kept)))
+    sub_network = SubNetwork(
+        heads=data.draw(st.tuples(*[heads] * LAYERS)), units=data.draw(st.tuples(*[units] * LAYERS))
+    )
+    model = model_of(model_type, "classification")
+    batch = tiny_batch(model)
+    with activate(model, sub_network):
+        shared = logits_of(model, batch)
+    require_equal(shared, masked_logits(model, sub_network, batch))
+
+
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_macs_equal_the_profilers_count(model_type: str, task_head: str) -> None:
+    model = model_of(model_type, task_head)  # eager: PyTorch 2.13 counts nothing inside its fused attention on the CPU
+    cost_model, length = create_cost_model(model), 9
+    ids = torch.randint(5, 60, (1, 1, length) if task_head == "multiple_choice" else (1, length))
+    for sub_network in [full_sub_network(DIMENSIONS), *EDGES.values()]:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            slice_model(model, sub_network)(input_ids=ids)
+        assert counter.get_total_flops() == 2 * cost_model.macs(sub_network, length)
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+@pytest.mark.parametrize("name", list(EDGES))
+def test_gradients_land_in_the_kept_slices(name: str, model_type: str) -> None:
+    """Inside the kept slices the sliced model's gradients, outside of them zero."""
+    sub_network = EDGES[name]
+    model, batch = tiny_model(model_type, attn_implementation="eager"), None
+    batch, labels = tiny_batch(model), torch.tensor([0, 1, 2])
+    with activate(model, sub_network):
+        torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
+    sliced = slice_model(model, sub_network)
+    torch.nn.functional.cross_entropy(sliced(**batch).logits, labels).backward()
+
+    # A model whose weights are its gradients, sliced in the same way, must hold the sliced model's gradients …
+    gradients = tiny_model(model_type, attn_implementation="eager")
+    for (_, target), (_, parameter) in zip(gradients.named_parameters(), model.named_parameters(), strict=True):
+        target.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+    expected = {name: p.grad for name, p in sliced.named_parameters() if p.grad is not None}
+    kept = dict(slice_model(gradients, sub_network).named_parameters())
+    for key, gradient in expected.items():
+        torch.testing.assert_close(kept[key].data, gradient, rtol=1e-4, atol=1e-6)
+    # … and nothing else: no gradient lies outside of the slices.
+    total = sum(float(p.data.abs().sum()) for p in gradients.parameters())
+    assert total == pytest.approx(sum(float(g.abs().sum()) for g in expected.values()), rel=1e-4)
+
+
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_reordering_changes_no_output(model_type: str, task_head: str) -> None:
+    model = tiny_model(model_type, task_head)
+    batch, rng = tiny_batch(model), np.random.default_rng(0)
+    before = logits_of(model, batch)
+    weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+    reorder(
+        model,
+        [rng.permutation(HEADS).tolist() for _ in range(LAYERS)],
+        [rng.permutation(UNITS).tolist() for _ in range(LAYERS)],
+    )
+    require_equal(before, logits_of(model, batch))
+    assert any(not torch.equal(weights[name], p) for name, p in model.named_parameters())
+
+
+def test_reordering_puts_the_wanted_head_first() -> None:
+    model, original = tiny_model(), tiny_model()
+    reorder(model, [[2, 0, 1, 3]] * LAYERS, [[5, *(u for u in range(UNITS) if u != 5)]] * LAYERS)
+    batch = tiny_batch(model)
+    with activate(model, SubNetwork(heads=((0,),) * LAYERS, units=((0,),) * LAYERS)):
+        first = logits_of(model, batch)
+    with activate(original, SubNetwork(heads=((2,),) * LAYERS, units=((5,),) * LAYERS)):
+        require_equal(first, logits_of(original, batch))
+
+
+def test_training_with_dropout_goes_through_slices() -> None:
+    model = tiny_model().train()
+    with activate(model, EDGES["all different"]), torch.random.fork_rng():
+        torch.manual_seed(0)
+        model(**tiny_batch(model)).logits.sum().backward()
+    query = model.bert.encoder.layer[2].attention.self.query.weight
+    assert isinstance(query, nn.Parameter)
+    assert query.grad is not None
+    assert query.grad[8:12].abs().sum() > 0  # head 2 of layer 2 is kept
+    assert query.grad[:8].abs().sum() == 0
+    assert model.bert.encoder.layer[1].attention.self.query.weight.grad is None

@@ -1,0 +1,35 @@
+"""Metrics: values worked out by hand, and constant predictions as the worst."""
+
+import numpy as np
+import pytest
+
+from compressor.errors import TaskDataError
+from compressor.metrics import METRICS, compute_error, predict
+
+LABELS = np.array([0, 1, 1, 1])
+
+
+def test_by_hand() -> None:
+    predictions = np.array([0, 1, 1, 0])  # TP 2, FP 0, FN 1, TN 1
+    assert compute_error("accuracy", predictions, LABELS) == pytest.approx(0.25)
+    assert compute_error("f1", predictions, LABELS) == pytest.approx(1 - 4 / 5)
+    # MCC = (2*1 - 0*1) / sqrt(2 * 3 * 1 * 2)
+    assert compute_error("matthews_correlation", predictions, LABELS) == pytest.approx(1 - 2 / np.sqrt(12))
+    assert compute_error("spearman", np.array([1.0, 2, 3]), np.array([10.0, 20, 25])) == pytest.approx(0.0)
+    assert compute_error("pearson", np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "accuracy"])
+def test_a_constant_prediction_is_worth_nothing(metric: str) -> None:
+    assert compute_error(metric, np.ones(4), LABELS.astype(float)) == 1.0
+
+
+def test_predictions_of_logits() -> None:
+    logits = np.array([[0.1, 0.9], [3.0, -1.0]])
+    assert predict(logits, regression=False).tolist() == [1, 0]
+    assert predict(logits[:, :1], regression=True).tolist() == [0.1, 3.0]
+
+
+def test_unknown_metric() -> None:
+    with pytest.raises(TaskDataError, match="must be one of accuracy, f1, .*, but got 'auc'"):
+        compute_error("auc", LABELS, LABELS)

@@ -1,0 +1,117 @@
+"""Training: it learns, it is seeded, it sums gradients, it stops at NaN."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from compressor.batches import EncodedRows, encode
+from compressor.data import Rows
+from compressor.errors import StrategyError, TrainingError
+from compressor.settings import TrainingSettings
+from compressor.strategies import SAMPLING_STRATEGIES, Update
+from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.tasks import TASKS
+from compressor.training import EpochReport, run_updates, train_super_network
+from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
+
+TASK = TASKS["custom"]
+SMALL = SubNetwork(heads=((0,), (1, 2), ()), units=((0, 4), (), (3,)))
+
+
+def make_rows(tokenizer: PreTrainedTokenizerFast, count: int, seed: int) -> EncodedRows:
+    rows = sentence_rows(count, seed)
+    texts = tuple((str(row["text"]),) for row in rows)
+    return encode(Rows(texts=texts, labels=np.array([row["label"] for row in rows])), TASK, tokenizer, 40)
+
+
+def train(
+    tokenizer: PreTrainedTokenizerFast, count: int = 60, **settings: object
+) -> tuple[dict[str, Tensor], list[EpochReport]]:
+    model = tiny_model(num_labels=2)
+    reports: list[EpochReport] = []
+    train_super_network(
+        model,
+        TASK,
+        make_rows(tokenizer, count, 0),
+        make_rows(tokenizer, 40, 1),
+        TrainingSettings(**{"learning_rate": 3e-3, "per_device_train_batch_size": 8, **settings}),  # type: ignore[arg-type]
+        reports.append,
+    )
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}, reports
+
+
+@pytest.mark.parametrize("strategy", list(SAMPLING_STRATEGIES))
+def test_every_strategy_trains(strategy: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    weights, reports = train(tokenizer, sampling_strategy=strategy, num_train_epochs=1)
+    before = tiny_model(num_labels=2).state_dict()
+    assert any(not torch.equal(weights[name], before[name]) for name in weights)
+    assert [report.step for report in reports] == [8]
+    assert np.isfinite(reports[0].loss)
+
+
+def test_it_learns(tokenizer: PreTrainedTokenizerFast) -> None:
+    _, reports = train(tokenizer, count=400, num_train_epochs=6)
+    assert min(report.error for report in reports) < 0.1
+
+
+def test_the_seed_decides_everything(tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(1)
+    first, _ = train(tokenizer, num_train_epochs=1)
+    torch.manual_seed(2)
+    np.random.seed(5)
+    second, _ = train(tokenizer, num_train_epochs=1)
+    other, _ = train(tokenizer, num_train_epochs=1, seed=1)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_global_random_state_is_left_alone(tokenizer: PreTrainedTokenizerFast) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    train(tokenizer, num_train_epochs=1)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_gradients_of_a_step_are_summed() -> None:
+    settings, batch, labels = TrainingSettings(), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
+    updates = [Update(full_sub_network(DIMENSIONS)), Update(SMALL)]
+
+    def gradients(updates: list[Update]) -> dict[str, Tensor]:
+        model = tiny_model()
+        run_updates(model, batch, labels, updates, settings, regression=False)
+        return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+
+    both, first, second = gradients(updates), gradients(updates[:1]), gradients(updates[1:])
+    for name, gradient in both.items():
+        torch.testing.assert_close(gradient, first[name] + second[name])
+
+
+def test_distillation_learns_from_the_first_update() -> None:
+    settings, batch, labels = TrainingSettings(temperature=2.0), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
+    full = Update(full_sub_network(DIMENSIONS))
+    plain = run_updates(tiny_model(), batch, labels, [full, Update(SMALL)], settings, regression=False)
+    distilled = run_updates(
+        tiny_model(), batch, labels, [full, Update(SMALL, distill=True)], settings, regression=False
+    )
+    assert float(distilled) > float(plain)
+
+
+def test_nan_names_the_step_and_keeps_what_was_saved(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(TrainingError) as raised:
+        train(tokenizer, learning_rate=1e30, warmup_ratio=0.0)
+    assert "the loss must be a finite number, but is nan at step" in str(raised.value)
+    assert "Lower --learning-rate (now 1e+30)" in str(raised.value)
+
+
+def test_wrong_settings_are_named_all_at_once() -> None:
+    with pytest.raises(TrainingError) as raised:
+        TrainingSettings(temperature=0.0, num_train_epochs=0)
+    assert str(raised.value) == (
+        "--temperature must be above 0, but got 0.0; --num-train-epochs must be at least 1, but got 0. "
+        "Correct the options."
+    )
+    with pytest.raises(StrategyError, match="--num-random-sub-nets must be at least 1"):
+        TrainingSettings(num_random_sub_nets=0)

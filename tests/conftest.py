@@ -1,0 +1,164 @@
+"""Tiny random-weight models and small files: everything a test needs, without a network."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from transformers import (
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
+from transformers.models.camembert import CamembertConfig
+
+from compressor.dimensions import EncoderDimensions
+
+LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
+DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
+TASK_HEADS = ("classification", "regression", "multiple_choice")
+
+
+def tiny_config(model_type: str) -> PreTrainedConfig:
+    """A configuration of 3 layers, 4 heads of size 4 and 24 units."""
+    if model_type == "distilbert":
+        return DistilBertConfig(
+            vocab_size=VOCABULARY,
+            n_layers=LAYERS,
+            n_heads=HEADS,
+            dim=HIDDEN,
+            hidden_dim=UNITS,
+            max_position_embeddings=40,
+        )
+    classes = {
+        "bert": BertConfig,
+        "roberta": RobertaConfig,
+        "xlm-roberta": XLMRobertaConfig,
+        "camembert": CamembertConfig,
+        "electra": ElectraConfig,
+    }
+    more = {"embedding_size": 12} if model_type == "electra" else {}
+    return classes[model_type](
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=UNITS,
+        max_position_embeddings=40,
+        initializer_range=0.4,
+        **more,
+    )
+
+
+def tiny_model(
+    model_type: str = "bert", task_head: str = "classification", attn_implementation: str = "sdpa", num_labels: int = 3
+) -> PreTrainedModel:
+    """A random-weight model, the same at each call, in evaluation mode."""
+    config = tiny_config(model_type)
+    config.num_labels = 1 if task_head == "regression" else num_labels
+    auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = auto.from_config(config, attn_implementation=attn_implementation)
+        for parameter in model.parameters():  # biases and LayerNorms of a new model are all alike: tell them apart
+            if parameter.ndim == 1:
+                parameter.data += 0.2 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def tiny_batch(model: PreTrainedModel, batch_size: int = 3, length: int = 9) -> dict[str, torch.Tensor]:
+    """Random inputs in which the second row is padded."""
+    choices = (2,) if type(model).__name__.endswith("MultipleChoice") else ()
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(5, VOCABULARY, (batch_size, *choices, length), generator=generator)
+    mask = torch.ones_like(ids)
+    if batch_size > 1:
+        mask[1, ..., length // 2 :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A word tokenizer of 60 words, with pairs and token types."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+WORDS = [f"w{number}" for number in range(VOCABULARY - 5)]
+
+
+@pytest.fixture(scope="session")
+def base_model_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A pre-trained tiny BERT without a task head, as a user has it on disk."""
+    from transformers import BertModel
+
+    path = tmp_path_factory.mktemp("base") / "tiny-bert"
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        BertModel(tiny_config("bert")).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """Writes rows as JSONL and gives the file."""
+
+    def write(rows: list[dict[str, object]], name: str = "train.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def sentence_rows(count: int = 60, seed: int = 0, label: str = "label") -> list[dict[str, object]]:
+    """Rows whose label is told by one word: w1 positive, w2 negative."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for _ in range(count):
+        positive = int(rng.integers(2))
+        words = rng.choice(WORDS[3:], size=int(rng.integers(2, 9))).tolist()
+        words.insert(int(rng.integers(len(words))), WORDS[1] if positive else WORDS[2])
+        rows.append({"text": " ".join(words), label: positive})
+    return rows
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in a folder of its own: MLflow's database and relative outputs land there."""
+    import datasets.config
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)

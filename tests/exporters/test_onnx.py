@@ -1,0 +1,81 @@
+"""Law 2: ONNX = PyTorch for sliced models of every family and task head, over shapes and paddings."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from compressor.errors import ParityError
+from compressor.families import ENCODER_FAMILIES, max_positions
+from compressor.search_spaces import create_search_space
+from compressor.slicing import slice_model
+from compressor.sub_network import SubNetwork
+from conftest import DIMENSIONS, TASK_HEADS, tiny_model
+from exporters.latency import random_inputs
+from exporters.onnx_export import example_inputs, export_onnx
+from exporters.parity import check_onnx_parity
+from exporters.sessions import create_session, run_session
+
+ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
+NOTHING = SubNetwork(heads=((),) * 3, units=((),) * 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_sliced_models_export_equal(
+    model_type: str, task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = slice_model(tiny_model(model_type, task_head), ODD)
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx", {"labels": ["a", "b"], "task": "custom"})
+    differences = check_onnx_parity(path, model, tokenizer, [])
+    assert len(differences) == 10
+    assert max(differences.values()) <= 1e-4
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    session = create_session(path, threads=1)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata == {"vocab_size": "60", "labels": '["a", "b"]', "task": "custom"}
+    logits = run_session(session, random_inputs(session, 5, 11))
+    assert logits.shape == (5, {"classification": 3, "regression": 1, "multiple_choice": 4}[task_head])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", [name for name in ENCODER_FAMILIES if name not in ("bert", "roberta")])
+def test_other_families_export_equal(model_type: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = slice_model(tiny_model(model_type), ODD)
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+
+
+@pytest.mark.slow
+def test_zero_layers_and_the_dense_model_export_equal(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    for name, sub_network in (("nothing", NOTHING), ("dense", create_search_space("small", DIMENSIONS).largest)):
+        model = slice_model(tiny_model(), sub_network)
+        path = export_onnx(model, tokenizer, tmp_path / f"{name}.onnx")
+        assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+
+
+@pytest.mark.slow
+def test_another_model_s_file_fails_parity(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = tiny_model()
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+    onnx.checker.check_model(str(path))
+    with pytest.raises(ParityError, match=r"ONNX and PyTorch \(batch 1, length 1\) must agree within 0.0001"):
+        check_onnx_parity(path, slice_model(model, ODD), tokenizer, [])
+
+
+def test_inputs_are_the_tokenizer_s(tokenizer: PreTrainedTokenizerFast) -> None:
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    assert list(example_inputs(tiny_model(), tokenizer, batch_size=1, length=4)) == names
+    choices = example_inputs(tiny_model(task_head="multiple_choice"), tokenizer, batch_size=2, length=4)
+    assert choices["input_ids"].shape == (2, 2, 4)
+
+
+def test_longest_text_leaves_room_for_roberta_s_offset() -> None:
+    assert max_positions(tiny_model("bert")) == 40
+    roberta = tiny_model("roberta")
+    assert max_positions(roberta) == 40 - roberta.config.pad_token_id - 1
+    assert max_positions(slice_model(roberta, ODD)) == max_positions(roberta)
+    assert np.isfinite(max_positions(tiny_model("distilbert")))

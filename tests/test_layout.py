@@ -1,0 +1,97 @@
+"""What holds the project together: layout, dependency direction, one list of everything."""
+
+import ast
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of the modules that a file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def test_one_file_alone_is_called_mlproject() -> None:
+    """MLflow takes the first entry that matches, whatever its case: a folder of that name breaks `mlflow run`."""
+    assert [path.name for path in ROOT.iterdir() if path.name.lower() == "mlproject"] == ["MLproject"]
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("compressor", {"exporters", "mlproject", "mlflow", "click", "onnx", "onnxruntime"}),
+        ("exporters", {"mlproject"}),
+    ],
+)
+def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / "src" / package):
+            assert not packages(path) & forbidden, path
+
+
+def test_mlflow_is_imported_in_one_file_of_mlproject() -> None:
+    importing = {path.name for path in (ROOT / "src" / "mlproject").glob("*.py") if "mlflow" in packages(path)}
+    assert importing == {"tracking.py"}
+
+
+def test_hugging_face_attribute_names_live_in_one_file() -> None:
+    for path in SOURCES:
+        if path.name != "families.py":
+            text = path.read_text()
+            assert not any(name in text for name in ("encoder.layer", "attention.self", "intermediate.dense")), path
+
+
+def test_syne_tune_s_schedulers_live_in_one_file() -> None:
+    importing = {p.name for p in SOURCES if any("schedulers.a" in n or "_scheduler" in n for n in imported(p))}
+    assert importing == {"search_methods.py"}
+
+
+def test_nothing_is_pickled() -> None:
+    for path in SOURCES:
+        assert not packages(path) & {"pickle", "cloudpickle", "joblib", "dill"}, path
+        assert "torch.load" not in path.read_text()
+        assert "torch.save" not in path.read_text()
+
+
+def test_conda_and_setup_name_the_same_dependencies() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = setup["options"]["install_requires"].split("\n") + setup["options.extras_require"]["demo"].split("\n")
+    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
+    pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
+    assert sorted(pip) == sorted(line for line in wanted if line)
+    assert not any(line.startswith(("-e", ".")) for line in pip)
+
+
+def test_importing_is_fast_and_silent() -> None:
+    """`--help` needs neither PyTorch nor MLflow nor transformers."""
+    code = "import sys; import mlproject.cli; print(sorted({'torch', 'mlflow', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "src", check=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout.split()
+    readable = {".py", ".md", ".cfg", ".toml", ".yaml", ".yml", ""}
+    for name in files:
+        path = ROOT / name
+        if path.suffix in readable and path.is_file() and path != Path(__file__):
+            text = path.read_text()
+            assert not any(word in text for word in ("/work/", "../shared", "/root/")), name
