@@ -28,6 +28,7 @@ def compress(
     tags = {"model": model_options.model_name_or_path, "task": source.task_name}
     folders = {name: output_dir / name for name in ("supernet", "search", "model", "onnx", "onnx-dense", "benchmark")}
     run.set_tags(tags)
+    run.log_params(stages.option_params(source, model_options, settings, search_options, benchmark_options))
     with tracker.start_stage(run, "train-supernet", tags) as stage:
         stages.train_supernet(folders["supernet"], source, model_options, settings, stage)
     with tracker.start_stage(run, "search", tags) as stage:

@@ -48,7 +48,7 @@ def train_supernet(
     from compressor.search_spaces import create_search_space
     from compressor.training import EpochReport, train_super_network
 
-    run.log_params(_params(source, model_options, settings))
+    run.logoption_params(option_params(source, model_options, settings))
     data = load_task_data(source)
     _log_data(run, data, source)
     model, tokenizer = load_base_model(
@@ -126,7 +126,7 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
     )
 
     super_network, source, data = open_super_network(supernet, source)
-    run.log_params(_params(source, options) | {"supernet": str(super_network.path)})
+    run.logoption_params(option_params(source, options) | {"supernet": str(super_network.path)})
     _log_data(run, data, source)
     model = super_network.model
     space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
@@ -187,7 +187,9 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
         f"Hypervolume of (error, relative_params) up to (1, 1): **{result.hypervolumes[-1]:.4f}**\n\n"
         + markdown_table(header, rows)
     )
-    link = run.save_view("Pareto search", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
+    link = run.save_view(
+        f"Pareto search {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"])
+    )
     print(f"Sub-networks in MLflow: {link or run.runs_link(f'tags.`compressor.search_run_id` = {run.run_id!r}')}")
     return output_dir
 
@@ -204,7 +206,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
     chosen = choose(results, index)
     super_network, source, data = open_super_network(Path(results["supernet"]), DataSource.from_json(results["source"]))
     require_same_weights(super_network, results)
-    run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
+    run.logoption_params({"search": str(search_dir), "sub_network": chosen["name"]})
     model, tokenizer, dimensions = super_network.model, super_network.tokenizer, get_dimensions(super_network.model)
     sub_network = SubNetwork.from_json(chosen["kept"], dimensions)
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
@@ -259,7 +261,7 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = T
     opened = open_model(model_dir)
     model, tokenizer, source = opened.model, opened.tokenizer, opened.source
     if log_model:
-        run.log_params({"model": str(model_dir)})
+        run.logoption_params({"model": str(model_dir)})
     data = load_task_data(source)
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     metadata = opened.metadata | {
@@ -295,7 +297,7 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     from exporters.latency import describe_environment, measure_latencies
 
     files = {name: find_onnx(path) for name, path in models.items()}
-    run.log_params(asdict(options) | {"models": ", ".join(map(str, files.values()))})
+    run.logoption_params(asdict(options) | {"models": ", ".join(map(str, files.values()))})
     latencies = measure_latencies(
         files, options.batch_sizes, options.lengths, threads=options.threads, runs=options.runs
     )
@@ -357,7 +359,7 @@ def require_error(expected: float, error: float, num_rows: int) -> None:
         )
 
 
-def _params(*options: Any) -> dict[str, Any]:
+def option_params(*options: Any) -> dict[str, Any]:
     """The fields of some option classes as MLflow parameters; what is not set is left out."""
     values = {field.name: getattr(option, field.name) for option in options for field in fields(option)}
     return {name: value for name, value in values.items() if value not in (None, ())}

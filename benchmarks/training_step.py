@@ -1,0 +1,62 @@
+"""What one training step costs: `one_shot` with two random sub-networks against four passes of the super-network.
+
+Both make four forward and backward passes on the same batch; ours passes the smallest and the random sub-networks through
+slices of the shared weights. Alternating in one process. `python benchmarks/training_step.py` takes about two minutes.
+"""
+
+import argparse
+import json
+import time
+
+import numpy as np
+import torch
+
+from compressor.batches import encode, training_batches
+from compressor.data import DataSource, load_task_data
+from compressor.families import get_dimensions
+from compressor.models import load_base_model
+from compressor.search_spaces import create_search_space
+from compressor.settings import TrainingSettings
+from compressor.strategies import Step, Update, get_strategy
+from compressor.sub_network import full_sub_network
+from compressor.training import run_updates
+
+
+def main() -> None:
+    """Times both kinds of step on the demo encoder and the demo's sentences; one JSON line last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=32)
+    arguments = parser.parse_args()
+    data = load_task_data(DataSource())
+    model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=0)
+    model.train()
+    rows = encode(data.train, data.task, tokenizer, 512)
+    settings, space = TrainingSettings(num_random_sub_nets=2), create_search_space("small", get_dimensions(model))
+    rng, strategy = np.random.default_rng(0), get_strategy("one_shot", 2)
+    four_full = [Update(full_sub_network(space.dimensions))] * 4
+    times: dict[str, list[float]] = {"one_shot": [], "four_full": []}
+    batches = list(training_batches(rows, arguments.batch_size, rng))[: arguments.steps + 2]
+    for index, (picked, batch) in enumerate(batches):
+        step = Step(index=index, num_steps=len(batches), num_random_sub_nets=2, rng=rng)
+        labels = torch.from_numpy(rows.labels[picked])
+        for name, updates in (("one_shot", strategy(space, step)), ("four_full", four_full)):
+            start = time.perf_counter()
+            run_updates(model, batch, labels, updates, settings, regression=False)
+            times[name].append(time.perf_counter() - start)
+            model.zero_grad(set_to_none=True)
+    one_shot, full = (np.asarray(seconds[2:]) for seconds in times.values())  # the first two warm up
+    result = {
+        "benchmark": "training_step",
+        "steps": len(one_shot),
+        "batch_size": arguments.batch_size,
+        "one_shot_ms": round(1e3 * float(one_shot.mean()), 1),
+        "four_full_ms": round(1e3 * float(full.mean()), 1),
+        "ratio": round(float(one_shot.sum() / full.sum()), 3),
+    }
+    print(f"one_shot {result['one_shot_ms']} ms, four full passes {result['four_full_ms']} ms: {result['ratio']}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
