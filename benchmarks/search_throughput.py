@@ -1,12 +1,12 @@
 """How many sub-networks a second: the paper's reference procedure against shared-weight slices.
 
-(a) Reference, after its definition (Klein et al., TMLR 2024): every sub-network runs the whole super-network with heads and
-    units multiplied by 0/1 masks, batch 8, all texts padded to 128 tokens. Its cost does not depend on the sub-network,
-    so a few are enough to time it.
+(a) Reference, after its definition (Klein et al., TMLR 2024): every sub-network runs the whole super-network with heads
+    and units multiplied by 0/1 masks, batch 8, all texts padded to 128 tokens. Its cost does not depend on the
+    sub-network, so a few are enough to time it.
 (b) Ours: slices of the shared weights, texts sorted by length, batch 64 padded to its longest text.
 
-Both see the same seeded `small` sub-networks and the same rows, alternating in one process. (b) must give the errors of the
-physically sliced models. `python benchmarks/search_throughput.py` takes about five minutes on two cores.
+Both see the same seeded `small` sub-networks and the same rows, alternating in one process. (b) must give the errors of
+the physically sliced models. `python benchmarks/search_throughput.py` takes about five minutes on two cores.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def train_supernet(
     from compressor.search_spaces import create_search_space
     from compressor.training import EpochReport, train_super_network
 
-    run.logoption_params(option_params(source, model_options, settings))
+    run.log_params(option_params(source, model_options, settings))
     data = load_task_data(source)
     _log_data(run, data, source)
     model, tokenizer = load_base_model(
@@ -126,7 +126,7 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
     )
 
     super_network, source, data = open_super_network(supernet, source)
-    run.logoption_params(option_params(source, options) | {"supernet": str(super_network.path)})
+    run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
     _log_data(run, data, source)
     model = super_network.model
     space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
@@ -206,7 +206,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
     chosen = choose(results, index)
     super_network, source, data = open_super_network(Path(results["supernet"]), DataSource.from_json(results["source"]))
     require_same_weights(super_network, results)
-    run.logoption_params({"search": str(search_dir), "sub_network": chosen["name"]})
+    run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
     model, tokenizer, dimensions = super_network.model, super_network.tokenizer, get_dimensions(super_network.model)
     sub_network = SubNetwork.from_json(chosen["kept"], dimensions)
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
@@ -261,7 +261,7 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = T
     opened = open_model(model_dir)
     model, tokenizer, source = opened.model, opened.tokenizer, opened.source
     if log_model:
-        run.logoption_params({"model": str(model_dir)})
+        run.log_params({"model": str(model_dir)})
     data = load_task_data(source)
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     metadata = opened.metadata | {
@@ -297,7 +297,7 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     from exporters.latency import describe_environment, measure_latencies
 
     files = {name: find_onnx(path) for name, path in models.items()}
-    run.logoption_params(asdict(options) | {"models": ", ".join(map(str, files.values()))})
+    run.log_params(asdict(options) | {"models": ", ".join(map(str, files.values()))})
     latencies = measure_latencies(
         files, options.batch_sizes, options.lengths, threads=options.threads, runs=options.runs
     )
