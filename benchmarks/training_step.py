@@ -1,7 +1,8 @@
 """What one training step costs: `one_shot` with two random sub-networks against four passes of the super-network.
 
 Both make four forward and backward passes on the same batch; ours passes the smallest and the random sub-networks
-through slices of the shared weights. Alternating in one process. `python benchmarks/training_step.py` takes about two minutes.
+through slices of the shared weights. Alternating in one process.
+`python benchmarks/training_step.py` takes about two minutes.
 """
 
 import argparse

@@ -1,7 +1,6 @@
 """The search methods: how the next sub-network is proposed. The one file that knows Syne Tune's schedulers.
 
-Every method is a Syne Tune searcher behind `AskTellScheduler`. Syne Tune's random searcher takes its configs from the
-global random state and is for one objective, so `random_search` is a searcher of our own over the search space's draw.
+Every method is a Syne Tune searcher behind `AskTellScheduler`; `searchers.py` says why they are our own.
 Syne Tune is imported where it is used: the names of the methods are needed for `--help` too.
 """
 
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from compressor.errors import SearchError
-from compressor.search_spaces import Config, SearchSpace
+from compressor.search_spaces import Config, IntegerSpace, SearchSpace
 
 if TYPE_CHECKING:
     from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
@@ -48,9 +47,52 @@ def create_scheduler(
 
 def random_search(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
     """Independent draws of the search space."""
-    from compressor.searchers import RandomSearcher
+    from compressor.searchers import SeededSearcher
 
-    return RandomSearcher(space, initial_design, seed)
+    return SeededSearcher(space, initial_design, seed)
 
 
-SEARCH_METHODS: dict[str, SearcherFactory] = {"random_search": random_search}
+def local_search(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
+    """Mutations of front members."""
+    from compressor.searchers import LocalSearcher
+
+    return LocalSearcher(space, initial_design, seed)
+
+
+def morea(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
+    """Multi-objective regularised evolution."""
+    from compressor.searchers import EvolutionSearcher
+
+    return EvolutionSearcher(space, initial_design, seed)
+
+
+def nsga2(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
+    """The non-dominated sorting genetic algorithm."""
+    from compressor.searchers import Nsga2Searcher
+
+    return Nsga2Searcher(space, initial_design, seed)
+
+
+def _bayesian(name: str, acquisition: str) -> SearcherFactory:
+    def create(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
+        from compressor.searchers import BayesianSearcher
+
+        if not isinstance(space, IntegerSpace):
+            raise SearchError(
+                f"the search strategy {name} must have a space of a few numbers, but the space {space.name} has one bit "
+                "per head and unit. Use random_search, local_search, morea or nsga2 there."
+            )
+        return BayesianSearcher(space, initial_design, seed, acquisition)
+
+    return create
+
+
+SEARCH_METHODS: dict[str, SearcherFactory] = {
+    "random_search": random_search,
+    "local_search": local_search,
+    "morea": morea,
+    "nsga2": nsga2,
+    "ehvi": _bayesian("ehvi", "hypervolume"),
+    "lsbo": _bayesian("lsbo", "linear"),
+    "rsbo": _bayesian("rsbo", "random"),
+}

@@ -42,6 +42,18 @@ class SearchSpace(ABC):
         """The config of a random sub-network; its randomness comes from `rng` alone."""
 
     @abstractmethod
+    def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
+        """A config that differs in one key, by a small step or a large one."""
+
+    @abstractmethod
+    def to_vector(self, config: Config) -> np.ndarray:
+        """A config as coordinates in 0..1, shape [dimensions], for methods that compute with it."""
+
+    @abstractmethod
+    def from_vector(self, vector: np.ndarray) -> Config:
+        """The config nearest to coordinates made by `to_vector`."""
+
+    @abstractmethod
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
         """The sub-network of a config.
 
@@ -101,7 +113,47 @@ class SearchSpace(ABC):
         )
 
 
-class SmallSpace(SearchSpace):
+class IntegerSpace(SearchSpace):
+    """A space whose configs are a few whole numbers."""
+
+    @property
+    @abstractmethod
+    def ranges(self) -> dict[str, Sequence[int]]:
+        """The allowed values of each key, ascending."""
+
+    def config_space(self) -> dict[str, Any]:
+        return _integer_domains(self.ranges)
+
+    def draw_config(self, rng: np.random.Generator) -> Config:
+        return _draw_independently(self.ranges, rng)
+
+    def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
+        keys = [key for key, allowed in self.ranges.items() if len(allowed) > 1]
+        key = keys[int(rng.integers(len(keys)))]
+        allowed = self.ranges[key]
+        position, last = allowed.index(config[key]), len(allowed) - 1
+        if rng.random() < 0.5:
+            step = max(1, round(abs(rng.normal(0.0, 0.1)) * last))
+            moved = position + (step if rng.random() < 0.5 else -step)
+            moved = min(max(moved, 0), last)
+        else:
+            moved = int(rng.integers(last))
+            moved += moved >= position
+        if moved == position:  # pushed against an end: step away from it
+            moved = position + 1 if position == 0 else position - 1
+        return {**config, key: int(allowed[moved])}
+
+
+    def to_vector(self, config: Config) -> np.ndarray:
+        positions = [allowed.index(config[key]) / max(1, len(allowed) - 1) for key, allowed in self.ranges.items()]
+        return np.asarray(positions, dtype=np.float64)
+
+    def from_vector(self, vector: np.ndarray) -> Config:
+        pairs = zip(self.ranges.items(), np.clip(vector, 0.0, 1.0), strict=True)
+        return {key: int(allowed[round(float(x) * (len(allowed) - 1))]) for (key, allowed), x in pairs}
+
+
+class SmallSpace(IntegerSpace):
     """`num_layers` in 0..L (the first ones), `num_heads` in 1..H, `num_units` in 1..U, the same in every kept layer."""
 
     name = "small"
@@ -112,25 +164,19 @@ class SmallSpace(SearchSpace):
         return range(1, self.dimensions.num_heads + 1)
 
     @property
-    def _ranges(self) -> dict[str, Sequence[int]]:
+    def ranges(self) -> dict[str, Sequence[int]]:
         return {
             "num_layers": range(self.dimensions.num_layers + 1),
             "num_heads": self.allowed_heads,
             "num_units": range(1, self.dimensions.num_units + 1),
         }
 
-    def config_space(self) -> dict[str, Any]:
-        return _integer_domains(self._ranges)
-
     @property
     def size(self) -> int:
         return self.dimensions.num_layers * len(self.allowed_heads) * self.dimensions.num_units + 1
 
-    def draw_config(self, rng: np.random.Generator) -> Config:
-        return _draw_independently(self._ranges, rng)
-
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
-        return _prefix(self.dimensions, **self._values(config, self._ranges))
+        return _prefix(self.dimensions, **self._values(config, self.ranges))
 
     def to_config(self, sub_network: SubNetwork) -> Config:
         kept = sub_network.num_layers
@@ -164,13 +210,13 @@ class SmallPowerOfTwoSpace(SmallSpace):
         return _prefix(self.dimensions, layers, max(heads for heads in self.allowed_heads if heads <= half), units)
 
 
-class MediumSpace(SearchSpace):
+class MediumSpace(IntegerSpace):
     """`num_heads_i` in 0..H and `num_units_i` in 0..U for every layer i: the first ones."""
 
     name = "medium"
 
     @property
-    def _ranges(self) -> dict[str, Sequence[int]]:
+    def ranges(self) -> dict[str, Sequence[int]]:
         dimensions = self.dimensions
         heads: dict[str, Sequence[int]] = {
             f"num_heads_{i}": range(dimensions.num_heads + 1) for i in range(dimensions.num_layers)
@@ -178,18 +224,12 @@ class MediumSpace(SearchSpace):
         units = {f"num_units_{i}": range(dimensions.num_units + 1) for i in range(dimensions.num_layers)}
         return heads | units
 
-    def config_space(self) -> dict[str, Any]:
-        return _integer_domains(self._ranges)
-
     @property
     def size(self) -> int:
         return int(((self.dimensions.num_heads + 1) * (self.dimensions.num_units + 1)) ** self.dimensions.num_layers)
 
-    def draw_config(self, rng: np.random.Generator) -> Config:
-        return _draw_independently(self._ranges, rng)
-
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
-        values = self._values(config, self._ranges)
+        values = self._values(config, self.ranges)
         layers = range(self.dimensions.num_layers)
         return SubNetwork(
             heads=tuple(tuple(range(values[f"num_heads_{i}"])) for i in layers),
@@ -207,7 +247,7 @@ class MediumSpace(SearchSpace):
         return _prefix(self.dimensions, self.dimensions.num_layers, 1, 1)
 
 
-class LayerSpace(SearchSpace):
+class LayerSpace(IntegerSpace):
     """Every layer kept whole or dropped; drawn as how many, then which, so that all sizes come up."""
 
     name = "layer"
@@ -217,11 +257,8 @@ class LayerSpace(SearchSpace):
         return [f"layer_{i}" for i in range(self.dimensions.num_layers)]
 
     @property
-    def _ranges(self) -> dict[str, Sequence[int]]:
+    def ranges(self) -> dict[str, Sequence[int]]:
         return dict.fromkeys(self._keys, range(2))
-
-    def config_space(self) -> dict[str, Any]:
-        return _integer_domains(self._ranges)
 
     @property
     def size(self) -> int:
@@ -231,7 +268,7 @@ class LayerSpace(SearchSpace):
         return dict(zip(self._keys, draw_subset(len(self._keys), rng).astype(int).tolist(), strict=True))
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
-        values = list(self._values(config, self._ranges).values())
+        values = list(self._values(config, self.ranges).values())
         return self._whole_blocks(values, values)
 
     def to_config(self, sub_network: SubNetwork) -> Config:
@@ -267,7 +304,7 @@ class SublayerSpace(LayerSpace):
         return [f"attention_{i}" for i in layers] + [f"feed_forward_{i}" for i in layers]
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
-        values = list(self._values(config, self._ranges).values())
+        values = list(self._values(config, self.ranges).values())
         return self._whole_blocks(values[: self.dimensions.num_layers], values[self.dimensions.num_layers :])
 
     def to_config(self, sub_network: SubNetwork) -> Config:
@@ -306,6 +343,26 @@ class LargeSpace(SearchSpace):
 
     def draw_config(self, rng: np.random.Generator) -> Config:
         return {key: bits_to_text(draw_subset(length, rng)) for key, length in self._lengths.items()}
+
+    def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
+        key = ("heads", "units")[int(rng.integers(2))]
+        bits = text_to_bits(config[key], self._lengths[key]).copy()
+        share = (0.0, 0.01, 0.05, 0.2)[int(rng.integers(4))]
+        count = max(1, round(share * len(bits)))
+        kept, dropped = np.flatnonzero(bits), np.flatnonzero(~bits)
+        grow, shrink = ((True, False), (False, True), (True, True))[int(rng.integers(3))]  # or swap
+        if grow or not kept.size:
+            bits[rng.permutation(dropped)[:count]] = True
+        if shrink or not dropped.size:
+            bits[rng.permutation(kept)[:count]] = False
+        return {**config, key: bits_to_text(bits)}
+
+    def to_vector(self, config: Config) -> np.ndarray:
+        return np.concatenate([text_to_bits(config[key], length) for key, length in self._lengths.items()]).astype(float)
+
+    def from_vector(self, vector: np.ndarray) -> Config:
+        heads, units = np.split(vector > 0.5, [self._lengths["heads"]])
+        return {"heads": bits_to_text(heads), "units": bits_to_text(units)}
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
         if set(config) != {"heads", "units"}:
