@@ -43,6 +43,7 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
             dim=HIDDEN,
             hidden_dim=UNITS,
             max_position_embeddings=40,
+            initializer_range=0.4,
         )
     classes = {
         "bert": BertConfig,

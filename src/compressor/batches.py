@@ -141,4 +141,5 @@ def _fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
     else:  # truncation and padding are states of the last call, not of the tokenizer
         state = json.loads(backend.to_str())
         text = json.dumps({name: value for name, value in state.items() if name not in ("truncation", "padding")})
-    return hashlib.sha256(f"{type(tokenizer).__name__} {text}".encode()).hexdigest()
+    settings = [type(tokenizer).__name__, tokenizer.model_input_names, tokenizer.truncation_side]
+    return hashlib.sha256(f"{settings} {text}".encode()).hexdigest()

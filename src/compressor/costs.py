@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from compressor.families import get_dimensions, get_family, get_layers
+from compressor.families import get_dimensions, get_layers
 from compressor.sub_network import SubNetwork, full_sub_network
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ def create_cost_model(model: "PreTrainedModel") -> CostModel:
 
 def _linear_macs_outside(model: "PreTrainedModel", inside: set[int]) -> tuple[int, int]:
     """MACs per token and per text of the linear modules outside of the layers; embeddings count per token."""
-    get_family(model.config.model_type)
     per_token = per_text = 0
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and id(module) not in inside:

@@ -5,6 +5,7 @@ The search sees the validation rows alone; the test rows are looked at once, at 
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from compressor.demo import read_demo_table
 from compressor.errors import TaskDataError
+from compressor.hub import hub_answers
 from compressor.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -42,6 +44,15 @@ class DataSource:
     max_train_samples: int | None = None
     max_eval_samples: int | None = None
     dataset_seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"--{name.replace('_', '-')} must be at least {least}, but got {getattr(self, name)}"
+            for name, least in (("max_train_samples", 1), ("max_eval_samples", 1), ("dataset_seed", 0))
+            if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        if wrong:
+            raise TaskDataError(f"{'; '.join(wrong)}. Correct the options.")
 
     @property
     def task(self) -> Task:
@@ -96,10 +107,15 @@ class TaskData:
     """Empty for regression; one per choice for multiple choice."""
 
     @property
+    def parts(self) -> dict[str, Rows]:
+        """Train, validation and test by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
     def digest(self) -> str:
         """A content hash over all parts."""
-        parts = [self.train.digest, self.validation.digest, self.test.digest]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+        digests = [rows.digest for rows in self.parts.values()]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def load_task_data(source: DataSource) -> TaskData:
@@ -151,12 +167,15 @@ def read_table(path: Path) -> "pd.DataFrame":
     try:
         if suffix in (".csv", ".tsv"):
             separator = "," if suffix == ".csv" else "\t"
-            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
+                table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
         elif suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_json(path, lines=True, dtype=False, precise_float=True)
-    except (ValueError, OSError, UnicodeDecodeError) as error:
+            lines = suffix == ".jsonl" or not path.read_text(encoding="utf-8").lstrip().startswith("[")
+            table = pd.read_json(path, lines=lines, dtype=False, precise_float=True)
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise TaskDataError(f"{path.name} must be a {suffix[1:]} file, but it cannot be read: {reason}.") from None
     if table.empty:
@@ -179,18 +198,19 @@ def _read_tables(source: DataSource, task: Task) -> dict[str, "pd.DataFrame"]:
 
 
 def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
-    from datasets import load_dataset
+    import datasets
 
     assert task.hub is not None
     name, configuration = task.hub
     train_split, test_split = task.splits
+    if not hub_answers():
+        datasets.config.HF_HUB_OFFLINE = True  # what was downloaded before is still found
     try:
-        parts = load_dataset(name, configuration)
+        parts = datasets.load_dataset(name, configuration)
         return {"train": parts[train_split].to_pandas(), "test": parts[test_split].to_pandas()}
     except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
-        reason = " ".join(str(error).split())[:160]
         raise TaskDataError(
-            f"the data set {name} must be reachable on the Hugging Face Hub, but it is not ({reason}). "
+            f"the data set {name} must be reachable on the Hugging Face Hub, but it is not ({type(error).__name__}). "
             f"Use local copies: --task-name {task.name} --train-file FILE [--test-file FILE]."
         ) from error
 
@@ -213,17 +233,17 @@ def _find_label_names(table: "pd.DataFrame", task: Task) -> tuple[str, ...]:
         return task.choice_columns
     values = _label_values(table, task, "train")
     integers = _as_integers(values)
+    if task.metric == "f1" and len(task.label_names or set(values)) != 2:
+        raise TaskDataError(
+            f"the metric f1 must have two labels, but the training rows have {len(task.label_names or set(values))}: "
+            f"{', '.join(task.label_names or sorted(set(values)))}. Use --metric f1_macro or --metric accuracy."
+        )
     if integers is not None:
         if task.label_names and max(integers) < len(task.label_names) and min(integers) >= 0:
             return task.label_names
         names = tuple(str(value) for value in sorted(set(integers)))
     else:
         names = task.label_names if set(values) <= set(task.label_names) else tuple(sorted(set(values)))
-    if task.metric == "f1" and len(names) != 2:
-        raise TaskDataError(
-            f"the metric f1 must have two labels, but the training rows have {len(names)}: {', '.join(names[:6])}. "
-            "Use --metric f1_macro or --metric accuracy."
-        )
     if len(names) > len(values) / 2 and len(names) > 20:
         raise TaskDataError(
             f"column {task.label_column!r} must hold labels, but {len(values)} rows show {len(names)} different "

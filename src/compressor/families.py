@@ -5,7 +5,7 @@ columns of six linear modules per layer; a block that lost everything is replace
 on. Shared-weight execution, slicing and costs all read this table and nothing else.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import ModelError
+from compressor.files import INCOMPLETE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,6 +64,8 @@ class EncoderFamily:
     """The first feed-forward matrix; its rows belong to units."""
     feed_forward_out: str
     feed_forward_norm: str
+    counts_positions_from_padding: bool = False
+    """RoBERTa gives the first token the position behind the padding index."""
     without_attention: dict[str, type[nn.Module]] = field(default_factory=dict)
     """Which modules stand in for what when no head is left."""
     without_feed_forward: dict[str, type[nn.Module]] = field(default_factory=dict)
@@ -82,6 +85,8 @@ _BERT = EncoderFamily(
     without_attention={"attention": PassHidden},
     without_feed_forward={"intermediate": nn.Identity, "output": PassResidual},
 )
+
+_ROBERTA = replace(_BERT, counts_positions_from_padding=True)
 
 _DISTILBERT = EncoderFamily(
     layers="transformer.layer",
@@ -135,7 +140,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
             "Load it with both switched off."
         )
     feed_forward_in = layers[0].get_submodule(family.feed_forward_in)
-    assert isinstance(feed_forward_in, nn.Linear)
+    assert isinstance(feed_forward_in, nn.Linear)  # the family's entry says so
     return EncoderDimensions(
         num_layers=len(layers),
         num_heads=config.num_attention_heads,
@@ -148,8 +153,9 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
 def max_positions(model: "PreTrainedModel") -> int:
     """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
     positions = int(model.config.max_position_embeddings)
-    counts_from_padding = model.config.model_type in ("roberta", "xlm-roberta", "camembert")
-    return positions - (model.config.pad_token_id or 0) - 1 if counts_from_padding else positions
+    if get_family(model.config.model_type).counts_positions_from_padding:
+        positions -= (model.config.pad_token_id or 0) + 1
+    return positions
 
 
 def require_weights(model_dir: Path) -> None:
@@ -158,6 +164,8 @@ def require_weights(model_dir: Path) -> None:
     Raises:
         ModelError: one of them is missing.
     """
+    if (model_dir / INCOMPLETE).exists():
+        raise ModelError(f"a model directory must be whole, but writing {model_dir} was interrupted. Make it again.")
     if not (model_dir / "config.json").is_file():
         raise ModelError(
             f"a model directory must hold config.json, but {model_dir} does not. "
@@ -172,9 +180,9 @@ def require_weights(model_dir: Path) -> None:
 
 ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "camembert": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
     "electra": _BERT,
     "distilbert": _DISTILBERT,
 }

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: everything is written beside its place and renamed into it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import OutputError
+
+INCOMPLETE = ".incomplete"
+"""Marks a directory into which files are being moved."""
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -35,6 +39,15 @@ def write_json(path: Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def append_json_line(path: Path, value: Any) -> None:
+    """Adds `value` as one line of JSON to a file, on disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
@@ -49,20 +62,38 @@ def read_json(path: Path) -> Any:
         raise OutputError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `path` when the block ends well and vanishes when it does not."""
+    """A temporary directory whose files appear in `path` when the block ends well, and vanish when it does not.
+
+    A new `path` appears at once. In one that holds other files these stay, and `INCOMPLETE` marks it while ours are
+    moved in.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     temporary.chmod(0o755)
     try:
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    except BaseException:
+        if not path.exists():
+            temporary.replace(path)
+            return
+        (path / INCOMPLETE).touch()
+        for entry in temporary.iterdir():
+            if (path / entry.name).is_dir():
+                shutil.rmtree(path / entry.name)
+            entry.replace(path / entry.name)
+        (path / INCOMPLETE).unlink()
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def claim_output_dir(path: Path, overwrite: bool = False) -> Path:
@@ -73,7 +104,7 @@ def claim_output_dir(path: Path, overwrite: bool = False) -> Path:
     Raises:
         OutputError: the directory is in use, or is a file.
     """
-    path = path.expanduser().absolute()
+    path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise OutputError(f"--output-dir must be a directory, but {path} is a file. Choose another --output-dir.")
     if path.is_dir() and not overwrite:
@@ -83,4 +114,7 @@ def claim_output_dir(path: Path, overwrite: bool = False) -> Path:
                 f"--output-dir must be new or empty, but {path} holds {used} files or folders. "
                 "Choose another --output-dir or add --overwrite-output-dir."
             )
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"--output-dir must be writable, but {existing} is not. Choose another --output-dir.")
     return path

@@ -33,6 +33,27 @@ def predict(logits: np.ndarray, regression: bool) -> np.ndarray:
     return logits[:, 0] if regression else logits.argmax(axis=1)
 
 
+def error_interval(
+    metric: str, predictions: np.ndarray, labels: np.ndarray, *, level: float = 0.95, num_resamples: int = 1000
+) -> tuple[float, float]:
+    """The interval of an error from the rows it was measured on: Wilson's for accuracy, else a percentile bootstrap.
+
+    The bootstrap's resamples are always the same ones (seed 0).
+    """
+    if metric == "accuracy":
+        from scipy.stats import binomtest
+
+        wrong = int(np.sum(predictions != labels))
+        interval = binomtest(wrong, len(labels)).proportion_ci(confidence_level=level, method="wilson")
+        return float(interval.low), float(interval.high)
+    rng, errors = np.random.default_rng(0), []
+    for _ in range(num_resamples):
+        rows = rng.integers(len(labels), size=len(labels))
+        errors.append(compute_error(metric, predictions[rows], labels[rows]))
+    low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
     return float(np.mean(labels == predictions))
 
@@ -54,7 +75,9 @@ def _matthews(labels: np.ndarray, predictions: np.ndarray) -> float:
 def _correlation(labels: np.ndarray, predictions: np.ndarray, function: str) -> float:
     from scipy import stats
 
-    if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+    # A model that ignores its input is constant up to rounding, which differs between batch shapes.
+    rounding = 1e-5 * max(1.0, float(np.abs(predictions).max()))
+    if len(predictions) < 2 or np.ptp(predictions) <= rounding or np.ptp(labels) == 0:
         return 0.0
     return float(getattr(stats, function)(predictions, labels).statistic)
 

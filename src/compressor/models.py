@@ -1,23 +1,24 @@
 """Models on disk: loading a base encoder or a super-network, saving one. Safetensors and JSON only."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from compressor.demo import DEMO_MODEL, find_demo_model
 from compressor.errors import ModelError
 from compressor.families import get_family, require_weights
-from compressor.files import read_json, write_json
+from compressor.files import new_directory, read_json, write_json
+from compressor.hub import hub_answers
 from compressor.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SUPER_NETWORK_FILE = "super_network.json"
-"""Written last, so that a directory that holds it is whole."""
+_LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,11 @@ def load_base_model(
     from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
 
     source = resolve_model(name_or_path)
+    local = {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **local)
         get_family(config.model_type)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, **local)
         if not task.multiple_choice:
             names = dict(enumerate(label_names or ("value",)))
             config.num_labels = len(names)
@@ -84,8 +86,9 @@ def load_base_model(
                 attn_implementation=attn_implementation,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                **local,
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(_loading_problem(name_or_path, source, error)) from error
     prefix = f"{model.base_model_prefix}."
     missing = sorted(key for key in loaded["missing_keys"] if key.startswith(prefix) and "pooler" not in key)
@@ -99,8 +102,8 @@ def load_base_model(
     return model, tokenizer
 
 
-def load_super_network(path: Path, *, attn_implementation: str = "sdpa") -> SuperNetwork:
-    """A super-network made by `train-supernet`, or any fine-tuned classifier directory, ready to evaluate on the CPU.
+def load_super_network(path: Path) -> SuperNetwork:
+    """A super-network made by `train-supernet`, or any fine-tuned classifier directory, on the CPU, ready to evaluate.
 
     Raises:
         ModelError: the directory is missing, has no weights, is half-written or is of an unsupported family.
@@ -124,10 +127,13 @@ def load_super_network(path: Path, *, attn_implementation: str = "sdpa") -> Supe
             else AutoModelForSequenceClassification
         )
         model, loaded = auto.from_pretrained(
-            path, dtype=torch.float32, attn_implementation=attn_implementation, output_loading_info=True
+            path,
+            dtype=torch.float32,
+            attn_implementation=info.get("attn_implementation", "sdpa"),
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except _LOADING_ERRORS as error:
         raise ModelError(_loading_problem(str(path), str(path), error)) from error
     if loaded["missing_keys"]:
         raise ModelError(
@@ -140,20 +146,17 @@ def load_super_network(path: Path, *, attn_implementation: str = "sdpa") -> Supe
 def save_super_network(
     path: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", info: dict[str, Any]
 ) -> Path:
-    """The super-network as a Hugging Face directory plus `super_network.json`, which is written last."""
-    temporary = path / ".saving"
-    shutil.rmtree(temporary, ignore_errors=True)
-    (path / SUPER_NETWORK_FILE).unlink(missing_ok=True)
-    temporary.mkdir(parents=True)
-    try:
+    """The super-network as a Hugging Face directory plus `super_network.json`; whole or not there."""
+    with new_directory(path) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        for file in temporary.iterdir():
-            file.replace(path / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    write_json(path / SUPER_NETWORK_FILE, info)
+        write_json(temporary / SUPER_NETWORK_FILE, info)
     return path
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _loading_problem(name: str, source: str, error: Exception) -> str:
@@ -161,6 +164,6 @@ def _loading_problem(name: str, source: str, error: Exception) -> str:
     if Path(source).is_dir():
         return f"the model in {name} must load, but it does not: {reason}. Use a directory made by save_pretrained."
     return (
-        f"the model {name!r} must be a local directory, 'demo' or a name on the Hugging Face Hub that can be reached, "
-        f"but it is not: {reason}. Check the name, or download it and give its directory."
+        f"the model {name!r} must be a local directory, 'demo' or a name on a Hugging Face Hub within reach, but "
+        "it is none of them. Check the name, or download the model and give its directory."
     )

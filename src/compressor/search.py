@@ -6,23 +6,26 @@ always the first result, so that every trade-off is read against it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from compressor.costs import CostModel
 from compressor.errors import SearchError
 from compressor.pareto import compute_hypervolume, find_front
 from compressor.search_methods import create_scheduler
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork, full_sub_network
 
-OBJECTIVES = ("error", "params")
-"""What the search minimises."""
-REFERENCE = (1.0, 1.0)
-"""Reference point of the hypervolume, in (error, relative_params)."""
+if TYPE_CHECKING:
+    from compressor.costs import CostModel
+
+OBJECTIVES = ("error", "params", "macs", "latency_ms")
+"""What a search can minimise; two or three of them."""
+DEFAULT_OBJECTIVES = ("error", "params")
+REFERENCE = 1.0
+"""Every coordinate of the hypervolume's reference point: an error of 1, the costs of the full super-network."""
 _MAX_REPEATS = 100_000
 """Proposals in a row that were evaluated before, after which a method is taken to be exhausted."""
 
@@ -43,6 +46,12 @@ class EvaluatedSubNetwork:
     encoder_params: int
     relative_encoder_params: float
     eval_seconds: float
+    macs: float | None = None
+    """Multiply-accumulates for one text, where they are an objective."""
+    latency_ms: float | None = None
+    """Median time of the sliced sub-network, where it is an objective."""
+    error_interval: tuple[float, float] | None = None
+    """95 % interval of the error, from the rows it was measured on; front members only."""
     on_front: bool = False
     test_error: float | None = None
     """1 − metric on the test rows; front members only."""
@@ -51,11 +60,6 @@ class EvaluatedSubNetwork:
     def name(self) -> str:
         """The run name: subnet-007."""
         return f"subnet-{self.index:03d}"
-
-    @property
-    def objectives(self) -> tuple[float, float]:
-        """What the hypervolume is computed of: error and share of the super-network's parameters."""
-        return self.error, self.relative_params
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name; the sub-network as its config and hash."""
@@ -74,19 +78,49 @@ class SearchResult:
 
     evaluations: tuple[EvaluatedSubNetwork, ...]
     hypervolumes: tuple[float, ...]
-    """After each evaluation, up to `REFERENCE`."""
+    """After each evaluation, of `relative_objectives` up to `REFERENCE` in each."""
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
 
     @property
     def front(self) -> list[EvaluatedSubNetwork]:
-        """The Pareto front, by rising error."""
-        return [self.evaluations[index] for index in find_front([e.objectives for e in self.evaluations])]
+        """The Pareto front, by rising first objective."""
+        points = relative_objectives(self.evaluations, self.objectives)
+        return [self.evaluations[index] for index in find_front(points)]
+
+
+def relative_objectives(
+    evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str]
+) -> list[tuple[float, ...]]:
+    """Points [evaluations, objectives]: the error as it is, costs as shares of the first evaluation's, the full one."""
+    full = evaluations[0]
+    return [
+        tuple(e.error if name == "error" else getattr(e, name) / getattr(full, name) for name in objectives)
+        for e in evaluations
+    ]
+
+
+def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
+    """The objectives, if a search can minimise them.
+
+    Raises:
+        SearchError: there are not two or three different ones, or one is unknown.
+    """
+    unknown = [name for name in objectives if name not in OBJECTIVES]
+    if unknown or not 2 <= len(set(objectives)) == len(objectives) <= 3:
+        raise SearchError(
+            f"--objectives must be two or three of {', '.join(OBJECTIVES)}, but got {','.join(objectives)!r}. "
+            "Write them as error,params."
+        )
+    return tuple(objectives)
 
 
 def run_search(
     space: SearchSpace,
-    cost_model: CostModel,
+    cost_model: "CostModel",
     evaluate: Callable[[SubNetwork], float],
     *,
+    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+    measure: Callable[[SubNetwork], dict[str, float]] | None = None,
     method: str = "random_search",
     num_samples: int = 60,
     seed: int = 0,
@@ -94,7 +128,8 @@ def run_search(
 ) -> SearchResult:
     """The result of `num_samples` evaluations (fewer where the space holds fewer), front marked.
 
-    `evaluate` gives a sub-network's validation error; `on_evaluation` gets each result with the hypervolume so far.
+    `evaluate` gives a sub-network's validation error, `measure` those of `macs` and `latency_ms` that are objectives;
+    `on_evaluation` gets each result with the hypervolume so far.
 
     Raises:
         SearchError: there is no such method, or `num_samples` is below 1.
@@ -103,7 +138,9 @@ def run_search(
         raise SearchError(f"--num-samples must be at least 1, but got {num_samples}. Raise it.")
     full = full_sub_network(space.dimensions)
     initial = _initial_design(space)
-    scheduler = create_scheduler(method, space, OBJECTIVES, initial, seed)
+    objectives = check_objectives(objectives)
+    reference = [REFERENCE] * len(objectives)
+    scheduler = create_scheduler(method, space, objectives, initial, seed)
     evaluations: list[EvaluatedSubNetwork] = []
     hypervolumes: list[float] = []
     known: dict[str, EvaluatedSubNetwork] = {}
@@ -111,6 +148,7 @@ def run_search(
     def evaluate_once(config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
         start = time.perf_counter()
         error = evaluate(sub_network)
+        measured: dict[str, Any] = dict(measure(sub_network)) if measure is not None else {}
         costs = asdict(cost_model.costs(sub_network))
         evaluation = EvaluatedSubNetwork(
             index=len(evaluations),
@@ -119,10 +157,11 @@ def run_search(
             error=error,
             eval_seconds=time.perf_counter() - start,
             **costs,
+            **measured,
         )
         evaluations.append(evaluation)
         known[sub_network.hash] = evaluation
-        hypervolumes.append(compute_hypervolume([e.objectives for e in evaluations], REFERENCE))
+        hypervolumes.append(compute_hypervolume(relative_objectives(evaluations, objectives), reference))
         if on_evaluation is not None:
             on_evaluation(evaluation, hypervolumes[-1])
         bar.update()
@@ -139,11 +178,12 @@ def run_search(
             found = known.get(sub_network.hash)
             repeats = repeats + 1 if found else 0
             evaluation = found or evaluate_once(dict(trial.config), sub_network)
-            scheduler.tell(trial, dict(zip(OBJECTIVES, (evaluation.error, evaluation.params), strict=True)))
-    front = set(find_front([e.objectives for e in evaluations]))
+            scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
+    front = set(find_front(relative_objectives(evaluations, objectives)))
     return SearchResult(
         evaluations=tuple(replace(e, on_front=e.index in front) for e in evaluations),
         hypervolumes=tuple(hypervolumes),
+        objectives=objectives,
     )
 
 

@@ -79,8 +79,8 @@ def _bayesian(name: str, acquisition: str) -> SearcherFactory:
 
         if not isinstance(space, IntegerSpace):
             raise SearchError(
-                f"the search strategy {name} must have a space of a few numbers, but the space {space.name} has one bit "
-                "per head and unit. Use random_search, local_search, morea or nsga2 there."
+                f"the search strategy {name} must have a space of a few numbers, but {space.name} has one bit per head "
+                "and unit. Use random_search, local_search, morea or nsga2 there."
             )
         return BayesianSearcher(space, initial_design, seed, acquisition)
 

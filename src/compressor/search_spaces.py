@@ -143,7 +143,6 @@ class IntegerSpace(SearchSpace):
             moved = position + 1 if position == 0 else position - 1
         return {**config, key: int(allowed[moved])}
 
-
     def to_vector(self, config: Config) -> np.ndarray:
         positions = [allowed.index(config[key]) / max(1, len(allowed) - 1) for key, allowed in self.ranges.items()]
         return np.asarray(positions, dtype=np.float64)
@@ -358,7 +357,9 @@ class LargeSpace(SearchSpace):
         return {**config, key: bits_to_text(bits)}
 
     def to_vector(self, config: Config) -> np.ndarray:
-        return np.concatenate([text_to_bits(config[key], length) for key, length in self._lengths.items()]).astype(float)
+        return np.concatenate([text_to_bits(config[key], length) for key, length in self._lengths.items()]).astype(
+            float
+        )
 
     def from_vector(self, vector: np.ndarray) -> Config:
         heads, units = np.split(vector > 0.5, [self._lengths["heads"]])

@@ -1,4 +1,4 @@
-"""Searchers of our own, where Syne Tune 0.16 has none that is seeded, knows several objectives and proposes what is new.
+"""Searchers of our own: Syne Tune 0.16 has none that is seeded, knows several objectives and proposes what is new.
 
 All of them start from the initial design and minimise every objective. What they share is small: they remember what was
 evaluated, and `_propose_new` looks for a proposal that was not, falling back to a random draw.
@@ -20,7 +20,7 @@ _TRIES = 50
 
 
 class SeededSearcher(BaseSearcher):  # type: ignore[misc]
-    """A searcher whose randomness comes from its seed alone; subclasses say what to propose after the initial design."""
+    """A searcher whose randomness comes from its seed alone; subclasses say what follows the initial design."""
 
     def __init__(self, space: SearchSpace, initial_design: list[Config], seed: int) -> None:
         super().__init__(space.config_space(), points_to_evaluate=initial_design, random_seed=seed)
@@ -58,7 +58,7 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
 class LocalSearcher(SeededSearcher):
     """Mutates a member of the front found so far (the paper's local search), beside the widest gap more often.
 
-    A member chosen uniformly leaves gaps: random search then finds a larger hypervolume (`benchmarks/search_methods.py`).
+    A member chosen uniformly leaves gaps, and random search then finds a larger hypervolume.
     """
 
     num_random = 10
@@ -86,8 +86,8 @@ class LocalSearcher(SeededSearcher):
 class EvolutionSearcher(SeededSearcher):
     """Multi-objective regularised evolution (MO-REA): the oldest die, the best of a random sample is mutated.
 
-    Real et al., AAAI 2019, with non-domination as fitness, as in Syne Tune's class of that name; that one fills its first
-    population of 100 from the global random state, so that 100 evaluations are a random search.
+    Real et al., AAAI 2019, with non-domination as fitness, as in Syne Tune's class of that name; that one fills its
+    first population of 100 from the global random state, so that 100 evaluations are a random search.
     """
 
     population_size, sample_size = 20, 8
@@ -100,13 +100,15 @@ class EvolutionSearcher(SeededSearcher):
             return self._propose_new(lambda: self.space.draw_config(self.rng))
         alive = deque(range(len(self.configs)), maxlen=self.population_size)
         alive.extend(index for index in find_front(self.points) if index not in alive)  # the front never dies
-        return self._propose_new(lambda: self.space.mutate_config(self.configs[self._tournament(list(alive))], self.rng))
+        return self._propose_new(
+            lambda: self.space.mutate_config(self.configs[self._tournament(list(alive))], self.rng)
+        )
 
     def _tournament(self, alive: list[int]) -> int:
         size = min(self.sample_size, len(alive))
         sample = [alive[position] for position in self.rng.permutation(len(alive))[:size]]
         best = find_front([self.points[index] for index in sample])
-        return sample[best[int(self.rng.integers(len(best)))]]
+        return int(sample[best[int(self.rng.integers(len(best)))]])
 
 
 class Nsga2Searcher(SeededSearcher):
@@ -160,11 +162,11 @@ class Nsga2Searcher(SeededSearcher):
 class BayesianSearcher(SeededSearcher):
     """Gaussian processes of the objectives, and the candidate that promises most, by BoTorch.
 
-    Syne Tune 0.16's EHVI mixes float and double, and gives a reference point that lies beyond every observation. Candidates
-    are random draws and mutations of the front, so that every proposal is a sub-network that exists.
+    Syne Tune 0.16's EHVI mixes float and double, and gives a reference point that every observation lies beyond.
+    Candidates are random draws and mutations of the front, so that every proposal is a sub-network that exists.
 
-    Acquisitions: expected hypervolume improvement (Daulton et al., NeurIPS 2020), or the expected improvement of one weighted
-    sum of the objectives, with equal weights (`linear`) or with weights drawn anew each time (`random`).
+    Acquisitions: expected hypervolume improvement (Daulton et al., NeurIPS 2020), or the expected improvement of one
+    weighted sum of the objectives, with equal weights (`linear`) or with weights drawn anew each time (`random`).
     """
 
     num_random, num_candidates = 8, 256

@@ -115,7 +115,8 @@ def _slice_linear(layer: nn.Module, path: str, kept: tuple[int, ...], dim: int) 
     sliced.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
     if module.bias is not None:
         bias = module.bias.detach()
-        sliced.bias = nn.Parameter((select(bias, kept, 0) if dim == 0 else bias).clone())
+        bias = (select(bias, kept, 0) if dim == 0 else bias).clone()
+        sliced.bias = nn.Parameter(bias, requires_grad=module.bias.requires_grad)
     return sliced.train(module.training)
 
 

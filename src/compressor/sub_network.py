@@ -15,6 +15,9 @@ import numpy as np
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import SubNetworkError
 
+_MAX_INDEX = 1_000_000
+"""No encoder has so many units per layer: a file that says so is broken."""
+
 IndexSets = tuple[tuple[int, ...], ...]
 
 
@@ -116,6 +119,11 @@ class SubNetwork:
                 "Use the super-network it was made for."
             )
         sub_network = cls(heads=_from_ranges_all(value["heads"]), units=_from_ranges_all(value["units"]))
+        if value.get("hash", sub_network.hash) != sub_network.hash:
+            raise SubNetworkError(
+                f"a sub-network file must have the hash of its content, {sub_network.hash}, but says {value['hash']}. "
+                "It was changed: make it again."
+            )
         return sub_network.check(dimensions)
 
 
@@ -145,7 +153,8 @@ def from_ranges(text: str) -> tuple[int, ...]:
     indices: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()) or part.endswith("-"):
+        wellformed = first.isdecimal() and (last.isdecimal() or not last) and not part.endswith("-")
+        if not wellformed or not int(first) <= int(last or first) < _MAX_INDEX:
             raise SubNetworkError(f'index ranges must look like "0-3,7", but got {text!r}. Correct the file.')
         indices.extend(range(int(first), int(last or first) + 1))
     return tuple(indices)

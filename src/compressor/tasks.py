@@ -39,9 +39,18 @@ class Task:
             raise TaskDataError(
                 f"the metric must be one of {', '.join(METRICS)}, but got {self.metric!r}. Correct --metric."
             )
-        if self.regression and self.metric not in ("pearson", "spearman"):
+        if self.regression and self.choice_columns:
             raise TaskDataError(
-                f"the metric of a regression must be pearson or spearman, but got {self.metric!r}. Correct --metric."
+                f"a multiple-choice task must have no --regression, but got it with {self.name}. Drop it."
+            )
+        correlations = ("pearson", "spearman")
+        fitting = correlations if self.regression else tuple(name for name in METRICS if name not in correlations)
+        if self.choice_columns:
+            fitting = ("accuracy",)
+        if self.metric not in fitting:
+            raise TaskDataError(
+                f"the metric of the task must be one of {', '.join(fitting)}, but got {self.metric!r}. "
+                "Correct --metric."
             )
         if not 1 <= len(self.text_columns) <= 2:
             raise TaskDataError(

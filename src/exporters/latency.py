@@ -1,7 +1,6 @@
 """Honest latency: several ONNX models side by side in one run, alternating, inputs prepared outside of the clock."""
 
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compressor.latency import time_alternating
 from exporters.sessions import create_session, run_session
 
 
@@ -49,6 +49,12 @@ def measure_latencies(
     return results
 
 
+def longest_input(path: Path) -> int:
+    """The longest text in tokens that an exported model takes."""
+    metadata = create_session(path, threads=1).get_modelmeta().custom_metadata_map
+    return int(metadata.get("max_positions", 1_000_000))
+
+
 def random_inputs(session: Any, batch_size: int, length: int, num_choices: int = 4) -> dict[str, np.ndarray]:
     """Unpadded inputs for an exported model: random tokens of its vocabulary, [batch, (choices,) length]."""
     metadata = session.get_modelmeta().custom_metadata_map
@@ -60,26 +66,6 @@ def random_inputs(session: Any, batch_size: int, length: int, num_choices: int =
         "attention_mask": np.ones(shape, dtype=np.int64),
     }
     return {entry.name: values[entry.name] for entry in entries}
-
-
-def time_alternating(
-    calls: Mapping[str, Callable[[], object]],
-    *,
-    runs: int,
-    warm_up: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
-    """Seconds of each call: all are warmed up first, then each round times every one of them once, in turn."""
-    for _ in range(warm_up):
-        for call in calls.values():
-            call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(runs):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            times[name].append(clock() - start)
-    return times
 
 
 def summarise(model: str, batch_size: int, length: int, seconds: Sequence[float]) -> Latency:

@@ -31,8 +31,9 @@ def export_onnx(
     """
     import onnx
 
+    longest = max_positions(model)
     inputs = example_inputs(model, tokenizer, batch_size=2, length=17)
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=max_positions(model))
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=longest)
     axes = (batch, length) if inputs["input_ids"].ndim == 2 else (batch, torch.export.Dim("choices"), length)
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet():
         program = torch.onnx.export(
@@ -46,7 +47,7 @@ def export_onnx(
         )
     assert program is not None
     proto = program.model_proto
-    for key, value in {"vocab_size": model.config.vocab_size, **(metadata or {})}.items():
+    for key, value in {**(metadata or {}), "vocab_size": model.config.vocab_size, "max_positions": longest}.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     path.parent.mkdir(parents=True, exist_ok=True)

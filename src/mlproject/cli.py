@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +36,15 @@ if TYPE_CHECKING:
     from mlproject.tracking import StageRun, Tracker
 
 
-@click.group(context_settings={"max_content_width": 110})
+class UnderscoreGroup(click.Group):
+    """A group that takes `train_supernet` for `train-supernet`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
+@click.group(cls=UnderscoreGroup, context_settings={"max_content_width": 110})
 def cli() -> None:
     """Make an encoder small enough to serve.
 
@@ -70,9 +79,9 @@ def search(supernet: str, **values: Any) -> None:
     with _top_run("search", values) as (run, output_dir, _):
         from mlproject import stages
 
-        source = _source(values)
-        named = source if source != DataSource() else None  # without a word about data: what it was trained on
-        stages.search(output_dir, Path(supernet), named, _pick(SearchOptions, values), run)
+        source, default = asdict(_source(values)), asdict(DataSource())
+        set_anew = {name: value for name, value in source.items() if value != default[name]}
+        stages.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {output_dir}")
 
 

@@ -11,6 +11,7 @@ import click
 
 from compressor.data import DataSource
 from compressor.metrics import METRICS
+from compressor.search import DEFAULT_OBJECTIVES, OBJECTIVES
 from compressor.search_methods import SEARCH_METHODS
 from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
@@ -46,6 +47,16 @@ class IntegerList(click.ParamType):  # type: ignore[type-arg]
             return tuple(int(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers such as 1,8.", param, ctx)
+
+
+class TextList(click.ParamType):  # type: ignore[type-arg]
+    """Words with commas between them: error,params."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The words of a text."""
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
 
 
 def normalise_arguments(args: list[str]) -> list[str]:
@@ -218,6 +229,15 @@ SEARCH = [
         help="Sub-networks to evaluate, the full one included.",
     ),
 ]
+
+SEARCH.append(
+    _option(
+        "--objectives",
+        type=TextList(),
+        default=",".join(DEFAULT_OBJECTIVES),
+        help=f"What is minimised: two or three of {', '.join(OBJECTIVES)}.",
+    )
+)
 
 CHOICE = [_option("--index", type=int, default=None, help="Position on the front. Default: its knee.")]
 

@@ -32,12 +32,12 @@ def compress(
     with tracker.start_stage(run, "train-supernet", tags) as stage:
         stages.train_supernet(folders["supernet"], source, model_options, settings, stage)
     with tracker.start_stage(run, "search", tags) as stage:
-        stages.search(folders["search"], folders["supernet"], None, search_options, stage)
+        stages.search(folders["search"], folders["supernet"], {}, search_options, stage)
     with tracker.start_stage(run, "extract", tags) as stage:
         stages.extract(folders["model"], folders["search"], index, stage)
     with tracker.start_stage(run, "export", tags) as stage:
-        stages.export(folders["onnx-dense"], folders["supernet"], stage, log_model=False)
-        stages.export(folders["onnx"], folders["model"], stage)
+        stages.export(folders["onnx-dense"], folders["supernet"], stage, name="dense")
+        stages.export(folders["onnx"], folders["model"], stage, name="pruned")
     with tracker.start_stage(run, "benchmark", tags) as stage:
         models = {"dense": folders["onnx-dense"], "pruned": folders["onnx"]}
         stages.benchmark(folders["benchmark"], models, benchmark_options, stage)

@@ -5,7 +5,7 @@ from typing import Any
 
 from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_json
-from compressor.search import OBJECTIVES, REFERENCE, EvaluatedSubNetwork, SearchResult
+from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import RESULTS_FILE
 from mlproject.tracking import StageRun
@@ -28,9 +28,9 @@ def write_search_results(
                 "format": 1,
                 **origin,
                 "dimensions": dimensions.to_json(),
-                "objectives": list(OBJECTIVES),
-                "hypervolume_of": ["error", "relative_params"],
-                "hypervolume_reference": list(REFERENCE),
+                "objectives": list(result.objectives),
+                "hypervolume_of": "the error as it is, costs as shares of the full super-network's",
+                "hypervolume_reference": [REFERENCE] * len(result.objectives),
                 "hypervolumes": list(result.hypervolumes),
                 "seconds": seconds,
                 "front": [member.index for member in result.front],
@@ -47,13 +47,25 @@ def write_search_results(
 
 def front_table(front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a front, the super-network first."""
-    header = ["sub-network", "index", "error", "test error", "params (M)", "of encoder", "layers", "heads", "units"]
+    header = [
+        "sub-network",
+        "index",
+        "error",
+        "95 % interval",
+        "test error",
+        "params (M)",
+        "of encoder",
+        "layers",
+        "heads",
+        "units",
+    ]
     named = [("super-network", "", full)] + [(e.name, str(index), e) for index, e in enumerate(front)]
     rows = [
         [
             name,
             index,
             f"{e.error:.4f}",
+            "" if e.error_interval is None else "{:.3f}–{:.3f}".format(*e.error_interval),
             "" if e.test_error is None else f"{e.test_error:.4f}",
             f"{e.params / 1e6:.2f}",
             f"{e.relative_encoder_params:.1%}",
@@ -69,7 +81,12 @@ def front_table(front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork) -> 
 def child_metrics(evaluation: EvaluatedSubNetwork, hypervolume: float) -> dict[str, float]:
     """The metrics of a sub-network's run; the same keys in every run, so that MLflow can plot them."""
     names = ("error", "params", "relative_params", "relative_encoder_params", "eval_seconds")
-    return {name: float(getattr(evaluation, name)) for name in names} | {"hypervolume": hypervolume}
+    measured = {name: getattr(evaluation, name) for name in ("macs", "latency_ms")}
+    return (
+        {name: float(getattr(evaluation, name)) for name in names}
+        | {name: float(value) for name, value in measured.items() if value is not None}
+        | {"hypervolume": hypervolume}
+    )
 
 
 def architecture(evaluation: EvaluatedSubNetwork) -> dict[str, Any]:

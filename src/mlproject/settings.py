@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from compressor.errors import OutputError, SearchError
+from compressor.search import DEFAULT_OBJECTIVES, check_objectives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,16 @@ class SearchOptions:
     search_space: str = "small"
     search_strategy: str = "random_search"
     num_samples: int = 60
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     seed: int = 0
     per_device_eval_batch_size: int = 64
 
     def __post_init__(self) -> None:
+        check_objectives(self.objectives)
         if self.num_samples < 1:
             raise SearchError(f"--num-samples must be at least 1, but got {self.num_samples}. Raise it.")
+        if self.seed < 0:
+            raise SearchError(f"--seed must be at least 0, but got {self.seed}. Correct it.")
         if self.per_device_eval_batch_size < 1:
             raise SearchError(
                 f"--per-device-eval-batch-size must be at least 1, but got {self.per_device_eval_batch_size}. Raise it."

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compressor.data import DataSource, TaskData, load_task_data
 from compressor.errors import ModelError, SearchError, TaskDataError
-from compressor.files import read_json
+from compressor.files import file_sha256, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,10 +30,12 @@ class OpenedModel:
     source: DataSource
     metadata: dict[str, Any]
     """What the exported file says of itself."""
+    searched_error: float | None
+    """The error that the search logged; None for a super-network."""
 
 
-def open_super_network(path: Path, source: DataSource | None) -> "tuple[SuperNetwork, DataSource, TaskData]":
-    """A super-network with the data it was trained on, or the data the user names.
+def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, DataSource, TaskData]":
+    """A super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
 
     Raises:
         ModelError: there is no super-network, or it does not fit the data.
@@ -40,31 +44,57 @@ def open_super_network(path: Path, source: DataSource | None) -> "tuple[SuperNet
     from compressor.models import load_super_network
 
     super_network = load_super_network(path)
-    trained_on = super_network.info.get("source")
-    if source is None:
-        if trained_on is None:
-            raise TaskDataError(
-                f"{path} must say which data it was trained on, but holds no super_network.json. "
-                "Name the data: --task-name, or --train-file with --text-column and --label-column."
-            )
-        source = DataSource.from_json(trained_on)
+    written = super_network.info.get("source")
+    if written is None and not overrides:
+        raise TaskDataError(
+            f"{path} must say which data it was trained on, but holds no super_network.json. "
+            "Name the data: --task-name, or --train-file with --text-column and --label-column."
+        )
+    trained_on = DataSource.from_json(written) if written else None
+    named_anew = trained_on is None or "train_file" in overrides
+    source = replace(DataSource() if named_anew or trained_on is None else trained_on, **overrides)
     data = load_task_data(source)
-    same_source = trained_on is not None and source == DataSource.from_json(trained_on)
-    if same_source and data.digest != super_network.info["data_digest"]:
+    if source == trained_on and data.digest != super_network.info["data_digest"]:
         raise TaskDataError(
             f"the rows must be those the super-network was trained on (digest {super_network.info['data_digest']}), "
             f"but the digest is {data.digest}. Restore the files or train again."
         )
-    if (
-        data.label_names
-        and not data.task.multiple_choice
-        and super_network.model.config.num_labels != len(data.label_names)
-    ):
+    _require_fitting_head(super_network, data)
+    return super_network, source, data if written else _in_model_order(data, super_network)
+
+
+def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None:
+    model, task = super_network.model, data.task
+    chooses = type(model).__name__.endswith("MultipleChoice")
+    outputs = len(data.label_names) if not (task.regression or task.multiple_choice) else 1
+    if chooses != task.multiple_choice or (not chooses and model.config.num_labels != outputs):
+        shape = "multiple choice" if task.multiple_choice else f"{outputs} output{'s' if outputs > 1 else ''}"
+        has = "multiple choice" if chooses else f"{model.config.num_labels} outputs"
         raise ModelError(
-            f"the super-network must have one output per label, but {path} has {super_network.model.config.num_labels} "
-            f"for the labels {', '.join(data.label_names[:8])}. Name the data it was trained on."
+            f"the super-network must have a head for {shape}, as the task {task.name} needs, but "
+            f"{super_network.path} has {has}. Name the data it was trained on."
         )
-    return super_network, source, data
+
+
+def _in_model_order(data: TaskData, super_network: "SuperNetwork") -> TaskData:
+    """The data with class indices as a checkpoint of other hands numbers them, told by its label names.
+
+    Raises:
+        TaskDataError: the checkpoint names its labels, but otherwise than the data.
+    """
+    names = tuple(str(super_network.model.config.id2label[index]) for index in range(len(data.label_names)))
+    unnamed = all(name.startswith("LABEL_") for name in names) or all(name.isdecimal() for name in data.label_names)
+    if not data.label_names or data.task.multiple_choice or unnamed:
+        return data
+    position = {name.lower(): index for index, name in enumerate(names)}
+    if set(position) != {name.lower() for name in data.label_names}:
+        raise TaskDataError(
+            f"the labels of the data must be the checkpoint's, {', '.join(names)}, but are "
+            f"{', '.join(data.label_names)}. Rename one or the other."
+        )
+    order = np.asarray([position[name.lower()] for name in data.label_names])
+    train, validation, test = (replace(rows, labels=order[rows.labels]) for rows in data.parts.values())
+    return replace(data, label_names=names, train=train, validation=validation, test=test)
 
 
 def open_model(path: Path) -> OpenedModel:
@@ -87,6 +117,7 @@ def open_model(path: Path) -> OpenedModel:
             tokenizer=sliced.tokenizer,
             source=DataSource.from_json(sliced.info["source"]),
             metadata=metadata,
+            searched_error=sliced.info["chosen"]["error"],
         )
     super_network = load_super_network(path)
     if not super_network.info:
@@ -99,6 +130,7 @@ def open_model(path: Path) -> OpenedModel:
         tokenizer=super_network.tokenizer,
         source=DataSource.from_json(super_network.info["source"]),
         metadata=metadata,
+        searched_error=None,
     )
 
 
@@ -118,11 +150,8 @@ def require_same_weights(super_network: "SuperNetwork", results: Mapping[str, An
 
 def weights_digest(path: Path) -> str:
     """A content hash of a model directory's safetensors files."""
-    digest = hashlib.sha256()
-    for file in sorted(path.glob("*.safetensors")):
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]
+    digests = [file_sha256(file) for file in sorted(path.glob("*.safetensors"))]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def find_onnx(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.data import DataSource, TaskData, load_task_data
 from compressor.errors import ParityError, SearchError
-from compressor.files import new_directory, write_json
+from compressor.files import append_json_line, new_directory, write_json
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
 from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
@@ -27,7 +27,13 @@ from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun
 from mlproject.views import pareto_view
 
+JOURNAL_FILE = "evaluations.jsonl"
+_MAX_ROWS = 30
+"""Of a table in a description, which MLflow cuts at 8,000 characters."""
+
 if TYPE_CHECKING:
+    import numpy as np
+
     from compressor.evaluation import Evaluator
     from compressor.search import SearchResult
 
@@ -38,13 +44,11 @@ def train_supernet(
     """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result."""
     import shutil
 
-    import torch
     from safetensors.torch import load_file
 
     from compressor.batches import encode
-    from compressor.costs import create_cost_model
     from compressor.families import get_dimensions, max_positions
-    from compressor.models import load_base_model, save_super_network
+    from compressor.models import load_base_model, pick_device, save_super_network
     from compressor.search_spaces import create_search_space
     from compressor.training import EpochReport, train_super_network
 
@@ -75,7 +79,8 @@ def train_supernet(
         "model_name_or_path": model_options.model_name_or_path,
         "settings": asdict(settings),
         "dimensions": get_dimensions(model).to_json(),
-        "params": create_cost_model(model).costs(create_cost_model(model).full).params,
+        "attn_implementation": model_options.attn_implementation,
+        "params": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": [],
     }
     best: list[EpochReport] = []
@@ -93,28 +98,38 @@ def train_supernet(
             f"{report.smallest_error:.4f} (smallest sub-network)"
         )
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train_super_network(model.to(device), data.task, train, validation, settings, on_epoch)
-    if model_options.save_checkpoints and best[0].epoch != settings.num_train_epochs:
-        model.load_state_dict(load_file(output_dir / f"checkpoint-epoch-{best[0].epoch}" / "model.safetensors"))
-    info |= {"best_epoch": best[0].epoch if model_options.save_checkpoints else settings.num_train_epochs}
-    save_super_network(output_dir, model, tokenizer, info)
-    for epoch in range(1, settings.num_train_epochs + 1):
-        if epoch != best[0].epoch:
-            shutil.rmtree(output_dir / f"checkpoint-epoch-{epoch}", ignore_errors=True)
-    run.log_metrics({"error": best[0].error, "params": info["params"]})
+    reports = train_super_network(model.to(pick_device()), data.task, train, validation, settings, on_epoch)
+    kept = best[0] if model_options.save_checkpoints else reports[-1]
+    if kept is not reports[-1]:
+        model.load_state_dict(load_file(output_dir / f"checkpoint-epoch-{kept.epoch}" / "model.safetensors"))
+    save_super_network(output_dir, model, tokenizer, info | {"best_epoch": kept.epoch})
+    for report in reports:
+        if report is not kept:
+            shutil.rmtree(output_dir / f"checkpoint-epoch-{report.epoch}", ignore_errors=True)
+    run.log_metrics({"error": kept.error, "params": info["params"]})
     run.log_artifact(output_dir / "super_network.json")
     return output_dir
 
 
-def search(output_dir: Path, supernet: Path, source: DataSource | None, options: SearchOptions, run: StageRun) -> Path:
-    """Searches the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`."""
+def search(
+    output_dir: Path, supernet: Path, data_options: Mapping[str, Any], options: SearchOptions, run: StageRun
+) -> Path:
+    """Searches the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
+
+    `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
+    evaluation is in `evaluations.jsonl` before it is logged.
+    """
     import time
+
+    import numpy as np
 
     from compressor.batches import encode
     from compressor.costs import create_cost_model
     from compressor.evaluation import Evaluator
     from compressor.families import get_dimensions, max_positions
+    from compressor.latency import measure_latency_ms
+    from compressor.metrics import predict
+    from compressor.models import pick_device
     from compressor.search import EvaluatedSubNetwork, run_search
     from compressor.search_spaces import create_search_space
     from mlproject.search_report import (
@@ -125,10 +140,10 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
         write_search_results,
     )
 
-    super_network, source, data = open_super_network(supernet, source)
+    super_network, source, data = open_super_network(supernet, data_options)
     run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
     _log_data(run, data, source)
-    model = super_network.model
+    model = super_network.model.to(pick_device())
     space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
     validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
@@ -142,17 +157,35 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
         "pareto": "false",
     }
     children: dict[int, Any] = {}
+    predictions: dict[str, Any] = {}
+    length = int(np.median(validation.lengths))
 
     def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
+        append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
         children[evaluation.index] = run.log_child(
             evaluation.name, metrics=child_metrics(evaluation, hypervolume), params=architecture(evaluation), tags=tags
         )
+
+    def evaluate(sub_network: SubNetwork) -> float:
+        evaluation = evaluator.evaluate(sub_network)
+        predictions[sub_network.hash] = predict(evaluation.logits, data.task.regression)
+        return evaluation.error
+
+    def measure(sub_network: SubNetwork) -> dict[str, float]:
+        measured: dict[str, float] = {}
+        if "macs" in options.objectives:
+            measured["macs"] = cost_model.macs(sub_network, length)
+        if "latency_ms" in options.objectives:
+            measured["latency_ms"] = measure_latency_ms(model, sub_network, length)
+        return measured
 
     started = time.perf_counter()
     result = run_search(
         space,
         cost_model,
-        lambda sub_network: evaluator.evaluate(sub_network).error,
+        evaluate,
+        objectives=options.objectives,
+        measure=measure,
         method=options.search_strategy,
         num_samples=options.num_samples,
         seed=options.seed,
@@ -161,6 +194,7 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
     seconds = time.perf_counter() - started
     test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
     result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))
+    result = _add_intervals(result, data.task.metric, predictions, validation.labels)
     write_search_results(
         output_dir,
         result,
@@ -170,13 +204,13 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
             "source": source.to_json(),
             "data_digest": data.digest,
             "options": asdict(options),
+            "measured_at": {"length": length, "batch_size": 1, "threads": 1},
         },
         dimensions=space.dimensions,
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {options.search_space} space",
         seconds=seconds,
     )
-    for step, hypervolume in enumerate(result.hypervolumes):
-        run.log_metrics({"search/hypervolume": hypervolume}, step)
+    run.log_series("search/hypervolume", result.hypervolumes)
     run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
     for member in result.front:
         mark_front_member(run, children[member.index].result(), member)
@@ -184,8 +218,9 @@ def search(output_dir: Path, supernet: Path, source: DataSource | None, options:
     header, rows = front_table(result.front, result.evaluations[0])
     print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
     run.describe(
-        f"Hypervolume of (error, relative_params) up to (1, 1): **{result.hypervolumes[-1]:.4f}**\n\n"
-        + markdown_table(header, rows)
+        f"Hypervolume of {', '.join(options.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
+        + markdown_table(header, rows[:_MAX_ROWS])
+        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
     )
     link = run.save_view(
         f"Pareto search {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"])
@@ -204,7 +239,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
 
     results = read_search_results(search_dir)
     chosen = choose(results, index)
-    super_network, source, data = open_super_network(Path(results["supernet"]), DataSource.from_json(results["source"]))
+    super_network, source, data = open_super_network(Path(results["supernet"]), results["source"])
     require_same_weights(super_network, results)
     run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
     model, tokenizer, dimensions = super_network.model, super_network.tokenizer, get_dimensions(super_network.model)
@@ -231,7 +266,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
             "error_searched": chosen["error"],
             "error_loaded": loaded_evaluation.error,
         }
-        require_error(chosen["error"], loaded_evaluation.error, len(validation))
+        require_error(chosen["error"], loaded_evaluation.error, loaded_evaluation.logits)
         write_json(temporary / "parity.json", parity)
         model_mb = file_size_mb(temporary / "model.safetensors")
     costs = {key: chosen[key] for key in ("error", "params", "relative_params", "relative_encoder_params")}
@@ -248,8 +283,11 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
     return output_dir
 
 
-def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = True) -> Path:
-    """Exports a sliced model or a super-network to `model.onnx`, proven equal on many shapes and validation rows."""
+def export(output_dir: Path, model_dir: Path, run: StageRun, name: str = "onnx") -> Path:
+    """Exports a sliced model or a super-network to `model.onnx`, proven equal on many shapes and validation rows.
+
+    `name` is the prefix of its metrics and the folder of its artifacts in MLflow.
+    """
     from compressor.batches import encode, evaluation_batches
     from compressor.evaluation import Evaluator
     from compressor.families import max_positions
@@ -260,8 +298,7 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = T
 
     opened = open_model(model_dir)
     model, tokenizer, source = opened.model, opened.tokenizer, opened.source
-    if log_model:
-        run.log_params({"model": str(model_dir)})
+    run.log_params({f"{name}_model": str(model_dir)})
     data = load_task_data(source)
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     metadata = opened.metadata | {
@@ -274,15 +311,17 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, log_model: bool = T
         differences = check_onnx_parity(path, model, tokenizer, batches)
         logits = onnx_logits(create_session(path, threads=1), batches)
         error = compute_error(data.task.metric, predict(logits, data.task.regression), validation.labels)
-        torch_error = Evaluator(model, data.task, validation).evaluate().error
-        require_error(torch_error, error, len(validation))
+        searched = opened.searched_error
+        expected = Evaluator(model, data.task, validation).evaluate().error if searched is None else searched
+        require_error(expected, error, logits)
         params = sum(parameter.numel() for parameter in model.parameters())
         report = {"parity": differences, "error": error, "params": params, "onnx_mb": path.stat().st_size / 1e6}
         write_json(temporary / "export.json", report)
         tokenizer.save_pretrained(temporary)
-    if log_model:
-        run.log_metrics({"parity/onnx": max(differences.values()), "error": error, "onnx_mb": report["onnx_mb"]})
-        run.log_artifact(output_dir)
+    run.log_metrics(
+        {f"{name}/parity": max(differences.values()), f"{name}/error": error, f"{name}/mb": report["onnx_mb"]}
+    )
+    run.log_artifact(output_dir, name)
     print(
         f"Exported {output_dir / ONNX_FILE} ({report['onnx_mb']:.1f} MB): ONNX = PyTorch within "
         f"{max(differences.values()):.1e} on {len(differences)} checks."
@@ -294,22 +333,27 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     """Times exported models side by side in ONNX Runtime; writes `latency.json` and `latency.csv` into `output_dir`."""
     import pandas as pd
 
-    from exporters.latency import describe_environment, measure_latencies
+    from exporters.latency import describe_environment, longest_input, measure_latencies
 
     files = {name: find_onnx(path) for name, path in models.items()}
     run.log_params(asdict(options) | {"models": ", ".join(map(str, files.values()))})
-    latencies = measure_latencies(
-        files, options.batch_sizes, options.lengths, threads=options.threads, runs=options.runs
-    )
+    longest = min(longest_input(path) for path in files.values())
+    lengths = tuple(sorted({min(length, longest) for length in options.lengths}))
+    if lengths != tuple(sorted(options.lengths)):
+        print(f"The models take at most {longest} tokens: timed at {', '.join(map(str, lengths))}.")
+    latencies = measure_latencies(files, options.batch_sizes, lengths, threads=options.threads, runs=options.runs)
     environment = describe_environment(options.threads)
     table = pd.DataFrame([asdict(latency) for latency in latencies])
-    output_dir.mkdir(parents=True, exist_ok=True)
-    write_json(output_dir / "latency.json", {"environment": environment, "latencies": table.to_dict("records")})
-    table.to_csv(output_dir / "latency.csv", index=False)
-    for latency in latencies:
-        key = f"b{latency.batch_size}_l{latency.length}"
-        run.log_metrics({f"latency/{latency.model}_{key}_p50_ms": latency.p50_ms})
-        run.log_metrics({f"latency/{latency.model}_{key}_p90_ms": latency.p90_ms})
+    with new_directory(output_dir) as temporary:
+        write_json(temporary / "latency.json", {"environment": environment, "latencies": table.to_dict("records")})
+        table.to_csv(temporary / "latency.csv", index=False)
+    run.log_metrics(
+        {
+            f"latency/{latency.model}_b{latency.batch_size}_l{latency.length}_{key}": getattr(latency, key)
+            for latency in latencies
+            for key in ("p50_ms", "p90_ms")
+        }
+    )
     run.log_artifact(output_dir)
     dense = next(iter(files))
     medians = {(row.model, row.batch_size, row.length): row.p50_ms for row in latencies}
@@ -346,16 +390,23 @@ def choose(results: Mapping[str, Any], index: int | None = None) -> dict[str, An
     return dict(front[index])
 
 
-def require_error(expected: float, error: float, num_rows: int) -> None:
+def require_error(expected: float, error: float, logits: "np.ndarray") -> None:
     """Nothing, if two forms of one sub-network have the same task error (law 4).
 
+    Rows whose two best classes, or regression values, lie closer than parity's rounding may fall either way.
+
     Raises:
-        ParityError: the errors differ by more than rounding.
+        ParityError: the errors differ by more than that.
     """
-    if not abs(expected - error) <= 1e-6:
+    import numpy as np
+
+    ordered = np.sort(logits, axis=1) if logits.shape[1] > 1 else np.sort(logits, axis=0).T
+    rounding = 2e-4 * max(float(np.abs(logits).max()), 1e-6)
+    ties = np.count_nonzero(np.diff(ordered, axis=1)[:, -1 if logits.shape[1] > 1 else slice(None)] < rounding)
+    if not abs(expected - error) <= 1e-6 + 2 * ties / len(logits):
         raise ParityError(
-            f"the error on the {num_rows} validation rows must be the {expected:.6f} that was measured before, but is "
-            f"{error:.6f}. Nothing was written."
+            f"the error on the {len(logits)} validation rows must be the {expected:.6f} that was measured before, but "
+            f"is {error:.6f}."
         )
 
 
@@ -369,7 +420,7 @@ def _log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
     import pandas as pd
 
     columns = [*data.task.text_columns, *data.task.choice_columns]
-    for name, rows in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+    for name, rows in data.parts.items():
         table = pd.DataFrame(list(rows.texts), columns=columns).assign(label=rows.labels)
         run.log_dataset(
             table,
@@ -387,6 +438,24 @@ def _add_test_errors(result: "SearchResult", evaluator: "Evaluator") -> "SearchR
         result,
         evaluations=tuple(
             replace(e, test_error=evaluator.evaluate(e.sub_network).error) if e.index in wanted else e
+            for e in result.evaluations
+        ),
+    )
+
+
+def _add_intervals(
+    result: "SearchResult", metric: str, predictions: Mapping[str, "np.ndarray"], labels: "np.ndarray"
+) -> "SearchResult":
+    """The result with 95 % intervals of the front members' and the super-network's validation errors."""
+    from compressor.metrics import error_interval
+
+    wanted = {member.index for member in result.front} | {0}
+    return replace(
+        result,
+        evaluations=tuple(
+            replace(e, error_interval=error_interval(metric, predictions[e.sub_network.hash], labels))
+            if e.index in wanted
+            else e
             for e in result.evaluations
         ),
     )

@@ -5,9 +5,10 @@ failure prints one warning, and nothing more is sent. A server that is away at t
 """
 
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,11 @@ class StageRun:
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs metrics, all in one call."""
         self.tracker.attempt(lambda: self._client.log_batch(self.run_id, metrics=_metrics(metrics, step)))
+
+    def log_series(self, name: str, values: Sequence[float]) -> None:
+        """Logs a metric's values as steps 0, 1, …, all in one call."""
+        points = [metric for step, value in enumerate(values) for metric in _metrics({name: value}, step)]
+        self.tracker.attempt(lambda: self._client.log_batch(self.run_id, metrics=points))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags, all in one call."""
@@ -114,7 +120,8 @@ class StageRun:
 
     def runs_link(self, search_filter: str, order_by: str = "error") -> str:
         """Where the runs that match a filter are listed, best first."""
-        return runs_link(self.tracker.base_url, self.experiment_id, search_filter, order_by, True, "TABLE")
+        order = f"metrics.`{order_by}`"
+        return runs_link(self.tracker.base_url, self.experiment_id, search_filter, order, True, "TABLE")
 
     def save_view(self, name: str, state: State) -> str | None:
         """Saves a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
@@ -154,18 +161,21 @@ class Tracker:
         """The address of the MLflow pages: the server's, or the one `mlflow server` gets by default."""
         return self.uri.rstrip("/") if self.uri.startswith("http") else "http://localhost:5000"
 
-    def attempt(self, log: Callable[[], Any]) -> Any:
+    def attempt(self, log: Callable[[], Any], *, even_if_lost: bool = False) -> Any:
         """The result of `log`, or None where the server is lost; a loss is reported once."""
-        if self.lost:
+        if self.lost and not even_if_lost:
             return None
         try:
             return log()
         except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
-            self.lost = True
+            if self.lost:
+                return None
             reason = " ".join(str(error).split())[:200]
+            self.lost = _is_connection_problem(error)
+            what = f"MLflow at {self.uri} does not answer" if self.lost else "MLflow refuses a log entry"
+            rest = "nothing more is logged" if self.lost else "logging goes on"
             print(
-                f"Warning: MLflow at {self.uri} does not answer ({reason}). The work goes on; all results are kept in "
-                "the output directory, and nothing more is logged.",
+                f"Warning: {what} ({reason}). The work goes on, all results are kept in the output directory; {rest}.",
                 file=sys.stderr,
             )
             return None
@@ -220,7 +230,7 @@ class Tracker:
         self.background.shutdown(wait=True)
         self.background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         for call in last:
-            self.attempt(call)
+            self.attempt(call, even_if_lost=True)  # a server that came back still learns how the run ended
 
 
 def fail_joined_run(message: str) -> None:
@@ -233,11 +243,25 @@ def fail_joined_run(message: str) -> None:
     tracker.attempt(lambda: tracker.client.set_terminated(run_id, "FAILED"))
 
 
+def _is_connection_problem(error: BaseException) -> bool:
+    """Whether the server is away, rather than displeased with one entry."""
+    import requests
+
+    causes = [error, error.__cause__, error.__context__]
+    text = str(error)
+    return any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
+
+
 def _metrics(metrics: Mapping[str, float], step: int) -> list[Any]:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    return [Metric(key, float(value), now, step) for key, value in metrics.items()]
+    return [Metric(_metric_name(key), float(value), now, step) for key, value in metrics.items()]
+
+
+def _metric_name(name: str) -> str:
+    """A name that MLflow takes: letters, digits and _-./ and spaces."""
+    return re.sub(r"[^\w\-./ ]", "_", name)
 
 
 def _message(error: BaseException) -> str:

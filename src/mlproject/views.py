@@ -45,13 +45,6 @@ def pareto_view(search_run_id: str, params: list[str]) -> State:
     return _state(search_filter, "error", columns, charts)
 
 
-def latency_view() -> State:
-    """Benchmarked models: error against median latency."""
-    charts = [_scatter("latency-scatter", x="latency_ms_p50", y="error")]
-    columns = _columns("metrics", ["latency_ms_p50", "error", "params"])
-    return _state("tags.stage = 'benchmark-model'", "latency_ms_p50", columns, charts)
-
-
 def encode_view(name: str, state: State, now_ms: int) -> tuple[str, str]:
     """The view's key and tag value; the same name and filter give the same key."""
     key = hashlib.sha256(f"{name}\n{state['searchFilter']}".encode()).hexdigest()[:16]

@@ -207,3 +207,33 @@ def test_demo_rows() -> None:
     parts = [set(part.texts) for part in (data.train, data.validation, data.test)]
     assert len(set.union(*parts)) == 5000
     assert 0.45 < data.train.labels.mean() < 0.55
+
+
+def test_a_comma_in_an_unquoted_text_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\ngood, very good,1\nbad, very bad,0\n")
+    with pytest.raises(TaskDataError, match=r"rows.csv must be a csv file, but it cannot be read"):
+        read_table(file)
+
+
+def test_a_json_list_reads_like_lines(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps([{"text": "a", "label": 1}]))
+    assert read_table(tmp_path / "rows.json").to_dict("records") == [{"text": "a", "label": 1}]
+
+
+@pytest.mark.parametrize("name", ["max_train_samples", "max_eval_samples"])
+def test_sample_limits_are_positive(name: str) -> None:
+    with pytest.raises(TaskDataError, match=f"--{name.replace('_', '-')} must be at least 1, but got 0"):
+        DataSource(**{name: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("task", "metric"), [("mnli", "spearman"), ("swag", "f1"), ("stsb", "accuracy")])
+def test_metrics_fit_their_task(task: str, metric: str) -> None:
+    with pytest.raises(TaskDataError, match="the metric of the task must be one of"):
+        get_task(task, metric=metric)
+
+
+def test_f1_needs_two_named_labels(write_rows: WriteRows) -> None:
+    rows = write_rows([{"premise": "a", "hypothesis": "b", "label": i % 3} for i in range(30)])
+    with pytest.raises(TaskDataError, match="the metric f1 must have two labels, but the training rows have 3"):
+        load_task_data(DataSource(task_name="mnli", train_file=str(rows), metric="f1"))

@@ -44,6 +44,18 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with new_directory(tmp_path / "model") as directory:
         (directory / "whole").write_text("x")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["whole"]
+    with new_directory(tmp_path / "model") as directory:
+        (directory / "more").write_text("y")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["more", "whole"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_link_to_a_directory_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with new_directory(claim_output_dir(tmp_path / "link")) as directory:
+        (directory / "file").write_text("x")
+    assert (tmp_path / "link" / "file").read_text() == "x"
 
 
 def test_output_directories(tmp_path: Path) -> None:

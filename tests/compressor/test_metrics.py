@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compressor.errors import TaskDataError
-from compressor.metrics import METRICS, compute_error, predict
+from compressor.metrics import METRICS, compute_error, error_interval, predict
 
 LABELS = np.array([0, 1, 1, 1])
 
@@ -33,3 +33,19 @@ def test_predictions_of_logits() -> None:
 def test_unknown_metric() -> None:
     with pytest.raises(TaskDataError, match="must be one of accuracy, f1, .*, but got 'auc'"):
         compute_error("auc", LABELS, LABELS)
+
+
+def test_constant_up_to_rounding_is_constant() -> None:
+    predictions = 0.4 + 1e-8 * np.arange(4)
+    assert compute_error("spearman", predictions.astype(np.float32), np.arange(4.0)) == 1.0
+
+
+def test_intervals() -> None:
+    predictions, labels = np.array([1] * 80 + [0] * 20), np.ones(100, dtype=int)
+    # Wilson's interval of 20 in 100, z = 1.96: (0.2 + z²/200 ± z·sqrt(0.16/100 + z²/40000)) / (1 + z²/100)
+    assert error_interval("accuracy", predictions, labels) == pytest.approx((0.1334, 0.2888), abs=1e-4)
+    rng = np.random.default_rng(1)
+    truth, guess = rng.integers(2, size=300), rng.integers(2, size=300)
+    low, high = error_interval("f1", guess, truth)
+    assert low < compute_error("f1", guess, truth) < high
+    assert error_interval("f1", guess, truth) == (low, high)

@@ -68,8 +68,27 @@ def test_file_for_another_encoder() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [[], {"heads": []}, {"heads": ["0"], "units": [3]}, {"heads": ["1-"], "units": ["0"]}]
+    "value",
+    [
+        [],
+        {"heads": []},
+        {"heads": ["0"], "units": [3]},
+        {"heads": ["1-"], "units": ["0"]},
+        {"heads": ["5-3"] * 3, "units": ["0"] * 3},
+    ],
 )
 def test_broken_files(value: object) -> None:
     with pytest.raises(SubNetworkError):
         SubNetwork.from_json(value, DIMENSIONS)
+
+
+def test_a_changed_file_is_noticed() -> None:
+    written = full_sub_network(DIMENSIONS).to_json(DIMENSIONS)
+    written["heads"][0] = "0-1"
+    with pytest.raises(SubNetworkError, match="must have the hash of its content"):
+        SubNetwork.from_json(written, DIMENSIONS)
+
+
+def test_absurd_ranges_are_refused_before_they_are_expanded() -> None:
+    with pytest.raises(SubNetworkError, match="index ranges must look like"):
+        from_ranges("0-99999999999")

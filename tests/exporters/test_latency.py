@@ -2,7 +2,8 @@
 
 import pytest
 
-from exporters.latency import describe_environment, summarise, time_alternating
+from compressor.latency import time_alternating
+from exporters.latency import describe_environment, summarise
 
 
 class FakeClock:

@@ -36,7 +36,8 @@ def test_sliced_models_export_equal(
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     session = create_session(path, threads=1)
     metadata = session.get_modelmeta().custom_metadata_map
-    assert metadata == {"vocab_size": "60", "labels": '["a", "b"]', "task": "custom"}
+    positions = str(max_positions(model))
+    assert metadata == {"labels": '["a", "b"]', "task": "custom", "vocab_size": "60", "max_positions": positions}
     logits = run_session(session, random_inputs(session, 5, 11))
     assert logits.shape == (5, {"classification": 3, "regression": 1, "multiple_choice": 4}[task_head])
 

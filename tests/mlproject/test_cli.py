@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from conftest import WORDS, sentence_rows, tiny_config
+from conftest import WORDS, sentence_rows, tiny_config, tiny_model
 from mlproject.cli import main
 
 WriteRows = Callable[..., Path]
@@ -78,6 +78,7 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     assert len(results["evaluations"]) == 6
     assert {file.name for file in (tmp_path / "search").iterdir()} == {
         "search_results.json",
+        "evaluations.jsonl",
         "pareto_front.png",
         "pareto_front.csv",
         "pareto_front.html",
@@ -142,10 +143,21 @@ def test_the_same_seed_gives_the_same_front(run_cli: RunCli, trained: Path, tmp_
     assert fronts[0] == fronts[1]
 
 
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
 @pytest.mark.parametrize("task", ["regression", "stsb", "swag", "rte"])
 def test_other_tasks_train_and_search(
-    task: str, run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+    task: str,
+    model_type: str,
+    run_cli: RunCli,
+    base_model_dir: Path,
+    write_rows: WriteRows,
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> None:
+    if model_type == "roberta":
+        tiny_model("roberta").base_model.save_pretrained(tmp_path / "roberta")
+        tokenizer.save_pretrained(tmp_path / "roberta")
+        base_model_dir = tmp_path / "roberta"
     texts = [f"{WORDS[i % 50]} {WORDS[(3 * i) % 50]}" for i in range(60)]
     shapes: dict[str, list[dict[str, object]]] = {
         "regression": [{"text": text, "label": i / 7} for i, text in enumerate(texts)],
@@ -169,6 +181,7 @@ def test_a_plain_checkpoint_is_searched_once_the_data_is_named(
     run_cli: RunCli, trained: Path, write_rows: WriteRows
 ) -> None:
     (trained / "super_network.json").unlink()
+    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--regression").code == 1
     outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
     assert outcome.code == 1
     assert "Name the data: --task-name, or --train-file" in outcome.err
@@ -187,7 +200,10 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
         ["train-supernet", "--sampling-strategy", "x"],
         "'x' is not one of 'standard', 'random', 'linear_random', 'sandwich', 'kd', 'one_shot', 'ats'",
     ),
-    "unknown method": (["search", "--supernet", "net", "--method", "grid"], "'grid' is not 'random_search'"),
+    "unknown method": (
+        ["search", "--supernet", "net", "--method", "grid"],
+        "'grid' is not one of 'random_search', 'local_search'",
+    ),
     "unknown task": (["train-supernet", "--task_name", "rtee"], "'rtee' is not one of 'demo', 'custom', 'rte'"),
     "unknown option": (["search", "--supernet", "net", "--num-sample", 3], "No such option '--num-sample'"),
     "unknown command": (["serch"], "No such command 'serch'"),
@@ -247,6 +263,101 @@ def test_changed_rows_are_noticed(run_cli: RunCli, trained: Path, write_rows: Wr
     outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
     assert outcome.code == 1
     assert "the rows must be those the super-network was trained on" in outcome.error_lines[0]
+
+
+def test_data_options_of_a_search_change_what_they_name_alone(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--max-eval-samples", 7, "--output-dir", "s"]
+    assert run_cli(*words).code == 0
+    source = json.loads((tmp_path / "s" / "search_results.json").read_text())["source"]
+    assert (source["task_name"], source["max_eval_samples"]) == ("custom", 7)
+    assert source["train_file"].endswith("train.jsonl")
+
+
+def test_overwriting_keeps_files_that_are_not_ours(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "notes.txt").write_text("mine")
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s", "--overwrite-output-dir"]
+    for _ in range(2):
+        assert run_cli(*words).code == 0
+    assert (tmp_path / "s" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "s" / "search_results.json").is_file()
+
+
+def test_an_interrupted_search_keeps_its_evaluations(
+    run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor.evaluation import Evaluator
+
+    evaluate, calls = Evaluator.evaluate, []
+
+    def interrupted(self: Evaluator, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "evaluate", interrupted)
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 6, "--output-dir", "s")
+    assert outcome.code == 1
+    assert outcome.error_lines == ["Error: stopped by the user; what was finished is kept."]
+    lines = (tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == [0, 1, 2]
+    assert [run.data.tags["error"] for run in runs() if run.info.status == "FAILED"] == ["interrupted"]
+
+
+def test_best_epoch_is_kept_or_the_last(
+    run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation errors by epoch 0.3, 0.1, 0.2: with checkpoints the second epoch's weights are kept, else the last."""
+    from safetensors.torch import load_file
+
+    from compressor import training
+
+    errors = iter([0.3, 0.1, 0.2] * 2)
+
+    class FakeEvaluator:
+        def __init__(self, *_: Any) -> None: ...
+
+        def evaluate(self, sub_network: Any = None) -> Any:
+            error = 0.5 if sub_network is not None else next(errors)
+            return type("E", (), {"error": error})()
+
+    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
+    words = ["train-supernet", "--model-name-or-path", base_model_dir, "--train-file", write_rows(sentence_rows(60))]
+    for name, strategy in (("best", "epoch"), ("last", "no")):
+        more = ["--num-train-epochs", 3, "--save-strategy", strategy, "--output-dir", name]
+        assert run_cli(*words, *more).code == 0
+    info = {name: json.loads((tmp_path / name / "super_network.json").read_text()) for name in ("best", "last")}
+    assert (info["best"]["best_epoch"], info["last"]["best_epoch"]) == (2, 3)
+    assert [path.name for path in (tmp_path / "best").glob("checkpoint-*")] == ["checkpoint-epoch-2"]
+    assert not list((tmp_path / "last").glob("checkpoint-*"))
+    kept = load_file(tmp_path / "best" / "model.safetensors")
+    checkpoint = load_file(tmp_path / "best" / "checkpoint-epoch-2" / "model.safetensors")
+    last = load_file(tmp_path / "last" / "model.safetensors")
+    assert all(kept[key].equal(checkpoint[key]) for key in kept)
+    assert any(not kept[key].equal(last[key]) for key in kept)
+    assert sorted(run.data.metrics["error"] for run in runs()) == [0.1, 0.2]
+
+
+def test_without_a_hub_a_name_fails_fast(run_cli: RunCli, write_rows: WriteRows) -> None:
+    import time
+
+    start = time.perf_counter()
+    file = write_rows(sentence_rows(20))
+    outcome = run_cli("train-supernet", "--model-name-or-path", "bert-base-cased", "--train-file", file)
+    assert outcome.code == 1
+    assert "the model 'bert-base-cased' must be a local directory, 'demo' or a name" in outcome.error_lines[0]
+    assert time.perf_counter() - start < 20
+
+
+def test_corrupt_weights(run_cli: RunCli, trained: Path) -> None:
+    (trained / "model.safetensors").write_bytes(b"no safetensors")
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
+    assert outcome.code == 1
+    assert "must load, but it does not" in outcome.error_lines[0]
+    (trained / ".incomplete").touch()
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
+    assert "a model directory must be whole, but writing" in outcome.error_lines[0]
 
 
 def test_debug_shows_the_traceback(run_cli: RunCli) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mlproject.views import MAX_TAG_LENGTH, encode_view, latency_view, pareto_view, runs_link, view_link
+from mlproject.views import MAX_TAG_LENGTH, encode_view, pareto_view, runs_link, view_link
 
 
 def decode(value: str) -> tuple[dict[str, object], dict[str, object]]:
@@ -31,7 +31,6 @@ def test_pareto_view_lists_one_search_by_error() -> None:
     assert view["searchFilter"] == "tags.`compressor.search_run_id` = 'abc'"
     assert view["orderByKey"] == "metrics.`error`"
     assert {chart["type"] for chart in view["compareRunCharts"]} == {"SCATTER", "PARALLEL"}
-    assert latency_view()["searchFilter"] == "tags.stage = 'benchmark-model'"
 
 
 def test_links_are_quoted() -> None:
