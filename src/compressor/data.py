@@ -219,10 +219,12 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
     missing = [column for column in task.columns if column not in table.columns]
     if missing:
         have = ", ".join(repr(str(column)) for column in table.columns)
-        option = "--label-column" if missing == [task.label_column] else "--text-column"
+        options = ["--label-column"] if task.label_column in missing else []
+        options += ["--text-column"] if set(missing) - {task.label_column} else []
+        option = " and ".join(reversed(options))
         raise TaskDataError(
-            f"column {', '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
-            f"Name it with {option}."
+            f"column {' and '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
+            f"Name {'it' if len(missing) == 1 else 'them'} with {option}."
         )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from compressor.errors import SearchError
 from compressor.pareto import compute_hypervolume, find_front
+from compressor.progress import bar_interval
 from compressor.search_methods import create_scheduler
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork, full_sub_network
@@ -168,7 +169,7 @@ def run_search(
         bar.set_postfix(hypervolume=f"{hypervolumes[-1]:.4f}", refresh=False)
         return evaluation
 
-    with tqdm(total=min(num_samples, space.size), unit="subnet", desc="search") as bar:
+    with tqdm(total=min(num_samples, space.size), unit="subnet", desc="search", mininterval=bar_interval()) as bar:
         if full != space.largest:
             evaluate_once(None, full)
         repeats = 0

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
 from compressor.families import get_dimensions
 from compressor.losses import distillation_loss, task_loss
+from compressor.progress import bar_interval
 from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
 from compressor.shared import activate
@@ -72,7 +73,9 @@ def train_super_network(
     reports: list[EpochReport] = []
     with (
         torch.random.fork_rng(),
-        tqdm(total=num_steps * settings.per_device_train_batch_size, unit="row", desc="super-network") as bar,
+        tqdm(
+            total=len(train) * settings.num_train_epochs, unit="row", desc="super-network", mininterval=bar_interval()
+        ) as bar,
     ):
         torch.manual_seed(settings.seed)
         for epoch in range(1, settings.num_train_epochs + 1):
@@ -92,7 +95,7 @@ def train_super_network(
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
-                bar.update(settings.per_device_train_batch_size)
+                bar.update(len(picked))
                 bar.set_postfix(epoch=epoch, loss=f"{np.mean(losses[-20:]):.3f}", refresh=False)
             report = EpochReport(
                 epoch=epoch,

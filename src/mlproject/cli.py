@@ -125,7 +125,7 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
 
         names = _model_names([part for model in models for part in model.split(",")])
         stages.benchmark(output_dir, names, _pick(BenchmarkOptions, values), run)
-        _done(run, f"the latencies {output_dir}", f"mlflow server, then {run.link()}")
+        _done(run, f"the latencies {output_dir}")
 
 
 @cli.command("compress", cls=HuggingFaceCommand)
@@ -146,11 +146,7 @@ def compress(**values: Any) -> None:
             run,
             tracker,
         )
-        _done(
-            run,
-            f"the sliced model {output_dir / 'model'} and its ONNX form {output_dir / 'onnx'}",
-            f"mlflow server, then {run.link()}",
-        )
+        _done(run, f"the sliced model {output_dir / 'model'} and its ONNX form {output_dir / 'onnx'}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -165,7 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         _fail_joined(message)
-        _fail(f"{message} See compressor {words[0] if words else ''} --help.", words)
+        known = words[0].replace("_", "-") if words else ""
+        _fail(f"{message} See compressor {known + ' ' if known in cli.commands else ''}--help.", words)
     except CompressorError as error:
         _fail(str(error), words)
     except OSError as error:
@@ -189,9 +186,15 @@ def _top_run(command: str, values: dict[str, Any]) -> "Iterator[tuple[StageRun, 
         yield run, output_dir, tracker
 
 
-def _done(run: "StageRun", made: str, following: str) -> None:
-    click.echo(f"MLflow run: {run.link()}")
-    click.echo(f"Made {made}. Next: {following}")
+def _done(run: "StageRun", made: str, following: str | None = None) -> None:
+    """The last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
+    if run.tracker.lost:
+        click.echo("MLflow was lost on the way: the output directory holds what was not logged.")
+        look = f"look into {made.rpartition(' ')[2]}"
+    else:
+        click.echo(f"MLflow run: {run.link()}")
+        look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    click.echo(f"Made {made}. Next: {following or look}")
 
 
 def _fail(message: str, words: list[str]) -> None:
@@ -248,6 +251,10 @@ def _quiet_libraries() -> None:
     import logging
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # OpenMP threads that spin while they wait make PyTorch ten times slower beside any other busy process; waiting
+    # passively costs a few percent on an idle machine (benchmarks/LOG.md). Read once, when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -258,5 +265,15 @@ def _quiet_libraries() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    for name in ("mlflow", "alembic", "torch.onnx", "onnxscript", "syne_tune", "huggingface_hub", "datasets", "httpx"):
+    for name in (
+        "mlflow",
+        "alembic",
+        "torch.onnx",
+        "onnxscript",
+        "syne_tune",
+        "huggingface_hub",
+        "datasets",
+        "httpx",
+        "urllib3",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -180,3 +180,11 @@ def read_search_results(path: Path) -> dict[str, Any]:
             f"--search must be made by compressor search, but {path} is not. Point to its output directory."
         )
     return results
+
+
+def find_super_network(results: Mapping[str, Any], search_dir: Path) -> Path:
+    """Where the super-network of a search is: where it was, or as far from the search as before if both were moved."""
+    there = Path(results["supernet"])
+    folder = search_dir if search_dir.is_dir() else search_dir.parent
+    moved = folder / results.get("supernet_from_here", ".")
+    return there if there.is_dir() or not (moved / "config.json").is_file() else moved

@@ -3,6 +3,7 @@
 A stage can be run alone: between stages only directories travel. `compress` runs all of them in one process.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
 from mlproject.sources import (
     ONNX_FILE,
     find_onnx,
+    find_super_network,
     open_model,
     open_super_network,
     read_search_results,
@@ -45,6 +47,7 @@ def train_supernet(
     import shutil
 
     from safetensors.torch import load_file
+    from tqdm import tqdm
 
     from compressor.batches import encode
     from compressor.families import get_dimensions, max_positions
@@ -93,8 +96,8 @@ def train_supernet(
             save_super_network(output_dir / f"checkpoint-epoch-{report.epoch}", model, tokenizer, info)
         metrics = {"loss": report.loss, "error": report.error, "smallest_error": report.smallest_error}
         run.log_metrics({f"train/{name}": value for name, value in metrics.items()}, report.epoch)
-        print(
-            f"Epoch {report.epoch}: loss {report.loss:.3f}, error {report.error:.4f} (super-network), "
+        tqdm.write(
+            f"Epoch {report.epoch}: summed loss {report.loss:.3f}, error {report.error:.4f} (super-network), "
             f"{report.smallest_error:.4f} (smallest sub-network)"
         )
 
@@ -200,6 +203,7 @@ def search(
         result,
         origin={
             "supernet": str(super_network.path),
+            "supernet_from_here": os.path.relpath(super_network.path, output_dir),
             "supernet_digest": weights_digest(super_network.path),
             "source": source.to_json(),
             "data_digest": data.digest,
@@ -239,7 +243,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
 
     results = read_search_results(search_dir)
     chosen = choose(results, index)
-    super_network, source, data = open_super_network(Path(results["supernet"]), results["source"])
+    super_network, source, data = open_super_network(find_super_network(results, search_dir), results["source"])
     require_same_weights(super_network, results)
     run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
     model, tokenizer, dimensions = super_network.model, super_network.tokenizer, get_dimensions(super_network.model)
@@ -280,6 +284,7 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
         f"{chosen['num_units']} units; {chosen['relative_encoder_params']:.1%} of the encoder's parameters. "
         f"Shared = sliced = loaded within {max(parity['sliced'], parity['loaded']):.1e}."
     )
+    _warn_of_poor_choice(results["evaluations"][0], chosen)
     return output_dir
 
 
@@ -407,6 +412,18 @@ def require_error(expected: float, error: float, logits: "np.ndarray") -> None:
         raise ParityError(
             f"the error on the {len(logits)} validation rows must be the {expected:.6f} that was measured before, but "
             f"is {error:.6f}."
+        )
+
+
+def _warn_of_poor_choice(full: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    """Prints a note where the chosen sub-network costs much accuracy, so that nobody ships it unawares."""
+    increase = chosen["error"] - full["error"]
+    if not chosen["num_layers"]:
+        print("Note: it keeps no layer at all, so it reads words without their context.")
+    if increase > 0.05:
+        print(
+            f"Note: its error is {increase:.3f} above the super-network's ({chosen['error']:.4f} against "
+            f"{full['error']:.4f}). Another member of the front: compressor extract --index I (the table above)."
         )
 
 

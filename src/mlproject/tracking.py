@@ -157,9 +157,14 @@ class Tracker:
         self.background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
 
     @property
+    def remote(self) -> bool:
+        """Whether runs go to a server over HTTP."""
+        return bool(self.uri.startswith("http"))
+
+    @property
     def base_url(self) -> str:
         """The address of the MLflow pages: the server's, or the one `mlflow server` gets by default."""
-        return self.uri.rstrip("/") if self.uri.startswith("http") else "http://localhost:5000"
+        return self.uri.rstrip("/") if self.remote else "http://localhost:5000"
 
     def attempt(self, log: Callable[[], Any], *, even_if_lost: bool = False) -> Any:
         """The result of `log`, or None where the server is lost; a loss is reported once."""

@@ -265,6 +265,26 @@ def test_changed_rows_are_noticed(run_cli: RunCli, trained: Path, write_rows: Wr
     assert "the rows must be those the super-network was trained on" in outcome.error_lines[0]
 
 
+def test_moved_directories_are_found(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search").code == 0
+    (tmp_path / "moved").mkdir()
+    for name in ("net", "search"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    outcome = run_cli("extract", "--search", "moved/search", "--index", 0, "--output-dir", "model")
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_poor_choice_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    from mlproject.stages import _warn_of_poor_choice
+
+    _warn_of_poor_choice({"error": 0.2}, {"error": 0.24, "num_layers": 2})
+    assert capsys.readouterr().out == ""
+    _warn_of_poor_choice({"error": 0.2}, {"error": 0.5, "num_layers": 0})
+    out = capsys.readouterr().out
+    assert "keeps no layer at all" in out
+    assert "its error is 0.300 above the super-network's (0.5000 against 0.2000)" in out
+
+
 def test_data_options_of_a_search_change_what_they_name_alone(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
     words = ["search", "--supernet", "net", "--num-samples", 3, "--max-eval-samples", 7, "--output-dir", "s"]
     assert run_cli(*words).code == 0
