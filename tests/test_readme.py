@@ -44,5 +44,5 @@ def test_every_choice_is_named() -> None:
 
 def test_the_file_tree_is_complete() -> None:
     tree = README.partition("## Files")[2]
-    for path in (ROOT / "src" / "compressor").glob("*.py"):
-        assert path.name == "__init__.py" or path.name in tree, path.name
+    for path in (ROOT / "src").rglob("*.py"):
+        assert path.name in ("__init__.py", "__main__.py") or path.name in tree, path.name

@@ -77,11 +77,11 @@ def train_supernet(**values: Any) -> None:
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
     with _top_run("search", values) as (run, output_dir, _):
-        from mlproject import stages
+        from mlproject import search_stage
 
         source, default = asdict(_source(values)), asdict(DataSource())
         set_anew = {name: value for name, value in source.items() if value != default[name]}
-        stages.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
+        search_stage.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {output_dir}")
 
 
@@ -192,7 +192,8 @@ def _done(run: "StageRun", made: str, following: str | None = None) -> None:
         click.echo("MLflow was lost on the way: the output directory holds what was not logged.")
         look = f"look into {made.rpartition(' ')[2]}"
     else:
-        click.echo(f"MLflow run: {run.link()}")
+        for what, link in {**run.tracker.links, "MLflow run": run.link()}.items():
+            click.echo(f"{what}: {link}")
         look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
     click.echo(f"Made {made}. Next: {following or look}")
 

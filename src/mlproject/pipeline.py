@@ -7,8 +7,10 @@ from compressor.data import DataSource
 from compressor.files import read_json, write_json
 from compressor.settings import TrainingSettings
 from mlproject import stages
+from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
 from mlproject.sources import ONNX_FILE, read_search_results
+from mlproject.stage_log import option_params
 from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun, Tracker
 
@@ -28,11 +30,11 @@ def compress(
     tags = {"model": model_options.model_name_or_path, "task": source.task_name}
     folders = {name: output_dir / name for name in ("supernet", "search", "model", "onnx", "onnx-dense", "benchmark")}
     run.set_tags(tags)
-    run.log_params(stages.option_params(source, model_options, settings, search_options, benchmark_options))
+    run.log_params(option_params(source, model_options, settings, search_options, benchmark_options))
     with tracker.start_stage(run, "train-supernet", tags) as stage:
         stages.train_supernet(folders["supernet"], source, model_options, settings, stage)
     with tracker.start_stage(run, "search", tags) as stage:
-        stages.search(folders["search"], folders["supernet"], {}, search_options, stage)
+        search(folders["search"], folders["supernet"], {}, search_options, stage)
     with tracker.start_stage(run, "extract", tags) as stage:
         stages.extract(folders["model"], folders["search"], index, stage)
     with tracker.start_stage(run, "export", tags) as stage:

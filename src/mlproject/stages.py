@@ -3,18 +3,17 @@
 A stage can be run alone: between stages only directories travel. `compress` runs all of them in one process.
 """
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from compressor.data import DataSource, TaskData, load_task_data
-from compressor.errors import ParityError, SearchError
-from compressor.files import append_json_line, new_directory, write_json
+from compressor.data import DataSource, load_task_data
+from compressor.errors import SearchError
+from compressor.files import new_directory, write_json
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
-from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
+from mlproject.settings import BenchmarkOptions, ModelOptions
 from mlproject.sources import (
     ONNX_FILE,
     find_onnx,
@@ -23,21 +22,10 @@ from mlproject.sources import (
     open_super_network,
     read_search_results,
     require_same_weights,
-    weights_digest,
 )
-from mlproject.tables import markdown_table, print_table
+from mlproject.stage_log import log_data, option_params
+from mlproject.tables import print_table
 from mlproject.tracking import StageRun
-from mlproject.views import pareto_view
-
-JOURNAL_FILE = "evaluations.jsonl"
-_MAX_ROWS = 30
-"""Of a table in a description, which MLflow cuts at 8,000 characters."""
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from compressor.evaluation import Evaluator
-    from compressor.search import SearchResult
 
 
 def train_supernet(
@@ -57,7 +45,7 @@ def train_supernet(
 
     run.log_params(option_params(source, model_options, settings))
     data = load_task_data(source)
-    _log_data(run, data, source)
+    log_data(run, data, source)
     model, tokenizer = load_base_model(
         model_options.model_name_or_path,
         data.task,
@@ -114,130 +102,11 @@ def train_supernet(
     return output_dir
 
 
-def search(
-    output_dir: Path, supernet: Path, data_options: Mapping[str, Any], options: SearchOptions, run: StageRun
-) -> Path:
-    """Searches the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
-
-    `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
-    evaluation is in `evaluations.jsonl` before it is logged.
-    """
-    import time
-
-    import numpy as np
-
-    from compressor.batches import encode
-    from compressor.costs import create_cost_model
-    from compressor.evaluation import Evaluator
-    from compressor.families import get_dimensions, max_positions
-    from compressor.latency import measure_latency_ms
-    from compressor.metrics import predict
-    from compressor.models import pick_device
-    from compressor.search import EvaluatedSubNetwork, run_search
-    from compressor.search_spaces import create_search_space
-    from mlproject.search_report import (
-        architecture,
-        child_metrics,
-        front_table,
-        mark_front_member,
-        write_search_results,
-    )
-
-    super_network, source, data = open_super_network(supernet, data_options)
-    run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
-    _log_data(run, data, source)
-    model = super_network.model.to(pick_device())
-    space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
-    validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
-    evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
-    tags = {
-        "stage": "subnet",
-        "model": str(super_network.info.get("model_name_or_path", super_network.path.name)),
-        "task": source.task_name,
-        "search_space": options.search_space,
-        "search_method": options.search_strategy,
-        "compressor.search_run_id": run.run_id,
-        "pareto": "false",
-    }
-    children: dict[int, Any] = {}
-    predictions: dict[str, Any] = {}
-    length = int(np.median(validation.lengths))
-
-    def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
-        append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
-        children[evaluation.index] = run.log_child(
-            evaluation.name, metrics=child_metrics(evaluation, hypervolume), params=architecture(evaluation), tags=tags
-        )
-
-    def evaluate(sub_network: SubNetwork) -> float:
-        evaluation = evaluator.evaluate(sub_network)
-        predictions[sub_network.hash] = predict(evaluation.logits, data.task.regression)
-        return evaluation.error
-
-    def measure(sub_network: SubNetwork) -> dict[str, float]:
-        measured: dict[str, float] = {}
-        if "macs" in options.objectives:
-            measured["macs"] = cost_model.macs(sub_network, length)
-        if "latency_ms" in options.objectives:
-            measured["latency_ms"] = measure_latency_ms(model, sub_network, length)
-        return measured
-
-    started = time.perf_counter()
-    result = run_search(
-        space,
-        cost_model,
-        evaluate,
-        objectives=options.objectives,
-        measure=measure,
-        method=options.search_strategy,
-        num_samples=options.num_samples,
-        seed=options.seed,
-        on_evaluation=on_evaluation,
-    )
-    seconds = time.perf_counter() - started
-    test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
-    result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))
-    result = _add_intervals(result, data.task.metric, predictions, validation.labels)
-    write_search_results(
-        output_dir,
-        result,
-        origin={
-            "supernet": str(super_network.path),
-            "supernet_from_here": os.path.relpath(super_network.path, output_dir),
-            "supernet_digest": weights_digest(super_network.path),
-            "source": source.to_json(),
-            "data_digest": data.digest,
-            "options": asdict(options),
-            "measured_at": {"length": length, "batch_size": 1, "threads": 1},
-        },
-        dimensions=space.dimensions,
-        title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {options.search_space} space",
-        seconds=seconds,
-    )
-    run.log_series("search/hypervolume", result.hypervolumes)
-    run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
-    for member in result.front:
-        mark_front_member(run, children[member.index].result(), member)
-    run.log_artifact(output_dir)
-    header, rows = front_table(result.front, result.evaluations[0])
-    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
-    run.describe(
-        f"Hypervolume of {', '.join(options.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
-        + markdown_table(header, rows[:_MAX_ROWS])
-        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
-    )
-    link = run.save_view(
-        f"Pareto search {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"])
-    )
-    print(f"Sub-networks in MLflow: {link or run.runs_link(f'tags.`compressor.search_run_id` = {run.run_id!r}')}")
-    return output_dir
-
-
 def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun) -> Path:
     """Cuts the chosen sub-network out, proves it equal to its shared form, and saves it into `output_dir`."""
     from compressor.batches import encode
     from compressor.evaluation import Evaluator
-    from compressor.extraction import file_size_mb, load_sliced_model, require_parity, save_sliced_model
+    from compressor.extraction import file_size_mb, load_sliced_model, require_error, require_parity, save_sliced_model
     from compressor.families import get_dimensions, max_positions
     from compressor.slicing import slice_model
 
@@ -295,6 +164,7 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, name: str = "onnx")
     """
     from compressor.batches import encode, evaluation_batches
     from compressor.evaluation import Evaluator
+    from compressor.extraction import require_error
     from compressor.families import max_positions
     from compressor.metrics import compute_error, predict
     from exporters.onnx_export import export_onnx
@@ -395,26 +265,6 @@ def choose(results: Mapping[str, Any], index: int | None = None) -> dict[str, An
     return dict(front[index])
 
 
-def require_error(expected: float, error: float, logits: "np.ndarray") -> None:
-    """Nothing, if two forms of one sub-network have the same task error (law 4).
-
-    Rows whose two best classes, or regression values, lie closer than parity's rounding may fall either way.
-
-    Raises:
-        ParityError: the errors differ by more than that.
-    """
-    import numpy as np
-
-    ordered = np.sort(logits, axis=1) if logits.shape[1] > 1 else np.sort(logits, axis=0).T
-    rounding = 2e-4 * max(float(np.abs(logits).max()), 1e-6)
-    ties = np.count_nonzero(np.diff(ordered, axis=1)[:, -1 if logits.shape[1] > 1 else slice(None)] < rounding)
-    if not abs(expected - error) <= 1e-6 + 2 * ties / len(logits):
-        raise ParityError(
-            f"the error on the {len(logits)} validation rows must be the {expected:.6f} that was measured before, but "
-            f"is {error:.6f}."
-        )
-
-
 def _warn_of_poor_choice(full: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
     """Prints a note where the chosen sub-network costs much accuracy, so that nobody ships it unawares."""
     increase = chosen["error"] - full["error"]
@@ -425,54 +275,3 @@ def _warn_of_poor_choice(full: Mapping[str, Any], chosen: Mapping[str, Any]) -> 
             f"Note: its error is {increase:.3f} above the super-network's ({chosen['error']:.4f} against "
             f"{full['error']:.4f}). Another member of the front: compressor extract --index I (the table above)."
         )
-
-
-def option_params(*options: Any) -> dict[str, Any]:
-    """The fields of some option classes as MLflow parameters; what is not set is left out."""
-    values = {field.name: getattr(option, field.name) for option in options for field in fields(option)}
-    return {name: value for name, value in values.items() if value not in (None, ())}
-
-
-def _log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
-    import pandas as pd
-
-    columns = [*data.task.text_columns, *data.task.choice_columns]
-    for name, rows in data.parts.items():
-        table = pd.DataFrame(list(rows.texts), columns=columns).assign(label=rows.labels)
-        run.log_dataset(
-            table,
-            name=f"{source.task_name}-{name}",
-            source=getattr(source, f"{name}_file") or source.train_file or source.task_name,
-            digest=rows.digest,
-            context=name,
-        )
-
-
-def _add_test_errors(result: "SearchResult", evaluator: "Evaluator") -> "SearchResult":
-    """The result with test errors of the front and of the super-network: the one look at the test rows."""
-    wanted = {member.index for member in result.front} | {0}
-    return replace(
-        result,
-        evaluations=tuple(
-            replace(e, test_error=evaluator.evaluate(e.sub_network).error) if e.index in wanted else e
-            for e in result.evaluations
-        ),
-    )
-
-
-def _add_intervals(
-    result: "SearchResult", metric: str, predictions: Mapping[str, "np.ndarray"], labels: "np.ndarray"
-) -> "SearchResult":
-    """The result with 95 % intervals of the front members' and the super-network's validation errors."""
-    from compressor.metrics import error_interval
-
-    wanted = {member.index for member in result.front} | {0}
-    return replace(
-        result,
-        evaluations=tuple(
-            replace(e, error_interval=error_interval(metric, predictions[e.sub_network.hash], labels))
-            if e.index in wanted
-            else e
-            for e in result.evaluations
-        ),
-    )

@@ -154,6 +154,8 @@ class Tracker:
         self.client = mlflow.MlflowClient()
         self.uri = mlflow.get_tracking_uri()
         self.lost = False
+        self.links: dict[str, str] = {}
+        """Pages worth opening, by what they show; printed when a command ends."""
         self.background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
 
     @property

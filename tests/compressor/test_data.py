@@ -237,3 +237,64 @@ def test_f1_needs_two_named_labels(write_rows: WriteRows) -> None:
     rows = write_rows([{"premise": "a", "hypothesis": "b", "label": i % 3} for i in range(30)])
     with pytest.raises(TaskDataError, match="the metric f1 must have two labels, but the training rows have 3"):
         load_task_data(DataSource(task_name="mnli", train_file=str(rows), metric="f1"))
+
+
+HUB_ROWS: dict[str, dict[str, object]] = {
+    "rte": {"sentence1": "a", "sentence2": "b"},
+    "mrpc": {"sentence1": "a", "sentence2": "b"},
+    "stsb": {"sentence1": "a", "sentence2": "b"},
+    "cola": {"sentence": "a"},
+    "sst2": {"sentence": "a"},
+    "qnli": {"question": "a", "sentence": "b"},
+    "qqp": {"question1": "a", "question2": "b"},
+    "mnli": {"premise": "a", "hypothesis": "b"},
+    "imdb": {"text": "a"},
+    "swag": {
+        "sent1": "a",
+        "sent2": "b",
+        **{f"ending{i}": f"e{i}" for i in range(4)},
+        "video-id": "v",
+        "gold-source": "g",
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(HUB_ROWS))
+def test_every_task_in_the_hub_s_schema(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the Hub gives it: GLUE's test labels are -1, MNLI has two validation splits, IMDB only train and test."""
+    import datasets
+
+    asked: list[tuple[object, ...]] = []
+    num_labels = {"stsb": 0, "mnli": 3, "swag": 4}.get(name, 2)
+
+    def split(count: int, mark: str, labelled: bool = True) -> datasets.Dataset:
+        def label(row: int) -> float | int:
+            if not labelled:
+                return -1
+            return row / 10 if name == "stsb" else row % num_labels
+
+        texts = {key: [f"{value} {mark} {row}" for row in range(count)] for key, value in HUB_ROWS[name].items()}
+        return datasets.Dataset.from_dict({**texts, "label": [label(row) for row in range(count)], "idx": range(count)})
+
+    def load_dataset(*arguments: object) -> datasets.DatasetDict:
+        asked.append(arguments)
+        validation = {"validation_matched": "matched", "validation_mismatched": "mismatched"}
+        splits = {"train": split(50, "train"), "test": split(20, "test", labelled=name == "imdb")}
+        if name != "imdb":
+            marks = validation if name == "mnli" else {"validation": "validation"}
+            splits |= {key: split(20, mark) for key, mark in marks.items()}
+        return datasets.DatasetDict(splits)
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    data = load_task_data(DataSource(task_name=name))
+    assert asked == [TASKS[name].hub]
+    assert (len(data.train), len(data.validation), len(data.test)) == (35, 15, 20)
+    mark = {"mnli": "matched", "imdb": "test"}.get(name, "validation")
+    assert all(f" {mark} " in row[0] for row in data.test.texts)
+    assert all(" train " in row[0] for row in data.train.texts + data.validation.texts)
+    assert len(data.label_names) == num_labels
+    if name == "stsb":
+        assert data.train.labels.dtype == np.float32
+    else:
+        assert set(data.test.labels.tolist()) == set(range(num_labels))

@@ -1,0 +1,176 @@
+"""The stage `search`: sub-networks of a super-network, evaluated, written down, logged, shown."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.files import append_json_line
+from compressor.sub_network import SubNetwork
+from mlproject.settings import SearchOptions
+from mlproject.sources import open_super_network, weights_digest
+from mlproject.stage_log import log_data, option_params
+from mlproject.tables import markdown_table, print_table
+from mlproject.tracking import StageRun
+from mlproject.views import pareto_view
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compressor.evaluation import Evaluator
+    from compressor.search import SearchResult
+
+JOURNAL_FILE = "evaluations.jsonl"
+_MAX_ROWS = 30
+"""Of a table in a description, which MLflow cuts at 8,000 characters."""
+
+
+def search(
+    output_dir: Path, supernet: Path, data_options: Mapping[str, Any], options: SearchOptions, run: StageRun
+) -> Path:
+    """Searches the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
+
+    `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
+    evaluation is in `evaluations.jsonl` before it is logged.
+    """
+    import numpy as np
+
+    from compressor.batches import encode
+    from compressor.costs import create_cost_model
+    from compressor.evaluation import Evaluator
+    from compressor.families import get_dimensions, max_positions
+    from compressor.latency import measure_latency_ms
+    from compressor.metrics import predict
+    from compressor.models import pick_device
+    from compressor.search import EvaluatedSubNetwork, run_search
+    from compressor.search_spaces import create_search_space
+    from mlproject.search_report import architecture, child_metrics, mark_front_member, write_search_results
+
+    super_network, source, data = open_super_network(supernet, data_options)
+    run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
+    log_data(run, data, source)
+    model = super_network.model.to(pick_device())
+    space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
+    validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
+    evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
+    tags = {
+        "stage": "subnet",
+        "model": str(super_network.info.get("model_name_or_path", super_network.path.name)),
+        "task": source.task_name,
+        "search_space": options.search_space,
+        "search_method": options.search_strategy,
+        "compressor.search_run_id": run.run_id,
+        "pareto": "false",
+    }
+    children: dict[int, Any] = {}
+    predictions: dict[str, Any] = {}
+    length = int(np.median(validation.lengths))
+
+    def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
+        append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
+        children[evaluation.index] = run.log_child(
+            evaluation.name, metrics=child_metrics(evaluation, hypervolume), params=architecture(evaluation), tags=tags
+        )
+
+    def evaluate(sub_network: SubNetwork) -> float:
+        evaluation = evaluator.evaluate(sub_network)
+        predictions[sub_network.hash] = predict(evaluation.logits, data.task.regression)
+        return evaluation.error
+
+    def measure(sub_network: SubNetwork) -> dict[str, float]:
+        measured: dict[str, float] = {}
+        if "macs" in options.objectives:
+            measured["macs"] = cost_model.macs(sub_network, length)
+        if "latency_ms" in options.objectives:
+            measured["latency_ms"] = measure_latency_ms(model, sub_network, length)
+        return measured
+
+    started = time.perf_counter()
+    result = run_search(
+        space,
+        cost_model,
+        evaluate,
+        objectives=options.objectives,
+        measure=measure,
+        method=options.search_strategy,
+        num_samples=options.num_samples,
+        seed=options.seed,
+        on_evaluation=on_evaluation,
+    )
+    seconds = time.perf_counter() - started
+    test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
+    result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))
+    result = _add_intervals(result, data.task.metric, predictions, validation.labels)
+    write_search_results(
+        output_dir,
+        result,
+        origin={
+            "supernet": str(super_network.path),
+            "supernet_from_here": os.path.relpath(super_network.path, output_dir),
+            "supernet_digest": weights_digest(super_network.path),
+            "source": source.to_json(),
+            "data_digest": data.digest,
+            "options": asdict(options),
+            "measured_at": {"length": length, "batch_size": 1, "threads": 1},
+        },
+        dimensions=space.dimensions,
+        title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {options.search_space} space",
+        seconds=seconds,
+    )
+    for member in result.front:
+        mark_front_member(run, children[member.index].result(), member)
+    _show(result, output_dir, run)
+    return output_dir
+
+
+def _show(result: "SearchResult", output_dir: Path, run: StageRun) -> None:
+    """Logs what the search found as a whole, and prints its front."""
+    from mlproject.search_report import front_table
+
+    run.log_series("search/hypervolume", result.hypervolumes)
+    run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
+    run.log_artifact(output_dir)
+    header, rows = front_table(result.front, result.evaluations[0])
+    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
+    run.describe(
+        f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
+        + markdown_table(header, rows[:_MAX_ROWS])
+        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
+    )
+    link = run.save_view(
+        f"Pareto search {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"])
+    )
+    by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
+    run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
+
+
+def _add_test_errors(result: "SearchResult", evaluator: "Evaluator") -> "SearchResult":
+    """The result with test errors of the front and of the super-network: the one look at the test rows."""
+    wanted = {member.index for member in result.front} | {0}
+    return replace(
+        result,
+        evaluations=tuple(
+            replace(e, test_error=evaluator.evaluate(e.sub_network).error) if e.index in wanted else e
+            for e in result.evaluations
+        ),
+    )
+
+
+def _add_intervals(
+    result: "SearchResult", metric: str, predictions: Mapping[str, "np.ndarray"], labels: "np.ndarray"
+) -> "SearchResult":
+    """The result with 95 % intervals of the front members' and the super-network's validation errors."""
+    from compressor.metrics import error_interval
+
+    wanted = {member.index for member in result.front} | {0}
+    return replace(
+        result,
+        evaluations=tuple(
+            replace(e, error_interval=error_interval(metric, predictions[e.sub_network.hash], labels))
+            if e.index in wanted
+            else e
+            for e in result.evaluations
+        ),
+    )

@@ -1,0 +1,29 @@
+"""What every stage logs alike: the options it was given and the rows it used."""
+
+from dataclasses import fields
+from typing import Any
+
+from compressor.data import DataSource, TaskData
+from mlproject.tracking import StageRun
+
+
+def option_params(*options: Any) -> dict[str, Any]:
+    """The fields of some option classes as MLflow parameters; what is not set is left out."""
+    values = {field.name: getattr(option, field.name) for option in options for field in fields(option)}
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
+    """Logs the three parts of the data with their content hashes."""
+    import pandas as pd
+
+    columns = [*data.task.text_columns, *data.task.choice_columns]
+    for name, rows in data.parts.items():
+        table = pd.DataFrame(list(rows.texts), columns=columns).assign(label=rows.labels)
+        run.log_dataset(
+            table,
+            name=f"{source.task_name}-{name}",
+            source=getattr(source, f"{name}_file") or source.train_file or source.task_name,
+            digest=rows.digest,
+            context=name,
+        )
