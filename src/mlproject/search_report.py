@@ -10,6 +10,10 @@ from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import RESULTS_FILE
 from mlproject.tracking import StageRun
 
+CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"
+ARTIFACTS = (RESULTS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
+"""What of a search's directory goes to MLflow."""
+
 
 def write_search_results(
     output_dir: Path,
@@ -40,9 +44,9 @@ def write_search_results(
                 ],
             },
         )
-        write_front_csv(result, temporary / "pareto_front.csv")
-        write_front_png(result, temporary / "pareto_front.png", title)
-        write_front_html(result, temporary / "pareto_front.html", title)
+        write_front_csv(result, temporary / CSV_FILE)
+        write_front_png(result, temporary / PNG_FILE, title)
+        write_front_html(result, temporary / HTML_FILE, title)
 
 
 def front_table(front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork) -> tuple[list[str], list[list[str]]]:

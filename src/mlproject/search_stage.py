@@ -69,6 +69,8 @@ def search(
     length = int(np.median(validation.lengths))
 
     def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
+        if evaluation.index == 0:  # an overwritten directory may hold an older search's
+            (output_dir / JOURNAL_FILE).unlink(missing_ok=True)
         append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
         children[evaluation.index] = run.log_child(
             evaluation.name, metrics=child_metrics(evaluation, hypervolume), params=architecture(evaluation), tags=tags
@@ -127,11 +129,12 @@ def search(
 
 def _show(result: "SearchResult", output_dir: Path, run: StageRun) -> None:
     """Logs what the search found as a whole, and prints its front."""
-    from mlproject.search_report import front_table
+    from mlproject.search_report import ARTIFACTS, front_table
 
     run.log_series("search/hypervolume", result.hypervolumes)
     run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
-    run.log_artifact(output_dir)
+    for name in ARTIFACTS:
+        run.log_artifact(output_dir / name)
     header, rows = front_table(result.front, result.evaluations[0])
     print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
     run.describe(

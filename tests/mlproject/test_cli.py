@@ -300,6 +300,9 @@ def test_overwriting_keeps_files_that_are_not_ours(run_cli: RunCli, trained: Pat
     for _ in range(2):
         assert run_cli(*words).code == 0
     assert (tmp_path / "s" / "notes.txt").read_text() == "mine"
+    assert len((tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()) == 3
+    search_run = next(run for run in runs() if run.data.tags["stage"] == "search")
+    assert "notes.txt" not in [file.path for file in mlflow.MlflowClient().list_artifacts(search_run.info.run_id)]
     assert (tmp_path / "s" / "search_results.json").is_file()
 
 
