@@ -25,7 +25,7 @@ def compute_error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> f
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries warn of undefined values, which are dealt with here
         value = METRICS[metric](labels, predictions)
-    return 1.0 - (value if np.isfinite(value) else 0.0)
+    return round(1.0 - (value if np.isfinite(value) else 0.0), 12)  # 0.199, not 0.19899999999999995
 
 
 def predict(logits: np.ndarray, regression: bool) -> np.ndarray:

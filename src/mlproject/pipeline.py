@@ -68,11 +68,13 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     rows = [[label, *(_format(key, summary[name][key]) for name in forms)] for key, label in _labels(summary["dense"])]
     print_table(f"Dense super-network and extracted sub-network {chosen['name']}", header, rows)
     run.log_metrics({f"{name}/{key}": value for name, values in summary.items() for key, value in values.items()})
+    fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
     picture = f"get-artifact?path=pareto_front.png&run_uuid={run.run_id}"
     run.log_artifact(folders["search"] / "pareto_front.png")
     run.log_artifact(output_dir / "summary.json")
     run.describe(
-        f"**{chosen['name']}** keeps {chosen['relative_encoder_params']:.0%} of the encoder.\n\n"
+        f"**{chosen['name']}** keeps {chosen['relative_encoder_params']:.0%} of the encoder: "
+        f"{_change(summary, 'error')} error, {_change(summary, 'onnx_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
         f"{markdown_table(header, rows)}\n\n![Pareto front]({picture})\n\n"
         f"Another one: `compressor extract --search {folders['search']} --index I`"
     )
@@ -91,6 +93,10 @@ def _labels(values: dict[str, Any]) -> list[tuple[str, str]]:
             _, _, batch, length = key.split("_")
             labels[key] = f"p50 (ms), batch {batch[1:]}, length {length[1:]}"
     return list(labels.items())
+
+
+def _change(summary: dict[str, dict[str, Any]], key: str) -> str:
+    return f"{_format(key, summary['dense'][key])} → {_format(key, summary['pruned'][key])}"
 
 
 def _format(key: str, value: float) -> str:
