@@ -150,6 +150,11 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
     )
 
 
+def picks_choices(model: "PreTrainedModel") -> bool:
+    """Whether a model's task head is multiple choice: its inputs then have an axis of choices."""
+    return type(model).__name__.endswith("MultipleChoice")
+
+
 def max_positions(model: "PreTrainedModel") -> int:
     """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
     positions = int(model.config.max_position_embeddings)

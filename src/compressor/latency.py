@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from compressor.families import picks_choices
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
 
@@ -49,7 +50,7 @@ def measure_latency_ms(
     PyTorch on a fixed number of threads; the search's `latency_ms` objective. What is served is timed after the export.
     """
     sliced = slice_model(model, sub_network).eval()
-    shape = (batch_size, 2, length) if type(model).__name__.endswith("MultipleChoice") else (batch_size, length)
+    shape = (batch_size, 2, length) if picks_choices(model) else (batch_size, length)
     inputs = torch.full(shape, min(5, model.config.vocab_size - 1), device=model.device)
     mask = torch.ones_like(inputs)
     before = torch.get_num_threads()

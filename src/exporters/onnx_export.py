@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compressor.families import max_positions
+from compressor.families import max_positions, picks_choices
 from compressor.files import new_directory
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def example_inputs(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, batch_size: int, length: int, seed: int = 0
 ) -> dict[str, torch.Tensor]:
     """Random inputs without padding, named and ordered as the tokenizer does; multiple choice gets two endings."""
-    shape = (batch_size, 2, length) if type(model).__name__.endswith("MultipleChoice") else (batch_size, length)
+    shape = (batch_size, 2, length) if picks_choices(model) else (batch_size, length)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, model.config.vocab_size, shape, generator=generator)
     inputs = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": torch.ones_like(ids)}

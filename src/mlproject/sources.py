@@ -64,8 +64,10 @@ def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[Super
 
 
 def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None:
+    from compressor.families import picks_choices
+
     model, task = super_network.model, data.task
-    chooses = type(model).__name__.endswith("MultipleChoice")
+    chooses = picks_choices(model)
     outputs = len(data.label_names) if not (task.regression or task.multiple_choice) else 1
     if chooses != task.multiple_choice or (not chooses and model.config.num_labels != outputs):
         shape = "multiple choice" if task.multiple_choice else f"{outputs} output{'s' if outputs > 1 else ''}"
@@ -134,17 +136,23 @@ def open_model(path: Path) -> OpenedModel:
     )
 
 
-def require_same_weights(super_network: "SuperNetwork", results: Mapping[str, Any]) -> None:
-    """Nothing, if the super-network still has the weights that were searched.
+def require_same_origin(super_network: "SuperNetwork", data: TaskData, results: Mapping[str, Any]) -> None:
+    """Nothing, if a search's super-network still has the weights, and its data the rows, that were searched.
 
     Raises:
-        ModelError: it has others.
+        ModelError: the weights are others.
+        TaskDataError: the rows are others.
     """
     digest = weights_digest(super_network.path)
     if digest != results["supernet_digest"]:
         raise ModelError(
             f"the super-network must be the one that was searched (digest {results['supernet_digest']}), but "
             f"{super_network.path} has digest {digest}. Restore it or search again."
+        )
+    if data.digest != results["data_digest"]:
+        raise TaskDataError(
+            f"the rows must be those that were searched (digest {results['data_digest']}), but the digest is "
+            f"{data.digest}. Restore the files or search again."
         )
 
 

@@ -21,7 +21,7 @@ from mlproject.sources import (
     open_model,
     open_super_network,
     read_search_results,
-    require_same_weights,
+    require_same_origin,
 )
 from mlproject.stage_log import log_data, option_params
 from mlproject.tables import print_table
@@ -112,8 +112,9 @@ def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun
 
     results = read_search_results(search_dir)
     chosen = choose(results, index)
-    super_network, source, data = open_super_network(find_super_network(results, search_dir), results["source"])
-    require_same_weights(super_network, results)
+    searched_on = asdict(DataSource.from_json(results["source"]))
+    super_network, source, data = open_super_network(find_super_network(results, search_dir), searched_on)
+    require_same_origin(super_network, data, results)
     run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
     model, tokenizer, dimensions = super_network.model, super_network.tokenizer, get_dimensions(super_network.model)
     sub_network = SubNetwork.from_json(chosen["kept"], dimensions)
@@ -193,10 +194,12 @@ def export(output_dir: Path, model_dir: Path, run: StageRun, name: str = "onnx")
         report = {"parity": differences, "error": error, "params": params, "onnx_mb": path.stat().st_size / 1e6}
         write_json(temporary / "export.json", report)
         tokenizer.save_pretrained(temporary)
+        made = sorted(file.name for file in temporary.iterdir())
     run.log_metrics(
         {f"{name}/parity": max(differences.values()), f"{name}/error": error, f"{name}/mb": report["onnx_mb"]}
     )
-    run.log_artifact(output_dir, name)
+    for file_name in made:
+        run.log_artifact(output_dir / file_name, name)
     print(
         f"Exported {output_dir / ONNX_FILE} ({report['onnx_mb']:.1f} MB): ONNX = PyTorch within "
         f"{max(differences.values()):.1e} on {len(differences)} checks."
@@ -229,7 +232,8 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
             for key in ("p50_ms", "p90_ms")
         }
     )
-    run.log_artifact(output_dir)
+    for file_name in ("latency.json", "latency.csv"):
+        run.log_artifact(output_dir / file_name)
     dense = next(iter(files))
     medians = {(row.model, row.batch_size, row.length): row.p50_ms for row in latencies}
     rows = [

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from compressor.errors import ModelError, ParityError
-from compressor.extraction import is_sliced, load_sliced_model, require_parity, save_sliced_model
+from compressor.extraction import is_sliced, load_sliced_model, require_error, require_parity, save_sliced_model
 from compressor.families import ENCODER_FAMILIES
 from compressor.search_spaces import SEARCH_SPACES, create_search_space
 from compressor.slicing import slice_model
@@ -65,3 +65,15 @@ def test_parity_is_relative_to_the_logits() -> None:
     )
     with pytest.raises(ParityError):
         require_parity(np.array([1.0]), np.array([float("nan")]), "two forms")
+
+
+def test_errors_may_differ_by_near_ties_alone() -> None:
+    clear, tied = np.array([[2.0, 0.0]] * 10), np.array([[2.0, 0.0]] * 9 + [[2.0, 2.0]])
+    require_error(0.3, 0.3, clear)
+    require_error(0.3, 0.4, tied)
+    with pytest.raises(ParityError, match=r"must be the 0.300000 that was measured before, but is 0.400000"):
+        require_error(0.3, 0.4, clear)
+    close = np.linspace(0.0, 1.0, 5000)[:, None]  # neighbours closer than rounding, all of them
+    require_error(0.3, 0.3005, close)
+    with pytest.raises(ParityError):
+        require_error(0.3, 0.31, close)

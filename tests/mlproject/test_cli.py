@@ -265,6 +265,18 @@ def test_changed_rows_are_noticed(run_cli: RunCli, trained: Path, write_rows: Wr
     assert "the rows must be those the super-network was trained on" in outcome.error_lines[0]
 
 
+@pytest.mark.parametrize("more", [[], ["--max-eval-samples", 9]])
+def test_rows_changed_after_the_search_are_noticed(
+    more: list[object], run_cli: RunCli, trained: Path, write_rows: WriteRows
+) -> None:
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search", *more]
+    assert run_cli(*words).code == 0
+    write_rows(sentence_rows(80, seed=5))
+    outcome = run_cli("extract", "--search", "search", "--index", 0)
+    assert outcome.code == 1
+    assert "the rows must be those" in outcome.error_lines[0]
+
+
 def test_moved_directories_are_found(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
     assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search").code == 0
     (tmp_path / "moved").mkdir()
