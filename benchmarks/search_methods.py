@@ -2,7 +2,8 @@
 
 Closed form: an error surface over the demo encoder's sizes, for the spaces `small` and `medium`; it takes seconds for
 the simple methods and about a minute a seed for the Bayesian ones. With `--supernet DIR` the errors of a trained
-super-network are used too; each sub-network is evaluated once and remembered, whatever method asks for it.
+super-network on 300 validation rows are used instead; each sub-network is evaluated once and remembered, whatever
+method asks for it.
 
 Hypervolume of (error, parameters relative to the super-network) up to (1, 1); larger is better.
 """
@@ -23,6 +24,8 @@ from compressor.search_methods import SEARCH_METHODS
 from compressor.search_spaces import SearchSpace, create_search_space
 from compressor.sub_network import SubNetwork, full_sub_network
 
+NUM_ROWS = 300
+"""Validation rows of the surface of a trained super-network."""
 DIMENSIONS = EncoderDimensions(num_layers=6, num_heads=12, num_units=1536, hidden_size=384, head_size=32)
 
 
@@ -36,9 +39,9 @@ def closed_form_error(sub_network: SubNetwork) -> float:
     return 0.12 + 0.4 * float(remaining)
 
 
-def closed_form_costs() -> CostModel:
-    """The demo encoder's sizes with its 12 million parameters outside of the layers."""
-    return CostModel(
+def closed_form() -> tuple[EncoderDimensions, CostModel, Callable[[SubNetwork], float]]:
+    """The demo encoder's sizes, with its 12 million parameters outside of the layers, and the error surface."""
+    cost_model = CostModel(
         hidden_size=DIMENSIONS.hidden_size,
         head_size=DIMENSIONS.head_size,
         params_outside=12_000_000,
@@ -46,6 +49,7 @@ def closed_form_costs() -> CostModel:
         macs_per_text_outside=0,
         full=full_sub_network(DIMENSIONS),
     )
+    return DIMENSIONS, cost_model, closed_form_error
 
 
 def compare(
@@ -79,6 +83,8 @@ def compare(
 
 def recorded_errors(supernet: Path) -> tuple[EncoderDimensions, CostModel, Callable[[SubNetwork], float]]:
     """Sizes, costs and remembered validation errors of a trained super-network."""
+    from dataclasses import replace
+
     from compressor.batches import encode
     from compressor.data import DataSource, load_task_data
     from compressor.evaluation import Evaluator
@@ -87,7 +93,9 @@ def recorded_errors(supernet: Path) -> tuple[EncoderDimensions, CostModel, Calla
 
     opened = load_super_network(supernet)
     data = load_task_data(DataSource.from_json(opened.info["source"]))
-    rows = encode(data.validation, data.task, opened.tokenizer, max_positions(opened.model))
+    few = data.validation
+    few = replace(few, texts=few.texts[:NUM_ROWS], labels=few.labels[:NUM_ROWS])
+    rows = encode(few, data.task, opened.tokenizer, max_positions(opened.model))
     evaluator, known = Evaluator(opened.model, data.task, rows), {}
 
     def error(sub_network: SubNetwork) -> float:
@@ -106,14 +114,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--num-samples", type=int, default=100)
     arguments = parser.parse_args()
+    surface = "closed form" if arguments.supernet is None else "super-network"
+    dimensions, cost_model, error = closed_form() if arguments.supernet is None else recorded_errors(arguments.supernet)
     rows = []
     for name in ("small", "medium"):
-        space = create_search_space(name, DIMENSIONS)
-        rows += compare("closed form", space, closed_form_costs(), closed_form_error, arguments)
-    if arguments.supernet is not None:
-        dimensions, cost_model, error = recorded_errors(arguments.supernet)
-        for name in ("small", "medium"):
-            rows += compare("super-network", create_search_space(name, dimensions), cost_model, error, arguments)
+        rows += compare(surface, create_search_space(name, dimensions), cost_model, error, arguments)
     print(json.dumps({"benchmark": "search_methods", "reference_point": [1.0, 1.0], "rows": rows}))
 
 

@@ -60,7 +60,7 @@ def test_hugging_face_attribute_names_live_in_one_file() -> None:
 
 def test_syne_tune_s_schedulers_live_in_one_file() -> None:
     importing = {p.name for p in SOURCES if any("schedulers.a" in n or "_scheduler" in n for n in imported(p))}
-    assert importing == {"search_methods.py"}
+    assert importing == {"schedulers.py"}
 
 
 def test_nothing_is_pickled() -> None:

@@ -6,7 +6,7 @@ always the first result, so that every trade-off is read against it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from compressor.errors import SearchError
 from compressor.pareto import compute_hypervolume, find_front
 from compressor.progress import bar_interval
-from compressor.search_methods import create_scheduler
+from compressor.search_methods import MAX_REPEATS
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork, full_sub_network
 
@@ -27,8 +27,6 @@ OBJECTIVES = ("error", "params", "macs", "latency_ms")
 DEFAULT_OBJECTIVES = ("error", "params")
 REFERENCE = 1.0
 """Every coordinate of the hypervolume's reference point: an error of 1, the costs of the full super-network."""
-_MAX_REPEATS = 100_000
-"""Proposals in a row that were evaluated before, after which a method is taken to be exhausted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,9 @@ class EvaluatedSubNetwork:
     """One evaluated sub-network."""
 
     index: int
-    """Position in the search, from 0; 0 is the full super-network."""
+    """Position in the result, from 0."""
+    name: str
+    """Its run's name, such as subnet-007."""
     config: Config | None
     """Its point in the search space; None where the super-network itself lies outside."""
     sub_network: SubNetwork
@@ -56,11 +56,10 @@ class EvaluatedSubNetwork:
     on_front: bool = False
     test_error: float | None = None
     """1 − metric on the test rows; front members only."""
-
-    @property
-    def name(self) -> str:
-        """The run name: subnet-007."""
-        return f"subnet-{self.index:03d}"
+    epochs: int | None = None
+    """Epochs it was trained alone; None where the weights are the super-network's."""
+    model: str | None = None
+    """Directory of its own trained weights, from the result's; None where the weights are the super-network's."""
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name; the sub-network as its config and hash."""
@@ -80,24 +79,56 @@ class SearchResult:
     evaluations: tuple[EvaluatedSubNetwork, ...]
     hypervolumes: tuple[float, ...]
     """After each evaluation, of `relative_objectives` up to `REFERENCE` in each."""
+    full_costs: Mapping[str, float]
+    """The full super-network's costs, those that are objectives."""
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    interrupted: bool = False
+    """Whether the user stopped it before it was done."""
 
     @property
     def front(self) -> list[EvaluatedSubNetwork]:
         """The Pareto front, by rising first objective."""
-        points = relative_objectives(self.evaluations, self.objectives)
+        points = relative_objectives(self.evaluations, self.objectives, self.full_costs)
         return [self.evaluations[index] for index in find_front(points)]
+
+    @property
+    def full(self) -> EvaluatedSubNetwork | None:
+        """The full super-network; a search has it always, standard NAS unless its trial was cut short."""
+        return next((e for e in self.evaluations if e.relative_encoder_params == 1), None)
 
 
 def relative_objectives(
-    evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str]
+    evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str], full_costs: Mapping[str, float]
 ) -> list[tuple[float, ...]]:
-    """Points [evaluations, objectives]: the error as it is, costs as shares of the first evaluation's, the full one."""
-    full = evaluations[0]
+    """Points [evaluations, objectives]: the error as it is, costs as shares of the full super-network's."""
     return [
-        tuple(e.error if name == "error" else getattr(e, name) / getattr(full, name) for name in objectives)
+        tuple(e.error if name == "error" else getattr(e, name) / full_costs[name] for name in objectives)
         for e in evaluations
     ]
+
+
+def summarise(
+    evaluations: Sequence[EvaluatedSubNetwork],
+    hypervolumes: Sequence[float],
+    objectives: tuple[str, ...],
+    full_costs: Mapping[str, float],
+) -> SearchResult:
+    """The result with the front marked."""
+    front = set(find_front(relative_objectives(evaluations, objectives, full_costs))) if evaluations else set()
+    return SearchResult(
+        evaluations=tuple(replace(e, on_front=e.index in front) for e in evaluations),
+        hypervolumes=tuple(hypervolumes),
+        full_costs=full_costs,
+        objectives=objectives,
+    )
+
+
+def hypervolume_of(
+    evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str], full_costs: Mapping[str, float]
+) -> float:
+    """What the evaluations dominate, up to `REFERENCE` in each of `relative_objectives`."""
+    points = relative_objectives(evaluations, objectives, full_costs)
+    return compute_hypervolume(points, [REFERENCE] * len(objectives))
 
 
 def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
@@ -135,13 +166,14 @@ def run_search(
     Raises:
         SearchError: there is no such method, or `num_samples` is below 1.
     """
+    from compressor.schedulers import create_scheduler
+
     if num_samples < 1:
         raise SearchError(f"--num-samples must be at least 1, but got {num_samples}. Raise it.")
     full = full_sub_network(space.dimensions)
-    initial = _initial_design(space)
     objectives = check_objectives(objectives)
-    reference = [REFERENCE] * len(objectives)
-    scheduler = create_scheduler(method, space, objectives, initial, seed)
+    scheduler = create_scheduler(method, space, objectives, initial_design(space), seed)
+    full_costs: dict[str, float] = {}
     evaluations: list[EvaluatedSubNetwork] = []
     hypervolumes: list[float] = []
     known: dict[str, EvaluatedSubNetwork] = {}
@@ -153,6 +185,7 @@ def run_search(
         costs = asdict(cost_model.costs(sub_network))
         evaluation = EvaluatedSubNetwork(
             index=len(evaluations),
+            name=f"subnet-{len(evaluations):03d}",
             config=config,
             sub_network=sub_network,
             error=error,
@@ -162,7 +195,9 @@ def run_search(
         )
         evaluations.append(evaluation)
         known[sub_network.hash] = evaluation
-        hypervolumes.append(compute_hypervolume(relative_objectives(evaluations, objectives), reference))
+        if not full_costs:  # the first one is the full super-network
+            full_costs.update({name: getattr(evaluation, name) for name in objectives if name != "error"})
+        hypervolumes.append(hypervolume_of(evaluations, objectives, full_costs))
         if on_evaluation is not None:
             on_evaluation(evaluation, hypervolumes[-1])
         bar.update()
@@ -173,25 +208,20 @@ def run_search(
         if full != space.largest:
             evaluate_once(None, full)
         repeats = 0
-        while len(evaluations) < num_samples and repeats < _MAX_REPEATS and _num_inside(evaluations) < space.size:
+        while len(evaluations) < num_samples and repeats < MAX_REPEATS and _num_inside(evaluations) < space.size:
             trial = scheduler.ask()
             sub_network = space.from_config(trial.config)
             found = known.get(sub_network.hash)
             repeats = repeats + 1 if found else 0
             evaluation = found or evaluate_once(dict(trial.config), sub_network)
             scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
-    front = set(find_front(relative_objectives(evaluations, objectives)))
-    return SearchResult(
-        evaluations=tuple(replace(e, on_front=e.index in front) for e in evaluations),
-        hypervolumes=tuple(hypervolumes),
-        objectives=objectives,
-    )
+    return summarise(evaluations, hypervolumes, objectives, full_costs)
 
 
 def _num_inside(evaluations: list[EvaluatedSubNetwork]) -> int:
     return sum(1 for evaluation in evaluations if evaluation.config is not None)
 
 
-def _initial_design(space: SearchSpace) -> list[Config]:
+def initial_design(space: SearchSpace) -> list[Config]:
     """The largest, the smallest and a middle sub-network of the space: every method starts from them."""
     return [space.to_config(sub_network) for sub_network in (space.largest, space.smallest, space.middle)]

@@ -1,6 +1,6 @@
-"""The search methods: how the next sub-network is proposed. The one file that knows Syne Tune's schedulers.
+"""The search methods by name: how the next sub-network is proposed.
 
-Every method is a Syne Tune searcher behind `AskTellScheduler`; `searchers.py` says why they are our own.
+Every method is a Syne Tune searcher; `searchers.py` says why they are our own, `schedulers.py` puts them to work.
 Syne Tune is imported where it is used: the names of the methods are needed for `--help` too.
 """
 
@@ -11,38 +11,10 @@ from compressor.errors import SearchError
 from compressor.search_spaces import Config, IntegerSpace, SearchSpace
 
 if TYPE_CHECKING:
-    from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
     from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 
 SearcherFactory = Callable[[SearchSpace, list[Config], int], "BaseSearcher"]
 """From a space, the configs to begin with and a seed."""
-
-
-def create_scheduler(
-    method: str, space: SearchSpace, objectives: tuple[str, ...], initial_design: list[Config], seed: int
-) -> "AskTellScheduler":
-    """The ask/tell scheduler of a search method; all objectives are minimised.
-
-    Raises:
-        SearchError: there is no such method; the message lists those there are.
-    """
-    if method not in SEARCH_METHODS:
-        raise SearchError(
-            f"the search strategy must be one of {', '.join(SEARCH_METHODS)}, but got {method!r}. "
-            "Correct --search-strategy."
-        )
-    from syne_tune.optimizer.schedulers.ask_tell_scheduler import AskTellScheduler
-    from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
-
-    return AskTellScheduler(
-        SingleFidelityScheduler(
-            space.config_space(),
-            metrics=list(objectives),
-            do_minimize=True,
-            searcher=SEARCH_METHODS[method](space, initial_design, seed),
-            random_seed=seed,
-        )
-    )
 
 
 def random_search(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
@@ -96,3 +68,10 @@ SEARCH_METHODS: dict[str, SearcherFactory] = {
     "lsbo": _bayesian("lsbo", "linear"),
     "rsbo": _bayesian("rsbo", "random"),
 }
+
+MAX_REPEATS = 100_000
+"""Proposals in a row that were made before, after which a method is taken to be exhausted."""
+EARLY_STOPPING = "moasha"
+"""Multi-objective asynchronous successive halving: stops trials early, so it needs trials that report each epoch."""
+TRIAL_METHODS = (*SEARCH_METHODS, EARLY_STOPPING)
+"""What standard NAS can use."""

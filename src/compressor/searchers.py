@@ -31,7 +31,9 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
 
     def suggest(self, **kwargs: Any) -> Config:
         """The next config of the initial design, or what the method proposes."""
-        return self._next_points_to_evaluate() or self.propose()
+        config: Config = self._next_points_to_evaluate() or self.propose()
+        self._hashes.add(self.space.from_config(config).hash)
+        return config
 
     def propose(self) -> Config:
         """What the method proposes; here an independent draw of the space."""
@@ -41,10 +43,9 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
         """Remembers an evaluated config with its objectives."""
         self.configs.append(config)
         self.points.append([float(value) for value in metrics])
-        self._hashes.add(self.space.from_config(config).hash)
 
     def is_new(self, config: Config) -> bool:
-        """Whether its sub-network was not evaluated yet."""
+        """Whether its sub-network was not proposed yet; it may still be training."""
         return self.space.from_config(config).hash not in self._hashes
 
     def _propose_new(self, propose: Callable[[], Config]) -> Config:

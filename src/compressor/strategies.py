@@ -19,7 +19,8 @@ from compressor.sub_network import SubNetwork, full_sub_network
 class Update:
     """One forward and backward pass of a training step."""
 
-    sub_network: SubNetwork
+    sub_network: SubNetwork | None
+    """None: the model as it stands."""
     distill: bool = False
     """Learn from the super-network's logits of this step too, not from the labels alone."""
 

@@ -2,12 +2,14 @@
 
 A plain PyTorch loop: AdamW, linear schedule with warm-up, gradient clipping. Every sub-network trains through slices
 of the shared weights, so a small one costs little. Data order, sub-networks and dropout all come from the seed.
+`fine_tune` is the same loop for a model that is trained alone.
 """
 
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,7 @@ from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
 from compressor.shared import activate
 from compressor.strategies import Step, Update, get_strategy
+from compressor.sub_network import SubNetwork
 from compressor.tasks import Task
 
 if TYPE_CHECKING:
@@ -42,9 +45,9 @@ class EpochReport:
     loss: float
     """Mean over the epoch of the summed losses of a step."""
     error: float
-    """Validation error of the super-network."""
-    smallest_error: float
-    """Validation error of the search space's smallest sub-network."""
+    """Validation error of the model as a whole."""
+    smallest_error: float | None
+    """Validation error of the search space's smallest sub-network; None where a model is trained alone."""
 
 
 def train_super_network(
@@ -64,6 +67,38 @@ def train_super_network(
     """
     space = create_search_space(settings.search_space, get_dimensions(model))
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
+    plan = partial(strategy, space)
+    return _train(model, task, train, validation, settings, on_epoch, plan, space.smallest, "super-network")
+
+
+def fine_tune(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochReport], None],
+) -> list[EpochReport]:
+    """The reports of all epochs of a model that is trained alone, in place, on the labels; it may be a sliced one.
+
+    Raises:
+        TrainingError: the loss is no longer a number; checkpoints made before stay.
+    """
+    return _train(model, task, train, validation, settings, on_epoch, lambda _: [Update(None)], None, "fine-tuning")
+
+
+def _train(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochReport], None],
+    plan: Callable[[Step], list[Update]],
+    smallest: SubNetwork | None,
+    what: str,
+) -> list[EpochReport]:
+    """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model."""
     evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
     num_steps = steps_per_epoch * settings.num_train_epochs
@@ -73,9 +108,7 @@ def train_super_network(
     reports: list[EpochReport] = []
     with (
         torch.random.fork_rng(),
-        tqdm(
-            total=len(train) * settings.num_train_epochs, unit="row", desc="super-network", mininterval=bar_interval()
-        ) as bar,
+        tqdm(total=len(train) * settings.num_train_epochs, unit="row", desc=what, mininterval=bar_interval()) as bar,
     ):
         torch.manual_seed(settings.seed)
         for epoch in range(1, settings.num_train_epochs + 1):
@@ -89,7 +122,7 @@ def train_super_network(
                     rng=draw_rng,
                 )
                 labels = torch.from_numpy(train.labels[picked]).to(model.device)
-                loss = run_updates(model, batch, labels, strategy(space, step), settings, task.regression)
+                loss = run_updates(model, batch, labels, plan(step), settings, task.regression)
                 losses.append(_require_finite(loss, step.index + 1, settings))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 optimizer.step()
@@ -102,7 +135,7 @@ def train_super_network(
                 step=epoch * steps_per_epoch,
                 loss=float(np.mean(losses)),
                 error=evaluator.evaluate().error,
-                smallest_error=evaluator.evaluate(space.smallest).error,
+                smallest_error=None if smallest is None else evaluator.evaluate(smallest).error,
             )
             reports.append(report)
             on_epoch(report)
@@ -126,7 +159,7 @@ def run_updates(
     total = torch.zeros((), device=model.device)
     teacher: Tensor | None = None
     for update in updates:
-        with activate(model, update.sub_network):
+        with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
             with autocast:
                 logits = model(**batch).logits.float()
             if update.distill and teacher is not None:

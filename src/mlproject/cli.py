@@ -17,18 +17,21 @@ from compressor.errors import CompressorError
 from compressor.files import claim_output_dir
 from compressor.settings import TrainingSettings
 from mlproject.options import (
+    CHECKPOINTS,
     CHOICE,
     DATA,
     LATENCY,
     MODEL,
     OUTPUT,
+    SAMPLING,
     SEARCH,
     SPACE,
     TRAINING,
+    TRIALS,
     HuggingFaceCommand,
     add_options,
 )
-from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
+from mlproject.settings import BenchmarkOptions, ModelOptions, NasOptions, SearchOptions
 
 Options = TypeVar("Options")
 
@@ -54,7 +57,7 @@ def cli() -> None:
 
 
 @cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(MODEL, DATA, TRAINING, SPACE, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     with _top_run("train-supernet", values) as (run, output_dir, _):
@@ -85,8 +88,29 @@ def search(supernet: str, **values: Any) -> None:
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {output_dir}")
 
 
+@cli.command("nas", cls=HuggingFaceCommand)
+@add_options(MODEL, DATA, TRAINING, SPACE, TRIALS, OUTPUT)
+def nas(**values: Any) -> None:
+    """Standard NAS, the baseline: train each sub-network alone."""
+    with _top_run("nas", values) as (run, output_dir, _):
+        from mlproject import nas_stage
+
+        result = nas_stage.nas(
+            output_dir,
+            _source(values),
+            _pick(ModelOptions, values),
+            _training_settings(values | {"sampling_strategy": "standard"}),
+            _pick(NasOptions, values),
+            run,
+        )
+        count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
+        _done(run, f"the Pareto front of {count} {output_dir}", f"compressor extract --search {output_dir}")
+        if result.interrupted:
+            raise KeyboardInterrupt
+
+
 @cli.command("extract", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", required=True, help="Directory made by search.")
+@click.option("--search", "search_dir", required=True, help="Directory made by search or nas.")
 @add_options(CHOICE, OUTPUT)
 def extract(search_dir: str, index: int | None, **values: Any) -> None:
     """Cut one sub-network of the front out as a model of its own."""
@@ -129,7 +153,7 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
 
 
 @cli.command("compress", cls=HuggingFaceCommand)
-@add_options(MODEL, DATA, TRAINING, SPACE, SEARCH, CHOICE, LATENCY, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, SEARCH, CHOICE, LATENCY, OUTPUT)
 def compress(**values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
     with _top_run("compress", values) as (run, output_dir, tracker):

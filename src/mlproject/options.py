@@ -12,12 +12,12 @@ import click
 from compressor.data import DataSource
 from compressor.metrics import METRICS
 from compressor.search import DEFAULT_OBJECTIVES, OBJECTIVES
-from compressor.search_methods import SEARCH_METHODS
+from compressor.search_methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from compressor.tasks import TASKS
-from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
+from mlproject.settings import DEFAULT_NUM_TRIALS, BenchmarkOptions, ModelOptions, NasOptions, SearchOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -117,6 +117,9 @@ MODEL = [
         default=ModelOptions.trust_remote_code,
         help="Run code that comes with the base model. Only for models you trust.",
     ),
+]
+
+CHECKPOINTS = [
     _option(
         "--save-strategy",
         type=_choice(["epoch", "no"]),
@@ -157,7 +160,7 @@ DATA = [
     _option("--dataset-seed", type=int, default=DataSource.dataset_seed, help="Seed of the splits."),
 ]
 
-TRAINING = [
+SAMPLING = [
     _option(
         "--sampling-strategy",
         type=_choice([*SAMPLING_STRATEGIES, *STRATEGY_ALIASES]),
@@ -176,6 +179,9 @@ TRAINING = [
         default=TrainingSettings.temperature,
         help="Softens both sides of the distillation.",
     ),
+]
+
+TRAINING = [
     _option("--learning-rate", type=float, default=TrainingSettings.learning_rate, help="Peak learning rate of AdamW."),
     _option(
         "--num-train-epochs", type=int, default=TrainingSettings.num_train_epochs, help="Passes over the training rows."
@@ -213,31 +219,57 @@ SPACE = [
     _option("--seed", type=int, default=TrainingSettings.seed, help="Seed of weights, data order and sub-networks."),
 ]
 
-SEARCH = [
-    _option(
+
+def _search_strategy(methods: Any) -> Decorator:
+    return _option(
         "--search-strategy",
         "--method",
         "search_strategy",
-        type=_choice(SEARCH_METHODS),
+        type=_choice(methods),
         default=SearchOptions.search_strategy,
         help="How the next sub-network is proposed.",
-    ),
+    )
+
+
+def _objectives(names: Any) -> Decorator:
+    return _option(
+        "--objectives",
+        type=TextList(),
+        default=",".join(DEFAULT_OBJECTIVES),
+        help=f"What is minimised: two or three of {', '.join(names)}.",
+    )
+
+
+SEARCH = [
+    _search_strategy(SEARCH_METHODS),
     _option(
         "--num-samples",
         type=int,
         default=SearchOptions.num_samples,
         help="Sub-networks to evaluate, the full one included.",
     ),
+    _objectives(OBJECTIVES),
 ]
 
-SEARCH.append(
+TRIALS = [
+    _search_strategy(TRIAL_METHODS),
     _option(
-        "--objectives",
-        type=TextList(),
-        default=",".join(DEFAULT_OBJECTIVES),
-        help=f"What is minimised: two or three of {', '.join(OBJECTIVES)}.",
-    )
-)
+        "--num-trials",
+        type=int,
+        default=None,
+        help=f"Sub-networks to train, the full one included. Default: {DEFAULT_NUM_TRIALS}, or what the time allows.",
+    ),
+    _option(
+        "--max-wallclock-time",
+        "--runtime",
+        "max_wallclock_time",
+        type=float,
+        default=None,
+        help="Seconds after which no trial goes on. Default: no limit.",
+    ),
+    _option("--num-workers", type=int, default=NasOptions.num_workers, help="Trials that run side by side."),
+    _objectives([name for name in OBJECTIVES if name != "latency_ms"]),
+]
 
 CHOICE = [_option("--index", type=int, default=None, help="Position on the front. Default: its knee.")]
 

@@ -12,7 +12,7 @@ def write_front_csv(result: SearchResult, path: Path) -> Path:
     """All evaluated sub-networks as a table, one per line."""
     import pandas as pd
 
-    table = pd.DataFrame([evaluation.to_json() | {"name": evaluation.name} for evaluation in result.evaluations])
+    table = pd.DataFrame([evaluation.to_json() for evaluation in result.evaluations])
     columns = ["name", "on_front", "error", "test_error", "params", "relative_params", "relative_encoder_params"]
     columns += ["num_layers", "num_heads", "num_units", "eval_seconds", "sub_network"]
     path.write_text(table[columns].to_csv(index=False), encoding="utf-8")
@@ -24,7 +24,7 @@ def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    front, full = result.front, result.evaluations[0]
+    front, full = result.front, result.full
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -42,7 +42,8 @@ def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
     axes.scatter(
         [e.params / 1e6 for e in by_size], [e.error for e in by_size], s=32, color="#0b6e99", label="Pareto front"
     )
-    axes.scatter(full.params / 1e6, full.error, s=110, marker="*", color="#d1495b", label="super-network", zorder=3)
+    if full is not None:
+        axes.scatter(full.params / 1e6, full.error, s=110, marker="*", color="#d1495b", label="super-network", zorder=3)
     axes.set(xlabel=PARAMS_AXIS, ylabel=ERROR_AXIS, title=title)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
@@ -58,7 +59,7 @@ def write_front_html(result: SearchResult, path: Path, title: str) -> Path:
     groups = (
         ("evaluated sub-network", [e for e in result.evaluations if not e.on_front], "#9aa5b1", "markers"),
         ("Pareto front", sorted(result.front, key=lambda e: e.params), "#0b6e99", "lines+markers"),
-        ("super-network", [result.evaluations[0]], "#d1495b", "markers"),
+        ("super-network", [result.full] if result.full else [], "#d1495b", "markers"),
     )
     for name, evaluations, color, mode in groups:
         figure.add_scatter(

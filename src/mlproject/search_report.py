@@ -6,13 +6,21 @@ from typing import Any
 from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_json
 from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult
+from compressor.search_spaces import Config
+from compressor.sub_network import SubNetwork
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import RESULTS_FILE
+from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun
+from mlproject.views import pareto_view
 
 CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"
 ARTIFACTS = (RESULTS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
 """What of a search's directory goes to MLflow."""
+JOURNAL_FILE = "evaluations.jsonl"
+"""Every evaluation as it is made, before it is logged."""
+_MAX_ROWS = 30
+"""Of a table in a description, which MLflow cuts at 8,000 characters."""
 
 
 def write_search_results(
@@ -38,10 +46,7 @@ def write_search_results(
                 "hypervolumes": list(result.hypervolumes),
                 "seconds": seconds,
                 "front": [member.index for member in result.front],
-                "evaluations": [
-                    e.to_json() | {"name": e.name, "kept": e.sub_network.to_json(dimensions)}
-                    for e in result.evaluations
-                ],
+                "evaluations": [e.to_json() | {"kept": e.sub_network.to_json(dimensions)} for e in result.evaluations],
             },
         )
         write_front_csv(result, temporary / CSV_FILE)
@@ -49,7 +54,27 @@ def write_search_results(
         write_front_html(result, temporary / HTML_FILE, title)
 
 
-def front_table(front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork) -> tuple[list[str], list[list[str]]]:
+def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:
+    """Logs what a search found as a whole, saves the view of that name, and prints the front."""
+    run.log_series("search/hypervolume", result.hypervolumes)
+    run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
+    for name in ARTIFACTS:
+        run.log_artifact(output_dir / name)
+    header, rows = front_table(result.front, result.full)
+    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
+    run.describe(
+        f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
+        + markdown_table(header, rows[:_MAX_ROWS])
+        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
+    )
+    link = run.save_view(f"{view} {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
+    by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
+    run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
+
+
+def front_table(
+    front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork | None
+) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a front, the super-network first."""
     header = [
         "sub-network",
@@ -63,7 +88,9 @@ def front_table(front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork) -> 
         "heads",
         "units",
     ]
-    named = [("super-network", "", full)] + [(e.name, str(index), e) for index, e in enumerate(front)]
+    named = [(e.name, str(index), e) for index, e in enumerate(front)]
+    if full is not None:
+        named.insert(0, ("super-network", "", full))
     rows = [
         [
             name,
@@ -93,17 +120,16 @@ def child_metrics(evaluation: EvaluatedSubNetwork, hypervolume: float) -> dict[s
     )
 
 
-def architecture(evaluation: EvaluatedSubNetwork) -> dict[str, Any]:
+def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, Any]:
     """The parameters of a sub-network's run: numbers, so that MLflow can draw parallel coordinates."""
-    sub_network = evaluation.sub_network
     counts = {
         "num_layers": sub_network.num_layers,
         "num_heads": sub_network.num_heads,
         "num_units": sub_network.num_units,
         "sub_network": sub_network.hash,
     }
-    config = {key: value for key, value in (evaluation.config or {}).items() if isinstance(value, int)}
-    return counts | {f"config/{key}": value for key, value in config.items()}
+    numbers = {key: value for key, value in (config or {}).items() if isinstance(value, int)}
+    return counts | {f"config/{key}": value for key, value in numbers.items()}
 
 
 def mark_front_member(run: StageRun, child_id: str | None, member: EvaluatedSubNetwork) -> None:

@@ -12,19 +12,13 @@ from compressor.sub_network import SubNetwork
 from mlproject.settings import SearchOptions
 from mlproject.sources import open_super_network, weights_digest
 from mlproject.stage_log import log_data, option_params
-from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun
-from mlproject.views import pareto_view
 
 if TYPE_CHECKING:
     import numpy as np
 
     from compressor.evaluation import Evaluator
     from compressor.search import SearchResult
-
-JOURNAL_FILE = "evaluations.jsonl"
-_MAX_ROWS = 30
-"""Of a table in a description, which MLflow cuts at 8,000 characters."""
 
 
 def search(
@@ -46,7 +40,14 @@ def search(
     from compressor.models import pick_device
     from compressor.search import EvaluatedSubNetwork, run_search
     from compressor.search_spaces import create_search_space
-    from mlproject.search_report import architecture, child_metrics, mark_front_member, write_search_results
+    from mlproject.search_report import (
+        JOURNAL_FILE,
+        architecture,
+        child_metrics,
+        mark_front_member,
+        show_result,
+        write_search_results,
+    )
 
     super_network, source, data = open_super_network(supernet, data_options)
     run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
@@ -73,7 +74,10 @@ def search(
             (output_dir / JOURNAL_FILE).unlink(missing_ok=True)
         append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
         children[evaluation.index] = run.log_child(
-            evaluation.name, metrics=child_metrics(evaluation, hypervolume), params=architecture(evaluation), tags=tags
+            evaluation.name,
+            metrics=child_metrics(evaluation, hypervolume),
+            params=architecture(evaluation.sub_network, evaluation.config),
+            tags=tags,
         )
 
     def evaluate(sub_network: SubNetwork) -> float:
@@ -123,30 +127,8 @@ def search(
     )
     for member in result.front:
         mark_front_member(run, children[member.index].result(), member)
-    _show(result, output_dir, run)
+    show_result(result, output_dir, run, "Pareto search")
     return output_dir
-
-
-def _show(result: "SearchResult", output_dir: Path, run: StageRun) -> None:
-    """Logs what the search found as a whole, and prints its front."""
-    from mlproject.search_report import ARTIFACTS, front_table
-
-    run.log_series("search/hypervolume", result.hypervolumes)
-    run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
-    for name in ARTIFACTS:
-        run.log_artifact(output_dir / name)
-    header, rows = front_table(result.front, result.evaluations[0])
-    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
-    run.describe(
-        f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
-        + markdown_table(header, rows[:_MAX_ROWS])
-        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
-    )
-    link = run.save_view(
-        f"Pareto search {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"])
-    )
-    by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
-    run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
 
 
 def _add_test_errors(result: "SearchResult", evaluator: "Evaluator") -> "SearchResult":

@@ -5,6 +5,21 @@ from dataclasses import dataclass
 from compressor.errors import OutputError, SearchError
 from compressor.search import DEFAULT_OBJECTIVES, check_objectives
 
+DEFAULT_NUM_TRIALS = 20
+"""Of standard NAS without a budget."""
+
+
+def _require_at_least(options: object, **least: int) -> None:
+    """Nothing, if each of these options is not set or not below its limit.
+
+    Raises:
+        SearchError: one is.
+    """
+    for name, limit in least.items():
+        value = getattr(options, name)
+        if value is not None and not value >= limit:
+            raise SearchError(f"--{name.replace('_', '-')} must be at least {limit}, but got {value}. Raise it.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
@@ -29,14 +44,33 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        if self.num_samples < 1:
-            raise SearchError(f"--num-samples must be at least 1, but got {self.num_samples}. Raise it.")
-        if self.seed < 0:
-            raise SearchError(f"--seed must be at least 0, but got {self.seed}. Correct it.")
-        if self.per_device_eval_batch_size < 1:
+        _require_at_least(self, num_samples=1, seed=0, per_device_eval_batch_size=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasOptions:
+    """How sub-networks are searched that are trained one by one."""
+
+    search_space: str = "small"
+    search_strategy: str = "random_search"
+    num_trials: int | None = None
+    """None: as many as the time allows, or `DEFAULT_NUM_TRIALS` where that has no limit either."""
+    max_wallclock_time: float | None = None
+    """Seconds."""
+    num_workers: int = 1
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_objectives(self.objectives)
+        if "latency_ms" in self.objectives:
             raise SearchError(
-                f"--per-device-eval-batch-size must be at least 1, but got {self.per_device_eval_batch_size}. Raise it."
+                "--objectives of compressor nas must be of error, params and macs, but got latency_ms: trials that run "
+                "side by side would time each other. Drop it, or use compressor search."
             )
+        _require_at_least(self, num_trials=1, max_wallclock_time=1, num_workers=1, seed=0)
+        if self.num_trials is None and self.max_wallclock_time is None:
+            object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,12 +136,11 @@ def open_model(path: Path) -> OpenedModel:
     )
 
 
-def require_same_origin(super_network: "SuperNetwork", data: TaskData, results: Mapping[str, Any]) -> None:
-    """Nothing, if a search's super-network still has the weights, and its data the rows, that were searched.
+def require_same_weights(super_network: "SuperNetwork", results: Mapping[str, Any]) -> None:
+    """Nothing, if a search's super-network still has the weights that were searched.
 
     Raises:
         ModelError: the weights are others.
-        TaskDataError: the rows are others.
     """
     digest = weights_digest(super_network.path)
     if digest != results["supernet_digest"]:
@@ -149,6 +148,14 @@ def require_same_origin(super_network: "SuperNetwork", data: TaskData, results: 
             f"the super-network must be the one that was searched (digest {results['supernet_digest']}), but "
             f"{super_network.path} has digest {digest}. Restore it or search again."
         )
+
+
+def require_same_rows(data: TaskData, results: Mapping[str, Any]) -> None:
+    """Nothing, if the data still has the rows that were searched.
+
+    Raises:
+        TaskDataError: the rows are others.
+    """
     if data.digest != results["data_digest"]:
         raise TaskDataError(
             f"the rows must be those that were searched (digest {results['data_digest']}), but the digest is "
@@ -183,11 +190,16 @@ def read_search_results(path: Path) -> dict[str, Any]:
         SearchError: the file holds something else.
     """
     results = read_json(path / RESULTS_FILE if path.is_dir() else path)
-    if not isinstance(results, dict) or not {"evaluations", "front", "supernet"} <= results.keys():
+    if not isinstance(results, dict) or not {"evaluations", "front", "source"} <= results.keys():
         raise SearchError(
-            f"--search must be made by compressor search, but {path} is not. Point to its output directory."
+            f"--search must be made by compressor search or nas, but {path} is not. Point to its output directory."
         )
     return results
+
+
+def full_evaluation(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The full super-network among the evaluations of a search; None where standard NAS did not finish it."""
+    return next((e for e in results["evaluations"] if e["relative_encoder_params"] == 1), None)
 
 
 def find_super_network(results: Mapping[str, Any], search_dir: Path) -> Path:

@@ -95,23 +95,55 @@ class StageRun:
         self, name: str, *, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> "Future[str | None]":
         """A finished run under this one, made in the background so that the caller need not wait; its id, in time."""
+        child = self.open_child(name, params=params, tags=tags)
+        self.log_child_metrics(child, metrics)
+        self.close_child(child)
+        return child
+
+    def open_child(self, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str]) -> "Future[str | None]":
+        """A running run under this one, made in the background; its id, in time."""
+        start = int(time.time() * 1000)
 
         def log() -> str:
             from mlflow.entities import Param
 
-            start = int(time.time() * 1000)
             child = self._client.create_run(
                 self.experiment_id, start, tags={**tags, "mlflow.parentRunId": self.run_id}, run_name=name
             )
             self._client.log_batch(
-                child.info.run_id,
-                metrics=_metrics(metrics, 0),
-                params=[Param(key, str(value)[:_MAX_PARAM]) for key, value in params.items()],
+                child.info.run_id, params=[Param(key, str(value)[:_MAX_PARAM]) for key, value in params.items()]
             )
-            self._client.set_terminated(child.info.run_id)
             return str(child.info.run_id)
 
         return self.tracker.background.submit(lambda: self.tracker.attempt(log))
+
+    def log_child_metrics(self, child: "Future[str | None]", metrics: Mapping[str, float], step: int = 0) -> None:
+        """Logs metrics of a run made by `open_child`, in the background."""
+        entries = _metrics(metrics, step)
+        self._with_child(child, lambda run_id: self._client.log_batch(run_id, metrics=entries))
+
+    def close_child(
+        self, child: "Future[str | None]", status: str = "FINISHED", tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Ends a run made by `open_child`, in the background."""
+        end = int(time.time() * 1000)
+
+        def close(run_id: str) -> None:
+            for key, value in (tags or {}).items():
+                self._client.set_tag(run_id, key, value)
+            self._client.set_terminated(run_id, status, end)
+
+        self._with_child(child, close)
+
+    def _with_child(self, child: "Future[str | None]", log: Callable[[str], object]) -> None:
+        """Calls `log` with the child's id, after all that was sent to the background before."""
+
+        def call() -> None:
+            run_id = child.result()  # done by now: one thread works off the background in order
+            if run_id is not None:
+                self.tracker.attempt(lambda: log(run_id))
+
+        self.tracker.background.submit(call)
 
     def link(self) -> str:
         """Where the run's page is."""
@@ -213,8 +245,8 @@ class Tracker:
             _require_artifacts(active.info.artifact_uri, self.uri)
             yield StageRun(self, active.info.run_id, active.info.experiment_id)
         except BaseException as error:
-            message = _message(error)
-            self._finish(lambda: mlflow.set_tag("error", message), lambda: mlflow.end_run("FAILED"))
+            message, status = _message(error), _status_of(error)
+            self._finish(lambda: mlflow.set_tag("error", message), lambda: mlflow.end_run(status))
             raise
         self._finish(lambda: mlflow.end_run("FINISHED"))
 
@@ -228,7 +260,8 @@ class Tracker:
             yield stage_run
         except BaseException as error:
             stage_run.set_tags({"error": _message(error)})
-            self._finish(lambda: self.client.set_terminated(stage_run.run_id, "FAILED"))
+            status = _status_of(error)
+            self._finish(lambda: self.client.set_terminated(stage_run.run_id, status))
             raise
         self._finish(lambda: self.client.set_terminated(stage_run.run_id))
 
@@ -275,6 +308,10 @@ def _message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return (str(error) if isinstance(error, CompressorError) else f"{type(error).__name__}: {error}")[:4000]
+
+
+def _status_of(error: BaseException) -> str:
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
 
 
 def _has_saved_views() -> bool:

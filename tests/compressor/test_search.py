@@ -84,7 +84,7 @@ def test_other_objectives(cost_model: CostModel, method: str, objectives: tuple[
         space, cost_model, surface, objectives=objectives, measure=measure, method=method, num_samples=13
     )
     assert result.objectives == objectives
-    full = relative_objectives(result.evaluations, objectives)[0]
+    full = relative_objectives(result.evaluations, objectives, result.full_costs)[0]
     assert full == pytest.approx([0.1 if name == "error" else 1.0 for name in objectives])
     dominated = [e for e in result.evaluations if not e.on_front]
     for e in dominated:

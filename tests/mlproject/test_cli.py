@@ -337,7 +337,7 @@ def test_an_interrupted_search_keeps_its_evaluations(
     assert outcome.error_lines == ["Error: stopped by the user; what was finished is kept."]
     lines = (tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()
     assert [json.loads(line)["index"] for line in lines] == [0, 1, 2]
-    assert [run.data.tags["error"] for run in runs() if run.info.status == "FAILED"] == ["interrupted"]
+    assert [run.data.tags["error"] for run in runs() if run.info.status == "KILLED"] == ["interrupted"]
 
 
 def test_best_epoch_is_kept_or_the_last(
