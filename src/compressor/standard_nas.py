@@ -162,12 +162,13 @@ def _tune(
         out_of_time = max_wallclock_time is not None and time.perf_counter() - start > max_wallclock_time
         return out_of_time or (not recorder.heard and recorder.num_failed >= _MAX_FAILURES)
 
+    backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
     before = os.environ.get(SYNE_TUNE_ENV_FOLDER)
     os.environ[SYNE_TUNE_ENV_FOLDER] = str(trials_dir.parent)  # the tuner's metadata.json goes beside the trials
     try:
         with Path(os.devnull).open("w") as silence, redirect_stdout(silence):
             tuner = Tuner(
-                trial_backend=TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers)),
+                trial_backend=backend,
                 scheduler=scheduler,
                 stop_criterion=is_over,
                 n_workers=num_workers,
@@ -183,6 +184,7 @@ def _tune(
     except KeyboardInterrupt:
         return True
     finally:
+        backend.reap()
         if before is None:
             del os.environ[SYNE_TUNE_ENV_FOLDER]
         else:
@@ -220,6 +222,12 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
                 [*self._command, str(directory)], stdout=out, stderr=err, env=environment, start_new_session=True
             )
         self._busy_trial_id_candidates.add(trial_id)
+
+    def reap(self) -> None:
+        """Kills what still runs, however the search ended, and waits for it to be gone."""
+        for process in self.trial_subprocess.values():
+            process.kill()
+            process.wait()
 
 
 class _Recorder(TunerCallback):  # type: ignore[misc]

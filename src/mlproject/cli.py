@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -64,7 +65,7 @@ def train_supernet(**values: Any) -> None:
         from mlproject import stages
 
         stages.train_supernet(output_dir, _source(values), _model_options(values), _training_settings(values), run)
-        _done(run, f"the super-network {output_dir}", f"compressor search --supernet {output_dir}")
+        _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
 
 
 @cli.command("search", cls=HuggingFaceCommand)
@@ -85,7 +86,7 @@ def search(supernet: str, **values: Any) -> None:
         source, default = asdict(_source(values)), asdict(DataSource())
         set_anew = {name: value for name, value in source.items() if value != default[name]}
         search_stage.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
-        _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {output_dir}")
+        _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
 
 
 @cli.command("nas", cls=HuggingFaceCommand)
@@ -104,7 +105,9 @@ def nas(**values: Any) -> None:
             run,
         )
         count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
-        _done(run, f"the Pareto front of {count} {output_dir}", f"compressor extract --search {output_dir}")
+        _done(
+            run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
+        )
         if result.interrupted:
             raise KeyboardInterrupt
 
@@ -118,7 +121,7 @@ def extract(search_dir: str, index: int | None, **values: Any) -> None:
         from mlproject import stages
 
         stages.extract(output_dir, Path(search_dir).expanduser().absolute(), index, run)
-        _done(run, f"the sliced model {output_dir}", f"compressor export --model {output_dir}")
+        _done(run, f"the sliced model {output_dir}", f"compressor export --model {quote(str(output_dir))}")
 
 
 @cli.command("export", cls=HuggingFaceCommand)
@@ -130,7 +133,9 @@ def export(model_dir: str, **values: Any) -> None:
         from mlproject import stages
 
         stages.export(output_dir, Path(model_dir), run)
-        _done(run, f"the ONNX model {output_dir}", f"compressor benchmark --model {output_dir} --model OTHER")
+        _done(
+            run, f"the ONNX model {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER"
+        )
 
 
 @cli.command("benchmark", cls=HuggingFaceCommand)
@@ -214,7 +219,7 @@ def _done(run: "StageRun", made: str, following: str | None = None) -> None:
     """The last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
     if run.tracker.lost:
         click.echo("MLflow was lost on the way: the output directory holds what was not logged.")
-        look = f"look into {made.rpartition(' ')[2]}"
+        look = "look into it"
     else:
         for what, link in {**run.tracker.links, "MLflow run": run.link()}.items():
             click.echo(f"{what}: {link}")
@@ -242,8 +247,8 @@ def _source(values: dict[str, Any]) -> DataSource:
         name: str(Path(values[name]).expanduser().absolute()) if values[name] else None
         for name in ("train_file", "validation_file", "test_file")
     }
-    own_file = files["train_file"] and values["task_name"] == DataSource.task_name
-    task_name = "custom" if own_file else values["task_name"]
+    own_data = (files["train_file"] or values["dataset_name"]) and values["task_name"] == DataSource.task_name
+    task_name = "custom" if own_data else values["task_name"]
     return _pick(DataSource, values | files | {"text_columns": columns, "task_name": task_name})
 
 

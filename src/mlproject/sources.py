@@ -51,7 +51,7 @@ def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[Super
             "Name the data: --task-name, or --train-file with --text-column and --label-column."
         )
     trained_on = DataSource.from_json(written) if written else None
-    named_anew = trained_on is None or "train_file" in overrides
+    named_anew = trained_on is None or "train_file" in overrides or "dataset_name" in overrides
     source = replace(DataSource() if named_anew or trained_on is None else trained_on, **overrides)
     data = load_task_data(source)
     if source == trained_on and data.digest != super_network.info["data_digest"]:

