@@ -1,11 +1,10 @@
 """Extraction: a chosen sub-network, physically sliced, saved, loaded again and proven equal to its shared form.
 
-A sliced encoder has other head and unit counts per layer than any stock configuration can say, so it is saved under a
-`model_type` of its own beside `sub_network.json`: stock loading fails loudly instead of loading half.
+A sub-network that a stock configuration can express is saved as a stock model. All others are saved as the classes of
+`modeling_sliced`, whose file is written beside the weights.
 """
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import ModelError, ParityError
-from compressor.families import get_dimensions, require_weights
+from compressor.families import get_family, picks_choices, require_weights
 from compressor.files import read_json, write_json
-from compressor.slicing import slice_model
+from compressor.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
 from compressor.sub_network import SubNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+register()
+
 SUB_NETWORK_FILE = "sub_network.json"
-SLICED_PREFIX = "sliced-"
-"""Before the base family's `model_type` in a saved `config.json`."""
 MAX_PARITY_DIFFERENCE = 1e-5
 """Between shared, sliced and loaded logits, relative to the largest logit."""
 
@@ -51,65 +49,89 @@ def save_sliced_model(
     dimensions: EncoderDimensions,
     info: dict[str, Any],
 ) -> Path:
-    """Writes a sliced model into the existing directory `path`: config, safetensors, tokenizer, `sub_network.json`."""
-    config = json.loads(model.config.to_json_string(use_diff=False))
-    config["model_type"] = SLICED_PREFIX + model.config.model_type
-    config["architectures"] = [type(model).__name__]
-    config["num_hidden_layers"] = dimensions.num_layers  # of the super-network; sub_network.json says what is left
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
-    write_json(path / "config.json", config)
+    """Writes a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`."""
+    with_classes(model, sub_network, dimensions).save_pretrained(path)
     tokenizer.save_pretrained(path)
     write_json(path / SUB_NETWORK_FILE, info | {"sub_network": sub_network.to_json(dimensions)})
     return path
+
+
+def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: EncoderDimensions) -> "PreTrainedModel":
+    """A sliced model as an instance of the classes that load it again; it shares the weights.
+
+    Its classes are stock ones where the kept layers have all heads and equally many units, else our own.
+    """
+    if model.config.model_type.startswith(SLICED_PREFIX):
+        return model  # it was loaded as one
+    family = get_family(model.config.model_type)
+    kept = [(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u]
+    make, config = type(model), copy.deepcopy(model.config)
+    config.num_hidden_layers = len(kept)
+    if is_stock(sub_network, dimensions):
+        setattr(config, family.units_field, kept[0][1] if kept else dimensions.num_units)
+    else:
+        values = config.to_dict()
+        model_type = SLICED_PREFIX + values.pop("model_type")
+        classes = next(classes for classes in SLICED_CLASSES if classes[0].model_type == model_type)
+        make = classes[2] if picks_choices(model) else classes[1]
+        config = classes[0](kept_heads=[h for h, _ in kept], kept_units=[u for _, u in kept], **values)
+        config._attn_implementation = model.config._attn_implementation
+    with torch.device("meta"):
+        again: PreTrainedModel = make(config)
+    again.load_state_dict(model.state_dict(), strict=True, assign=True)
+    return again
+
+
+def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions) -> bool:
+    """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer."""
+    kept = {(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u}
+    return not kept or (
+        len(kept) == 1 and kept <= {(dimensions.num_heads, n) for n in range(1, dimensions.num_units + 1)}
+    )
 
 
 def load_sliced_model(path: Path) -> SlicedModel:
     """A model saved by `save_sliced_model`, on the CPU, ready to evaluate.
 
     Raises:
-        ModelError: the directory does not hold a sliced model, or its weights do not fit its `sub_network.json`.
-        SubNetworkError: the sub-network does not fit the configuration.
+        ModelError: the directory does not hold a sliced model, or its weights do not fit its configuration.
+        SubNetworkError: `sub_network.json` is broken.
     """
-    from transformers import (
-        CONFIG_MAPPING,
-        AutoModelForMultipleChoice,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
+    from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
 
     path = path.expanduser().resolve()
     require_weights(path)
-    config_values = read_json(path / "config.json")
-    model_type = str(config_values.pop("model_type", ""))
     if not is_sliced(path):
         raise ModelError(
-            f"a sliced model must have a model_type that starts with {SLICED_PREFIX}, but {path} has {model_type!r}. "
-            "Make one with compressor extract."
+            f"a sliced model must have a {SUB_NETWORK_FILE}, but {path} has none. Make one with compressor extract."
         )
     info = read_json(path / SUB_NETWORK_FILE)
-    config = CONFIG_MAPPING[model_type.removeprefix(SLICED_PREFIX)].from_dict(config_values)
-    architecture = (config.architectures or [""])[0]
-    auto = AutoModelForMultipleChoice if architecture.endswith("MultipleChoice") else AutoModelForSequenceClassification
-    with torch.device("meta"):
-        skeleton = auto.from_config(config)
-    sub_network = SubNetwork.from_json(info["sub_network"], get_dimensions(skeleton))
-    model = slice_model(skeleton, sub_network)
+    sub_network = SubNetwork.from_json(info["sub_network"], EncoderDimensions(**info["sub_network"]["dimensions"]))
     try:
-        weights = load_file(path / "model.safetensors")
-        model.load_state_dict(weights, strict=True, assign=True)
-    except (RuntimeError, SafetensorError) as error:
+        config = AutoConfig.from_pretrained(path)
+        architecture = (config.architectures or [""])[0]
+        auto = (
+            AutoModelForMultipleChoice
+            if architecture.endswith("MultipleChoice")
+            else AutoModelForSequenceClassification
+        )
+        model, loaded = auto.from_pretrained(path, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (RuntimeError, SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the weights in {path} must fit {SUB_NETWORK_FILE}, but they do not: {reason}.") from None
-    _fill_buffers(model, config)
-    return SlicedModel(
-        model=model.eval(), tokenizer=AutoTokenizer.from_pretrained(path), sub_network=sub_network, info=info
-    )
+        raise ModelError(f"the sliced model in {path} must load, but it does not: {reason}.") from None
+    wrong = sorted({*loaded["missing_keys"], *loaded["unexpected_keys"]})
+    if wrong:
+        raise ModelError(
+            f"the weights in {path} must fit its config.json, but {wrong[0]} does not. Make it again with compressor "
+            "extract."
+        )
+    return SlicedModel(model=model.eval(), tokenizer=tokenizer, sub_network=sub_network, info=info)
 
 
 def is_sliced(path: Path) -> bool:
     """Whether a model directory holds a sliced model."""
-    return str(read_json(path / "config.json").get("model_type", "")).startswith(SLICED_PREFIX)
+    return (path / SUB_NETWORK_FILE).is_file()
 
 
 def require_parity(reference: np.ndarray, logits: np.ndarray, what: str, limit: float = MAX_PARITY_DIFFERENCE) -> float:
@@ -152,15 +174,3 @@ def require_error(expected: float, error: float, logits: np.ndarray) -> None:
 def file_size_mb(path: Path) -> float:
     """The size of a file in MB (10⁶ bytes)."""
     return path.stat().st_size / 1e6
-
-
-def _fill_buffers(model: "PreTrainedModel", config: Any) -> None:
-    """Gives buffers that are not saved (position ids) their values: those of a fresh one-layer model."""
-    config = copy.deepcopy(config)
-    config.num_hidden_layers = 1
-    fresh = type(model)(config)
-    values = dict(fresh.named_buffers())
-    for name, buffer in model.named_buffers():
-        if buffer.is_meta:
-            module, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(module), attribute, values[name].clone())

@@ -1,114 +1,26 @@
-"""The one file that knows Hugging Face's attribute names: where each encoder family keeps its heads and units.
+"""What the rest asks of an encoder family: its layers, sizes and positions, read by the table in `modeling_sliced`."""
 
-A family is one entry of `ENCODER_FAMILIES`, keyed by the configuration's `model_type`. A sub-network keeps rows or
-columns of six linear modules per layer; a block that lost everything is replaced by stand-ins that pass their input
-on. Shared-weight execution, slicing and costs all read this table and nothing else.
-"""
-
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import ModelError
 from compressor.files import INCOMPLETE
+from compressor.modeling_sliced import ENCODER_FAMILIES, SLICED_PREFIX, EncoderFamily
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class PassHidden(nn.Module):
-    """Stands in for an attention module: the hidden states unchanged, and no attention weights."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return hidden_states, None
-
-
-class PassResidual(nn.Module):
-    """Stands in for `output(hidden, residual)`: the residual alone, without the LayerNorm."""
-
-    def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
-        return input_tensor
-
-
-class ZeroAttention(nn.Module):
-    """Stands in for an attention whose caller adds the residual: adds nothing."""
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        return torch.zeros((), dtype=hidden_states.dtype, device=hidden_states.device), None
-
-
-class ZeroFeedForward(nn.Module):
-    """Stands in for a feed-forward block whose caller adds the residual: adds nothing."""
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        return torch.zeros((), dtype=hidden_states.dtype, device=hidden_states.device)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderFamily:
-    """Module paths of one encoder family; `layers` from the base model, the others from a layer."""
-
-    layers: str
-    """The `ModuleList` of encoder layers."""
-    query: str
-    key: str
-    value: str
-    attention_output: str
-    """The projection behind the heads; its columns belong to heads."""
-    attention_norm: str
-    feed_forward_in: str
-    """The first feed-forward matrix; its rows belong to units."""
-    feed_forward_out: str
-    feed_forward_norm: str
-    counts_positions_from_padding: bool = False
-    """RoBERTa gives the first token the position behind the padding index."""
-    without_attention: dict[str, type[nn.Module]] = field(default_factory=dict)
-    """Which modules stand in for what when no head is left."""
-    without_feed_forward: dict[str, type[nn.Module]] = field(default_factory=dict)
-    """Which modules stand in for what when no unit is left."""
-
-
-_BERT = EncoderFamily(
-    layers="encoder.layer",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    attention_output="attention.output.dense",
-    attention_norm="attention.output.LayerNorm",
-    feed_forward_in="intermediate.dense",
-    feed_forward_out="output.dense",
-    feed_forward_norm="output.LayerNorm",
-    without_attention={"attention": PassHidden},
-    without_feed_forward={"intermediate": nn.Identity, "output": PassResidual},
-)
-
-_ROBERTA = replace(_BERT, counts_positions_from_padding=True)
-
-_DISTILBERT = EncoderFamily(
-    layers="transformer.layer",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    feed_forward_in="ffn.lin1",
-    feed_forward_out="ffn.lin2",
-    feed_forward_norm="output_layer_norm",
-    without_attention={"attention": ZeroAttention, "sa_layer_norm": nn.Identity},
-    without_feed_forward={"ffn": ZeroFeedForward, "output_layer_norm": nn.Identity},
-)
-
-
 def get_family(model_type: str) -> EncoderFamily:
-    """The entry of a `model_type`.
+    """The entry of a `model_type`, of a sliced model too.
 
     Raises:
         ModelError: the family is not supported; the message lists those that are.
     """
+    model_type = model_type.removeprefix(SLICED_PREFIX)
     if model_type not in ENCODER_FAMILIES:
         raise ModelError(
             f"the encoder family must be one of {', '.join(sorted(ENCODER_FAMILIES))}, but got {model_type!r}. "
@@ -131,6 +43,11 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
         ModelError: the family is not supported, the model is a decoder, or it has no layers.
     """
     family, config = get_family(model.config.model_type), model.config
+    if config.model_type.startswith(SLICED_PREFIX):
+        raise ModelError(
+            f"a super-network must have equal layers, but {config.name_or_path} is a sliced model. Use the model that "
+            "it was cut out of."
+        )
     layers = get_layers(model)
     if not len(layers):
         raise ModelError(f"a super-network must have at least one layer, but {config.name_or_path} has none.")
@@ -181,13 +98,3 @@ def require_weights(model_dir: Path) -> None:
             f"a model directory must hold safetensors weights, but {model_dir} has none. "
             "Save the model with save_pretrained (pickled .bin weights are not read)."
         )
-
-
-ENCODER_FAMILIES: dict[str, EncoderFamily] = {
-    "bert": _BERT,
-    "roberta": _ROBERTA,
-    "xlm-roberta": _ROBERTA,
-    "camembert": _ROBERTA,
-    "electra": _BERT,
-    "distilbert": _DISTILBERT,
-}

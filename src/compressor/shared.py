@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from compressor.errors import SubNetworkError
-from compressor.families import EncoderFamily, get_dimensions, get_family, get_layers
+from compressor.families import get_dimensions, get_family, get_layers
+from compressor.modeling_sliced import EncoderFamily
 from compressor.sub_network import SubNetwork
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import SubNetworkError
-from compressor.families import EncoderFamily, get_dimensions, get_family, get_layers
+from compressor.families import get_dimensions, get_family, get_layers
+from compressor.modeling_sliced import EncoderFamily
 from compressor.shared import expand_heads, select
 from compressor.sub_network import SubNetwork
 
