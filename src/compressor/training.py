@@ -56,11 +56,11 @@ def train_super_network(
     train: EncodedRows,
     validation: EncodedRows,
     settings: TrainingSettings,
-    on_epoch: Callable[[EpochReport], None],
+    on_epoch: Callable[[EpochReport], bool | None],
 ) -> list[EpochReport]:
     """The reports of all epochs; `model` is trained in place, on the device it is on.
 
-    `on_epoch` is called after each epoch, to keep a checkpoint.
+    `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training.
 
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
@@ -77,14 +77,69 @@ def fine_tune(
     train: EncodedRows,
     validation: EncodedRows,
     settings: TrainingSettings,
-    on_epoch: Callable[[EpochReport], None],
+    on_epoch: Callable[[EpochReport], bool | None],
+    teacher: np.ndarray | None = None,
 ) -> list[EpochReport]:
-    """The reports of all epochs of a model that is trained alone, in place, on the labels; it may be a sliced one.
+    """The reports of the epochs of a model that is trained alone, in place; it may be a sliced one.
+
+    It learns from the labels and, where given, from a `teacher`'s logits of the training rows [rows, classes]. A true
+    value of `on_epoch` ends the training.
 
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
-    return _train(model, task, train, validation, settings, on_epoch, lambda _: [Update(None)], None, "fine-tuning")
+    updates = [Update(None, distill=teacher is not None)]
+    return _train(model, task, train, validation, settings, on_epoch, lambda _: updates, None, "fine-tuning", teacher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """What distilling a super-network into one of its sub-networks came to."""
+
+    error_before: float
+    """Validation error."""
+    errors: tuple[float, ...]
+    """Validation error after each epoch."""
+    kept_epoch: int
+    """Whose weights the model has now, from 1; 0 where no epoch was better than before."""
+
+    @property
+    def error(self) -> float:
+        """Validation error of the model as it is now."""
+        return self.errors[self.kept_epoch - 1] if self.kept_epoch else self.error_before
+
+
+def distill(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    teacher: np.ndarray,
+    settings: TrainingSettings,
+) -> Distillation:
+    """Fine-tunes a sliced sub-network, in place, on the labels and its super-network's logits of the training rows.
+
+    It ends with the first epoch that is no better on the validation rows than the best before, and keeps the best.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+    """
+    before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    best, kept_epoch = before, 0
+
+    def on_epoch(report: EpochReport) -> bool:
+        nonlocal best, kept_epoch
+        if report.error >= best:
+            return True
+        best, kept_epoch = report.error, report.epoch
+        kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return False
+
+    reports = fine_tune(model, task, train, validation, settings, on_epoch, teacher)
+    model.load_state_dict(kept)
+    errors = tuple(report.error for report in reports)
+    return Distillation(error_before=before, errors=errors, kept_epoch=kept_epoch)
 
 
 def _train(
@@ -93,10 +148,11 @@ def _train(
     train: EncodedRows,
     validation: EncodedRows,
     settings: TrainingSettings,
-    on_epoch: Callable[[EpochReport], None],
+    on_epoch: Callable[[EpochReport], bool | None],
     plan: Callable[[Step], list[Update]],
     smallest: SubNetwork | None,
     what: str,
+    teacher: np.ndarray | None = None,
 ) -> list[EpochReport]:
     """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model."""
     evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
@@ -122,7 +178,8 @@ def _train(
                     rng=draw_rng,
                 )
                 labels = torch.from_numpy(train.labels[picked]).to(model.device)
-                loss = run_updates(model, batch, labels, plan(step), settings, task.regression)
+                logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
+                loss = run_updates(model, batch, labels, plan(step), settings, task.regression, logits)
                 losses.append(_require_finite(loss, step.index + 1, settings))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 optimizer.step()
@@ -138,7 +195,8 @@ def _train(
                 smallest_error=None if smallest is None else evaluator.evaluate(smallest).error,
             )
             reports.append(report)
-            on_epoch(report)
+            if on_epoch(report):
+                break
     return reports
 
 
@@ -149,15 +207,16 @@ def run_updates(
     updates: list[Update],
     settings: TrainingSettings,
     regression: bool,
+    teacher: Tensor | None = None,
 ) -> Tensor:
     """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
 
-    Updates that distill learn from the first update's logits, which every such strategy gives to the super-network.
+    Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
+    every such strategy gives to the super-network.
     """
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
     total = torch.zeros((), device=model.device)
-    teacher: Tensor | None = None
     for update in updates:
         with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
             with autocast:

@@ -17,6 +17,7 @@ from compressor.data import DataSource
 from compressor.errors import CompressorError
 from compressor.files import claim_output_dir
 from compressor.settings import TrainingSettings
+from mlproject.choosing import Choice
 from mlproject.options import (
     CHECKPOINTS,
     CHOICE,
@@ -26,6 +27,7 @@ from mlproject.options import (
     OUTPUT,
     SAMPLING,
     SEARCH,
+    SEVERAL,
     SPACE,
     TRAINING,
     TRIALS,
@@ -114,14 +116,16 @@ def nas(**values: Any) -> None:
 
 @cli.command("extract", cls=HuggingFaceCommand)
 @click.option("--search", "search_dir", required=True, help="Directory made by search or nas.")
-@add_options(CHOICE, OUTPUT)
-def extract(search_dir: str, index: int | None, **values: Any) -> None:
-    """Cut one sub-network of the front out as a model of its own."""
+@add_options(CHOICE, SEVERAL, OUTPUT)
+def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
+    """Cut sub-networks of the front out as models of their own."""
     with _top_run("extract", values) as (run, output_dir, _):
-        from mlproject import stages
+        from mlproject import extract_stage
 
-        stages.extract(output_dir, Path(search_dir).expanduser().absolute(), index, run)
-        _done(run, f"the sliced model {output_dir}", f"compressor export --model {quote(str(output_dir))}")
+        choice = _choice(values)
+        made = extract_stage.extract(output_dir, Path(search_dir).expanduser().absolute(), choice, finetune_epochs, run)
+        what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
+        _done(run, what, f"compressor export --model {quote(str(made[0]))}")
 
 
 @cli.command("export", cls=HuggingFaceCommand)
@@ -170,7 +174,8 @@ def compress(**values: Any) -> None:
             _model_options(values),
             _training_settings(values),
             _pick(SearchOptions, values),
-            values["index"],
+            _choice(values),
+            values["finetune_epochs"],
             _pick(BenchmarkOptions, values),
             run,
             tracker,
@@ -250,6 +255,10 @@ def _source(values: dict[str, Any]) -> DataSource:
     own_data = (files["train_file"] or values["dataset_name"]) and values["task_name"] == DataSource.task_name
     task_name = "custom" if own_data else values["task_name"]
     return _pick(DataSource, values | files | {"text_columns": columns, "task_name": task_name})
+
+
+def _choice(values: dict[str, Any]) -> Choice:
+    return _pick(Choice, values | {"tiers": values.get("tiers") or ()})
 
 
 def _model_options(values: dict[str, Any]) -> ModelOptions:

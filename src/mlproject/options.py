@@ -17,7 +17,15 @@ from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from compressor.tasks import TASKS
-from mlproject.settings import DEFAULT_NUM_TRIALS, BenchmarkOptions, ModelOptions, NasOptions, SearchOptions
+from mlproject.choosing import Choice
+from mlproject.settings import (
+    DEFAULT_FINETUNE_EPOCHS,
+    DEFAULT_NUM_TRIALS,
+    BenchmarkOptions,
+    ModelOptions,
+    NasOptions,
+    SearchOptions,
+)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -273,7 +281,32 @@ TRIALS = [
     _objectives([name for name in OBJECTIVES if name != "latency_ms"]),
 ]
 
-CHOICE = [_option("--index", type=int, default=None, help="Position on the front. Default: its knee.")]
+CHOICE = [
+    _boolean("--knee", default=Choice.knee, help="The front's knee; what is taken when nothing else is asked for."),
+    _option("--index", type=int, default=None, help="Place on the front, by rising error, from 0."),
+    _option("--max-params", type=float, default=None, help="Smallest error with so many parameters; up to 1 a share."),
+    _option(
+        "--max-error-increase",
+        type=float,
+        default=None,
+        help="Smallest with an error so far above the super-network's.",
+    ),
+    _option("--max-latency-ms", type=float, default=None, help="Smallest error with this latency_ms objective."),
+    _option("--config", default=None, help="JSON file with a config of the search space, or a sub_network.json."),
+    _option(
+        "--finetune-epochs",
+        type=int,
+        default=DEFAULT_FINETUNE_EPOCHS,
+        help="Epochs of distillation after extraction; kept where the validation error falls. 0: none.",
+    ),
+]
+
+SEVERAL = [
+    _boolean("--all", default=Choice.all, help="The whole front, each in a folder of its own."),
+    _option(
+        "--tiers", type=TextList(), default=None, help="So many of the front, spread by size, smallest first: S,M,L."
+    ),
+]
 
 LATENCY = [
     _option(

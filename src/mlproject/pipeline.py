@@ -7,9 +7,12 @@ from compressor.data import DataSource
 from compressor.files import read_json, write_json
 from compressor.settings import TrainingSettings
 from mlproject import stages
+from mlproject.choosing import Choice
+from mlproject.extract_stage import EXTRACTION_FILE, extract
+from mlproject.model_card import describe_comparison
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ModelOptions, SearchOptions
-from mlproject.sources import ONNX_FILE, read_search_results
+from mlproject.sources import ONNX_FILE
 from mlproject.stage_log import option_params
 from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun, Tracker
@@ -21,7 +24,8 @@ def compress(
     model_options: ModelOptions,
     settings: TrainingSettings,
     search_options: SearchOptions,
-    index: int | None,
+    choice: Choice,
+    finetune_epochs: int,
     benchmark_options: BenchmarkOptions,
     run: StageRun,
     tracker: Tracker,
@@ -36,7 +40,7 @@ def compress(
     with tracker.start_stage(run, "search", tags) as stage:
         search(folders["search"], folders["supernet"], {}, search_options, stage)
     with tracker.start_stage(run, "extract", tags) as stage:
-        stages.extract(folders["model"], folders["search"], index, stage)
+        extract(folders["model"], folders["search"], choice, finetune_epochs, stage)
     with tracker.start_stage(run, "export", tags) as stage:
         stages.export(folders["onnx-dense"], folders["supernet"], stage, name="dense")
         stages.export(folders["onnx"], folders["model"], stage, name="pruned")
@@ -49,12 +53,11 @@ def compress(
 
 def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network."""
-    results = read_search_results(folders["search"])
-    chosen = read_json(folders["model"] / "sub_network.json")["chosen"]
+    extraction = read_json(folders["model"] / EXTRACTION_FILE)
     latencies = read_json(folders["benchmark"] / "latency.json")["latencies"]
     forms = {
-        "dense": (results["evaluations"][0], folders["onnx-dense"] / ONNX_FILE),
-        "pruned": (chosen, folders["onnx"] / ONNX_FILE),
+        "dense": (extraction["super_network"], folders["onnx-dense"] / ONNX_FILE),
+        "pruned": (extraction["extracted"], folders["onnx"] / ONNX_FILE),
     }
     summary = {}
     for name, (evaluation, onnx_file) in forms.items():
@@ -66,14 +69,15 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     write_json(output_dir / "summary.json", summary)
     header = ["", "dense", "pruned"]
     rows = [[label, *(_format(key, summary[name][key]) for name in forms)] for key, label in _labels(summary["dense"])]
-    print_table(f"Dense super-network and extracted sub-network {chosen['name']}", header, rows)
+    print_table(f"Dense super-network and extracted sub-network {extraction['name']}", header, rows)
+    print(f"On the test rows: {describe_comparison(extraction['test'])}.")
     run.log_metrics({f"{name}/{key}": value for name, values in summary.items() for key, value in values.items()})
     fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
     picture = f"get-artifact?path=pareto_front.png&run_uuid={run.run_id}"
     run.log_artifact(folders["search"] / "pareto_front.png")
     run.log_artifact(output_dir / "summary.json")
     run.describe(
-        f"**{chosen['name']}** keeps {chosen['relative_encoder_params']:.0%} of the encoder: "
+        f"**{extraction['name']}** keeps {extraction['extracted']['relative_encoder_params']:.0%} of the encoder: "
         f"{_change(summary, 'error')} error, {_change(summary, 'onnx_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
         f"{markdown_table(header, rows)}\n\n![Pareto front]({picture})\n\n"
         f"Another one: `compressor extract --search {folders['search']} --index I`"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from compressor.errors import OutputError, SearchError
 from compressor.search import DEFAULT_OBJECTIVES, check_objectives
 
+DEFAULT_FINETUNE_EPOCHS = 1
+"""Of distillation after extraction."""
 DEFAULT_NUM_TRIALS = 20
 """Of standard NAS without a budget."""
 

@@ -31,7 +31,7 @@ class OpenedModel:
     metadata: dict[str, Any]
     """What the exported file says of itself."""
     searched_error: float | None
-    """The error that the search logged; None for a super-network."""
+    """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network."""
 
 
 def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, DataSource, TaskData]":
@@ -119,7 +119,7 @@ def open_model(path: Path) -> OpenedModel:
             tokenizer=sliced.tokenizer,
             source=DataSource.from_json(sliced.info["source"]),
             metadata=metadata,
-            searched_error=sliced.info["chosen"]["error"],
+            searched_error=sliced.info.get("error", sliced.info["chosen"]["error"]),
         )
     super_network = load_super_network(path)
     if not super_network.info:

@@ -4,37 +4,25 @@ A stage can be run alone: between stages only directories travel. `compress` run
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import DataSource, TaskData, load_task_data
-from compressor.dimensions import EncoderDimensions
-from compressor.errors import SearchError
+from compressor.data import DataSource, load_task_data
 from compressor.files import new_directory, write_json
 from compressor.settings import TrainingSettings
-from compressor.sub_network import SubNetwork
 from mlproject.settings import BenchmarkOptions, ModelOptions
 from mlproject.sources import (
     ONNX_FILE,
     find_onnx,
-    find_super_network,
-    full_evaluation,
     open_model,
-    open_super_network,
-    read_search_results,
-    require_same_rows,
-    require_same_weights,
 )
 from mlproject.stage_log import log_data, option_params
 from mlproject.tables import print_table
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
-    import numpy as np
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from compressor.batches import EncodedRows
+    pass
 
 
 def train_supernet(
@@ -109,128 +97,6 @@ def train_supernet(
     run.log_metrics({"error": kept.error, "params": info["params"]})
     run.log_artifact(output_dir / "super_network.json")
     return output_dir
-
-
-def extract(output_dir: Path, search_dir: Path, index: int | None, run: StageRun) -> Path:
-    """Saves the chosen sub-network into `output_dir`, proven equal to what was searched.
-
-    After a search it is cut out of the super-network; after standard NAS it has trained weights of its own.
-    """
-    from compressor.evaluation import Evaluator
-    from compressor.extraction import file_size_mb, load_sliced_model, require_error, require_parity, save_sliced_model
-
-    results = read_search_results(search_dir)
-    chosen = choose(results, index)
-    run.log_params({"search": str(search_dir), "sub_network": chosen["name"]})
-    cut = _open_trained(results, search_dir, chosen) if chosen.get("model") else _cut_out(results, search_dir, chosen)
-    info = {
-        "supernet": results.get("supernet"),
-        "search": str(search_dir),
-        "chosen": {key: value for key, value in chosen.items() if key != "kept"},
-        "source": cut.source.to_json(),
-        "label_names": list(cut.data.label_names),
-    }
-    with new_directory(output_dir) as temporary:
-        save_sliced_model(temporary, cut.model, cut.tokenizer, cut.sub_network, cut.dimensions, info)
-        loaded = load_sliced_model(temporary)
-        evaluation = Evaluator(loaded.model, cut.data.task, cut.validation, cut.batch_size).evaluate()
-        parity = cut.parity | {
-            "loaded": require_parity(cut.logits, evaluation.logits, "the loaded and the searched sub-network"),
-            "error_searched": chosen["error"],
-            "error_loaded": evaluation.error,
-        }
-        require_error(chosen["error"], evaluation.error, evaluation.logits)
-        write_json(temporary / "parity.json", parity)
-        model_mb = file_size_mb(temporary / "model.safetensors")
-    costs = {key: chosen[key] for key in ("error", "params", "relative_params", "relative_encoder_params")}
-    differences = {name: parity[name] for name in ("sliced", "loaded") if name in parity}
-    run.log_metrics(costs | {"model_mb": model_mb} | {f"parity/{name}": value for name, value in differences.items()})
-    run.log_artifact(output_dir / "sub_network.json")
-    run.log_artifact(output_dir / "parity.json")
-    print(
-        f"Extracted {chosen['name']}: {chosen['num_layers']} layers, {chosen['num_heads']} heads, "
-        f"{chosen['num_units']} units; {chosen['relative_encoder_params']:.1%} of the encoder's parameters. "
-        f"Searched = {' = '.join(differences)} within {max(differences.values()):.1e}."
-    )
-    _warn_of_poor_choice(full_evaluation(results), chosen)
-    return output_dir
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cut:
-    """A chosen sub-network as a model of its own, with what it has to be equal to."""
-
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
-    sub_network: SubNetwork
-    dimensions: EncoderDimensions
-    source: DataSource
-    data: TaskData
-    validation: "EncodedRows"
-    logits: "np.ndarray"
-    """Of the searched form, on the validation rows."""
-    parity: dict[str, float]
-    batch_size: int
-
-
-def _cut_out(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any]) -> _Cut:
-    """The sub-network cut out of its super-network, proven equal to its shared form."""
-    from compressor.batches import encode
-    from compressor.evaluation import Evaluator
-    from compressor.extraction import require_parity
-    from compressor.families import get_dimensions, max_positions
-    from compressor.slicing import slice_model
-
-    searched_on = asdict(DataSource.from_json(results["source"]))
-    super_network, source, data = open_super_network(find_super_network(results, search_dir), searched_on)
-    require_same_weights(super_network, results)
-    require_same_rows(data, results)
-    model, dimensions = super_network.model, get_dimensions(super_network.model)
-    sub_network = SubNetwork.from_json(chosen["kept"], dimensions)
-    validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
-    batch_size = results["options"]["per_device_eval_batch_size"]
-    shared = Evaluator(model, data.task, validation, batch_size).evaluate(sub_network)
-    sliced = slice_model(model, sub_network)
-    logits = Evaluator(sliced, data.task, validation, batch_size).evaluate().logits
-    return _Cut(
-        model=sliced,
-        tokenizer=super_network.tokenizer,
-        sub_network=sub_network,
-        dimensions=dimensions,
-        source=source,
-        data=data,
-        validation=validation,
-        logits=shared.logits,
-        parity={"sliced": require_parity(shared.logits, logits, "the sliced and the shared sub-network")},
-        batch_size=batch_size,
-    )
-
-
-def _open_trained(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any]) -> _Cut:
-    """The sub-network that a trial of standard NAS has trained."""
-    from compressor.batches import encode
-    from compressor.evaluation import Evaluator
-    from compressor.extraction import load_sliced_model
-    from compressor.families import max_positions
-
-    source = DataSource.from_json(results["source"])
-    data = load_task_data(source)
-    require_same_rows(data, results)
-    trained = load_sliced_model((search_dir if search_dir.is_dir() else search_dir.parent) / chosen["model"])
-    validation = encode(data.validation, data.task, trained.tokenizer, max_positions(trained.model))
-    batch_size = results["options"]["per_device_eval_batch_size"]
-    return _Cut(
-        model=trained.model,
-        tokenizer=trained.tokenizer,
-        sub_network=trained.sub_network,
-        dimensions=EncoderDimensions(**results["dimensions"]),
-        source=source,
-        data=data,
-        validation=validation,
-        logits=Evaluator(trained.model, data.task, validation, batch_size).evaluate().logits,
-        parity={},
-        batch_size=batch_size,
-    )
 
 
 def export(output_dir: Path, model_dir: Path, run: StageRun, name: str = "onnx") -> Path:
@@ -326,31 +192,3 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     header = ["model", "batch", "length", "p50 ms", "p90 ms", "rows/s", f"speed-up over {dense}"]
     print_table(f"Latency in ONNX Runtime, {options.threads} thread(s), {environment['cpu']}", header, rows)
     return output_dir
-
-
-def choose(results: Mapping[str, Any], index: int | None = None) -> dict[str, Any]:
-    """The front member at `index` of a written search result; without one the knee.
-
-    Raises:
-        SearchError: the index lies off the front.
-    """
-    from compressor.pareto import find_knee
-
-    front = [results["evaluations"][position] for position in results["front"]]
-    if index is None:
-        index = find_knee([(member["error"], member["relative_params"]) for member in front])
-    if not 0 <= index < len(front):
-        raise SearchError(f"--index must lie on the front, in 0..{len(front) - 1}, but got {index}. Correct --index.")
-    return dict(front[index])
-
-
-def _warn_of_poor_choice(full: Mapping[str, Any] | None, chosen: Mapping[str, Any]) -> None:
-    """Prints a note where the chosen sub-network costs much accuracy, so that nobody ships it unawares."""
-    if not chosen["num_layers"]:
-        print("Note: it keeps no layer at all, so it reads words without their context.")
-    if full is not None and chosen["error"] > full["error"] + 0.05:
-        print(
-            f"Note: its error is {chosen['error'] - full['error']:.3f} above the super-network's "
-            f"({chosen['error']:.4f} against {full['error']:.4f}). Another member of the front: "
-            "compressor extract --index I (the table above)."
-        )

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.batches import EncodedRows, encode
 from compressor.data import Rows
 from compressor.errors import StrategyError, TrainingError
+from compressor.evaluation import Evaluator
 from compressor.settings import TrainingSettings
+from compressor.slicing import slice_model
 from compressor.strategies import SAMPLING_STRATEGIES, Update
 from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
-from compressor.training import EpochReport, run_updates, train_super_network
+from compressor.training import EpochReport, distill, fine_tune, run_updates, train_super_network
 from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
 
 TASK = TASKS["custom"]
@@ -115,3 +117,36 @@ def test_wrong_settings_are_named_all_at_once() -> None:
     )
     with pytest.raises(StrategyError, match="--num-random-sub-nets must be at least 1"):
         TrainingSettings(num_random_sub_nets=0)
+
+
+class TestDistillation:
+    """Of a trained super-network into a sliced sub-network that was not trained."""
+
+    settings = TrainingSettings(learning_rate=3e-3, per_device_train_batch_size=8, num_train_epochs=4)
+
+    @pytest.fixture
+    def trained(self, tokenizer: PreTrainedTokenizerFast) -> tuple[PreTrainedModel, EncodedRows, EncodedRows]:
+        model = tiny_model(num_labels=2)
+        rows, validation = make_rows(tokenizer, 300, 0), make_rows(tokenizer, 100, 1)
+        fine_tune(model, TASK, rows, validation, self.settings, lambda report: report.error < 0.1)
+        return model, rows, validation
+
+    def test_it_keeps_the_best_weights(self, trained: tuple[PreTrainedModel, EncodedRows, EncodedRows]) -> None:
+        model, rows, validation = trained
+        teacher = Evaluator(model, TASK, rows).evaluate().logits
+        sliced = slice_model(model, SMALL)
+        found = distill(sliced, TASK, rows, validation, teacher, self.settings)
+        assert found.error == min((found.error_before, *found.errors))
+        assert found.error < found.error_before
+        assert Evaluator(sliced, TASK, validation).evaluate().error == found.error
+
+    def test_what_is_not_better_is_not_kept(self, trained: tuple[PreTrainedModel, EncodedRows, EncodedRows]) -> None:
+        """A useless teacher and no learning from labels: it stops after an epoch and gives the old weights back."""
+        model, rows, validation = trained
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        teacher = -50 * Evaluator(model, TASK, rows).evaluate().logits
+        found = distill(model, TASK, rows, validation, teacher, self.settings)
+        assert found.kept_epoch == 0
+        assert len(found.errors) == 1
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+        assert found.error == found.error_before

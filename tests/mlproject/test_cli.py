@@ -154,6 +154,63 @@ def test_nas_tells_what_goes_wrong(run_cli: RunCli, base_model_dir: Path, write_
     assert ends == {"trial-000": "FAILED", "trial-001": "FAILED", "trial-002": "FAILED"}
 
 
+def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    assert run_cli("search", "--supernet", "net", "--num-samples", 8, "--output-dir", "s").code == 0
+    outcome = run_cli("extract", "--search", "s", "--max-error-increase", 1, "--output-dir", "one")
+    assert outcome.code == 0, outcome.err
+    report = json.loads((tmp_path / "one" / "extraction.json").read_text())
+    parity, tuned, test = report["parity"], report["finetuning"], report["test"]
+    assert parity["error_searched"] == parity["error_loaded"] == tuned["error_before"] == report["chosen"]["error"]
+    assert parity["label_agreement"] == 1.0
+    assert report["error"] == min((tuned["error_before"], *tuned["errors"]))
+    assert test["error"] == report["extracted"]["test_error"]
+    assert test["base_error"] == report["super_network"]["test_error"]
+    assert test["interval"][0] <= test["difference"] <= test["interval"][1]
+    assert f"error {parity['error_loaded']:.4f} as searched" in outcome.out
+    assert "On the test rows: error" in outcome.out
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert f"| parameters (M) | {report['super_network']['params'] / 1e6:.2f} |" in card
+    assert "library_name: transformers" in card.split("---")[1]
+    assert ("trust_remote_code=True" in card) == (tmp_path / "one" / "modeling_sliced.py").is_file()
+    run = next(run for run in runs() if run.data.tags["stage"] == "extract")
+    assert run.data.metrics["error_before_finetuning"] == pytest.approx(tuned["error_before"])
+    assert run.data.metrics["error"] == pytest.approx(report["error"])
+    outcome = run_cli("export", "--model", "one", "--output-dir", "onnx")  # law 4 holds for the distilled weights
+    assert outcome.code == 0, outcome.err
+
+    outcome = run_cli("extract", "--search", "s", "--all", "--finetune-epochs", 0, "--output-dir", "front")
+    assert outcome.code == 0, outcome.err
+    front = json.loads((tmp_path / "s" / "search_results.json").read_text())["front"]
+    assert sorted(path.name for path in (tmp_path / "front").iterdir()) == [f"subnet-{i:03d}" for i in sorted(front)]
+    assert f"Made {len(front)} sliced models in {tmp_path}/front. Next: compressor export --model" in outcome.last_line
+
+    (tmp_path / "mine.json").write_text('{"num_layers": 2, "num_heads": 3, "num_units": 17}')
+    outcome = run_cli("extract", "--search", "s", "--config", "mine.json", "--output-dir", "mine")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "mine" / "extraction.json").read_text())["kept"]["heads"] == [3, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--index", 0, "--knee"], "one way to choose must be given, but got --knee and --index. Drop all but one."),
+        (["--index", 40], "--index must lie on the front, in 0.."),
+        (["--max-params", 0.001], "--max-params must be met by a member of the front, but none has 0.001 or less"),
+        (["--finetune-epochs", -1], "--finetune-epochs must be at least 0, but got -1. Raise it."),
+        (["--config", "nowhere.json"], "must exist, but it does not. Check the path."),
+    ],
+)
+def test_extraction_tells_what_goes_wrong(
+    words: list[object], message: str, run_cli: RunCli, trained: Path, tmp_path: Path
+) -> None:
+    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s").code == 0
+    outcome = run_cli("extract", "--search", "s", *words, "--output-dir", "out")
+    assert outcome.code == 1
+    assert len(outcome.error_lines) == 1
+    assert message in outcome.error_lines[0]
+    assert not (tmp_path / "out").exists()
+
+
 def test_compress_logs_parent_stages_and_every_sub_network(
     run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
 ) -> None:
@@ -342,17 +399,6 @@ def test_moved_directories_are_found(run_cli: RunCli, trained: Path, tmp_path: P
         (tmp_path / name).rename(tmp_path / "moved" / name)
     outcome = run_cli("extract", "--search", "moved/search", "--index", 0, "--output-dir", "model")
     assert outcome.code == 0, outcome.err
-
-
-def test_a_poor_choice_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    from mlproject.stages import _warn_of_poor_choice
-
-    _warn_of_poor_choice({"error": 0.2}, {"error": 0.24, "num_layers": 2})
-    assert capsys.readouterr().out == ""
-    _warn_of_poor_choice({"error": 0.2}, {"error": 0.5, "num_layers": 0})
-    out = capsys.readouterr().out
-    assert "keeps no layer at all" in out
-    assert "its error is 0.300 above the super-network's (0.5000 against 0.2000)" in out
 
 
 def test_data_options_of_a_search_change_what_they_name_alone(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:

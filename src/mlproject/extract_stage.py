@@ -1,0 +1,332 @@
+"""The stage `extract`: sub-networks as models of their own, proven equal to what was searched, distilled, judged."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.data import DataSource, TaskData, load_task_data
+from compressor.dimensions import EncoderDimensions
+from compressor.errors import SearchError
+from compressor.files import new_directory, write_json
+from compressor.settings import TrainingSettings
+from compressor.sub_network import SubNetwork
+from mlproject.choosing import Choice, choose
+from mlproject.model_card import CARD_FILE, describe_comparison, form_table, write_model_card
+from mlproject.sources import (
+    find_super_network,
+    full_evaluation,
+    open_super_network,
+    read_search_results,
+    require_same_rows,
+    require_same_weights,
+)
+from mlproject.tables import print_table
+from mlproject.tracking import StageRun
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from compressor.batches import EncodedRows
+
+EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
+_LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
+POOR_INCREASE = 0.05
+"""Of the error, from which on a note is printed."""
+_PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """What sub-networks are extracted from: a searched super-network, or the trials of standard NAS."""
+
+    results: Mapping[str, Any]
+    folder: Path
+    """Of the results."""
+    dense: "PreTrainedModel | None"
+    """The full super-network; None where its trial of standard NAS did not end."""
+    dense_dir: Path | None
+    tokenizer: "PreTrainedTokenizerBase"
+    source: DataSource
+    data: TaskData
+    rows: "Mapping[str, EncodedRows]"
+    """Train, validation and test."""
+    settings: TrainingSettings
+    base_model: str
+
+    @property
+    def shared(self) -> bool:
+        """Whether sub-networks are cut out of the super-network; else each has weights of its own."""
+        return self.results.get("supernet") is not None
+
+    @property
+    def dimensions(self) -> EncoderDimensions:
+        """The super-network's sizes."""
+        return EncoderDimensions(**self.results["dimensions"])
+
+    def evaluate(self, model: "PreTrainedModel", part: str, sub_network: SubNetwork | None = None) -> "np.ndarray":
+        """The logits of a model on the rows of a part; with the search's batches, so that errors repeat exactly."""
+        from compressor.evaluation import Evaluator
+
+        batch_size = self.results["options"].get("per_device_eval_batch_size", 64)
+        return Evaluator(model, self.data.task, self.rows[part], batch_size).evaluate(sub_network).logits
+
+    def error(self, logits: "np.ndarray", part: str) -> float:
+        """The task error of logits on the rows of a part."""
+        from compressor.metrics import compute_error, predict
+
+        task = self.data.task
+        return compute_error(task.metric, predict(logits, task.regression), self.rows[part].labels)
+
+
+def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs: int, run: StageRun) -> list[Path]:
+    """The directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
+
+    Each is proven equal to its searched form, then distilled from the super-network for `finetune_epochs` (kept where
+    the validation error falls), then looked at once on the test rows.
+
+    Raises:
+        SearchError: nothing fits the choice.
+        ParityError: a form of a sub-network computes something else than the searched one.
+    """
+    if finetune_epochs < 0:
+        raise SearchError(f"--finetune-epochs must be at least 0, but got {finetune_epochs}. Raise it.")
+    results = read_search_results(search_dir)
+    chosen = choose(results, choice)
+    names = ", ".join(evaluation["name"] for evaluation in chosen.values())
+    run.log_params({"search": str(search_dir), "sub_network": names, "finetune_epochs": finetune_epochs})
+    opened = _open(results, search_dir, next(iter(chosen.values())))
+    dense = None if opened.dense is None else {part: opened.evaluate(opened.dense, part) for part in _PARTS}
+    teacher = opened.evaluate(opened.dense, "train") if finetune_epochs and opened.shared and opened.dense else None
+    made = []
+    for name, evaluation in chosen.items():
+        target = output_dir / name if choice.several else output_dir
+        report = _extract_one(target, opened, evaluation, dense, teacher, finetune_epochs, search_dir)
+        run.log_metrics({f"{name}/{k}" if choice.several else k: value for k, value in _metrics(report).items()})
+        for file_name in _LOGGED:
+            run.log_artifact(target / file_name, name if choice.several else None)
+        _show(report)
+        made.append(target)
+    return made
+
+
+def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any]) -> _Opened:
+    """The models and rows behind a search's results, checked to be those that were searched."""
+    from compressor.batches import encode
+    from compressor.extraction import load_sliced_model
+    from compressor.families import max_positions
+    from compressor.models import pick_device
+
+    folder = search_dir if search_dir.is_dir() else search_dir.parent
+    settings, source = TrainingSettings(), DataSource.from_json(results["source"])
+    dense_dir: Path | None
+    if results.get("supernet") is not None:
+        super_network, source, data = open_super_network(find_super_network(results, search_dir), asdict(source))
+        require_same_weights(super_network, results)
+        dense, dense_dir, tokenizer = super_network.model, super_network.path, super_network.tokenizer
+        settings = replace(settings, **super_network.info.get("settings", {}))
+        base_model = super_network.info.get("model_name_or_path", super_network.path.name)
+    else:
+        data = load_task_data(source)
+        full = full_evaluation(results)
+        dense_dir = folder / full["model"] if full is not None and full["model"] else None
+        any_model = load_sliced_model(dense_dir or folder / str(chosen.get("model")))
+        dense, tokenizer = any_model.model if dense_dir else None, any_model.tokenizer
+        base_model = results["model_name_or_path"]
+    require_same_rows(data, results)
+    positions = max_positions(dense if dense is not None else any_model.model)
+    return _Opened(
+        results=results,
+        folder=folder,
+        dense=None if dense is None else dense.to(pick_device()),
+        dense_dir=dense_dir,
+        tokenizer=tokenizer,
+        source=source,
+        data=data,
+        rows={name: encode(rows, data.task, tokenizer, positions) for name, rows in data.parts.items()},
+        settings=settings,
+        base_model=base_model,
+    )
+
+
+def _extract_one(
+    target: Path,
+    opened: _Opened,
+    chosen: dict[str, Any],
+    dense: "Mapping[str, np.ndarray] | None",
+    teacher: "np.ndarray | None",
+    finetune_epochs: int,
+    search_dir: Path,
+) -> dict[str, Any]:
+    """Writes one sub-network; what its `extraction.json` says."""
+    from compressor.extraction import file_size_mb, load_sliced_model, require_error, require_parity, save_sliced_model
+    from compressor.models import pick_device
+    from compressor.training import distill
+
+    parity: dict[str, float | None]
+    model, sub_network, searched, parity = _cut(opened, chosen)
+    dimensions = opened.dimensions
+    with new_directory(target) as temporary:
+        save_sliced_model(temporary, model, opened.tokenizer, sub_network, dimensions, {})
+        loaded = load_sliced_model(temporary).model.to(pick_device())
+        logits = opened.evaluate(loaded, "validation")
+        error_searched = chosen.get("error", opened.error(searched, "validation"))
+        error_loaded = opened.error(logits, "validation")
+        parity |= {
+            "loaded": require_parity(searched, logits, "the loaded and the searched sub-network"),
+            "label_agreement": _agreement(searched, logits),
+            "error_searched": error_searched,
+            "error_loaded": error_loaded,
+        }
+        require_error(error_searched, error_loaded, logits)
+        write_json(temporary / PARITY_FILE, parity)
+        finetuning = None
+        if teacher is not None:
+            settings = replace(opened.settings, num_train_epochs=finetune_epochs)
+            rows = opened.rows
+            distillation = distill(loaded, opened.data.task, rows["train"], rows["validation"], teacher, settings)
+            finetuning = asdict(distillation) | {"error_after": distillation.error}
+            logits = opened.evaluate(loaded, "validation")
+        extracted = {"validation": logits, "test": opened.evaluate(loaded, "test")}
+        report: dict[str, Any] = {
+            "name": chosen["name"],
+            "chosen": {key: value for key, value in chosen.items() if key != "kept"},
+            "error": opened.error(logits, "validation"),
+            "finetuning": finetuning,
+            "parity": parity,
+            "kept": {"heads": [len(h) for h in sub_network.heads], "units": [len(u) for u in sub_network.units]},
+            "extracted": _form(opened, sub_network, extracted),
+            "super_network": None if dense is None else _form(opened, None, dense),
+            "test": None if dense is None else _compare(opened, dense["test"], extracted["test"]),
+        }
+        info = {
+            "search": str(search_dir),
+            "supernet": opened.results.get("supernet"),
+            "source": opened.source.to_json(),
+            "label_names": list(opened.data.label_names),
+        } | {key: report[key] for key in ("chosen", "error", "finetuning")}
+        save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, info)
+        report["extracted"]["model_mb"] = file_size_mb(temporary / "model.safetensors")
+        if dense is not None and opened.dense_dir is not None:
+            sizes = [file_size_mb(file) for file in opened.dense_dir.glob("*.safetensors")]
+            report["super_network"]["model_mb"] = sum(sizes)
+        write_json(temporary / EXTRACTION_FILE, report)
+        write_model_card(temporary, report, opened.base_model, opened.data, dimensions)
+    return report
+
+
+def _cut(
+    opened: _Opened, chosen: Mapping[str, Any]
+) -> "tuple[PreTrainedModel, SubNetwork, np.ndarray, dict[str, float | None]]":
+    """The chosen sub-network as a model, its index sets, its searched form's validation logits, and their parity.
+
+    Raises:
+        SearchError: standard NAS did not keep its weights.
+    """
+    from compressor.extraction import load_sliced_model, require_parity
+    from compressor.slicing import slice_model
+
+    if not opened.shared:
+        if not chosen.get("model"):
+            raise SearchError(
+                f"a sub-network of standard NAS must have trained weights, but {chosen['name']} has none: it is not on "
+                "the front. Choose a member of the front."
+            )
+        trained = load_sliced_model(opened.folder / chosen["model"])
+        return trained.model, trained.sub_network, opened.evaluate(trained.model, "validation"), {}
+    assert opened.dense is not None
+    sub_network = SubNetwork.from_json(chosen["kept"], opened.dimensions)
+    shared = opened.evaluate(opened.dense, "validation", sub_network)
+    sliced = slice_model(opened.dense, sub_network)
+    difference = require_parity(shared, opened.evaluate(sliced, "validation"), "the sliced and the shared sub-network")
+    return sliced.cpu(), sub_network, shared, {"sliced": difference}
+
+
+def _agreement(searched: "np.ndarray", logits: "np.ndarray") -> float | None:
+    """The share of rows with the same label; None for values."""
+    return None if logits.shape[1] == 1 else float((searched.argmax(axis=1) == logits.argmax(axis=1)).mean())
+
+
+def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str, np.ndarray]") -> dict[str, Any]:
+    """Errors with intervals, and costs, of the super-network (None) or of a sub-network."""
+    import numpy as np
+
+    from compressor.costs import create_cost_model
+    from compressor.metrics import error_interval, predict
+
+    task = opened.data.task
+    values: dict[str, Any] = {}
+    for part in _PARTS:
+        prefix = "" if part == "validation" else "test_"
+        values[f"{prefix}error"] = opened.error(logits[part], part)
+        predictions = predict(logits[part], task.regression)
+        values[f"{prefix}error_interval"] = error_interval(task.metric, predictions, opened.rows[part].labels)
+    if opened.dense is None:
+        return values
+    cost_model = create_cost_model(opened.dense)
+    kept = cost_model.full if sub_network is None else sub_network
+    length = int(np.median(opened.rows["validation"].lengths))
+    macs = cost_model.macs(kept, length)
+    return values | asdict(cost_model.costs(kept)) | {"macs": macs, "macs_length": length}
+
+
+def _compare(opened: _Opened, dense: "np.ndarray", extracted: "np.ndarray") -> dict[str, Any]:
+    """The super-network against the extracted model on the test rows."""
+    from compressor.comparison import compare_predictions
+    from compressor.metrics import predict
+
+    task = opened.data.task
+    base, other = predict(dense, task.regression), predict(extracted, task.regression)
+    labels = opened.rows["test"].labels
+    return asdict(compare_predictions(task.metric, base, other, labels, regression=task.regression))
+
+
+def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """What MLflow is told of an extracted model."""
+    extracted, metrics = report["extracted"], {}
+    for key in ("error", "test_error", "params", "relative_params", "relative_encoder_params", "macs", "model_mb"):
+        if key in extracted:
+            metrics[key] = float(extracted[key])
+    for name in ("sliced", "loaded", "label_agreement"):
+        if report["parity"].get(name) is not None:
+            metrics[f"parity/{name}"] = float(report["parity"][name])
+    if report["finetuning"] is not None:
+        metrics["error_before_finetuning"] = report["finetuning"]["error_before"]
+        metrics["error_after_finetuning"] = min(report["finetuning"]["errors"])
+    if report["test"] is not None:
+        metrics["test_error_difference"] = report["test"]["difference"]
+    return metrics
+
+
+def _show(report: Mapping[str, Any]) -> None:
+    """Prints the extracted model beside the super-network."""
+    parity = report["parity"]
+    print_table(f"Extracted {report['name']}", *form_table(report))
+    differences = [name for name in ("sliced", "loaded") if name in parity]
+    print(
+        f"Searched = {' = '.join(differences)} within {max(parity[name] for name in differences):.1e} of the logit "
+        f"scale, error {parity['error_loaded']:.4f} as searched."
+    )
+    if report["finetuning"] is not None:
+        tuned = report["finetuning"]
+        kept = "kept" if tuned["kept_epoch"] else "not better, so not kept"
+        print(f"Distilled: validation error {tuned['error_before']:.4f} → {min(tuned['errors']):.4f} ({kept}).")
+    if report["test"] is not None:
+        print(f"On the test rows: {describe_comparison(report['test'])}.")
+    for note in notes(report):
+        print(f"Note: {note}")
+
+
+def notes(report: Mapping[str, Any]) -> list[str]:
+    """What nobody should ship unawares: no layer left, or much accuracy lost."""
+    full, extracted, found = report["super_network"], report["extracted"], []
+    if not any(report["kept"]["heads"]) and not any(report["kept"]["units"]):
+        found.append("it keeps no layer at all, so it reads words without their context.")
+    if full is not None and extracted["error"] > full["error"] + POOR_INCREASE:
+        found.append(
+            f"its error is {extracted['error'] - full['error']:.3f} above the super-network's "
+            f"({extracted['error']:.4f} against {full['error']:.4f}). Another member of the front: "
+            "compressor extract --index I (the table above)."
+        )
+    return found
