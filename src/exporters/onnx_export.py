@@ -19,17 +19,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 OPSET = 20
-"""With eager attention this opset needs neither NaN guards nor vendor operators."""
+"""With eager attention this opset needs no NaN guards."""
+MAX_PROTO_BYTES = 2_000_000_000
+"""What fits into one file."""
 
 
 def export_onnx(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", path: Path, metadata: dict[str, Any] | None = None
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    path: Path,
+    metadata: dict[str, Any] | None = None,
+    *,
+    portable: bool = False,
 ) -> Path:
     """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`.
 
-    `metadata` goes into the file's metadata as JSON values.
+    `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`),
+    a `portable` one standard operators alone. Above 2 GB the weights lie beside the file, in `<name>.data`.
     """
     import onnx
+
+    from exporters.lean import LeanModel
 
     longest = max_positions(model)
     inputs = example_inputs(model, tokenizer, batch_size=2, length=17)
@@ -37,7 +47,7 @@ def export_onnx(
     axes = (batch, length) if inputs["input_ids"].ndim == 2 else (batch, torch.export.Dim("choices"), length)
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            model,
+            model if portable else LeanModel(model),
             kwargs=inputs,
             dynamo=True,
             opset_version=OPSET,
@@ -52,8 +62,10 @@ def export_onnx(
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_directory(path.parent / f"{path.stem}.exporting") as temporary:
-        onnx.save_model(proto, temporary / path.name)
-        (temporary / path.name).replace(path)
+        large = proto.ByteSize() > MAX_PROTO_BYTES
+        onnx.save_model(proto, temporary / path.name, save_as_external_data=large, location=f"{path.name}.data")
+        for file in temporary.iterdir():
+            file.replace(path.parent / file.name)
     (path.parent / f"{path.stem}.exporting").rmdir()
     return path
 

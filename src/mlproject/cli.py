@@ -1,5 +1,6 @@
-"""The command line: Click commands, which are MLproject's entry points too. It translates; the work is in `stages`."""
+"""The command line: Click commands, which are MLproject's entry points too. It translates; stages do the work."""
 
+import json
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ from mlproject.options import (
     CHECKPOINTS,
     CHOICE,
     DATA,
+    EXPORT,
     LATENCY,
     MODEL,
     OUTPUT,
@@ -34,7 +36,7 @@ from mlproject.options import (
     HuggingFaceCommand,
     add_options,
 )
-from mlproject.settings import BenchmarkOptions, ModelOptions, NasOptions, SearchOptions
+from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
 
 Options = TypeVar("Options")
 
@@ -64,9 +66,9 @@ def cli() -> None:
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     with _top_run("train-supernet", values) as (run, output_dir, _):
-        from mlproject import stages
+        from mlproject import train_stage
 
-        stages.train_supernet(output_dir, _source(values), _model_options(values), _training_settings(values), run)
+        train_stage.train_supernet(output_dir, _source(values), _model_options(values), _training_settings(values), run)
         _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
 
 
@@ -130,13 +132,13 @@ def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
 
 @cli.command("export", cls=HuggingFaceCommand)
 @click.option("--model", "model_dir", required=True, help="Directory made by extract or train-supernet.")
-@add_options(OUTPUT)
+@add_options(EXPORT, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX and prove it equal to PyTorch."""
     with _top_run("export", values) as (run, output_dir, _):
-        from mlproject import stages
+        from mlproject import export_stage
 
-        stages.export(output_dir, Path(model_dir), run)
+        export_stage.export(output_dir, Path(model_dir), _pick(ExportOptions, values), run)
         _done(
             run, f"the ONNX model {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER"
         )
@@ -148,21 +150,22 @@ def export(model_dir: str, **values: Any) -> None:
     "models",
     required=True,
     multiple=True,
-    help="Directory made by export; several times. The first is the base.",
+    help="Directory made by export (or extract, train-supernet: PyTorch), several times. The first is the base.",
 )
 @add_options(LATENCY, OUTPUT)
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
-    """Time exported models side by side in ONNX Runtime."""
+    """Time exported models and model directories side by side."""
     with _top_run("benchmark", values) as (run, output_dir, _):
-        from mlproject import stages
+        from mlproject import benchmark_stage
 
         names = _model_names([part for model in models for part in model.split(",")])
-        stages.benchmark(output_dir, names, _pick(BenchmarkOptions, values), run)
+        report = benchmark_stage.benchmark(output_dir, names, _pick(BenchmarkOptions, values), run)
         _done(run, f"the latencies {output_dir}")
+        click.echo(json.dumps(report))
 
 
 @cli.command("compress", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, SEARCH, CHOICE, LATENCY, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, SEARCH, CHOICE, EXPORT, LATENCY, OUTPUT)
 def compress(**values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
     with _top_run("compress", values) as (run, output_dir, tracker):
@@ -176,6 +179,7 @@ def compress(**values: Any) -> None:
             _pick(SearchOptions, values),
             _choice(values),
             values["finetune_epochs"],
+            _pick(ExportOptions, values),
             _pick(BenchmarkOptions, values),
             run,
             tracker,

@@ -21,7 +21,9 @@ from mlproject.choosing import Choice
 from mlproject.settings import (
     DEFAULT_FINETUNE_EPOCHS,
     DEFAULT_NUM_TRIALS,
+    PRECISIONS,
     BenchmarkOptions,
+    ExportOptions,
     ModelOptions,
     NasOptions,
     SearchOptions,
@@ -308,6 +310,24 @@ SEVERAL = [
     ),
 ]
 
+EXPORT = [
+    _option(
+        "--precision",
+        type=TextList(),
+        default=",".join(ExportOptions.precision),
+        help=f"Forms of the exported model: {', '.join(PRECISIONS)}. fp32 is always made.",
+    ),
+    _boolean("--portable", default=ExportOptions.portable, help="Standard ONNX operators alone; a little slower."),
+    _option(
+        "--max-int8-loss",
+        type=float,
+        default=ExportOptions.max_int8_loss,
+        help="By how much int8 may raise the validation error.",
+    ),
+    _option("--register-as", default=None, help="Registered model in MLflow that gets this one as a new version."),
+    _option("--alias", default=None, help="Alias of that version, such as champion."),
+]
+
 LATENCY = [
     _option(
         "--batch-sizes",
@@ -323,6 +343,12 @@ LATENCY = [
     ),
     _option("--threads", type=int, default=BenchmarkOptions.threads, help="Threads of ONNX Runtime."),
     _option("--runs", type=int, default=BenchmarkOptions.runs, help="Timed runs of each model and shape."),
+    _option(
+        "--provider",
+        type=_choice(["cpu", "cuda"]),
+        default=BenchmarkOptions.provider,
+        help="Where ONNX Runtime and PyTorch compute.",
+    ),
 ]
 
 OUTPUT = [

@@ -1,6 +1,8 @@
 """Pictures and tables of a Pareto front: PNG, CSV, self-contained HTML."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from compressor.search import SearchResult
 
@@ -78,4 +80,40 @@ def write_front_html(result: SearchResult, path: Path, title: str) -> Path:
         )
     figure.update_layout(title=title, xaxis_title=PARAMS_AXIS, yaxis_title=ERROR_AXIS, template="plotly_white")
     figure.write_html(path, include_plotlyjs=True)
+    return path
+
+
+def write_latency_png(report: Mapping[str, Any], path: Path) -> Path:
+    """Error against median latency of each model at the first batch size and the longest length; the base marked.
+
+    Models whose error is not known are drawn at the foot of the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shapes = [(row["batch_size"], row["length"]) for row in report["latencies"] if isinstance(row["length"], int)]
+    batch_size, length = min(b for b, _ in shapes), max(n for _, n in shapes)
+    figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, (name, model) in enumerate(report["models"].items()):
+        row = next(
+            row
+            for row in report["latencies"]
+            if (row["model"], row["batch_size"], row["length"]) == (name, batch_size, length)
+        )
+        error = 0.0 if model["error"] is None else model["error"]
+        marker = "*" if number == 0 else {"int8": "s", "fp16": "^"}.get(model["precision"], "o")
+        label = f"{name} ({model['runtime']}, {model['precision']}" + (", base)" if number == 0 else ")")
+        axes.scatter([row["p50_ms"]], [error], s=110 if number == 0 else 50, marker=marker, label=label)
+    axes.set(
+        xlabel=f"median latency in ms (batch {batch_size}, {length} tokens), lower is better",
+        ylabel=ERROR_AXIS,
+        title=f"Latency on {report['environment']['threads']} thread(s) of {report['environment']['cpu']}",
+    )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(path)
     return path

@@ -1,4 +1,4 @@
-"""The settings of the stages, checked when they are made. Apart from `stages` so that `--help` answers at once."""
+"""The settings of the stages, checked when they are made. Apart from the stages so that `--help` answers at once."""
 
 from dataclasses import dataclass
 
@@ -75,6 +75,36 @@ class NasOptions:
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 
 
+PRECISIONS = ("fp32", "int8", "fp16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """In which forms a model is exported."""
+
+    precision: tuple[str, ...] = ("fp32", "int8")
+    portable: bool = False
+    """Standard ONNX operators alone."""
+    max_int8_loss: float = 0.01
+    """By how much the error of int8 may exceed that of fp32."""
+    register_as: str | None = None
+    """The registered model in MLflow that gets a new version."""
+    alias: str | None = None
+    """Of that version, such as champion."""
+
+    def __post_init__(self) -> None:
+        if self.alias and not self.register_as:
+            raise OutputError(
+                f"--alias must be given with --register-as, but {self.alias!r} is alone. Name the registered model."
+            )
+        unknown = [name for name in self.precision if name not in PRECISIONS]
+        if unknown or not self.precision or len(set(self.precision)) < len(self.precision):
+            raise OutputError(
+                f"--precision must be of {', '.join(PRECISIONS)}, but got {','.join(self.precision)!r}. "
+                "Write it as fp32,int8."
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions:
     """What is timed."""
@@ -83,6 +113,8 @@ class BenchmarkOptions:
     lengths: tuple[int, ...] = (32, 128)
     threads: int = 1
     runs: int = 30
+    provider: str = "cpu"
+    """Where ONNX Runtime computes: cpu or cuda."""
 
     def __post_init__(self) -> None:
         for name, values in (("batch-sizes", self.batch_sizes), ("lengths", self.lengths)):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compressor.models import SuperNetwork
 
 RESULTS_FILE = "search_results.json"
-ONNX_FILE = "model.onnx"
+ONNX_FILE, EXPORT_FILE = "model.onnx", "export.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,17 +169,76 @@ def weights_digest(path: Path) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
-def find_onnx(path: Path) -> Path:
-    """The ONNX file of an export, given the file or its directory.
+@dataclass(frozen=True, kw_only=True)
+class TimedModel:
+    """A model of a benchmark."""
+
+    name: str
+    path: Path
+    """An ONNX file or a model directory."""
+    runtime: str
+    precision: str
+    mb: float
+    error: float | None
+    """On the validation rows, where it is known."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of the validation rows, where they are known."""
+
+
+def find_timed_models(name: str, path: Path) -> list[TimedModel]:
+    """What a benchmark times for a path: an export's accepted precisions, one ONNX file, or a model in PyTorch.
 
     Raises:
-        ModelError: there is none.
+        ModelError: the path is none of these.
     """
     path = path.expanduser().absolute()
-    file = path / ONNX_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ModelError(f"--model must hold {ONNX_FILE}, but {path} does not. Run compressor export first.")
-    return file
+    if path.is_dir() and (path / EXPORT_FILE).is_file():
+        report = read_json(path / EXPORT_FILE)
+        return [
+            TimedModel(
+                name=name if precision == "fp32" else f"{name}-{precision}",
+                path=path / form["file"],
+                runtime="onnxruntime",
+                precision=precision,
+                mb=form["mb"],
+                error=form["error"],
+                lengths=tuple(report["lengths"]),
+            )
+            for precision, form in report["forms"].items()
+            if form.get("accepted", True)
+        ]
+    if path.is_file() and path.suffix == ".onnx":
+        export = path.parent / EXPORT_FILE
+        forms = read_json(export)["forms"] if export.is_file() else {}
+        unknown: tuple[str, dict[str, Any]] = ("?", {})
+        precision, form = next(((p, f) for p, f in forms.items() if f["file"] == path.name), unknown)
+        return [
+            TimedModel(
+                name=name,
+                path=path,
+                runtime="onnxruntime",
+                precision=precision,
+                mb=path.stat().st_size / 1e6,
+                error=form.get("error"),
+            )
+        ]
+    if (path / "config.json").is_file():
+        sub_network = path / "sub_network.json"
+        weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+        return [
+            TimedModel(
+                name=f"{name}-pytorch",
+                path=path,
+                runtime="pytorch",
+                precision="fp32",
+                mb=weights / 1e6,
+                error=read_json(sub_network).get("error") if sub_network.is_file() else None,
+            )
+        ]
+    raise ModelError(
+        f"--model must be made by compressor export, extract or train-supernet, but {path} is not. "
+        "Run compressor export first."
+    )
 
 
 def read_search_results(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ EXPERIMENT = "compressor"
 """The experiment of runs that are not started by `mlflow run` and name no other (MLFLOW_EXPERIMENT_NAME)."""
 _MAX_PARAM = 500
 _SERVER_TIMEOUT_S = 10
+_MAX_ONNX_BYTES = 2_000_000_000
 
 
 class TrackingError(CompressorError):
@@ -145,6 +147,80 @@ class StageRun:
 
         self.tracker.background.submit(call)
 
+    def log_served_model(
+        self,
+        name: str,
+        *,
+        code: Path,
+        artifacts: Mapping[str, Path],
+        config: Mapping[str, Any],
+        example: Any,
+        requirements: Sequence[str],
+        metadata: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        register_as: str | None = None,
+        alias: str | None = None,
+    ) -> str | None:
+        """Logs a model that MLflow can serve, from its code and files; its URI, or None where it was not logged.
+
+        With `register_as` it becomes a version of that registered model, and `alias` points to it.
+        """
+
+        def log() -> str:
+            import mlflow
+
+            with self._active():
+                info = mlflow.pyfunc.log_model(
+                    name=name,
+                    python_model=str(code),
+                    artifacts={key: str(path) for key, path in artifacts.items()},
+                    model_config=dict(config),
+                    input_example=example,
+                    pip_requirements=list(requirements),
+                    metadata=dict(metadata),
+                    registered_model_name=register_as,
+                )
+                mlflow.log_metrics(dict(metrics), model_id=info.model_id)
+            if register_as and alias:
+                version = str(info.registered_model_version)
+                self._client.set_registered_model_alias(register_as, alias, version)
+                return f"models:/{register_as}@{alias}"
+            return str(info.model_uri)
+
+        uri: str | None = self.tracker.attempt(log)
+        return uri
+
+    def log_onnx_model(self, name: str, path: Path, example: Mapping[str, Any], logits: Any) -> None:
+        """Logs an ONNX file in MLflow's own ONNX flavour."""
+
+        def log() -> None:
+            import mlflow
+            import onnx
+
+            with self._active():
+                mlflow.onnx.log_model(
+                    onnx.load(str(path)),  # a fresh one: MLflow may empty what it is given
+                    name=name,
+                    signature=mlflow.models.infer_signature(dict(example), {"logits": logits}),
+                    onnx_execution_providers=["CPUExecutionProvider"],
+                    save_as_external_data=path.stat().st_size > _MAX_ONNX_BYTES,
+                    pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
+                )
+
+        self.tracker.attempt(log)
+
+    @contextmanager
+    def _active(self) -> Iterator[None]:
+        """This run as MLflow's active one, which is where models are logged."""
+        import mlflow
+
+        active = mlflow.active_run()
+        if active is not None and active.info.run_id == self.run_id:
+            yield
+            return
+        with mlflow.start_run(run_id=self.run_id, nested=True):
+            yield
+
     def link(self) -> str:
         """Where the run's page is."""
         page = f"{self.tracker.base_url}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
@@ -181,6 +257,7 @@ class Tracker:
     def __init__(self) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
         self.client = mlflow.MlflowClient()

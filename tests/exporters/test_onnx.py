@@ -5,17 +5,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from compressor.errors import ParityError
 from compressor.families import ENCODER_FAMILIES, max_positions
 from compressor.search_spaces import create_search_space
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
-from conftest import DIMENSIONS, TASK_HEADS, tiny_model
-from exporters.latency import random_inputs
+from conftest import DIMENSIONS, TASK_HEADS, tiny_config, tiny_model
 from exporters.onnx_export import example_inputs, export_onnx
 from exporters.parity import check_onnx_parity
+from exporters.quantization import convert_fp16, quantize_int8
+from exporters.runners import make_inputs, open_runner
 from exporters.sessions import create_session, run_session
 
 ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
@@ -38,7 +39,7 @@ def test_sliced_models_export_equal(
     metadata = session.get_modelmeta().custom_metadata_map
     positions = str(max_positions(model))
     assert metadata == {"labels": '["a", "b"]', "task": "custom", "vocab_size": "60", "max_positions": positions}
-    logits = run_session(session, random_inputs(session, 5, 11))
+    logits = run_session(session, make_inputs(open_runner(path, 1), [11] * 5))
     assert logits.shape == (5, {"classification": 3, "regression": 1, "multiple_choice": 4}[task_head])
 
 
@@ -80,3 +81,50 @@ def test_longest_text_leaves_room_for_roberta_s_offset() -> None:
     assert max_positions(roberta) == 40 - roberta.config.pad_token_id - 1
     assert max_positions(slice_model(roberta, ODD)) == max_positions(roberta)
     assert np.isfinite(max_positions(tiny_model("distilbert")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("model_type", ["bert", "distilbert"])
+def test_the_lean_graph_uses_fused_operators_and_the_portable_one_none(
+    model_type: str, portable: bool, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = slice_model(tiny_model(model_type), ODD)
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx", portable=portable)
+    operators = [(node.domain, node.op_type) for node in onnx.load(str(path)).graph.node]
+    vendor = [name for domain, name in operators if domain == "com.microsoft"]
+    # heads in layers 0 and 2, units in layers 1 and 2: two attentions, two feed-forward blocks
+    expected = [] if portable else ["Attention"] * 2 + ["BiasGelu"] * 2 + ["SkipLayerNormalization"] * 4
+    assert sorted(vendor) == expected
+    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+
+
+@pytest.mark.slow
+def test_another_activation_is_not_taken_for_gelu(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    config = tiny_config("bert")
+    config.hidden_act = "relu"
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """All products and tables are int8, the attention's too; logits move a little, not a lot."""
+    model = slice_model(tiny_model("bert", task_head), ODD)
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+    int8 = quantize_int8(path, tmp_path / "model.int8.onnx", reduce_range=False)
+    operators = [node.op_type for node in onnx.load(str(int8)).graph.node]
+    assert "Attention" not in operators
+    assert "MultiHeadAttention" in operators
+    assert "MatMul" not in operators
+    assert int8.stat().st_size < path.stat().st_size
+    runner = open_runner(path, 1)
+    inputs = make_inputs(runner, [5, 11, 17])
+    logits = np.asarray(runner.run(inputs))
+    for form in (int8, convert_fp16(path, tmp_path / "model.fp16.onnx")):
+        smaller = np.asarray(open_runner(form, 1).run(inputs))
+        assert smaller.dtype == np.float32
+        assert 0 < np.abs(smaller - logits).max() < 0.2 * np.abs(logits).max()
+        assert create_session(form, 1).get_modelmeta().custom_metadata_map["vocab_size"] == "60"

@@ -89,11 +89,25 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     assert max(parity["sliced"], parity["loaded"]) <= 1e-5
     assert parity["error_searched"] == parity["error_loaded"]
     for name, model in (("onnx", "model"), ("dense", "net")):
-        outcome = run_cli("export", "--model", model, "--output-dir", name)
+        outcome = run_cli("export", "--model", model, "--output-dir", name, "--max-int8-loss", 1)
         assert outcome.code == 0, outcome.err
-    outcome = run_cli("benchmark", "--model", "dense", "--model", "onnx", "--runs", 2, "--lengths", "8")
+        assert "Serve it: mlflow models serve -m models:/" in outcome.out
+    words = ["--model", "dense", "--model", "onnx", "--model", "model"]
+    outcome = run_cli("benchmark", *words, "--runs", 2, "--lengths", "8")
     assert outcome.code == 0, outcome.err
-    assert "speed-up over dense" in outcome.out
+    assert "of dense's p50 (95 %)" in outcome.out
+    report = json.loads(outcome.last_line)  # one JSON line last, for machines
+    assert {name: model["precision"] for name, model in report["models"].items()} == {
+        "dense": "fp32",
+        "dense-int8": "int8",
+        "onnx": "fp32",
+        "onnx-int8": "int8",
+        "model-pytorch": "fp32",
+    }
+    assert {row["length"] for row in report["latencies"]} == {8, "real"}
+    assert all(model["peak_mb"] > 10 for model in report["models"].values())
+    made = {file.name for file in next((tmp_path / "compressor-output").glob("benchmark-*")).iterdir()}
+    assert made == {"latency.json", "latency.csv", "latency.png"}
 
 
 def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
@@ -209,6 +223,32 @@ def test_extraction_tells_what_goes_wrong(
     assert len(outcome.error_lines) == 1
     assert message in outcome.error_lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
+    run_cli: RunCli, trained: Path, tmp_path: Path
+) -> None:
+    client = mlflow.MlflowClient()
+    for loss, precision in ((1, "int8"), (-1, "fp32")):
+        words = ["--max-int8-loss", loss, "--register-as", "moods", "--alias", "champion"]
+        outcome = run_cli("export", "--model", "net", "--output-dir", f"onnx-{precision}", *words)
+        assert outcome.code == 0, outcome.err
+        assert "Serve it: mlflow models serve -m models:/moods@champion" in outcome.out
+        assert ("Note: int8 loses more than --max-int8-loss" in outcome.out) == (loss == -1)
+        served = mlflow.pyfunc.load_model("models:/moods@champion")
+        assert served.metadata.metadata["precision"] == precision
+        assert served.predict(["w1 w5", ""])[0].label in ("0", "1")
+    assert [int(v.version) for v in client.search_model_versions("name='moods'")] == [2, 1]
+    run = next(run for run in runs() if run.data.tags["stage"] == "export")
+    assert {model.name for model in run.outputs and client.search_logged_models([run.info.experiment_id])} == {
+        "onnx-int8",
+        "onnx-fp32",
+        "onnx-graph",
+    }
+    outcome = run_cli("export", "--model", "net", "--alias", "champion")
+    assert outcome.error_lines[0].startswith("Error: --alias must be given with --register-as, but 'champion' is alone")
+    outcome = run_cli("export", "--model", "net", "--precision", "int4")
+    assert outcome.error_lines[0].startswith("Error: --precision must be of fp32, int8, fp16, but got 'int4'")
 
 
 def test_compress_logs_parent_stages_and_every_sub_network(
@@ -341,7 +381,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
         "--output-dir must be new or empty, but ",
     ),
     "not a model": (["export", "--model", "none"], "--model must be a directory, but "),
-    "not exported": (["benchmark", "--model", "net"], "--model must hold model.onnx, but "),
+    "not exported": (["benchmark", "--model", "search"], "--model must be made by compressor export, extract or "),
     "batch sizes": (["benchmark", "--model", "net", "--batch-sizes", "a"], "'a' is not a list of whole numbers"),
 }
 

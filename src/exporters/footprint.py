@@ -1,0 +1,74 @@
+"""What loading a model costs: seconds and peak memory, in a process of its own.
+
+`python -m exporters.footprint PATH THREADS` prints them as one JSON line.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_SHAPE = (8, 128)
+"""Batch size and length of the one call that is made, cut to what the model takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Of one model."""
+
+    load_seconds: float
+    """From the file to a model that answers; libraries are loaded before."""
+    peak_mb: float
+    """The process's largest resident memory, libraries and one call of 8 × 128 tokens included."""
+
+
+def measure_footprint(path: Path, threads: int) -> Footprint:
+    """The footprint of an ONNX file or model directory."""
+    source = str(Path(__file__).parents[1])
+    paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-m", "exporters.footprint", str(path), str(threads)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    return Footprint(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def main() -> None:
+    """Measures this very process."""
+    from exporters.runners import make_inputs, open_runner
+
+    path, threads = Path(sys.argv[1]), int(sys.argv[2])
+    if path.is_file():
+        import onnxruntime  # noqa: F401
+    else:
+        import torch
+
+        import compressor  # noqa: F401
+
+        torch.set_num_threads(threads)
+    start = time.perf_counter()
+    runner = open_runner(path, threads)
+    seconds = time.perf_counter() - start
+    batch_size, length = _SHAPE
+    runner.run(make_inputs(runner, [length] * batch_size, num_choices=1))
+    print(json.dumps({"load_seconds": seconds, "peak_mb": _peak_bytes() / 1e6}))
+
+
+def _peak_bytes() -> int:
+    """The peak of this process alone: Linux counts `ru_maxrss` from before the process became Python."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()

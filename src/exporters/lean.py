@@ -1,0 +1,126 @@
+"""The lean graph: encoder layers as five matrix products and ONNX Runtime's fused operators between them.
+
+The exporter traces the model as it is, but with each layer replaced by a `LeanLayer`, so embeddings and task heads of
+every family come out as PyTorch computes them, and a layer as MatMul and the operators `Attention` (one product for Q,
+K and V), `SkipLayerNormalization` and `BiasGelu` of the domain `com.microsoft`. See benchmarks/LOG.md for the other
+forms that were tried.
+"""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.families import get_family, get_layers
+from compressor.modeling_sliced import EncoderFamily
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+DOMAIN = "com.microsoft"
+"""Of ONNX Runtime's own operators."""
+
+
+class LeanModel(nn.Module):
+    """A model whose encoder layers are lean; for export alone, since its vendor operators compute nothing here."""
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        self._mask: list[Tensor] = []
+        family, config = get_family(model.config.model_type), model.config
+        layers = get_layers(self.model)
+        for position, layer in enumerate(layers):
+            layers[position] = LeanLayer(layer, family, config, self._mask)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
+        """The model's output; layers find the mask [batch × choices, length] where it is left for them."""
+        self._mask[:] = [attention_mask.reshape(-1, attention_mask.shape[-1]).to(torch.int32)]
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+
+
+class LeanLayer(nn.Module):
+    """An encoder layer of any family and any sizes; without heads (units) it has no attention (feed-forward) block."""
+
+    def __init__(self, layer: nn.Module, family: EncoderFamily, config: Any, mask: list[Tensor]) -> None:
+        super().__init__()
+        self._mask, self._head_size = mask, config.hidden_size // config.num_attention_heads
+        activation = getattr(config, "hidden_act", None) or config.activation
+        self._gelu = activation == "gelu"
+        self._activation = _make_activation(activation)
+        self.qkv = self.attention_output = self.feed_forward_in = self.feed_forward_out = None
+        query = _find(layer, family.query)
+        if query is not None:
+            parts = [query, _find(layer, family.key), _find(layer, family.value)]
+            self.qkv = _Product(torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
+            self.attention_output = _Product.of(layer.get_submodule(family.attention_output))
+            self.attention_norm = layer.get_submodule(family.attention_norm)
+        if _find(layer, family.feed_forward_in) is not None:
+            self.feed_forward_in = _Product.of(layer.get_submodule(family.feed_forward_in))
+            self.feed_forward_out = _Product.of(layer.get_submodule(family.feed_forward_out))
+            self.feed_forward_norm = layer.get_submodule(family.feed_forward_norm)
+
+    def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Tensor:  # noqa: ARG002
+        """Hidden states [batch, length, hidden] → the same shape."""
+        if self.qkv is not None and self.attention_output is not None:
+            width = self.qkv.bias.shape[0] // 3
+            attended = _operator(
+                "Attention",
+                (hidden_states, self.qkv.weight, self.qkv.bias, self._mask[0]),
+                shape=(*hidden_states.shape[:2], width),
+                num_heads=width // self._head_size,
+                qkv_hidden_sizes=[width] * 3,
+            )
+            hidden_states = _add_norm(attended, self.attention_output, hidden_states, self.attention_norm)
+        if self.feed_forward_in is not None and self.feed_forward_out is not None:
+            units = torch.matmul(hidden_states, self.feed_forward_in.weight)
+            if self._gelu:
+                units = _operator("BiasGelu", (units, self.feed_forward_in.bias), shape=tuple(units.shape))
+            else:
+                units = self._activation(units + self.feed_forward_in.bias)
+            hidden_states = _add_norm(units, self.feed_forward_out, hidden_states, self.feed_forward_norm)
+        return hidden_states
+
+
+class _Product(nn.Module):
+    """The weight of a linear module as ONNX multiplies it, [in, out], and its bias."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
+        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    @classmethod
+    def of(cls, linear: Any) -> "_Product":
+        return cls(linear.weight, linear.bias)
+
+
+def _add_norm(values: Tensor, product: _Product, residual: Tensor, norm: Any) -> Tensor:
+    """LayerNorm(values · weight + bias + residual)."""
+    values = torch.matmul(values, product.weight)
+    inputs = (values, residual, norm.weight, norm.bias, product.bias)
+    return _operator("SkipLayerNormalization", inputs, shape=tuple(residual.shape), epsilon=norm.eps)
+
+
+def _operator(name: str, inputs: tuple[Tensor, ...], *, shape: tuple[Any, ...], **attributes: Any) -> Tensor:
+    from torch.onnx.ops import symbolic
+
+    operator = f"{DOMAIN}::{name}"
+    output: Tensor = symbolic(operator, inputs, attributes, dtype=inputs[0].dtype, shape=shape, version=1)
+    return output
+
+
+def _find(layer: nn.Module, path: str) -> Any:
+    """A submodule, or None in a layer that lost its block."""
+    try:
+        return layer.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _make_activation(name: str) -> Any:
+    from transformers.activations import ACT2FN
+
+    return ACT2FN[name]

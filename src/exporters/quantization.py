@@ -1,0 +1,83 @@
+"""Smaller numbers: dynamic int8 for CPUs, fp16 for GPUs, made from an exported fp32 graph."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from exporters.lean import DOMAIN
+
+INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
+
+
+def quantize_int8(path: Path, output: Path, *, reduce_range: bool) -> Path:
+    """Writes the int8 form of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
+
+    Matrix products and embedding tables are quantized. `reduce_range` gives weights 7 bits, for CPUs without VNNI,
+    whose 8-bit products can overflow.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it recommends a pre-processing that fused graphs do not need
+    try:
+        quantize_dynamic(
+            _split_attention(onnx.load(str(path))),
+            output,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=reduce_range,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            extra_options={"MatMulConstBOnly": True},
+        )
+    finally:
+        logging.disable(disabled)
+    return output
+
+
+def _split_attention(model: Any) -> Any:
+    """The graph with each fused `Attention` as one product for Q, K and V, which can be quantized, and the rest."""
+    from onnx import TensorProto, helper
+
+    nodes = []
+    for number, node in enumerate(model.graph.node):
+        if node.op_type != "Attention" or node.domain != DOMAIN:
+            nodes.append(node)
+            continue
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        hidden, weight, bias, mask = node.input
+        product, parts = f"qkv_{number}", [f"{part}_{number}" for part in "qkv"]
+        sizes = helper.make_tensor(f"qkv_sizes_{number}", TensorProto.INT64, [3], attributes["qkv_hidden_sizes"])
+        model.graph.initializer.append(sizes)
+        nodes += [
+            helper.make_node("MatMul", [hidden, weight], [product], f"node_{product}"),
+            helper.make_node("Split", [product, sizes.name], parts, f"node_split_{number}", axis=-1),
+            helper.make_node(
+                "MultiHeadAttention",
+                [*parts, bias, mask],
+                list(node.output),
+                f"node_attention_{number}",
+                domain=DOMAIN,
+                num_heads=attributes["num_heads"],
+            ),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def convert_fp16(path: Path, output: Path) -> Path:
+    """Writes the half-precision form of an fp32 graph, for GPUs; inputs stay integers, logits become fp32 again."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(str(path)), keep_io_types=True)
+    onnx.save_model(model, str(output))
+    return output
+
+
+def needs_reduced_range() -> bool:
+    """Whether this CPU lacks VNNI instructions."""
+    from exporters.latency import cpu_flags
+
+    return not any("vnni" in flag or flag == "amx_int8" for flag in cpu_flags())

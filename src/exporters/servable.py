@@ -1,0 +1,152 @@
+"""The served model: raw text in, label and scores out. Needs mlflow, onnxruntime, tokenizers and numpy alone.
+
+MLflow keeps this file as the model's code and runs it where the model is loaded; nothing is pickled. What the texts
+look like is in the model's configuration: `single`, `pair` or `choices`.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from mlflow.models import ModelConfig, set_model
+from mlflow.pyfunc import PythonModel
+from pydantic import BaseModel
+from tokenizers import Encoding, Tokenizer
+
+BATCH_SIZE = 32
+"""Rows that are computed at once; more are cut into batches of like lengths."""
+
+
+class TextPair(BaseModel):
+    """Two texts that belong together."""
+
+    text: str
+    text_pair: str
+
+
+class Choices(BaseModel):
+    """A text, how every ending begins, and the endings to choose from."""
+
+    text: str
+    start: str = ""
+    choices: list[str]
+
+
+class Answer(BaseModel):
+    """What is answered for a row: a label with its score and all scores (probabilities), or a value."""
+
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+class ServableModel(PythonModel):  # type: ignore[misc]
+    """Tokenizes, runs ONNX Runtime and names the labels."""
+
+    def load_context(self, context: Any) -> None:
+        """Opens the tokenizer and the graph, which says of itself what it needs."""
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            context.artifacts["graph"], options, providers=["CPUExecutionProvider"]
+        )
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self._labels: list[str] = json.loads(facts["labels"])
+        self._regression: bool = json.loads(facts["regression"])
+        self._pad_values: dict[str, int] = json.loads(facts["pad_values"])
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
+        self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
+        self._tokenizer.enable_truncation(int(facts["max_length"]))
+        self._tokenizer.no_padding()
+
+    def _answer(self, rows: list[list[Any]]) -> list[Answer]:
+        """The answers to rows of texts (or pairs) to tokenize: one each, or one per choice."""
+        if not rows:
+            return []
+        texts = [text for row in rows for text in row]
+        encodings = self._tokenizer.encode_batch(texts)
+        ends = np.cumsum([len(row) for row in rows])
+        grouped = [encodings[end - len(row) : end] for row, end in zip(rows, ends, strict=True)]
+        widths = np.asarray([max(len(encoding.ids) for encoding in row) for row in grouped])
+        answers: list[Answer | None] = [None] * len(rows)
+        order = np.lexsort(
+            (widths, np.asarray([len(row) for row in rows]))
+        )  # as many choices together, like lengths together
+        for batch in self._batches(order, rows):
+            logits = self._run([grouped[index] for index in batch])
+            for index, values in zip(batch, logits, strict=True):
+                answers[index] = self._name(values)
+        return [answer for answer in answers if answer is not None]
+
+    def _batches(self, order: np.ndarray, rows: list[list[Any]]) -> list[list[int]]:
+        batches: list[list[int]] = []
+        for index in order:
+            fits = batches and len(batches[-1]) < BATCH_SIZE and len(rows[batches[-1][0]]) == len(rows[index])
+            if fits:
+                batches[-1].append(int(index))
+            else:
+                batches.append([int(index)])
+        return batches
+
+    def _run(self, rows: list[list[Encoding]]) -> np.ndarray:
+        """Logits [rows, classes] of tokenized rows."""
+        width = max(len(encoding.ids) for row in rows for encoding in row)
+        shape = (len(rows), len(rows[0]), width)
+        values = {name: np.full(shape, self._pad_values.get(name, 0), dtype=np.int64) for name in self._inputs}
+        for row, choices in enumerate(rows):
+            for choice, encoding in enumerate(choices):
+                columns = {
+                    "input_ids": encoding.ids,
+                    "token_type_ids": encoding.type_ids,
+                    "attention_mask": encoding.attention_mask,
+                }
+                for name in self._inputs:
+                    values[name][row, choice, : len(encoding.ids)] = columns[name]
+        if len(self._session.get_inputs()[0].shape) == 2:
+            values = {name: array[:, 0] for name, array in values.items()}
+        logits: np.ndarray = self._session.run(["logits"], values)[0]
+        return logits
+
+    def _name(self, logits: np.ndarray) -> Answer:
+        if self._regression:
+            return Answer(label="value", score=float(logits[0]), scores={"value": float(logits[0])})
+        scores = np.exp(logits - logits.max())
+        scores /= scores.sum()
+        labels = self._labels if len(self._labels) == len(scores) else [str(index) for index in range(len(scores))]
+        best = int(np.argmax(scores))
+        named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
+        return Answer(label=labels[best], score=float(scores[best]), scores=named)
+
+
+class SingleTextModel(ServableModel):
+    """Takes texts."""
+
+    def predict(self, model_input: list[str]) -> list[Answer]:
+        """An answer per text."""
+        return self._answer([[text] for text in model_input])
+
+
+class TextPairModel(ServableModel):
+    """Takes pairs of texts."""
+
+    def predict(self, model_input: list[TextPair]) -> list[Answer]:
+        """An answer per pair."""
+        return self._answer([[(row.text, row.text_pair)] for row in model_input])
+
+
+class ChoicesModel(ServableModel):
+    """Takes texts with endings to choose from."""
+
+    def predict(self, model_input: list[Choices]) -> list[Answer]:
+        """An answer per row: its label is the number of the choice."""
+        return self._answer(
+            [[(row.text, f"{row.start} {choice}".strip()) for choice in row.choices] for row in model_input]
+        )
+
+
+KINDS = {"single": SingleTextModel, "pair": TextPairModel, "choices": ChoicesModel}
+
+if __name__ != "exporters.servable":  # run by MLflow as a model's code, not imported as a module
+    kind = ModelConfig(development_config={"kind": "single"}).get("kind")
+    set_model(KINDS[kind]())

@@ -1,0 +1,113 @@
+"""The stage `benchmark`: exported models and model directories timed side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.files import new_directory, write_json
+from mlproject.plots import write_latency_png
+from mlproject.settings import BenchmarkOptions
+from mlproject.sources import TimedModel, find_timed_models
+from mlproject.tables import print_table
+from mlproject.tracking import StageRun
+
+if TYPE_CHECKING:
+    from exporters.latency import Latency
+
+JSON_FILE, CSV_FILE, PNG_FILE = "latency.json", "latency.csv", "latency.png"
+
+
+def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOptions, run: StageRun) -> dict[str, Any]:
+    """Times models side by side, the first being the base; what `latency.json` says.
+
+    An export directory stands for all its accepted precisions, a model directory for PyTorch (eager).
+    """
+    import pandas as pd
+
+    from exporters.footprint import measure_footprint
+    from exporters.latency import describe_environment, longest_input, measure_latencies
+
+    found = [timed for name, path in models.items() for timed in find_timed_models(name, path)]
+    paths = {timed.name: timed.path for timed in found}
+    run.log_params(asdict(options) | {"models": ", ".join(map(str, paths.values()))})
+    longest = min(map(longest_input, paths.values()))
+    lengths = tuple(sorted({min(length, longest) for length in options.lengths}))
+    if lengths != tuple(sorted(options.lengths)):
+        print(f"The models take at most {longest} tokens: timed at {', '.join(map(str, lengths))}.")
+    real_lengths = next((timed.lengths for timed in found if timed.lengths), ())
+    latencies = measure_latencies(
+        paths,
+        options.batch_sizes,
+        lengths,
+        real_lengths=[min(length, longest) for length in real_lengths],
+        threads=options.threads,
+        runs=options.runs,
+        provider=options.provider,
+    )
+    footprints = {name: measure_footprint(path, options.threads) for name, path in paths.items()}
+    environment = describe_environment(options.threads)
+    report: dict[str, Any] = {
+        "environment": environment,
+        "models": {
+            timed.name: {
+                "path": str(timed.path),
+                "runtime": timed.runtime,
+                "precision": timed.precision,
+                "error": timed.error,
+                "mb": timed.mb,
+                **asdict(footprints[timed.name]),
+            }
+            for timed in found
+        },
+        "latencies": [asdict(latency) for latency in latencies],
+    }
+    with new_directory(output_dir) as temporary:
+        write_json(temporary / JSON_FILE, report)
+        pd.DataFrame(report["latencies"]).to_csv(temporary / CSV_FILE, index=False)
+        write_latency_png(report, temporary / PNG_FILE)
+    run.log_metrics(
+        {
+            f"latency/{latency.model}_b{latency.batch_size}_l{latency.length}_{key}": getattr(latency, key)
+            for latency in latencies
+            for key in ("p50_ms", "p90_ms", "p99_ms")
+        }
+    )
+    for file_name in (JSON_FILE, CSV_FILE, PNG_FILE):
+        run.log_artifact(output_dir / file_name)
+    _show(latencies, found, report, options)
+    return report
+
+
+def _show(
+    latencies: "Sequence[Latency]", found: Sequence[TimedModel], report: Mapping[str, Any], options: BenchmarkOptions
+) -> None:
+    base = found[0].name
+    rows = [
+        [
+            row.model,
+            f"{row.batch_size}",
+            f"{row.length}",
+            f"{row.p50_ms:.2f}",
+            f"{row.p90_ms:.2f}",
+            f"{row.p99_ms:.2f}",
+            f"{row.rows_per_second:.0f}",
+            f"{row.ratio:.2f} ({row.ratio_low:.2f}–{row.ratio_high:.2f})",
+        ]
+        for row in sorted(latencies, key=lambda row: (row.batch_size, isinstance(row.length, str), row.length))
+    ]
+    header = ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", f"of {base}'s p50 (95 %)"]
+    print_table(f"Latency on {options.threads} thread(s), {report['environment']['cpu']}", header, rows)
+    costs = [
+        [
+            name,
+            model["runtime"],
+            model["precision"],
+            "" if model["error"] is None else f"{model['error']:.4f}",
+            f"{model['mb']:.1f}",
+            f"{model['load_seconds']:.2f}",
+            f"{model['peak_mb']:.0f}",
+        ]
+        for name, model in report["models"].items()
+    ]
+    print_table("What they are", ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"], costs)

@@ -1,0 +1,244 @@
+"""The stage `export`: a model as ONNX in one or more precisions, proven equal to PyTorch or judged by its error."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.data import load_task_data
+from compressor.files import new_directory, write_json
+from compressor.tasks import Task
+from mlproject.settings import ExportOptions
+from mlproject.sources import EXPORT_FILE, ONNX_FILE, OpenedModel, open_model
+from mlproject.tracking import StageRun
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compressor.batches import EncodedRows
+
+_MAX_LENGTHS = 1000
+
+
+def export(
+    output_dir: Path,
+    model_dir: Path,
+    options: ExportOptions,
+    run: StageRun,
+    name: str = "onnx",
+    *,
+    log_models: bool = True,
+) -> dict[str, Any]:
+    """Exports a sliced model or a super-network; what its `export.json` says.
+
+    fp32 is `model.onnx`, proven equal on many shapes and on all validation rows; int8 and fp16 are made from it and
+    judged by their validation error. `name` is the prefix of its metrics and the folder of its artifacts in MLflow;
+    with `log_models` the smallest accepted precision is logged as a model that MLflow serves, and fp32 as ONNX.
+
+    Raises:
+        ParityError: the fp32 graph computes something else than PyTorch; nothing is written.
+    """
+    from compressor.batches import encode, evaluation_batches
+    from compressor.evaluation import Evaluator
+    from compressor.extraction import require_error
+    from compressor.families import max_positions
+    from exporters.onnx_export import export_onnx
+    from exporters.parity import check_onnx_parity, onnx_logits
+    from exporters.sessions import create_session
+
+    opened = open_model(model_dir)
+    model, tokenizer = opened.model, opened.tokenizer
+    run.log_params({f"{name}_model": str(model_dir), "precision": ",".join(options.precision)})
+    data = load_task_data(opened.source)
+    validation = encode(data.validation, data.task, tokenizer, max_positions(model))
+    batches = evaluation_batches(validation, 64)
+    with new_directory(output_dir) as temporary:
+        path = export_onnx(
+            model, tokenizer, temporary / ONNX_FILE, _metadata(opened, validation), portable=options.portable
+        )
+        differences = check_onnx_parity(path, model, tokenizer, batches)
+        logits = onnx_logits(create_session(path, threads=1), batches)
+        error = _error(opened, logits, validation)
+        searched = opened.searched_error
+        expected = Evaluator(model, data.task, validation).evaluate().error if searched is None else searched
+        require_error(expected, error, logits)
+        forms = {"fp32": _form(path) | {"error": error, "parity": differences}}
+        for precision in options.precision:
+            if precision != "fp32":
+                forms[precision] = _smaller(path, precision, opened, validation, logits, options.max_int8_loss)
+        report = {
+            "model": str(model_dir.expanduser().resolve()),
+            "task": opened.source.task_name,
+            "portable": options.portable,
+            "params": sum(parameter.numel() for parameter in model.parameters()),
+            "lengths": sorted(validation.lengths.tolist())[:: max(1, len(validation) // _MAX_LENGTHS)],
+            "forms": forms,
+        }
+        write_json(temporary / EXPORT_FILE, report)
+        tokenizer.save_pretrained(temporary)
+    for precision, form in forms.items():
+        prefix = name if precision == "fp32" else f"{name}_{precision}"
+        run.log_metrics({f"{prefix}/error": form["error"], f"{prefix}/mb": form["mb"]})
+    run.log_metrics({f"{name}/parity": max(differences.values())})
+    run.log_artifact(output_dir / EXPORT_FILE, name)
+    _show(output_dir, forms)
+    if log_models:
+        uri = log_models_of(output_dir, model_dir, opened.source.task, report, options, run, name)
+        _show_serving(uri, opened.source.task)
+    return report
+
+
+def log_models_of(
+    output_dir: Path,
+    model_dir: Path,
+    task: Task,
+    report: Mapping[str, Any],
+    options: ExportOptions,
+    run: StageRun,
+    name: str,
+) -> str | None:
+    """Logs the smallest accepted precision as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
+    import exporters
+    from exporters.latency import longest_input
+    from exporters.runners import make_inputs, open_runner
+    from mlproject.model_card import CARD_FILE
+
+    forms = {precision: form for precision, form in report["forms"].items() if form.get("accepted", True)}
+    precision = "int8" if "int8" in forms else "fp32"
+    artifacts = {"graph": output_dir / forms[precision]["file"], "tokenizer": output_dir / "tokenizer.json"}
+    if (model_dir / CARD_FILE).is_file():
+        artifacts["model_card"] = model_dir / CARD_FILE
+    kind, example = _example(task)
+    uri = run.log_served_model(
+        f"{name}-{precision}",
+        code=Path(exporters.__file__).parent / "servable.py",
+        artifacts=artifacts,
+        config={"kind": kind},
+        example=example,
+        requirements=[f"{package}=={version(package)}" for package in _SERVING_PACKAGES],
+        metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": report["params"]},
+        metrics={"error": forms[precision]["error"], "mb": forms[precision]["mb"], "params": report["params"]},
+        register_as=options.register_as,
+        alias=options.alias,
+    )
+    graph = output_dir / ONNX_FILE
+    runner = open_runner(graph, threads=1)
+    inputs = make_inputs(runner, [min(8, longest_input(graph))])
+    run.log_onnx_model(f"{name}-graph", graph, inputs, runner.run(inputs))
+    return uri
+
+
+_SERVING_PACKAGES = ("mlflow", "onnxruntime", "tokenizers", "numpy", "pydantic")
+"""What `servable.py` imports; pinned to the versions it was logged with."""
+
+
+def _example(task: Task) -> tuple[str, list[Any]]:
+    """The kind of texts a task reads, as `servable.py` calls it, and a row of that kind."""
+    if task.multiple_choice:
+        return "choices", [{"text": "The door opens.", "start": "She", "choices": ["walks in.", "is a door."]}]
+    if len(task.text_columns) == 2:
+        return "pair", [{"text": "A film to remember.", "text_pair": "The film is memorable."}]
+    return "single", ["A film to remember."]
+
+
+def _show_serving(uri: str | None, task: Task) -> None:
+    """Prints how the logged model is served and asked."""
+    if uri is not None:
+        body = json.dumps({"inputs": _example(task)[1]})
+        print(f"Serve it: mlflow models serve -m {uri} --env-manager local -p 5001")
+        print(
+            f"Ask it: curl http://localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+        )
+
+
+def _metadata(opened: OpenedModel, validation: "EncodedRows") -> dict[str, Any]:
+    """What the exported file says of itself."""
+    import torch
+    import transformers
+
+    import compressor
+    from compressor.families import max_positions
+
+    task = opened.source.task
+    return opened.metadata | {
+        "task": opened.source.task_name,
+        "max_length": min(task.max_length, max_positions(opened.model)),
+        "regression": task.regression,
+        "num_texts": len(task.text_columns),
+        "pad_values": validation.pad_values,
+        "versions": {
+            "mlflow-compressor": compressor.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def _smaller(
+    path: Path,
+    precision: str,
+    opened: OpenedModel,
+    validation: "EncodedRows",
+    logits: "np.ndarray",
+    max_loss: float,
+) -> dict[str, Any]:
+    """The int8 or fp16 form of an exported graph, beside it, and how far it is from fp32."""
+    import numpy as np
+
+    from compressor.batches import evaluation_batches
+    from exporters.parity import onnx_logits
+    from exporters.quantization import FP16_SUFFIX, INT8_SUFFIX, convert_fp16, needs_reduced_range, quantize_int8
+    from exporters.sessions import create_session
+
+    if precision == "int8":
+        file = quantize_int8(path, path.with_name(path.stem + INT8_SUFFIX), reduce_range=needs_reduced_range())
+    else:
+        file = convert_fp16(path, path.with_name(path.stem + FP16_SUFFIX))
+    smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, 64))
+    error, fp32_error = _error(opened, smaller, validation), _error(opened, logits, validation)
+    agreement = None if logits.shape[1] == 1 else float((smaller.argmax(axis=1) == logits.argmax(axis=1)).mean())
+    scale = max(float(np.abs(logits).max()), 1e-6)
+    return _form(file) | {
+        "error": error,
+        "loss": error - fp32_error,
+        "max_loss": max_loss,
+        "accepted": bool(error - fp32_error <= max_loss + 1e-9),
+        "label_agreement": agreement,
+        "difference": float(np.abs(smaller - logits).max()) / scale,
+    }
+
+
+def _form(path: Path) -> dict[str, Any]:
+    data = path.with_name(f"{path.name}.data")
+    return {"file": path.name, "mb": (path.stat().st_size + (data.stat().st_size if data.is_file() else 0)) / 1e6}
+
+
+def _error(opened: OpenedModel, logits: "np.ndarray", validation: "EncodedRows") -> float:
+    from compressor.metrics import compute_error, predict
+
+    task = opened.source.task
+    return compute_error(task.metric, predict(logits, task.regression), validation.labels)
+
+
+def _show(output_dir: Path, forms: Mapping[str, Mapping[str, Any]]) -> None:
+    fp32 = forms["fp32"]
+    print(
+        f"Exported {output_dir / ONNX_FILE} ({fp32['mb']:.1f} MB): ONNX = PyTorch within "
+        f"{max(fp32['parity'].values()):.1e} on {len(fp32['parity'])} checks, error {fp32['error']:.4f}."
+    )
+    for precision, form in forms.items():
+        if precision != "fp32":
+            agreement = (
+                "" if form["label_agreement"] is None else f", {form['label_agreement']:.1%} of the labels agree"
+            )
+            print(
+                f"{precision}: {form['file']} ({form['mb']:.1f} MB), error {form['error']:.4f} "
+                f"({form['loss']:+.4f}{agreement})."
+            )
+            if not form["accepted"]:
+                print(
+                    f"Note: {precision} loses more than --max-int8-loss {form['max_loss']:g}, so it is not registered "
+                    "and not counted as a result."
+                )

@@ -1,0 +1,89 @@
+"""The stage `train-supernet`.
+
+Each stage reads files, works with the library, writes files, then logs what it made. A stage can be run alone: between
+stages only directories travel. `compress` runs all of them in one process.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compressor.data import DataSource, load_task_data
+from compressor.settings import TrainingSettings
+from mlproject.settings import ModelOptions
+from mlproject.stage_log import log_data, option_params
+from mlproject.tracking import StageRun
+
+
+def train_supernet(
+    output_dir: Path, source: DataSource, model_options: ModelOptions, settings: TrainingSettings, run: StageRun
+) -> Path:
+    """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result."""
+    import shutil
+
+    from safetensors.torch import load_file
+    from tqdm import tqdm
+
+    from compressor.batches import encode
+    from compressor.families import get_dimensions, max_positions
+    from compressor.models import load_base_model, pick_device, save_super_network
+    from compressor.search_spaces import create_search_space
+    from compressor.training import EpochReport, train_super_network
+
+    run.log_params(option_params(source, model_options, settings))
+    data = load_task_data(source)
+    log_data(run, data, source)
+    model, tokenizer = load_base_model(
+        model_options.model_name_or_path,
+        data.task,
+        data.label_names,
+        seed=settings.seed,
+        attn_implementation=model_options.attn_implementation,
+        trust_remote_code=model_options.trust_remote_code,
+    )
+    create_search_space(settings.search_space, get_dimensions(model))
+    train, validation = (
+        encode(rows, data.task, tokenizer, max_positions(model)) for rows in (data.train, data.validation)
+    )
+    print(
+        f"Training on {len(train):,} rows, validating on {len(validation):,}"
+        + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
+    )
+    info: dict[str, Any] = {
+        "format": 1,
+        "source": source.to_json(),
+        "data_digest": data.digest,
+        "label_names": list(data.label_names),
+        "model_name_or_path": model_options.model_name_or_path,
+        "settings": asdict(settings),
+        "dimensions": get_dimensions(model).to_json(),
+        "attn_implementation": model_options.attn_implementation,
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "epochs": [],
+    }
+    best: list[EpochReport] = []
+
+    def on_epoch(report: EpochReport) -> None:
+        info["epochs"].append(asdict(report))
+        if not best or report.error <= best[0].error:
+            best[:] = [report]
+        if model_options.save_checkpoints:
+            save_super_network(output_dir / f"checkpoint-epoch-{report.epoch}", model, tokenizer, info)
+        metrics = {"loss": report.loss, "error": report.error, "smallest_error": report.smallest_error}
+        run.log_metrics({f"train/{name}": value for name, value in metrics.items() if value is not None}, report.epoch)
+        tqdm.write(
+            f"Epoch {report.epoch}: summed loss {report.loss:.3f}, error {report.error:.4f} (super-network), "
+            f"{report.smallest_error:.4f} (smallest sub-network)"
+        )
+
+    reports = train_super_network(model.to(pick_device()), data.task, train, validation, settings, on_epoch)
+    kept = best[0] if model_options.save_checkpoints else reports[-1]
+    if kept is not reports[-1]:
+        model.load_state_dict(load_file(output_dir / f"checkpoint-epoch-{kept.epoch}" / "model.safetensors"))
+    save_super_network(output_dir, model, tokenizer, info | {"best_epoch": kept.epoch})
+    for report in reports:
+        if report is not kept:
+            shutil.rmtree(output_dir / f"checkpoint-epoch-{report.epoch}", ignore_errors=True)
+    run.log_metrics({"error": kept.error, "params": info["params"]})
+    run.log_artifact(output_dir / "super_network.json")
+    return output_dir

@@ -1,0 +1,104 @@
+"""The served model: raw text in, the labels of the PyTorch model out, for every kind of text; bad input is told."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+from transformers import PreTrainedTokenizerFast
+
+import exporters
+from compressor.slicing import slice_model
+from compressor.sub_network import SubNetwork
+from conftest import WORDS, tiny_model
+from exporters.onnx_export import export_onnx
+
+CODE = Path(exporters.__file__).parent / "servable.py"
+ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
+HEADS = {"single": "classification", "pair": "classification", "choices": "multiple_choice"}
+
+
+def sentences(count: int) -> list[str]:
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.choice(WORDS, size=int(rng.integers(1, 12)))) for _ in range(count)]
+
+
+def load(
+    kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, task_head: str | None = None
+) -> tuple[Any, Any]:
+    """The PyTorch model, and its served form as MLflow loads it."""
+    model = slice_model(tiny_model("bert", task_head or HEADS[kind]), ODD)
+    facts = {
+        "labels": ["bad", "so so", "good"],
+        "regression": task_head == "regression",
+        "max_length": 16,
+        "pad_values": {"input_ids": 0, "token_type_ids": 0},
+    }
+    export_onnx(model, tokenizer, tmp_path / "model.onnx", facts)
+    tokenizer.save_pretrained(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(CODE),
+            artifacts={"graph": str(tmp_path / "model.onnx"), "tokenizer": str(tmp_path / "tokenizer.json")},
+            model_config={"kind": kind},
+            pip_requirements=[f"mlflow=={version('mlflow')}"],
+        )
+    return model, mlflow.pyfunc.load_model(info.model_uri)
+
+
+def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model, served = load("single", tmp_path, tokenizer)
+    texts = [*sentences(70), "", " ".join(WORDS * 5)]  # an empty one and one that is cut
+    tokens = tokenizer(texts, padding=True, truncation=True, max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        scores = model(**tokens).logits.softmax(-1)
+    answers = served.predict(texts)
+    assert [answer.label for answer in answers] == [["bad", "so so", "good"][int(i)] for i in scores.argmax(-1)]
+    for answer, row in zip(answers, scores.tolist(), strict=True):
+        assert list(answer.scores.values()) == pytest.approx(row, abs=1e-4)
+        assert answer.score == max(answer.scores.values())
+    assert served.predict([]) == []
+    for wrong in ("w1", ["w1", 3], [None]):
+        with pytest.raises(MlflowException, match="type hint|Expected list"):
+            served.predict(wrong)
+
+
+def test_pairs(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model, served = load("pair", tmp_path, tokenizer)
+    first, second = sentences(40)[:20], sentences(40)[20:]
+    tokens = tokenizer(first, second, padding=True, truncation=True, max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        scores = model(**tokens).logits.softmax(-1)
+    answers = served.predict([{"text": a, "text_pair": b} for a, b in zip(first, second, strict=True)])
+    np.testing.assert_allclose([list(answer.scores.values()) for answer in answers], scores, atol=1e-4)
+    with pytest.raises(MlflowException, match="text_pair"):
+        served.predict([{"text": "w1"}])
+
+
+def test_choices(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Rows may have different numbers of choices."""
+    model, served = load("choices", tmp_path, tokenizer)
+    words = sentences(30)
+    rows = [
+        {"text": words[3 * i], "start": words[3 * i + 1], "choices": words[3 * i : 3 * i + 2 + i % 2]} for i in range(9)
+    ]
+    for row, answer in zip(rows, served.predict(rows), strict=True):
+        texts = [f"{row['start']} {choice}" for choice in row["choices"]]
+        tokens = tokenizer([row["text"]] * len(texts), texts, padding=True, truncation=True, max_length=16)
+        with torch.inference_mode():
+            inputs = {name: torch.tensor(values)[None] for name, values in tokens.items()}
+            scores = model(**inputs).logits.softmax(-1)[0]
+        assert list(answer.scores.values()) == pytest.approx(scores.tolist(), abs=1e-4)
+
+
+def test_values(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model, served = load("single", tmp_path, tokenizer, "regression")
+    with torch.inference_mode():
+        value = model(**tokenizer(["w1 w2"], return_tensors="pt")).logits.item()
+    assert served.predict(["w1 w2"])[0].score == pytest.approx(value, abs=1e-4)
