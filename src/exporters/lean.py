@@ -4,6 +4,9 @@ The exporter traces the model as it is, but with each layer replaced by a `LeanL
 every family come out as PyTorch computes them, and a layer as MatMul and the operators `Attention` (one product for Q,
 K and V), `SkipLayerNormalization` and `BiasGelu` of the domain `com.microsoft`. See benchmarks/LOG.md for the other
 forms that were tried.
+
+Every task head reads the first token alone, so the last layer computes that one alone: five sixths of its work fall
+away, and the logits stay the same.
 """
 
 import copy
@@ -31,8 +34,10 @@ class LeanModel(nn.Module):
         self._mask: list[Tensor] = []
         family, config = get_family(model.config.model_type), model.config
         layers = get_layers(self.model)
+        reads_first_token = getattr(config, "summary_type", "first") == "first"  # ELECTRA's can be set
         for position, layer in enumerate(layers):
-            layers[position] = LeanLayer(layer, family, config, self._mask)
+            last = reads_first_token and position == len(layers) - 1
+            layers[position] = LeanLayer(layer, family, config, self._mask, last=last)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """The model's output; layers find the mask [batch × choices, length] where it is left for them."""
@@ -44,17 +49,22 @@ class LeanModel(nn.Module):
 class LeanLayer(nn.Module):
     """An encoder layer of any family and any sizes; without heads (units) it has no attention (feed-forward) block."""
 
-    def __init__(self, layer: nn.Module, family: EncoderFamily, config: Any, mask: list[Tensor]) -> None:
+    def __init__(
+        self, layer: nn.Module, family: EncoderFamily, config: Any, mask: list[Tensor], *, last: bool = False
+    ) -> None:
         super().__init__()
-        self._mask, self._head_size = mask, config.hidden_size // config.num_attention_heads
+        self._mask, self._head_size, self._last = mask, config.hidden_size // config.num_attention_heads, last
         activation = getattr(config, "hidden_act", None) or config.activation
         self._gelu = activation == "gelu"
         self._activation = _make_activation(activation)
-        self.qkv = self.attention_output = self.feed_forward_in = self.feed_forward_out = None
+        self.inputs = self.attention_output = self.feed_forward_in = self.feed_forward_out = None
         query = _find(layer, family.query)
         if query is not None:
-            parts = [query, _find(layer, family.key), _find(layer, family.value)]
-            self.qkv = _Product(torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
+            self._width = query.out_features
+            parts = [query, layer.get_submodule(family.key), layer.get_submodule(family.value)]
+            groups = [parts[:1], parts[1:]] if last else [parts]
+            self.inputs = nn.ParameterList(_transposed(torch.cat([p.weight for p in group])) for group in groups)
+            self.input_bias = nn.Parameter(torch.cat([p.bias for p in parts]).detach(), requires_grad=False)
             self.attention_output = _Product.of(layer.get_submodule(family.attention_output))
             self.attention_norm = layer.get_submodule(family.attention_norm)
         if _find(layer, family.feed_forward_in) is not None:
@@ -63,16 +73,12 @@ class LeanLayer(nn.Module):
             self.feed_forward_norm = layer.get_submodule(family.feed_forward_norm)
 
     def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Tensor:  # noqa: ARG002
-        """Hidden states [batch, length, hidden] → the same shape."""
-        if self.qkv is not None and self.attention_output is not None:
-            width = self.qkv.bias.shape[0] // 3
-            attended = _operator(
-                "Attention",
-                (hidden_states, self.qkv.weight, self.qkv.bias, self._mask[0]),
-                shape=(*hidden_states.shape[:2], width),
-                num_heads=width // self._head_size,
-                qkv_hidden_sizes=[width] * 3,
-            )
+        """Hidden states [batch, length, hidden] → the same shape; the last layer gives the first token's alone."""
+        everything = hidden_states
+        if self._last:
+            hidden_states = hidden_states[:, :1]
+        if self.inputs is not None and self.attention_output is not None:
+            attended = self._attend_first(hidden_states, everything) if self._last else self._attend(hidden_states)
             hidden_states = _add_norm(attended, self.attention_output, hidden_states, self.attention_norm)
         if self.feed_forward_in is not None and self.feed_forward_out is not None:
             units = torch.matmul(hidden_states, self.feed_forward_in.weight)
@@ -83,13 +89,41 @@ class LeanLayer(nn.Module):
             hidden_states = _add_norm(units, self.feed_forward_out, hidden_states, self.feed_forward_norm)
         return hidden_states
 
+    def _attend(self, hidden_states: Tensor) -> Tensor:
+        """What each token gathers from all tokens [batch, length, width]; one product for Q, K and V."""
+        assert self.inputs is not None
+        return _operator(
+            "Attention",
+            (hidden_states, self.inputs[0], self.input_bias, self._mask[0]),
+            shape=(*hidden_states.shape[:2], self._width),
+            num_heads=self._width // self._head_size,
+            qkv_hidden_sizes=[self._width] * 3,
+        )
+
+    def _attend_first(self, first: Tensor, everything: Tensor) -> Tensor:
+        """What the first token gathers from all tokens [batch, 1, width]; a product for Q, one for K and V."""
+        assert self.inputs is not None
+        query = torch.matmul(first, self.inputs[0])
+        key, value = torch.chunk(torch.matmul(everything, self.inputs[1]), 2, dim=-1)
+        return _operator(
+            "MultiHeadAttention",
+            (query, key, value, self.input_bias, self._mask[0]),
+            shape=(first.shape[0], 1, self._width),
+            num_heads=self._width // self._head_size,
+        )
+
+
+def _transposed(weight: Tensor) -> nn.Parameter:
+    """A linear module's weight as ONNX multiplies it: [in, out]."""
+    return nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
+
 
 class _Product(nn.Module):
-    """The weight of a linear module as ONNX multiplies it, [in, out], and its bias."""
+    """A linear module whose bias is added later."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
+        self.weight = _transposed(weight)
         self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     @classmethod

@@ -1,0 +1,123 @@
+"""What is served how fast: forms of one ONNX graph, a sub-network and int8, at BERT-base's shape with random weights.
+
+All of them take turns in one process of ONNX Runtime: PyTorch's export at its default opset, ONNX Runtime's own
+transformer optimizer on top of it, our portable and our lean graph, our int8, and a sub-network with a quarter of the
+encoder's MACs (6 heads and 1,536 units in 6 of 12 layers) in fp32 and int8. The ratios count; the machine's mood does
+not. `python benchmarks/export_latency.py` takes about five minutes.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from compressor.costs import create_cost_model
+from compressor.families import get_dimensions
+from compressor.slicing import slice_model
+from compressor.sub_network import SubNetwork, full_sub_network
+from exporters.latency import describe_environment, measure_latencies
+from exporters.onnx_export import export_onnx
+from exporters.quantization import needs_reduced_range, quantize_int8
+
+SHAPES = ((1, 32), (1, 128), (8, 32), (8, 128))
+
+
+class Names:
+    """Stands in for a tokenizer: the exporter asks for its inputs' names alone."""
+
+    model_input_names = ("input_ids", "token_type_ids", "attention_mask")
+    pad_token_id = 0
+
+
+def export_default(model: Any, path: Path) -> None:
+    """PyTorch's exporter as it comes."""
+    import onnx
+
+    ids = torch.ones((2, 17), dtype=torch.int64)
+    inputs = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": torch.ones_like(ids)}
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", min=1, max=512)}
+    program = torch.onnx.export(
+        model,
+        kwargs=inputs,
+        dynamo=True,
+        input_names=list(inputs),
+        output_names=["logits"],
+        dynamic_shapes=dict.fromkeys(inputs, axes),
+    )
+    assert program is not None
+    for key, value in (("vocab_size", "30522"), ("max_positions", "512")):
+        entry = program.model_proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save_model(program.model_proto, path)
+
+
+def optimize(source: Path, path: Path) -> None:
+    """ONNX Runtime's transformer optimizer, as its documentation has it for BERT."""
+    from onnxruntime.transformers import optimizer
+
+    model = optimizer.optimize_model(str(source), model_type="bert", num_heads=12, hidden_size=768, use_gpu=False)
+    model.save_model_to_file(str(path))
+
+
+def main() -> None:
+    """Exports all forms, times them in turn; one JSON line last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=15)
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(BertConfig()).eval()
+    dimensions, cost_model = get_dimensions(model), create_cost_model(model)
+    kept = (tuple(range(6)), tuple(range(1536)))
+    quarter = SubNetwork(heads=(kept[0],) * 6 + ((),) * 6, units=(kept[1],) * 6 + ((),) * 6)
+    macs = [cost_model.macs(sub_network, 128) for sub_network in (quarter, full_sub_network(dimensions))]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {
+            name: Path(folder) / f"{name}.onnx"
+            for name in ("default", "optimized", "portable", "lean", "int8", "quarter", "quarter_int8")
+        }
+        with torch.no_grad():
+            export_default(model, paths["default"])
+        optimize(paths["default"], paths["optimized"])
+        export_onnx(model, Names(), paths["portable"], portable=True)  # type: ignore[arg-type]
+        export_onnx(model, Names(), paths["lean"])  # type: ignore[arg-type]
+        export_onnx(slice_model(model, quarter), Names(), paths["quarter"])  # type: ignore[arg-type]
+        for name, source in (("int8", "lean"), ("quarter_int8", "quarter")):
+            quantize_int8(paths[source], paths[name], reduce_range=needs_reduced_range())
+        rows = []
+        for batch_size, length in SHAPES:
+            latencies = measure_latencies(
+                paths, [batch_size], [length], threads=arguments.threads, runs=arguments.runs, warm_up=3
+            )
+            p50 = {latency.model: latency.p50_ms for latency in latencies}
+            row = {
+                "batch_size": batch_size,
+                "length": length,
+                **{f"{name}_ms": round(value, 1) for name, value in p50.items()},
+                "lean_of_default": round(p50["lean"] / p50["default"], 3),
+                "lean_of_optimized": round(p50["lean"] / p50["optimized"], 3),
+                "quarter_of_lean": round(p50["quarter"] / p50["lean"], 3),
+                "int8_speed_up": round(p50["lean"] / p50["int8"], 2),
+                "quarter_int8_speed_up": round(p50["quarter"] / p50["quarter_int8"], 2),
+            }
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            rows.append(row)
+    print(
+        json.dumps(
+            {
+                "benchmark": "export_latency",
+                "environment": describe_environment(arguments.threads),
+                "quarter_macs": round(float(np.divide(*macs)), 3),
+                "rows": rows,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
