@@ -9,10 +9,10 @@ from exporters.lean import DOMAIN
 INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
 
 
-def quantize_int8(path: Path, output: Path, *, reduce_range: bool) -> Path:
+def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool = True) -> Path:
     """Writes the int8 form of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
 
-    Matrix products and embedding tables are quantized. `reduce_range` gives weights 7 bits, for CPUs without VNNI,
+    Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives weights 7 bits, for CPUs without VNNI,
     whose 8-bit products can overflow.
     """
     import onnx
@@ -27,7 +27,7 @@ def quantize_int8(path: Path, output: Path, *, reduce_range: bool) -> Path:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=reduce_range,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            op_types_to_quantize=["MatMul", "Gemm", *(["Gather"] if tables else [])],
             extra_options={"MatMulConstBOnly": True},
         )
     finally:

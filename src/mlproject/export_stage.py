@@ -184,18 +184,35 @@ def _smaller(
     logits: "np.ndarray",
     max_loss: float,
 ) -> dict[str, Any]:
-    """The int8 or fp16 form of an exported graph, beside it, and how far it is from fp32."""
+    """The int8 or fp16 form of an exported graph, beside it, and how far it is from fp32.
+
+    Where int8 embedding tables cost too much, they stay fp32.
+    """
+    from exporters.quantization import FP16_SUFFIX, INT8_SUFFIX, convert_fp16, needs_reduced_range, quantize_int8
+
+    if precision == "fp16":
+        file = convert_fp16(path, path.with_name(path.stem + FP16_SUFFIX))
+        return _judge(file, opened, validation, logits, max_loss)
+    found: dict[str, Any] = {}
+    for tables in (True, False):
+        file = path.with_name(path.stem + INT8_SUFFIX)
+        quantize_int8(path, file, reduce_range=needs_reduced_range(), tables=tables)
+        found = _judge(file, opened, validation, logits, max_loss) | {"int8_embeddings": tables}
+        if found["accepted"]:
+            break
+    return found
+
+
+def _judge(
+    file: Path, opened: OpenedModel, validation: "EncodedRows", logits: "np.ndarray", max_loss: float
+) -> dict[str, Any]:
+    """How far a smaller form is from the fp32 `logits` of the validation rows, and whether its error is accepted."""
     import numpy as np
 
     from compressor.batches import evaluation_batches
     from exporters.parity import onnx_logits
-    from exporters.quantization import FP16_SUFFIX, INT8_SUFFIX, convert_fp16, needs_reduced_range, quantize_int8
     from exporters.sessions import create_session
 
-    if precision == "int8":
-        file = quantize_int8(path, path.with_name(path.stem + INT8_SUFFIX), reduce_range=needs_reduced_range())
-    else:
-        file = convert_fp16(path, path.with_name(path.stem + FP16_SUFFIX))
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, 64))
     error, fp32_error = _error(opened, smaller, validation), _error(opened, logits, validation)
     agreement = None if logits.shape[1] == 1 else float((smaller.argmax(axis=1) == logits.argmax(axis=1)).mean())
