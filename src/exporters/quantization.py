@@ -12,8 +12,8 @@ INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
 def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool = True) -> Path:
     """Writes the int8 form of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
 
-    Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives weights 7 bits, for CPUs without VNNI,
-    whose 8-bit products can overflow.
+    Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives
+    weights 7 bits, for CPUs without VNNI, whose 8-bit products can overflow.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
