@@ -99,7 +99,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
     """
     from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
 
-    path = path.expanduser().resolve()
+    path = Path(path).expanduser().resolve()
     require_weights(path)
     if not is_sliced(path):
         raise ModelError(

@@ -12,6 +12,7 @@ from compressor.errors import ModelError
 from compressor.families import get_family, require_weights
 from compressor.files import new_directory, read_json, write_json
 from compressor.hub import hub_answers
+from compressor.modeling_sliced import SLICED_PREFIX
 from compressor.tasks import Task
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ def load_super_network(path: Path) -> SuperNetwork:
             f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first."
         )
     require_weights(path)
+    if str(read_json(path / "config.json").get("model_type", "")).startswith(SLICED_PREFIX):
+        raise ModelError(
+            f"a super-network must have equal layers, but {path} is a sliced model. Use the one it was cut out of."
+        )
     info = read_json(path / SUPER_NETWORK_FILE) if (path / SUPER_NETWORK_FILE).is_file() else {}
     try:
         config = AutoConfig.from_pretrained(path)

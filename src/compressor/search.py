@@ -161,7 +161,8 @@ def run_search(
     """The result of `num_samples` evaluations (fewer where the space holds fewer), front marked.
 
     `evaluate` gives a sub-network's validation error, `measure` those of `macs` and `latency_ms` that are objectives;
-    `on_evaluation` gets each result with the hypervolume so far.
+    `on_evaluation` gets each result with the hypervolume so far. An interruption by the user ends the search, marked in
+    the result, once anything was evaluated.
 
     Raises:
         SearchError: there is no such method, or `num_samples` is below 1.
@@ -174,6 +175,7 @@ def run_search(
     objectives = check_objectives(objectives)
     scheduler = create_scheduler(method, space, objectives, initial_design(space), seed)
     full_costs: dict[str, float] = {}
+    interrupted = False
     evaluations: list[EvaluatedSubNetwork] = []
     hypervolumes: list[float] = []
     known: dict[str, EvaluatedSubNetwork] = {}
@@ -208,14 +210,19 @@ def run_search(
         if full != space.largest:
             evaluate_once(None, full)
         repeats = 0
-        while len(evaluations) < num_samples and repeats < MAX_REPEATS and _num_inside(evaluations) < space.size:
-            trial = scheduler.ask()
-            sub_network = space.from_config(trial.config)
-            found = known.get(sub_network.hash)
-            repeats = repeats + 1 if found else 0
-            evaluation = found or evaluate_once(dict(trial.config), sub_network)
-            scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
-    return summarise(evaluations, hypervolumes, objectives, full_costs)
+        try:
+            while len(evaluations) < num_samples and repeats < MAX_REPEATS and _num_inside(evaluations) < space.size:
+                trial = scheduler.ask()
+                sub_network = space.from_config(trial.config)
+                found = known.get(sub_network.hash)
+                repeats = repeats + 1 if found else 0
+                evaluation = found or evaluate_once(dict(trial.config), sub_network)
+                scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
+        except KeyboardInterrupt:
+            if not evaluations:
+                raise
+            interrupted = True
+    return replace(summarise(evaluations, hypervolumes, objectives, full_costs), interrupted=interrupted)
 
 
 def _num_inside(evaluations: list[EvaluatedSubNetwork]) -> int:

@@ -139,6 +139,8 @@ def run_standard_nas(
             scheduler, recorder, describe, trials_dir, max_wallclock_time, min(num_workers, total), list(command)
         )
     if not recorder.evaluations:
+        if not recorder.num_failed:
+            shutil.rmtree(trials_dir, ignore_errors=True)  # logs of crashes stay
         if interrupted:
             raise KeyboardInterrupt
         raise _no_result(recorder.trials, max_wallclock_time)
@@ -162,7 +164,7 @@ def _tune(
         out_of_time = max_wallclock_time is not None and time.perf_counter() - start > max_wallclock_time
         return out_of_time or (not recorder.heard and recorder.num_failed >= _MAX_FAILURES)
 
-    backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
+    recorder.backend = backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
     before = os.environ.get(SYNE_TUNE_ENV_FOLDER)
     os.environ[SYNE_TUNE_ENV_FOLDER] = str(trials_dir.parent)  # the tuner's metadata.json goes beside the trials
     try:
@@ -211,7 +213,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         }
 
     def _schedule(self, trial_id: int, config: Config) -> None:
-        self._prepare_for_schedule()
+        self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
         directory = self.trial_path(trial_id)
         directory.mkdir()
         write_json(directory / TRIAL_FILE, self._describe(config))
@@ -246,6 +248,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         num_epochs: int,
         counts_trials: bool,
     ) -> None:
+        self.backend: TrialBackend | None = None
         self.trials: dict[int, RunningTrial] = {}
         self.evaluations: list[EvaluatedSubNetwork] = []
         self.hypervolumes: list[float] = []
@@ -310,7 +313,8 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             return
         trial.status = status
         if status == FAILED:
-            trial.problem = _last_line(self._trials_dir / str(trial.trial_id) / "std.err")
+            code = self.backend.trial_subprocess[trial.trial_id].poll() if self.backend is not None else None
+            trial.problem = _last_line(self._trials_dir / str(trial.trial_id) / "std.err", code)
             tqdm.write(f"{trial.name} failed: {trial.problem}", file=sys.stderr)
         elif trial.report:
             trial.evaluation = self._evaluation(trial)
@@ -364,7 +368,10 @@ def _bar_of(total: int, max_wallclock_time: float | None, num_trials: int | None
     return {"total": total, "unit": "trial"}
 
 
-def _last_line(log: Path) -> str:
+def _last_line(log: Path, exit_code: int | None) -> str:
+    """Why a trial failed: the signal that killed it, or the last it said."""
+    if exit_code is not None and exit_code < 0:
+        return f"killed by signal {-exit_code}{' (out of memory?)' if exit_code == -9 else ''} (log: {log})"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
     return f"{lines[-1].strip()[:300] if lines else 'it said nothing'} (log: {log})"
 

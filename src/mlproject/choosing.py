@@ -125,24 +125,27 @@ def _best(front: list[dict[str, Any]], key: str, limit: float, option: str, *, b
         nearest = min(front, key=lambda member: member[key])
         raise SearchError(
             f"{option} must be met by a member of the front, but none has {limit:g} or less; the nearest is "
-            f"{nearest['name']} with {nearest[key]:.6g} (error {nearest['error']:.4f}). Raise {option}."
+            f"{nearest['name']} with {nearest[key]:.6g} (error {nearest['error']:.4f}). Raise {option}"
+            + (" (up to 1 a share, above 1 a number of parameters)." if option == "--max-params" else ".")
         )
     return min(meeting, key=lambda member: (member[by], member[key]))
 
 
 def _spread(front: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Different members nearest to evenly spaced sizes between the front's ends, the smallest first."""
+    """Different members nearest to evenly spaced sizes, from the smallest to the largest that is pruned at all."""
     if len(front) < len(names):
         raise SearchError(
             f"--tiers must be at most as many as the front has members, {len(front)}, but got {len(names)}. "
             "Name fewer, or search longer."
         )
-    by_size = sorted(front, key=lambda member: member["params"])
+    pruned = [member for member in front if member["relative_encoder_params"] < 1]
+    by_size = sorted(pruned if len(pruned) >= len(names) else front, key=lambda member: member["params"])
     low, high = by_size[0]["params"], by_size[-1]["params"]
     chosen: dict[str, dict[str, Any]] = {}
     first = 0
     for number, name in enumerate(names):
-        target = low + (high - low) * (number + 1) / (len(names) + 1)
+        share = number / (len(names) - 1) if len(names) > 1 else 0.5
+        target = low + (high - low) * share
         last = len(by_size) - (len(names) - number)  # leaves a member for each tier that follows
         place = min(range(first, last + 1), key=lambda place: abs(by_size[place]["params"] - target))
         chosen[name] = by_size[place]

@@ -89,8 +89,10 @@ def search(supernet: str, **values: Any) -> None:
 
         source, default = asdict(_source(values)), asdict(DataSource())
         set_anew = {name: value for name, value in source.items() if value != default[name]}
-        search_stage.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
+        result = search_stage.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
+        if result.interrupted:
+            raise KeyboardInterrupt
 
 
 @cli.command("nas", cls=HuggingFaceCommand)

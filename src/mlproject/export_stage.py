@@ -11,7 +11,7 @@ from compressor.data import load_task_data
 from compressor.files import new_directory, write_json
 from compressor.tasks import Task
 from mlproject.settings import ExportOptions
-from mlproject.sources import EXPORT_FILE, ONNX_FILE, OpenedModel, open_model
+from mlproject.sources import EXPORT_FILE, ONNX_FILE, OpenedModel, open_model, require_other_directory
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def export(
     from exporters.parity import check_onnx_parity, onnx_logits
     from exporters.sessions import create_session
 
+    require_other_directory(output_dir, model_dir)
     opened = open_model(model_dir)
     model, tokenizer = opened.model, opened.tokenizer
     run.log_params({f"{name}_model": str(model_dir), "precision": ",".join(options.precision)})

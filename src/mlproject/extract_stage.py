@@ -18,6 +18,7 @@ from mlproject.sources import (
     full_evaluation,
     open_super_network,
     read_search_results,
+    require_other_directory,
     require_same_rows,
     require_same_weights,
 )
@@ -35,6 +36,7 @@ _LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
 POOR_INCREASE = 0.05
 """Of the error, from which on a note is printed."""
 _PARTS = ("validation", "test")
+_COSTS = ("params", "relative_params", "encoder_params", "relative_encoder_params")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,9 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     names = ", ".join(evaluation["name"] for evaluation in chosen.values())
     run.log_params({"search": str(search_dir), "sub_network": names, "finetune_epochs": finetune_epochs})
     opened = _open(results, search_dir, next(iter(chosen.values())))
+    require_other_directory(output_dir, search_dir, opened.dense_dir)
+    if finetune_epochs and not opened.shared:
+        print("Standard NAS has trained it alone, so it is not distilled.")
     dense = None if opened.dense is None else {part: opened.evaluate(opened.dense, part) for part in _PARTS}
     teacher = opened.evaluate(opened.dense, "train") if finetune_epochs and opened.shared and opened.dense else None
     made = []
@@ -122,7 +127,12 @@ def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any
     settings, source = TrainingSettings(), DataSource.from_json(results["source"])
     dense_dir: Path | None
     if results.get("supernet") is not None:
-        super_network, source, data = open_super_network(find_super_network(results, search_dir), asdict(source))
+        path = find_super_network(results, search_dir)
+        if not path.is_dir():
+            raise SearchError(
+                f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
+            )
+        super_network, source, data = open_super_network(path, asdict(source))
         require_same_weights(super_network, results)
         dense, dense_dir, tokenizer = super_network.model, super_network.path, super_network.tokenizer
         settings = replace(settings, **super_network.info.get("settings", {}))
@@ -196,7 +206,7 @@ def _extract_one(
             "finetuning": finetuning,
             "parity": parity,
             "kept": {"heads": [len(h) for h in sub_network.heads], "units": [len(u) for u in sub_network.units]},
-            "extracted": _form(opened, sub_network, extracted),
+            "extracted": {key: chosen[key] for key in _COSTS if key in chosen} | _form(opened, sub_network, extracted),
             "super_network": None if dense is None else _form(opened, None, dense),
             "test": None if dense is None else _compare(opened, dense["test"], extracted["test"]),
         }
@@ -306,7 +316,8 @@ def _show(report: Mapping[str, Any]) -> None:
     differences = [name for name in ("sliced", "loaded") if name in parity]
     print(
         f"Searched = {' = '.join(differences)} within {max(parity[name] for name in differences):.1e} of the logit "
-        f"scale, error {parity['error_loaded']:.4f} as searched."
+        f"scale, error {parity['error_loaded']:.4f}"
+        + (" as searched." if "error" in report["chosen"] else " (it was not searched).")
     )
     if report["finetuning"] is not None:
         tuned = report["finetuning"]
@@ -327,6 +338,6 @@ def notes(report: Mapping[str, Any]) -> list[str]:
         found.append(
             f"its error is {extracted['error'] - full['error']:.3f} above the super-network's "
             f"({extracted['error']:.4f} against {full['error']:.4f}). Another member of the front: "
-            "compressor extract --index I (the table above)."
+            "compressor extract --index I (the search's table, and its pareto_front.csv)."
         )
     return found

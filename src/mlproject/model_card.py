@@ -9,6 +9,7 @@ from typing import Any
 from compressor.data import TaskData
 from compressor.demo import DEMO_MODEL
 from compressor.dimensions import EncoderDimensions
+from compressor.tasks import Task
 from mlproject.tables import markdown_table
 
 CARD_FILE = "README.md"
@@ -107,9 +108,7 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
     lines = [
         f"# {base}, pruned for {task.name}",
         "",
-        f"A sub-network of a fine-tuned `{base}`, found by multi-objective neural architecture search over shared "
-        "weights and cut out physically (Klein et al., *Structural Pruning of Pre-trained Language Models via Neural "
-        "Architecture Search*, TMLR 2024).",
+        _ORIGINS["alone" if report["chosen"].get("epochs") else "shared"].format(base=base),
         "",
         markdown_table(*form_table(report)),
         "",
@@ -123,8 +122,9 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
         f"from transformers import AutoTokenizer, {auto}",
         "",
         'directory = "."  # where this file lies',
-        "tokenizer = AutoTokenizer.from_pretrained(directory)",
+        f"tokenizer = AutoTokenizer.from_pretrained(directory{trust})",
         f"model = {auto}.from_pretrained(directory{trust})",
+        *([] if task.multiple_choice else [_call(task)]),
         "```",
         "",
         "It is a stock model: nothing but transformers is needed."
@@ -153,6 +153,22 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
         "",
     ]
     return "\n".join(lines)
+
+
+def _call(task: Task) -> str:
+    texts = '"some text"' if len(task.text_columns) == 1 else '"some text", "and another"'
+    return f'logits = model(**tokenizer({texts}, return_tensors="pt")).logits'
+
+
+_PAPER = (
+    "(Klein et al., *Structural Pruning of Pre-trained Language Models via Neural Architecture Search*, TMLR 2024)."
+)
+_ORIGINS = {
+    "shared": "A sub-network of a fine-tuned `{base}`, found by multi-objective neural architecture search over shared "
+    "weights and cut out physically " + _PAPER,
+    "alone": "A sub-network cut out of the pre-trained `{base}` and fine-tuned alone, found by multi-objective neural "
+    "architecture search " + _PAPER,
+}
 
 
 def _describe_finetuning(finetuning: Mapping[str, Any] | None) -> str:

@@ -299,7 +299,7 @@ CHOICE = [
         "--finetune-epochs",
         type=int,
         default=DEFAULT_FINETUNE_EPOCHS,
-        help="Epochs of distillation after extraction; kept where the validation error falls. 0: none.",
+        help="Most epochs of distillation after extraction; it ends with the first that is no better. 0: none.",
     ),
 ]
 

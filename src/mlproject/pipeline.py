@@ -41,7 +41,8 @@ def compress(
     with tracker.start_stage(run, "train-supernet", tags) as stage:
         train_supernet(folders["supernet"], source, model_options, settings, stage)
     with tracker.start_stage(run, "search", tags) as stage:
-        search(folders["search"], folders["supernet"], {}, search_options, stage)
+        if search(folders["search"], folders["supernet"], {}, search_options, stage).interrupted:
+            raise KeyboardInterrupt
     with tracker.start_stage(run, "extract", tags) as stage:
         extract(folders["model"], folders["search"], choice, finetune_epochs, stage)
     with tracker.start_stage(run, "export", tags) as stage:

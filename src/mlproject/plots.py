@@ -16,7 +16,7 @@ def write_front_csv(result: SearchResult, path: Path) -> Path:
 
     table = pd.DataFrame([evaluation.to_json() for evaluation in result.evaluations])
     columns = ["name", "on_front", "error", "test_error", "params", "relative_params", "relative_encoder_params"]
-    columns += ["num_layers", "num_heads", "num_units", "eval_seconds", "sub_network"]
+    columns += ["num_layers", "num_heads", "num_units", "macs", "latency_ms", "eval_seconds", "sub_network"]
     path.write_text(table[columns].to_csv(index=False), encoding="utf-8")
     return path
 

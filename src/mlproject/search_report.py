@@ -75,7 +75,9 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
 def front_table(
     front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork | None
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a front, the super-network first."""
+    """Header and rows of a front, the super-network first; MACs and latency where they were objectives."""
+    objectives = {"MACs": "macs", "latency ms": "latency_ms"}
+    more = {label: name for label, name in objectives.items() if all(getattr(e, name) is not None for e in front)}
     header = [
         "sub-network",
         "index",
@@ -87,6 +89,7 @@ def front_table(
         "layers",
         "heads",
         "units",
+        *more,
     ]
     named = [(e.name, str(index), e) for index, e in enumerate(front)]
     if full is not None:
@@ -103,6 +106,7 @@ def front_table(
             f"{e.sub_network.num_layers}",
             f"{e.sub_network.num_heads}",
             f"{e.sub_network.num_units}",
+            *(f"{getattr(e, name):,.3g}" for name in more.values()),
         ]
         for name, index, e in named
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.files import append_json_line
 from compressor.sub_network import SubNetwork
 from mlproject.settings import SearchOptions
-from mlproject.sources import open_super_network, weights_digest
+from mlproject.sources import open_super_network, require_other_directory, weights_digest
 from mlproject.stage_log import log_data, option_params
 from mlproject.tracking import StageRun
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def search(
     output_dir: Path, supernet: Path, data_options: Mapping[str, Any], options: SearchOptions, run: StageRun
-) -> Path:
+) -> "SearchResult":
     """Searches the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
 
     `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
@@ -49,6 +49,7 @@ def search(
         write_search_results,
     )
 
+    require_other_directory(output_dir, supernet)
     super_network, source, data = open_super_network(supernet, data_options)
     run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
     log_data(run, data, source)
@@ -128,7 +129,7 @@ def search(
     for member in result.front:
         mark_front_member(run, children[member.index].result(), member)
     show_result(result, output_dir, run, "Pareto search")
-    return output_dir
+    return result
 
 
 def _add_test_errors(result: "SearchResult", evaluator: "Evaluator") -> "SearchResult":

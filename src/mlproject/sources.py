@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.data import DataSource, TaskData, load_task_data
-from compressor.errors import ModelError, SearchError, TaskDataError
+from compressor.errors import ModelError, OutputError, SearchError, TaskDataError
 from compressor.files import file_sha256, read_json
 
 if TYPE_CHECKING:
@@ -136,6 +136,19 @@ def open_model(path: Path) -> OpenedModel:
     )
 
 
+def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
+    """Nothing, if a stage does not write into the very directory that it reads.
+
+    Raises:
+        OutputError: it would.
+    """
+    for path in inputs:
+        if path is not None and path.expanduser().resolve() == output_dir.expanduser().resolve():
+            raise OutputError(
+                f"--output-dir must not be what is read, but {output_dir} is. Choose another --output-dir."
+            )
+
+
 def require_same_weights(super_network: "SuperNetwork", results: Mapping[str, Any]) -> None:
     """Nothing, if a search's super-network still has the weights that were searched.
 
@@ -248,8 +261,9 @@ def read_search_results(path: Path) -> dict[str, Any]:
         OutputError: there is no such file.
         SearchError: the file holds something else.
     """
-    results = read_json(path / RESULTS_FILE if path.is_dir() else path)
-    if not isinstance(results, dict) or not {"evaluations", "front", "source"} <= results.keys():
+    results: dict[str, Any] = read_json(path / RESULTS_FILE if path.is_dir() else path)
+    whole = isinstance(results, dict) and {"evaluations", "front", "source"} <= results.keys()
+    if not whole or not all(place in range(len(results["evaluations"])) for place in results["front"]):
         raise SearchError(
             f"--search must be made by compressor search or nas, but {path} is not. Point to its output directory."
         )

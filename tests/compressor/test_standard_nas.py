@@ -1,6 +1,7 @@
 """Standard NAS: which trials run, what counts, what stays on disk, and every way it can end early."""
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -148,6 +149,18 @@ def test_a_crash_does_not_stop_the_rest(nas: Nas, tmp_path: Path, capsys: pytest
     log = tmp_path / "an output" / "trials" / "2" / "std.err"
     assert trials[2].problem == f"MemoryError: not enough of it (log: {log})"
     assert "trial-002 failed: MemoryError: not enough of it" in capsys.readouterr().err
+
+
+def test_a_killed_trial_says_so_and_nothing_is_left_in_the_user_s_folder(nas: Nas, tmp_path: Path) -> None:
+    def kill(trial: RunningTrial) -> None:
+        if trial.trial_id == 1 and trial.status is None and not trial.report:
+            subprocess.run(["pkill", "-9", "-f", f"trials/{trial.trial_id}$"], check=False)
+
+    before = set(Path.cwd().iterdir())
+    _, trials = nas(num_trials=3, seconds=0.5, observe=kill)
+    assert trials[1].status == FAILED
+    assert trials[1].problem.startswith("killed by signal 9 (out of memory?) (log: ")
+    assert {path.name for path in set(Path.cwd().iterdir()) - before} <= {"an output"}
 
 
 def test_a_super_network_that_crashed_is_missed_not_invented(nas: Nas) -> None:

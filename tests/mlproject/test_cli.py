@@ -251,6 +251,19 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     assert outcome.error_lines[0].startswith("Error: --precision must be of fp32, int8, fp16, but got 'int4'")
 
 
+def test_no_stage_writes_over_what_it_reads(run_cli: RunCli, trained: Path) -> None:
+    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s").code == 0
+    for words in (
+        ["search", "--supernet", "net", "--output-dir", "net"],
+        ["extract", "--search", "s", "--output-dir", "s"],
+        ["extract", "--search", "s", "--output-dir", "net"],
+        ["export", "--model", "net", "--output-dir", "net"],
+    ):
+        outcome = run_cli(*words, "--overwrite-output-dir")
+        assert outcome.code == 1
+        assert outcome.error_lines[0].startswith("Error: --output-dir must not be what is read, but ")
+
+
 def test_compress_logs_parent_stages_and_every_sub_network(
     run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
 ) -> None:
@@ -481,6 +494,8 @@ def test_an_interrupted_search_keeps_its_evaluations(
     assert outcome.error_lines == ["Error: stopped by the user; what was finished is kept."]
     lines = (tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()
     assert [json.loads(line)["index"] for line in lines] == [0, 1, 2]
+    assert f"Made the Pareto front {tmp_path}/s. Next: compressor extract" in outcome.out
+    assert run_cli("extract", "--search", "s", "--index", 0, "--output-dir", "model").code == 0
     assert [run.data.tags["error"] for run in runs() if run.info.status == "KILLED"] == ["interrupted"]
 
 
