@@ -23,6 +23,7 @@ from compressor.sub_network import SubNetwork, full_sub_network
 from exporters.latency import describe_environment, measure_latencies
 from exporters.onnx_export import export_onnx
 from exporters.quantization import needs_reduced_range, quantize_int8
+from exporters.runners import open_runner
 
 SHAPES = ((1, 32), (1, 128), (8, 32), (8, 128))
 
@@ -89,10 +90,11 @@ def main() -> None:
         export_onnx(slice_model(model, quarter), Names(), paths["quarter"])  # type: ignore[arg-type]
         for name, source in (("int8", "lean"), ("quarter_int8", "quarter")):
             quantize_int8(paths[source], paths[name], reduce_range=needs_reduced_range())
+        runners = {name: open_runner(path, arguments.threads) for name, path in paths.items()}
         rows = []
         for batch_size, length in SHAPES:
             latencies = measure_latencies(
-                paths, [batch_size], [length], threads=arguments.threads, runs=arguments.runs, warm_up=3
+                runners, [batch_size], [length], threads=arguments.threads, runs=arguments.runs, warm_up=3
             )
             p50 = {latency.model: latency.p50_ms for latency in latencies}
             row = {

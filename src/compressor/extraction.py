@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import ModelError, ParityError
-from compressor.families import get_family, picks_choices, require_weights
+from compressor.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
 from compressor.files import read_json, write_json
 from compressor.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
 from compressor.sub_network import SubNetwork
@@ -64,7 +64,7 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
     if model.config.model_type.startswith(SLICED_PREFIX):
         return model  # it was loaded as one
     family = get_family(model.config.model_type)
-    kept = [(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u]
+    kept = _kept_sizes(sub_network)
     make, config = type(model), copy.deepcopy(model.config)
     config.num_hidden_layers = len(kept)
     if is_stock(sub_network, dimensions):
@@ -84,10 +84,13 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
 
 def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions) -> bool:
     """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer."""
-    kept = {(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u}
-    return not kept or (
-        len(kept) == 1 and kept <= {(dimensions.num_heads, n) for n in range(1, dimensions.num_units + 1)}
-    )
+    kept = set(_kept_sizes(sub_network))
+    return len(kept) <= 1 and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
+
+
+def _kept_sizes(sub_network: SubNetwork) -> list[tuple[int, int]]:
+    """Numbers of heads and units of the layers that are left."""
+    return [(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u]
 
 
 def load_sliced_model(path: Path) -> SlicedModel:
@@ -97,7 +100,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
         ModelError: the directory does not hold a sliced model, or its weights do not fit its configuration.
         SubNetworkError: `sub_network.json` is broken.
     """
-    from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     path = Path(path).expanduser().resolve()
     require_weights(path)
@@ -109,13 +112,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
     sub_network = SubNetwork.from_json(info["sub_network"], EncoderDimensions(**info["sub_network"]["dimensions"]))
     try:
         config = AutoConfig.from_pretrained(path)
-        architecture = (config.architectures or [""])[0]
-        auto = (
-            AutoModelForMultipleChoice
-            if architecture.endswith("MultipleChoice")
-            else AutoModelForSequenceClassification
-        )
-        model, loaded = auto.from_pretrained(path, output_loading_info=True)
+        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(path, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (RuntimeError, SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]

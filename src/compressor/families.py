@@ -1,7 +1,7 @@
 """What the rest asks of an encoder family: its layers, sizes and positions, read by the table in `modeling_sliced`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -65,6 +65,18 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
         hidden_size=config.hidden_size,
         head_size=config.hidden_size // config.num_attention_heads,
     )
+
+
+def get_auto_class(multiple_choice: bool) -> Any:
+    """transformers' Auto class for a task head."""
+    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+    return AutoModelForMultipleChoice if multiple_choice else AutoModelForSequenceClassification
+
+
+def has_choice_head(config: Any) -> bool:
+    """Whether a saved model's configuration names a multiple-choice head."""
+    return bool((config.architectures or [""])[0].endswith("MultipleChoice"))
 
 
 def picks_choices(model: "PreTrainedModel") -> bool:

@@ -62,6 +62,12 @@ def read_json(path: Path) -> Any:
         raise OutputError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
 
 
+def module_environment() -> dict[str, str]:
+    """This process's environment, in which another Python finds these packages by `-m` wherever they lie."""
+    source = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))}
+
+
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's content in hexadecimal digits."""
     digest = hashlib.sha256()

@@ -33,6 +33,11 @@ def predict(logits: np.ndarray, regression: bool) -> np.ndarray:
     return logits[:, 0] if regression else logits.argmax(axis=1)
 
 
+def label_agreement(logits: np.ndarray, others: np.ndarray) -> float | None:
+    """The share of rows to which two models' logits [rows, classes] give the same label; None for values [rows, 1]."""
+    return None if logits.shape[1] == 1 else float((logits.argmax(axis=1) == others.argmax(axis=1)).mean())
+
+
 def error_interval(
     metric: str, predictions: np.ndarray, labels: np.ndarray, *, level: float = 0.95, num_resamples: int = 1000
 ) -> tuple[float, float]:

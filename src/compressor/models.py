@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from compressor.demo import DEMO_MODEL, find_demo_model
 from compressor.errors import ModelError
-from compressor.families import get_family, require_weights
+from compressor.families import get_auto_class, get_family, has_choice_head, require_weights
 from compressor.files import new_directory, read_json, write_json
 from compressor.hub import hub_answers
 from compressor.modeling_sliced import SLICED_PREFIX
@@ -64,7 +64,7 @@ def load_base_model(
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, or lacks encoder weights.
     """
-    from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     source = resolve_model(name_or_path)
     local = {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
@@ -77,10 +77,9 @@ def load_base_model(
             config.num_labels = len(names)
             config.id2label, config.label2id = names, {name: index for index, name in names.items()}
             config.problem_type = "regression" if task.regression else "single_label_classification"
-        auto = AutoModelForMultipleChoice if task.multiple_choice else AutoModelForSequenceClassification
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model, loaded = auto.from_pretrained(
+            model, loaded = get_auto_class(task.multiple_choice).from_pretrained(
                 source,
                 config=config,
                 dtype=torch.float32,
@@ -109,7 +108,7 @@ def load_super_network(path: Path) -> SuperNetwork:
     Raises:
         ModelError: the directory is missing, has no weights, is half-written or is of an unsupported family.
     """
-    from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     path = path.expanduser().resolve()
     if not path.is_dir():
@@ -125,13 +124,7 @@ def load_super_network(path: Path) -> SuperNetwork:
     try:
         config = AutoConfig.from_pretrained(path)
         get_family(config.model_type)
-        architectures = config.architectures or [""]
-        auto = (
-            AutoModelForMultipleChoice
-            if architectures[0].endswith("MultipleChoice")
-            else AutoModelForSequenceClassification
-        )
-        model, loaded = auto.from_pretrained(
+        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
             path,
             dtype=torch.float32,
             attn_implementation=info.get("attn_implementation", "sdpa"),

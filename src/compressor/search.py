@@ -96,6 +96,11 @@ class SearchResult:
         """The full super-network; a search has it always, standard NAS unless its trial was cut short."""
         return next((e for e in self.evaluations if e.relative_encoder_params == 1), None)
 
+    @property
+    def notable(self) -> set[str]:
+        """The names of the front's members and of the full super-network."""
+        return {member.name for member in (*self.front, self.full) if member is not None}
+
 
 def relative_objectives(
     evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str], full_costs: Mapping[str, float]

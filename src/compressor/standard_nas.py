@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from compressor.costs import CostModel
 from compressor.errors import SearchError
-from compressor.files import write_json
+from compressor.files import module_environment, write_json
 from compressor.progress import bar_interval
 from compressor.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.search import (
@@ -204,12 +204,10 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     def __init__(self, command: list[str], describe: Callable[[Config], dict[str, Any]], num_threads: int) -> None:
         super().__init__(entry_point=__file__)
         self._command, self._describe = command, describe
-        source = str(Path(__file__).parents[1])
-        self._environment = {
+        self._environment = module_environment() | {
             "OMP_NUM_THREADS": str(num_threads),
             "OMP_WAIT_POLICY": "PASSIVE",
             "TQDM_DISABLE": "1",
-            "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))),
         }
 
     def _schedule(self, trial_id: int, config: Config) -> None:
@@ -217,7 +215,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         directory = self.trial_path(trial_id)
         directory.mkdir()
         write_json(directory / TRIAL_FILE, self._describe(config))
-        environment = {**os.environ, **self._environment}
+        environment = dict(self._environment)
         self._allocate_gpu(trial_id, environment)
         with (directory / "std.out").open("w") as out, (directory / "std.err").open("w") as err:
             self.trial_subprocess[trial_id] = subprocess.Popen(
@@ -328,7 +326,6 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         self._observe(trial)
 
     def _evaluation(self, trial: RunningTrial) -> EvaluatedSubNetwork:
-        costs = self._cost_model.costs(trial.sub_network)
         weights = epoch_directory(Path(TRIALS_DIR) / str(trial.trial_id), trial.report["best_epoch"])
         return EvaluatedSubNetwork(
             index=len(self.evaluations),
@@ -336,10 +333,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             config=dict(trial.config) or None,
             sub_network=trial.sub_network,
             error=trial.report["error"],
-            params=costs.params,
-            relative_params=costs.relative_params,
-            encoder_params=costs.encoder_params,
-            relative_encoder_params=costs.relative_encoder_params,
+            **asdict(self._cost_model.costs(trial.sub_network)),
             macs=trial.report["macs"] if "macs" in self._objectives else None,
             eval_seconds=time.perf_counter() - trial.started,
             epochs=trial.report["epoch"],
@@ -348,8 +342,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
 
     def _drop_weights(self) -> None:
         """Deletes the weights of trials that another one beats: they never come back to the front."""
-        result = summarise(self.evaluations, self.hypervolumes, self._objectives, self._full_costs)
-        kept = {member.name for member in (*result.front, result.full) if member is not None}
+        kept = summarise(self.evaluations, self.hypervolumes, self._objectives, self._full_costs).notable
         for trial in self.trials.values():
             if trial.status is not None and trial.name not in kept:
                 for weights in (self._trials_dir / str(trial.trial_id)).glob("epoch-*"):

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -28,14 +27,14 @@ class Footprint:
 
 def measure_footprint(path: Path, threads: int) -> Footprint:
     """The footprint of an ONNX file or model directory."""
-    source = str(Path(__file__).parents[1])
-    paths = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+    from compressor.files import module_environment  # not above: the measured process must not load PyTorch in vain
+
     done = subprocess.run(
         [sys.executable, "-m", "exporters.footprint", str(path), str(threads)],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=module_environment(),
     )
     return Footprint(**json.loads(done.stdout.strip().splitlines()[-1]))
 

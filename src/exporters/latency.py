@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compressor.latency import time_alternating
-from exporters.runners import Inputs, Runner, make_inputs, open_runner
+from exporters.runners import Inputs, Runner, make_inputs
 
 REAL = "real"
 """In place of a length: texts as long as the validation rows, padded to the longest of their batch."""
@@ -38,7 +38,7 @@ class Latency:
 
 
 def measure_latencies(
-    models: Mapping[str, Path],
+    runners: Mapping[str, Runner],
     batch_sizes: Sequence[int],
     lengths: Sequence[int],
     *,
@@ -46,9 +46,8 @@ def measure_latencies(
     threads: int = 1,
     runs: int = 30,
     warm_up: int = 3,
-    provider: str = "cpu",
 ) -> list[Latency]:
-    """The latencies of all models (ONNX files, model directories), which take turns within each round.
+    """The latencies of all models, which take turns within each round; `threads` are PyTorch's, others have theirs.
 
     Every batch size is timed at every length and, where given, at random draws of `real_lengths`.
     """
@@ -57,7 +56,6 @@ def measure_latencies(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        runners = {name: open_runner(path, threads, provider) for name, path in models.items()}
         results: list[Latency] = []
         for batch_size in batch_sizes:
             kinds: list[int | str] = [*lengths, *([REAL] if real_lengths else [])]
@@ -70,11 +68,6 @@ def measure_latencies(
         return results
     finally:
         torch.set_num_threads(before)
-
-
-def longest_input(path: Path) -> int:
-    """The longest text in tokens that a model takes."""
-    return open_runner(path, threads=1).max_positions
 
 
 def summarise(

@@ -8,7 +8,6 @@ import numpy as np
 
 from exporters.sessions import create_session, run_session
 
-ONNX_RUNTIME, PYTORCH = "onnxruntime", "pytorch"
 Inputs = dict[str, np.ndarray]
 
 
@@ -52,7 +51,7 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
     from compressor.models import load_super_network
 
     opened = load_sliced_model(path) if is_sliced(path) else load_super_network(path)
-    model = opened.model.to(provider if provider != "cpu" else "cpu").eval()
+    model = opened.model.to(provider).eval()
     known = inspect.signature(model.forward).parameters
     names = [name for name in opened.tokenizer.model_input_names if name in known]
 

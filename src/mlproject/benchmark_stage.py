@@ -26,24 +26,25 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     import pandas as pd
 
     from exporters.footprint import measure_footprint
-    from exporters.latency import describe_environment, longest_input, measure_latencies
+    from exporters.latency import describe_environment, measure_latencies
+    from exporters.runners import open_runner
 
     found = [timed for name, path in models.items() for timed in find_timed_models(name, path)]
     paths = {timed.name: timed.path for timed in found}
     run.log_params(asdict(options) | {"models": ", ".join(map(str, paths.values()))})
-    longest = min(map(longest_input, paths.values()))
+    runners = {name: open_runner(path, options.threads, options.provider) for name, path in paths.items()}
+    longest = min(runner.max_positions for runner in runners.values())
     lengths = tuple(sorted({min(length, longest) for length in options.lengths}))
     if lengths != tuple(sorted(options.lengths)):
         print(f"The models take at most {longest} tokens: timed at {', '.join(map(str, lengths))}.")
     real_lengths = next((timed.lengths for timed in found if timed.lengths), ())
     latencies = measure_latencies(
-        paths,
+        runners,
         options.batch_sizes,
         lengths,
         real_lengths=[min(length, longest) for length in real_lengths],
         threads=options.threads,
         runs=options.runs,
-        provider=options.provider,
     )
     footprints = {name: measure_footprint(path, options.threads) for name, path in paths.items()}
     environment = describe_environment(options.threads)

@@ -102,7 +102,6 @@ def log_models_of(
 ) -> str | None:
     """Logs the smallest accepted precision as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
     import exporters
-    from exporters.latency import longest_input
     from exporters.runners import make_inputs, open_runner
     from mlproject.model_card import CARD_FILE
 
@@ -126,7 +125,7 @@ def log_models_of(
     )
     graph = output_dir / ONNX_FILE
     runner = open_runner(graph, threads=1)
-    inputs = make_inputs(runner, [min(8, longest_input(graph))])
+    inputs = make_inputs(runner, [8])
     run.log_onnx_model(f"{name}-graph", graph, inputs, runner.run(inputs))
     return uri
 
@@ -211,19 +210,19 @@ def _judge(
     import numpy as np
 
     from compressor.batches import evaluation_batches
+    from compressor.metrics import label_agreement
     from exporters.parity import onnx_logits
     from exporters.sessions import create_session
 
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, 64))
     error, fp32_error = _error(opened, smaller, validation), _error(opened, logits, validation)
-    agreement = None if logits.shape[1] == 1 else float((smaller.argmax(axis=1) == logits.argmax(axis=1)).mean())
     scale = max(float(np.abs(logits).max()), 1e-6)
     return _form(file) | {
         "error": error,
         "loss": error - fp32_error,
         "max_loss": max_loss,
         "accepted": bool(error - fp32_error <= max_loss + 1e-9),
-        "label_agreement": agreement,
+        "label_agreement": label_agreement(logits, smaller),
         "difference": float(np.abs(smaller - logits).max()) / scale,
     }
 

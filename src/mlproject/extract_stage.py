@@ -103,11 +103,12 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     if finetune_epochs and not opened.shared:
         print("Standard NAS has trained it alone, so it is not distilled.")
     dense = None if opened.dense is None else {part: opened.evaluate(opened.dense, part) for part in _PARTS}
+    full = None if dense is None else _form(opened, None, dense)
     teacher = opened.evaluate(opened.dense, "train") if finetune_epochs and opened.shared and opened.dense else None
     made = []
     for name, evaluation in chosen.items():
         target = output_dir / name if choice.several else output_dir
-        report = _extract_one(target, opened, evaluation, dense, teacher, finetune_epochs, search_dir)
+        report = _extract_one(target, opened, evaluation, dense, full, teacher, finetune_epochs, search_dir)
         run.log_metrics({f"{name}/{k}" if choice.several else k: value for k, value in _metrics(report).items()})
         for file_name in _LOGGED:
             run.log_artifact(target / file_name, name if choice.several else None)
@@ -165,12 +166,14 @@ def _extract_one(
     opened: _Opened,
     chosen: dict[str, Any],
     dense: "Mapping[str, np.ndarray] | None",
+    full: dict[str, Any] | None,
     teacher: "np.ndarray | None",
     finetune_epochs: int,
     search_dir: Path,
 ) -> dict[str, Any]:
     """Writes one sub-network; what its `extraction.json` says."""
     from compressor.extraction import file_size_mb, load_sliced_model, require_error, require_parity, save_sliced_model
+    from compressor.metrics import label_agreement
     from compressor.models import pick_device
     from compressor.training import distill
 
@@ -185,7 +188,7 @@ def _extract_one(
         error_loaded = opened.error(logits, "validation")
         parity |= {
             "loaded": require_parity(searched, logits, "the loaded and the searched sub-network"),
-            "label_agreement": _agreement(searched, logits),
+            "label_agreement": label_agreement(searched, logits),
             "error_searched": error_searched,
             "error_loaded": error_loaded,
         }
@@ -207,7 +210,7 @@ def _extract_one(
             "parity": parity,
             "kept": {"heads": [len(h) for h in sub_network.heads], "units": [len(u) for u in sub_network.units]},
             "extracted": {key: chosen[key] for key in _COSTS if key in chosen} | _form(opened, sub_network, extracted),
-            "super_network": None if dense is None else _form(opened, None, dense),
+            "super_network": full,
             "test": None if dense is None else _compare(opened, dense["test"], extracted["test"]),
         }
         info = {
@@ -218,9 +221,6 @@ def _extract_one(
         } | {key: report[key] for key in ("chosen", "error", "finetuning")}
         save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, info)
         report["extracted"]["model_mb"] = file_size_mb(temporary / "model.safetensors")
-        if dense is not None and opened.dense_dir is not None:
-            sizes = [file_size_mb(file) for file in opened.dense_dir.glob("*.safetensors")]
-            report["super_network"]["model_mb"] = sum(sizes)
         write_json(temporary / EXTRACTION_FILE, report)
         write_model_card(temporary, report, opened.base_model, opened.data, dimensions)
     return report
@@ -253,16 +253,12 @@ def _cut(
     return sliced.cpu(), sub_network, shared, {"sliced": difference}
 
 
-def _agreement(searched: "np.ndarray", logits: "np.ndarray") -> float | None:
-    """The share of rows with the same label; None for values."""
-    return None if logits.shape[1] == 1 else float((searched.argmax(axis=1) == logits.argmax(axis=1)).mean())
-
-
 def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str, np.ndarray]") -> dict[str, Any]:
     """Errors with intervals, and costs, of the super-network (None) or of a sub-network."""
     import numpy as np
 
     from compressor.costs import create_cost_model
+    from compressor.extraction import file_size_mb
     from compressor.metrics import error_interval, predict
 
     task = opened.data.task
@@ -278,6 +274,8 @@ def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str,
     kept = cost_model.full if sub_network is None else sub_network
     length = int(np.median(opened.rows["validation"].lengths))
     macs = cost_model.macs(kept, length)
+    if sub_network is None and opened.dense_dir is not None:
+        values["model_mb"] = sum(map(file_size_mb, opened.dense_dir.glob("*.safetensors")))
     return values | asdict(cost_model.costs(kept)) | {"macs": macs, "macs_length": length}
 
 

@@ -110,17 +110,12 @@ class _TrialRuns:
     """The nested MLflow runs of the trials."""
 
     def __init__(self, run: StageRun, source: DataSource, model_options: ModelOptions, options: NasOptions) -> None:
+        from mlproject.search_report import child_tags
+
         self._run = run
         self._children: dict[str, Future[str | None]] = {}
-        self._tags = {
-            "stage": "subnet",
-            "model": model_options.model_name_or_path,
-            "task": source.task_name,
-            "search_space": options.search_space,
-            "search_method": options.search_strategy,
-            "compressor.search_run_id": run.run_id,
-            "pareto": "false",
-        }
+        base_model = model_options.model_name_or_path
+        self._tags = child_tags(run, base_model, source.task_name, options.search_space, options.search_strategy)
         self._started = time.perf_counter()
 
     @property
@@ -167,7 +162,7 @@ def _examine_front(
     from compressor.metrics import error_interval, predict
     from compressor.models import pick_device
 
-    wanted = {member.name for member in (*result.front, result.full) if member is not None}
+    wanted = result.notable
 
     def examine(e: "EvaluatedSubNetwork") -> "EvaluatedSubNetwork":
         if e.name not in wanted or e.model is None:

@@ -113,6 +113,19 @@ def front_table(
     return header, rows
 
 
+def child_tags(run: StageRun, model: str, task_name: str, search_space: str, search_method: str) -> dict[str, str]:
+    """The tags of a sub-network's run, by which it is found; those on the front are marked at the end."""
+    return {
+        "stage": "subnet",
+        "model": model,
+        "task": task_name,
+        "search_space": search_space,
+        "search_method": search_method,
+        "compressor.search_run_id": run.run_id,
+        "pareto": "false",
+    }
+
+
 def child_metrics(evaluation: EvaluatedSubNetwork, hypervolume: float) -> dict[str, float]:
     """The metrics of a sub-network's run; the same keys in every run, so that MLflow can plot them."""
     names = ("error", "params", "relative_params", "relative_encoder_params", "eval_seconds")

@@ -44,6 +44,7 @@ def search(
         JOURNAL_FILE,
         architecture,
         child_metrics,
+        child_tags,
         mark_front_member,
         show_result,
         write_search_results,
@@ -57,15 +58,8 @@ def search(
     space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
     validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
-    tags = {
-        "stage": "subnet",
-        "model": str(super_network.info.get("model_name_or_path", super_network.path.name)),
-        "task": source.task_name,
-        "search_space": options.search_space,
-        "search_method": options.search_strategy,
-        "compressor.search_run_id": run.run_id,
-        "pareto": "false",
-    }
+    base_model = str(super_network.info.get("model_name_or_path", super_network.path.name))
+    tags = child_tags(run, base_model, source.task_name, options.search_space, options.search_strategy)
     children: dict[int, Any] = {}
     predictions: dict[str, Any] = {}
     length = int(np.median(validation.lengths))
@@ -134,11 +128,11 @@ def search(
 
 def _add_test_errors(result: "SearchResult", evaluator: "Evaluator") -> "SearchResult":
     """The result with test errors of the front and of the super-network: the one look at the test rows."""
-    wanted = {member.index for member in result.front} | {0}
+    wanted = result.notable
     return replace(
         result,
         evaluations=tuple(
-            replace(e, test_error=evaluator.evaluate(e.sub_network).error) if e.index in wanted else e
+            replace(e, test_error=evaluator.evaluate(e.sub_network).error) if e.name in wanted else e
             for e in result.evaluations
         ),
     )
@@ -150,12 +144,12 @@ def _add_intervals(
     """The result with 95 % intervals of the front members' and the super-network's validation errors."""
     from compressor.metrics import error_interval
 
-    wanted = {member.index for member in result.front} | {0}
+    wanted = result.notable
     return replace(
         result,
         evaluations=tuple(
             replace(e, error_interval=error_interval(metric, predictions[e.sub_network.hash], labels))
-            if e.index in wanted
+            if e.name in wanted
             else e
             for e in result.evaluations
         ),

@@ -26,7 +26,6 @@ EXPERIMENT = "compressor"
 """The experiment of runs that are not started by `mlflow run` and name no other (MLFLOW_EXPERIMENT_NAME)."""
 _MAX_PARAM = 500
 _SERVER_TIMEOUT_S = 10
-_MAX_ONNX_BYTES = 2_000_000_000
 
 
 class TrackingError(CompressorError):
@@ -197,13 +196,16 @@ class StageRun:
             import mlflow
             import onnx
 
+            from exporters.onnx_export import MAX_PROTO_BYTES
+
+            model = onnx.load(str(path))  # a fresh one: MLflow may empty what it is given
             with self._active():
                 mlflow.onnx.log_model(
-                    onnx.load(str(path)),  # a fresh one: MLflow may empty what it is given
+                    model,
                     name=name,
                     signature=mlflow.models.infer_signature(dict(example), {"logits": logits}),
                     onnx_execution_providers=["CPUExecutionProvider"],
-                    save_as_external_data=path.stat().st_size > _MAX_ONNX_BYTES,
+                    save_as_external_data=model.ByteSize() > MAX_PROTO_BYTES,
                     pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
                 )
 
