@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 JSON_FILE, CSV_FILE, PNG_FILE = "latency.json", "latency.csv", "latency.png"
 
 
-def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOptions, run: StageRun) -> dict[str, Any]:
-    """Times models side by side, the first being the base; what `latency.json` says.
+def benchmark(
+    output_dir: Path, models: Sequence[tuple[str, Path]], options: BenchmarkOptions, run: StageRun
+) -> dict[str, Any]:
+    """Times named models side by side, the first being the base; what `latency.json` says.
 
     An export directory stands for all its accepted precisions, a model directory for PyTorch (eager).
     """
@@ -29,7 +31,7 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     from exporters.latency import describe_environment, measure_latencies
     from exporters.runners import open_runner
 
-    found = [timed for name, path in models.items() for timed in find_timed_models(name, path)]
+    found = [timed for name, path in models for timed in find_timed_models(name, path)]
     paths = {timed.name: timed.path for timed in found}
     run.log_params(asdict(options) | {"models": ", ".join(map(str, paths.values()))})
     runners = {name: open_runner(path, options.threads, options.provider) for name, path in paths.items()}

@@ -281,14 +281,14 @@ def _pick(make: Callable[..., Options], values: dict[str, Any]) -> Options:
     return make(**{name: value for name, value in values.items() if name in names})
 
 
-def _model_names(paths: list[str]) -> dict[str, Path]:
+def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
     """Names for the models of a benchmark: the directories' names, numbered where they repeat."""
     names: dict[str, Path] = {}
     for path in paths:
         stem = Path(path).expanduser().absolute().name.removesuffix(".onnx")
         name = stem if stem not in names else f"{stem}-{len(names)}"
         names[name] = Path(path)
-    return names
+    return list(names.items())
 
 
 def _quiet_libraries() -> None:

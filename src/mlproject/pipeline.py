@@ -46,34 +46,41 @@ def compress(
     with tracker.start_stage(run, "extract", tags) as stage:
         extract(folders["model"], folders["search"], choice, finetune_epochs, stage)
     with tracker.start_stage(run, "export", tags) as stage:
-        dense_options = replace(export_options, precision=("fp32",), register_as=None, alias=None)
-        export(folders["onnx-dense"], folders["supernet"], dense_options, stage, name="dense", log_models=False)
-        exported = export(folders["onnx"], folders["model"], export_options, stage, name="pruned")
+        dense_options = replace(export_options, register_as=None, alias=None)
+        exports = {
+            "dense": export(
+                folders["onnx-dense"], folders["supernet"], dense_options, stage, "dense", log_models=False
+            ),
+            "pruned": export(folders["onnx"], folders["model"], export_options, stage, "pruned"),
+        }
     with tracker.start_stage(run, "benchmark", tags) as stage:
-        models = {"dense": folders["onnx-dense"], "pruned": folders["onnx"]}
-        latencies = benchmark(folders["benchmark"], models, benchmark_options, stage)
-    _summarise(output_dir, folders, exported, latencies, run)
+        exported = [("dense", folders["onnx-dense"]), ("pruned", folders["onnx"])]
+        in_pytorch = [("dense", folders["supernet"]), ("pruned", folders["model"])]
+        latencies = benchmark(folders["benchmark"], [*exported, *in_pytorch], benchmark_options, stage)
+    _summarise(output_dir, folders, exports, latencies, run)
     return output_dir
 
 
 def _summarise(
-    output_dir: Path, folders: dict[str, Path], exported: dict[str, Any], latencies: dict[str, Any], run: StageRun
+    output_dir: Path, folders: dict[str, Path], exports: dict[str, Any], latencies: dict[str, Any], run: StageRun
 ) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
     extraction = read_json(folders["model"] / EXTRACTION_FILE)
     summary: dict[str, dict[str, Any]] = {}
     for name, model in latencies["models"].items():
-        form = extraction["super_network" if name == "dense" else "extracted"]
+        side = name.split("-")[0]
+        form = extraction["super_network" if side == "dense" else "extracted"]
         keys = ("error", "test_error", "params", "relative_params", "relative_encoder_params")
         rows = [row for row in latencies["latencies"] if row["model"] == name]
-        summary[name] = {key: form[key] for key in keys} | {"onnx_mb": model["mb"]}
-        if name not in ("dense", "pruned"):  # of other precisions only the validation error was looked at
-            summary[name] |= {"error": exported["forms"][model["precision"]]["error"], "test_error": None}
+        summary[name] = {key: form[key] for key in keys} | {"file_mb": model["mb"]}
+        if model["precision"] != "fp32":  # of other precisions only the validation error was looked at
+            summary[name] |= {"error": exports[side]["forms"][model["precision"]]["error"], "test_error": None}
         summary[name] |= {f"p50_ms_b{row['batch_size']}_l{row['length']}": row["p50_ms"] for row in rows}
-        summary[name] |= {f"ratio_b{row['batch_size']}_l{row['length']}": row["ratio"] for row in rows}
+        summary[name] |= {f"speedup_b{row['batch_size']}_l{row['length']}": 1 / row["ratio"] for row in rows}
     write_json(output_dir / "summary.json", summary)
-    header, labels = ["", *summary], _labels(summary["dense"])
-    rows = [[label, *(_format(key, form[key]) for form in summary.values())] for key, label in labels]
+    served = {name: form for name, form in summary.items() if latencies["models"][name]["runtime"] == "onnxruntime"}
+    header, labels = ["", *served], _labels(summary["dense"])
+    rows = [[label, *(_format(key, form[key]) for form in served.values())] for key, label in labels]
     print_table(f"Dense super-network and extracted sub-network {extraction['name']}", header, rows)
     print(f"On the test rows: {describe_comparison(extraction['test'])}.")
     run.log_metrics(
@@ -90,7 +97,7 @@ def _summarise(
     run.log_artifact(output_dir / "summary.json")
     run.describe(
         f"**{extraction['name']}** keeps {extraction['extracted']['relative_encoder_params']:.0%} of the encoder: "
-        f"{_change(summary, 'error')} error, {_change(summary, 'onnx_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
+        f"{_change(summary, 'error')} error, {_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
         f"{markdown_table(header, rows)}\n\n![Pareto front]({picture})\n\n"
         f"Another one: `compressor extract --search {folders['search']} --index I`"
     )
@@ -102,15 +109,15 @@ def _labels(values: dict[str, Any]) -> list[tuple[str, str]]:
         "test_error": "error (test)",
         "params": "parameters (M)",
         "relative_encoder_params": "share of the encoder",
-        "onnx_mb": "ONNX file (MB)",
+        "file_mb": "ONNX file (MB)",
     }
     for key in values:
         if key.startswith("p50_ms"):
             _, _, batch, length = key.split("_")
             labels[key] = f"p50 (ms), batch {batch[1:]}, length {length[1:]}"
-        if key.startswith("ratio"):
+        if key.startswith("speedup"):
             _, batch, length = key.split("_")
-            labels[key] = f"of dense p50, batch {batch[1:]}, length {length[1:]}"
+            labels[key] = f"speed-up, batch {batch[1:]}, length {length[1:]}"
     return list(labels.items())
 
 
