@@ -131,13 +131,20 @@ def is_sliced(path: Path) -> bool:
     return (path / SUB_NETWORK_FILE).is_file()
 
 
-def require_parity(reference: np.ndarray, logits: np.ndarray, what: str, limit: float = MAX_PARITY_DIFFERENCE) -> float:
-    """The largest difference of two forms' logits, relative to the largest logit.
+def require_parity(
+    reference: np.ndarray,
+    logits: np.ndarray,
+    what: str,
+    limit: float = MAX_PARITY_DIFFERENCE,
+    scale: float | None = None,
+) -> float:
+    """The largest difference of two forms' logits, relative to `scale`, or else to the largest logit of these rows.
 
     Raises:
         ParityError: it exceeds `limit`.
     """
-    difference = float(np.abs(reference - logits).max() / max(float(np.abs(reference).max()), 1e-6))
+    scale = float(np.abs(reference).max()) if scale is None else scale
+    difference = float(np.abs(reference - logits).max() / max(scale, 1e-6))
     if not difference <= limit:
         raise ParityError(
             f"{what} must agree within {limit:g} of the logit scale, but logits differ by {difference:.1e}. "

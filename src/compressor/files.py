@@ -39,13 +39,29 @@ def write_json(path: Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def append_json_line(path: Path, value: Any) -> None:
-    """Adds `value` as one line of JSON to a file, on disk when this returns."""
+def append_json_line(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Adds `value` as one line of JSON to a file; a `durable` one outlasts a loss of power, any a killed process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, allow_nan=False) + "\n")
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a file made by `append_json_line`, none where there is no file.
+
+    A last line that a crash cut short is dropped, from the file too.
+    """
+    if not path.is_file():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from compressor.errors import ParityError
 from compressor.families import ENCODER_FAMILIES, max_positions
-from compressor.search_spaces import create_search_space
+from compressor.search_spaces import SEARCH_SPACES, create_search_space
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
 from conftest import DIMENSIONS, TASK_HEADS, tiny_config, tiny_model
@@ -41,6 +41,20 @@ def test_sliced_models_export_equal(
     assert metadata == {"labels": '["a", "b"]', "task": "custom", "vocab_size": "60", "max_positions": positions}
     logits = run_session(session, make_inputs(open_runner(path, 1), [11] * 5))
     assert logits.shape == (5, {"classification": 3, "regression": 1, "multiple_choice": 4}[task_head])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("search_space", SEARCH_SPACES)
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_every_space_exports_equal(
+    model_type: str, task_head: str, search_space: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    seed = [ord(letter) for letter in f"{model_type} {task_head} {search_space}"]  # another one in every case
+    sub_network = create_search_space(search_space, DIMENSIONS).draw(np.random.default_rng(seed))
+    model = slice_model(tiny_model(model_type, task_head), sub_network)
+    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
 
 
 @pytest.mark.slow

@@ -1,0 +1,95 @@
+"""What a run has to tell MLflow, written down before it is told: an append-only file, and how far it was delivered.
+
+Entries are plain JSON. An entry whose content is there already is not added again, so that a run that goes on after an
+interruption may tell all of it once more. Nothing is written before the output directory holds something, so that a
+command that fails at once leaves no trace.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compressor.files import append_json_line, read_json_lines
+
+Entry = dict[str, Any]
+"""`kind`, the `run` it belongs to (by our own name for it), and what the kind needs."""
+
+FOLDER = ".compressor"
+"""Of an output directory: what the tool keeps for itself."""
+_ENTRIES, _DELIVERED = "entries.jsonl", "delivered.jsonl"
+_TOLD_ANEW = ("artifact", "end", "reopen")
+"""Kinds that are never left out: a file may have changed, a status may have come and gone."""
+_TIMES = ("start_ms", "end_ms", "now_ms")
+
+
+class Outbox:
+    """The entries of one output directory, in order."""
+
+    def __init__(self, output_dir: Path) -> None:
+        self.output_dir = output_dir
+        self.run_ids: dict[str, str] = {}
+        """MLflow's ids of the runs, by our names for them."""
+        self._folder = output_dir / FOLDER
+        self._entries: list[Entry] = read_json_lines(self._folder / _ENTRIES)
+        self._known = {_content(entry) for entry in self._entries}
+        self._written = len(self._entries)
+        self._delivered = 0
+        for line in read_json_lines(self._folder / _DELIVERED):
+            self._delivered = line["number"]
+            if "run_id" in line:
+                self.run_ids[line["run"]] = line["run_id"]
+        self._marks: list[Entry] = []
+
+    def add(self, entry: Entry) -> bool:
+        """Adds an entry; False if its content is there already."""
+        content = _content(entry)
+        if content in self._known and entry["kind"] not in _TOLD_ANEW:
+            return False
+        self._known.add(content)
+        self._entries.append(entry)
+        self.write()
+        return True
+
+    def pending(self) -> Iterator[Entry]:
+        """The entries that were not delivered, oldest first; each is to be marked before the next is taken."""
+        while self._delivered < len(self._entries):
+            yield self._entries[self._delivered]
+
+    @property
+    def num_pending(self) -> int:
+        """How many entries were not delivered."""
+        return len(self._entries) - self._delivered
+
+    def mark_delivered(self, entry: Entry, run_id: str | None = None) -> None:
+        """Notes that the oldest pending entry was delivered, and the id of the run it made."""
+        self._delivered += 1
+        mark: Entry = {"number": self._delivered}
+        if run_id is not None:
+            self.run_ids[entry["run"]] = run_id
+            mark |= {"run": entry["run"], "run_id": run_id}
+        self._marks.append(mark)
+        self.write()
+
+    def write(self, *, make_directory: bool = False) -> None:
+        """Brings the files up to date, where the output directory is there or is to be made."""
+        if not make_directory and not self.output_dir.is_dir():
+            return
+        while self._written < len(self._entries):
+            append_json_line(self._folder / _ENTRIES, self._entries[self._written], durable=False)
+            self._written += 1
+        while self._marks:
+            append_json_line(self._folder / _DELIVERED, self._marks[0], durable=False)
+            self._marks.pop(0)
+
+    def clear(self) -> None:
+        """Removes the files: all was delivered and the run is over."""
+        for name in (_ENTRIES, _DELIVERED):
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _content(entry: Entry) -> str:
+    """A hash of what an entry says, whenever it was said."""
+    said = {key: value for key, value in entry.items() if key not in _TIMES}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
