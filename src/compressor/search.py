@@ -162,8 +162,12 @@ def run_search(
     num_samples: int = 60,
     seed: int = 0,
     on_evaluation: Callable[[EvaluatedSubNetwork, float], None] | None = None,
+    recorded: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> SearchResult:
     """The result of `num_samples` evaluations (fewer where the space holds fewer), front marked.
+
+    `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash, as `to_json` writes them:
+    they are told to the method in their turn and not made again, so that the search goes on as if nothing had been.
 
     `evaluate` gives a sub-network's validation error, `measure` those of `macs` and `latency_ms` that are objectives;
     `on_evaluation` gets each result with the hypervolume so far. An interruption by the user ends the search, marked in
@@ -187,8 +191,15 @@ def run_search(
 
     def evaluate_once(config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
         start = time.perf_counter()
-        error = evaluate(sub_network)
-        measured: dict[str, Any] = dict(measure(sub_network)) if measure is not None else {}
+        before = (recorded or {}).get(sub_network.hash)
+        measured: dict[str, Any]
+        if before is not None:
+            error, eval_seconds = before["error"], before["eval_seconds"]
+            measured = {name: before[name] for name in ("macs", "latency_ms")}
+        else:
+            error = evaluate(sub_network)
+            measured = dict(measure(sub_network)) if measure is not None else {}
+            eval_seconds = time.perf_counter() - start
         costs = asdict(cost_model.costs(sub_network))
         evaluation = EvaluatedSubNetwork(
             index=len(evaluations),
@@ -196,7 +207,7 @@ def run_search(
             config=config,
             sub_network=sub_network,
             error=error,
-            eval_seconds=time.perf_counter() - start,
+            eval_seconds=eval_seconds,
             **costs,
             **measured,
         )

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from compressor.costs import CostModel
 from compressor.errors import SearchError
-from compressor.files import module_environment, write_json
+from compressor.files import module_environment, read_json, write_json
 from compressor.progress import bar_interval
 from compressor.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.search import (
@@ -99,6 +99,8 @@ def run_standard_nas(
 ) -> SearchResult:
     """The result of the trials that ended with at least one epoch; a trial counts with its best epoch.
 
+    With trials of the same `spec` in `output_dir` the search goes on: they report what they know at once.
+
     `spec` is what `trial.run_trial` reads; MACs are counted at `sequence_length`. Below `output_dir/trials` each trial
     has its log, and those on the front (and the super-network) keep their weights. An interruption by the user ends the
     search as an exhausted budget does, and is marked in the result.
@@ -112,9 +114,10 @@ def run_standard_nas(
         method, space, objectives, initial_design(space), num_trials=num_trials, num_epochs=num_epochs, seed=seed
     )
     trials_dir = output_dir / TRIALS_DIR
-    shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
-    trials_dir.mkdir(parents=True)
-    write_json(trials_dir / SPEC_FILE, dict(spec))
+    if not (trials_dir / SPEC_FILE).is_file() or read_json(trials_dir / SPEC_FILE) != dict(spec):
+        shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
+        trials_dir.mkdir(parents=True)
+        write_json(trials_dir / SPEC_FILE, dict(spec))
 
     def describe(config: Config) -> dict[str, Any]:
         sub_network = scheduler.sub_network(config)
@@ -213,8 +216,11 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     def _schedule(self, trial_id: int, config: Config) -> None:
         self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
         directory = self.trial_path(trial_id)
-        directory.mkdir()
-        write_json(directory / TRIAL_FILE, self._describe(config))
+        described = self._describe(config)
+        if not (directory / TRIAL_FILE).is_file() or read_json(directory / TRIAL_FILE) != described:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            write_json(directory / TRIAL_FILE, described)
         environment = dict(self._environment)
         self._allocate_gpu(trial_id, environment)
         with (directory / "std.out").open("w") as out, (directory / "std.err").open("w") as err:
@@ -335,7 +341,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             error=trial.report["error"],
             **asdict(self._cost_model.costs(trial.sub_network)),
             macs=trial.report["macs"] if "macs" in self._objectives else None,
-            eval_seconds=time.perf_counter() - trial.started,
+            eval_seconds=trial.report.get("seconds", time.perf_counter() - trial.started),
             epochs=trial.report["epoch"],
             model=weights.as_posix(),
         )

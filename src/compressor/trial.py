@@ -1,19 +1,25 @@
 """One trial of standard NAS, a process of its own: `python -m compressor.trial DIRECTORY`.
 
 Cuts the sub-network out of the pre-trained model first, so that a small one trains fast, fine-tunes it alone, and
-reports to Syne Tune after each epoch. Weights are saved before they are reported, so that what was reported exists.
+reports to Syne Tune after each epoch. Weights are saved before they are reported, so that what was reported exists. A
+trial that is started again reports its known epochs at once and trains only if more are wanted.
 """
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CompressorError
-from compressor.files import new_directory, read_json
+from compressor.files import append_json_line, new_directory, read_json, read_json_lines
 
 SPEC_FILE, TRIAL_FILE = "spec.json", "trial.json"
 """What all trials share, in the folder above them; which sub-network a trial trains and what it costs."""
+REPORTS_FILE = "reports.jsonl"
+"""What a trial has reported, an epoch a line."""
+_LOOK_AT_PARENT_S = 0.5
 
 
 def epoch_directory(trial_directory: Path, epoch: int) -> Path:
@@ -29,6 +35,14 @@ def run_trial(directory: Path) -> None:
     """
     from syne_tune import Reporter
 
+    started, report = time.perf_counter(), Reporter()
+    known = read_json_lines(directory / REPORTS_FILE)
+    for values in known:
+        report(**values)
+    spec, trial = read_json(directory.parent / SPEC_FILE), read_json(directory / TRIAL_FILE)
+    if len(known) >= spec["settings"]["num_train_epochs"]:
+        return
+
     from compressor.batches import encode
     from compressor.data import DataSource, load_task_data
     from compressor.extraction import save_sliced_model
@@ -39,8 +53,6 @@ def run_trial(directory: Path) -> None:
     from compressor.sub_network import SubNetwork
     from compressor.training import EpochReport, fine_tune
 
-    parent, report = os.getppid(), Reporter()
-    spec, trial = read_json(directory.parent / SPEC_FILE), read_json(directory / TRIAL_FILE)
     source, settings = DataSource.from_json(spec["source"]), TrainingSettings(**spec["settings"])
     data = load_task_data(source)
     base, tokenizer = load_base_model(
@@ -56,20 +68,31 @@ def run_trial(directory: Path) -> None:
     best: list[EpochReport] = []
 
     def on_epoch(epoch: EpochReport) -> None:
-        if os.getppid() != parent:
-            raise CompressorError("the search that started this trial must be alive, but it is gone. Start it again.")
         if not best or epoch.error < best[0].error:
             best[:] = [epoch]
             chosen = {"name": directory.name, "error": epoch.error, "epochs": epoch.epoch, **trial["costs"]}
             with new_directory(epoch_directory(directory, epoch.epoch)) as temporary:
                 save_sliced_model(temporary, model, tokenizer, sub_network, dimensions, info | {"chosen": chosen})
+        if epoch.epoch <= len(known):
+            return
         values: dict[str, Any] = {"epoch": epoch.epoch, "epoch_error": epoch.error, "loss": epoch.loss}
-        report(**values, error=best[0].error, best_epoch=best[0].epoch, **trial["costs"])
+        values |= {"error": best[0].error, "best_epoch": best[0].epoch, **trial["costs"]}
+        values["seconds"] = time.perf_counter() - started
+        append_json_line(directory / REPORTS_FILE, values)
+        report(**values)
 
     fine_tune(model, data.task, train, validation, settings, on_epoch)
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process as soon as the search that started it is gone: it may be started again."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_AT_PARENT_S)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     try:
         run_trial(Path(sys.argv[1]))
     except CompressorError as problem:

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +15,11 @@ import click
 
 from compressor.data import DataSource
 from compressor.errors import CompressorError
-from compressor.files import claim_output_dir
 from compressor.settings import TrainingSettings
+from mlproject.addresses import MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
 from mlproject.choosing import Choice
 from mlproject.options import (
+    CACHE,
     CHECKPOINTS,
     CHOICE,
     DATA,
@@ -65,7 +65,7 @@ def cli() -> None:
 @add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
-    with _top_run("train-supernet", values) as (run, output_dir, _):
+    with _top_run("train-supernet") as (run, output_dir, _):
         from mlproject import train_stage
 
         train_stage.train_supernet(output_dir, _source(values), _model_options(values), _training_settings(values), run)
@@ -84,12 +84,14 @@ def train_supernet(**values: Any) -> None:
 @add_options(SPACE, SEARCH, DATA, OUTPUT)
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
-    with _top_run("search", values) as (run, output_dir, _):
+    with _top_run("search") as (run, output_dir, _):
         from mlproject import search_stage
 
         source, default = asdict(_source(values)), asdict(DataSource())
         set_anew = {name: value for name, value in source.items() if value != default[name]}
-        result = search_stage.search(output_dir, Path(supernet), set_anew, _pick(SearchOptions, values), run)
+        result = search_stage.search(
+            output_dir, locate(supernet, *SUPER_NETWORK), set_anew, _pick(SearchOptions, values), run
+        )
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
         if result.interrupted:
             raise KeyboardInterrupt
@@ -99,13 +101,13 @@ def search(supernet: str, **values: Any) -> None:
 @add_options(MODEL, DATA, TRAINING, SPACE, TRIALS, OUTPUT)
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
-    with _top_run("nas", values) as (run, output_dir, _):
+    with _top_run("nas") as (run, output_dir, _):
         from mlproject import nas_stage
 
         result = nas_stage.nas(
             output_dir,
             _source(values),
-            _pick(ModelOptions, values),
+            _model_options(values | {"save_strategy": "no"}),
             _training_settings(values | {"sampling_strategy": "standard"}),
             _pick(NasOptions, values),
             run,
@@ -123,11 +125,11 @@ def nas(**values: Any) -> None:
 @add_options(CHOICE, SEVERAL, OUTPUT)
 def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
-    with _top_run("extract", values) as (run, output_dir, _):
+    with _top_run("extract") as (run, output_dir, _):
         from mlproject import extract_stage
 
         choice = _choice(values)
-        made = extract_stage.extract(output_dir, Path(search_dir).expanduser().absolute(), choice, finetune_epochs, run)
+        made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, finetune_epochs, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
         _done(run, what, f"compressor export --model {quote(str(made[0]))}")
 
@@ -137,10 +139,10 @@ def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
 @add_options(EXPORT, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX and prove it equal to PyTorch."""
-    with _top_run("export", values) as (run, output_dir, _):
+    with _top_run("export") as (run, output_dir, _):
         from mlproject import export_stage
 
-        export_stage.export(output_dir, Path(model_dir), _pick(ExportOptions, values), run)
+        export_stage.export(output_dir, locate(model_dir, *MODEL_DIR), _pick(ExportOptions, values), run)
         _done(
             run, f"the ONNX model {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER"
         )
@@ -157,7 +159,7 @@ def export(model_dir: str, **values: Any) -> None:
 @add_options(LATENCY, OUTPUT)
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
     """Time exported models and model directories side by side."""
-    with _top_run("benchmark", values) as (run, output_dir, _):
+    with _top_run("benchmark") as (run, output_dir, _):
         from mlproject import benchmark_stage
 
         names = _model_names([part for model in models for part in model.split(",")])
@@ -166,14 +168,26 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
         click.echo(json.dumps(report))
 
 
+@cli.command("sync", cls=HuggingFaceCommand)
+@click.argument("output_dir")
+def sync(output_dir: str) -> None:
+    """Log what a tracking server missed while it was away."""
+    _quiet_libraries()
+    from mlproject import tracking
+
+    count, run = tracking.sync(Path(output_dir).expanduser().resolve())
+    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    click.echo(f"Logged {count} entries that were missing. Next: {look}")
+
+
 @cli.command("compress", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, SEARCH, CHOICE, EXPORT, LATENCY, OUTPUT)
-def compress(**values: Any) -> None:
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, SEARCH, CHOICE, EXPORT, LATENCY, CACHE, OUTPUT)
+def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
-    with _top_run("compress", values) as (run, output_dir, tracker):
+    with _top_run("compress") as (run, output_dir, tracker):
         from mlproject import pipeline
 
-        pipeline.compress(
+        made = pipeline.compress(
             output_dir,
             _source(values),
             _model_options(values),
@@ -185,8 +199,9 @@ def compress(**values: Any) -> None:
             _pick(BenchmarkOptions, values),
             run,
             tracker,
+            use_cache=use_cache and not fresh,
         )
-        _done(run, f"the sliced model {output_dir / 'model'} and its ONNX form {output_dir / 'onnx'}")
+        _done(run, f"the sliced model {made['model']} and its ONNX form {made['onnx']}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -200,7 +215,6 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("stopped by the user; what was finished is kept.", words)
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
-        _fail_joined(message)
         known = words[0].replace("_", "-") if words else ""
         _fail(f"{message} See compressor {known + ' ' if known in cli.commands else ''}--help.", words)
     except CompressorError as error:
@@ -214,23 +228,29 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def _top_run(command: str, values: dict[str, Any]) -> "Iterator[tuple[StageRun, Path, Tracker]]":
+def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     """The MLflow run of a command and its checked output directory."""
+    values = click.get_current_context().params
     _quiet_libraries()
+    from mlproject.outbox import clear
+    from mlproject.resuming import choose_output_dir
     from mlproject.tracking import Tracker
 
-    tracker = Tracker()
-    with tracker.start_run(command, {"stage": command}) as run:
-        default = Path("compressor-output") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
-        output_dir = claim_output_dir(Path(values["output_dir"] or default), values["overwrite_output_dir"])
+    output_dir, header = choose_output_dir(command, values)
+    if values["overwrite_output_dir"]:
+        clear(output_dir)
+    tracker = Tracker(output_dir)
+    if tracker.outbox.header:
+        click.echo(f"Going on in {output_dir}.")
+    with tracker.start_run(command, {"stage": command}, header) as run:
         yield run, output_dir, tracker
 
 
 def _done(run: "StageRun", made: str, following: str | None = None) -> None:
     """The last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
-    if run.tracker.lost:
+    if run.tracker.finish():
         click.echo("MLflow was lost on the way: the output directory holds what was not logged.")
-        look = "look into it"
+        look = f"compressor sync {quote(str(run.tracker.outbox.output_dir))}"
     else:
         for what, link in {**run.tracker.links, "MLflow run": run.link()}.items():
             click.echo(f"{what}: {link}")
@@ -239,6 +259,7 @@ def _done(run: "StageRun", made: str, following: str | None = None) -> None:
 
 
 def _fail(message: str, words: list[str]) -> None:
+    _fail_joined(message)
     if "--debug" in words:
         raise
     click.echo(f"Error: {message}", err=True)
@@ -268,7 +289,11 @@ def _choice(values: dict[str, Any]) -> Choice:
 
 
 def _model_options(values: dict[str, Any]) -> ModelOptions:
-    return _pick(ModelOptions, values | {"save_checkpoints": values["save_strategy"] == "epoch"})
+    name = values["model_name_or_path"]
+    found = str(locate(name, *MODEL_DIR)) if is_address(name) else name
+    return _pick(
+        ModelOptions, values | {"model_name_or_path": found, "save_checkpoints": values["save_strategy"] == "epoch"}
+    )
 
 
 def _training_settings(values: dict[str, Any]) -> TrainingSettings:
@@ -285,9 +310,10 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
     """Names for the models of a benchmark: the directories' names, numbered where they repeat."""
     names: dict[str, Path] = {}
     for path in paths:
-        stem = Path(path).expanduser().absolute().name.removesuffix(".onnx")
+        stem = Path(path).name.replace("@", "-") if is_address(path) else Path(path).expanduser().absolute().name
+        stem = stem.removesuffix(".onnx")
         name = stem if stem not in names else f"{stem}-{len(names)}"
-        names[name] = Path(path)
+        names[name] = locate(path, *TIMED)
     return list(names.items())
 
 

@@ -12,6 +12,7 @@ from compressor.files import new_directory, write_json
 from compressor.tasks import Task
 from mlproject.settings import ExportOptions
 from mlproject.sources import EXPORT_FILE, ONNX_FILE, OpenedModel, open_model, require_other_directory
+from mlproject.stage_log import log_files
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ def export(
         prefix = name if precision == "fp32" else f"{name}_{precision}"
         run.log_metrics({f"{prefix}/error": form["error"], f"{prefix}/mb": form["mb"]})
     run.log_metrics({f"{name}/parity": max(differences.values())})
-    run.log_artifact(output_dir / EXPORT_FILE, name)
+    if log_models:
+        log_files(run, output_dir, name)
+    else:
+        run.log_artifact(output_dir / EXPORT_FILE, name)
     _show(output_dir, forms)
     if log_models:
         uri = log_models_of(output_dir, model_dir, opened.source.task, report, options, run, name)

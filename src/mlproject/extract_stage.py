@@ -22,6 +22,7 @@ from mlproject.sources import (
     require_same_rows,
     require_same_weights,
 )
+from mlproject.stage_log import log_files
 from mlproject.tables import print_table
 from mlproject.tracking import StageRun
 
@@ -112,6 +113,7 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
         run.log_metrics({f"{name}/{k}" if choice.several else k: value for k, value in _metrics(report).items()})
         for file_name in _LOGGED:
             run.log_artifact(target / file_name, name if choice.several else None)
+        log_files(run, target, f"{name}/model" if choice.several else "model")
         _show(report)
         made.append(target)
     return made

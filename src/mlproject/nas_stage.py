@@ -1,7 +1,6 @@
 """The stage `nas`: sub-networks that are trained one by one, as nested runs that can be watched while they train."""
 
 import time
-from concurrent.futures import Future
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from compressor.data import DataSource, load_task_data
 from compressor.files import append_json_line
 from compressor.settings import TrainingSettings
 from mlproject.settings import ModelOptions, NasOptions
-from mlproject.stage_log import log_data, option_params
+from mlproject.stage_log import log_data, log_files, option_params
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ def nas(
     from compressor.models import load_base_model
     from compressor.search_spaces import create_search_space
     from compressor.standard_nas import run_standard_nas
-    from mlproject.search_report import JOURNAL_FILE, mark_front_member, show_result, write_search_results
+    from mlproject.journal import JOURNAL_FILE
+    from mlproject.search_report import mark_front_member, show_result, write_search_results
 
     alone = {name: value for name, value in asdict(settings).items() if name not in _OF_SUPER_NETWORKS}
     run.log_params(option_params(source, options) | alone | {"model_name_or_path": model_options.model_name_or_path})
@@ -97,7 +97,9 @@ def nas(
         seconds=trials.seconds,
     )
     for member in result.front:
-        mark_front_member(run, trials.run_id(member.name), member)
+        mark_front_member(trials.run(member.name), member)
+        if member.model is not None:
+            log_files(run, output_dir / member.model, member.model)
     show_result(result, output_dir, run, "Standard NAS")
     return result
 
@@ -113,7 +115,7 @@ class _TrialRuns:
         from mlproject.search_report import child_tags
 
         self._run = run
-        self._children: dict[str, Future[str | None]] = {}
+        self._children: dict[str, StageRun] = {}
         base_model = model_options.model_name_or_path
         self._tags = child_tags(run, base_model, source.task_name, options.search_space, options.search_strategy)
         self._started = time.perf_counter()
@@ -123,9 +125,9 @@ class _TrialRuns:
         """Since the first trial could start."""
         return time.perf_counter() - self._started
 
-    def run_id(self, name: str) -> str | None:
-        """The id of a trial's run; None where it was not logged."""
-        return self._children[name].result()
+    def run(self, name: str) -> StageRun:
+        """A trial's run."""
+        return self._children[name]
 
     def log(self, trial: "RunningTrial") -> None:
         """Logs what is new of a trial: that it started, an epoch, its end."""
@@ -139,14 +141,14 @@ class _TrialRuns:
         child = self._children[trial.name]
         if trial.status is None:
             metrics = {f"epoch/{name}": trial.report[name] for name in ("loss", "epoch_error")}
-            self._run.log_child_metrics(child, metrics, trial.report["epoch"])
+            child.log_metrics(metrics, trial.report["epoch"])
             return
         if trial.evaluation is not None:
             metrics = child_metrics(trial.evaluation, trial.hypervolume)
-            self._run.log_child_metrics(child, metrics | {"epochs": float(trial.report["epoch"])})
+            child.log_metrics(metrics | {"epochs": float(trial.report["epoch"])})
         status = {FINISHED: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED"}.get(trial.status, "KILLED")
         tags = {"trial_status": trial.status} | ({"error": trial.problem} if trial.problem else {})
-        self._run.close_child(child, status, tags)
+        child.end(status, tags)
 
 
 def _examine_front(

@@ -351,10 +351,24 @@ LATENCY = [
     ),
 ]
 
+CACHE = [
+    _boolean(
+        "--use-cache",
+        default=True,
+        help="Skip stages that a finished run of this experiment has done with the same inputs and the same code.",
+    ),
+    _boolean("--fresh", default=False, help="Do all stages anew: the same as --use-cache false."),
+]
+
 OUTPUT = [
     _option(
         "--output-dir", default=None, help="New or empty directory. Default: compressor-output/<command>-<date>-<time>."
     ),
     _boolean("--overwrite-output-dir", default=False, help="Write into a directory that is in use."),
+    _boolean(
+        "--resume",
+        default=False,
+        help="Go on with what was begun in --output-dir, or with the newest unfinished run of these options.",
+    ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 ]

@@ -1,26 +1,28 @@
-"""What a run has to tell MLflow, written down before it is told: an append-only file, and how far it was delivered.
+"""What a command has to tell MLflow, written down before it is told: an append-only file, and how far it got.
 
-Entries are plain JSON. An entry whose content is there already is not added again, so that a run that goes on after an
+Entries are plain JSON. One whose content is there already is not added again, so that a command that goes on after an
 interruption may tell all of it once more. Nothing is written before the output directory holds something, so that a
 command that fails at once leaves no trace.
 """
 
 import hashlib
 import json
+import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compressor.files import append_json_line, read_json_lines
+from compressor.files import append_json_line, read_json, read_json_lines, write_json
 
 Entry = dict[str, Any]
-"""`kind`, the `run` it belongs to (by our own name for it), and what the kind needs."""
+"""`kind`, the `run` it belongs to (by our own name for it), and what the kind needs; told `again` if it says so."""
 
 FOLDER = ".compressor"
 """Of an output directory: what the tool keeps for itself."""
-_ENTRIES, _DELIVERED = "entries.jsonl", "delivered.jsonl"
-_TOLD_ANEW = ("artifact", "end", "reopen")
-"""Kinds that are never left out: a file may have changed, a status may have come and gone."""
+_HEADER, _ENTRIES, _DELIVERED = "command.json", "entries.jsonl", "delivered.jsonl"
+TOP = "top"
+"""Our name for the run of the command itself."""
 _TIMES = ("start_ms", "end_ms", "now_ms")
 
 
@@ -29,23 +31,33 @@ class Outbox:
 
     def __init__(self, output_dir: Path) -> None:
         self.output_dir = output_dir
+        self.header = read_header(output_dir)
+        """What the directory was begun with; empty for a new one."""
         self.run_ids: dict[str, str] = {}
         """MLflow's ids of the runs, by our names for them."""
         self._folder = output_dir / FOLDER
         self._entries: list[Entry] = read_json_lines(self._folder / _ENTRIES)
         self._known = {_content(entry) for entry in self._entries}
         self._written = len(self._entries)
+        self._header_written = bool(self.header)
         self._delivered = 0
         for line in read_json_lines(self._folder / _DELIVERED):
             self._delivered = line["number"]
             if "run_id" in line:
                 self.run_ids[line["run"]] = line["run_id"]
         self._marks: list[Entry] = []
+        self._lock = threading.Lock()  # entries are added by one thread and delivered by another
+
+    def begin(self, header: dict[str, Any]) -> None:
+        """Sets the header."""
+        self._header_written = self._header_written and header == self.header
+        self.header = header
+        self.write()
 
     def add(self, entry: Entry) -> bool:
         """Adds an entry; False if its content is there already."""
         content = _content(entry)
-        if content in self._known and entry["kind"] not in _TOLD_ANEW:
+        if content in self._known and not entry.get("again"):
             return False
         self._known.add(content)
         self._entries.append(entry)
@@ -74,19 +86,36 @@ class Outbox:
 
     def write(self, *, make_directory: bool = False) -> None:
         """Brings the files up to date, where the output directory is there or is to be made."""
-        if not make_directory and not self.output_dir.is_dir():
-            return
-        while self._written < len(self._entries):
-            append_json_line(self._folder / _ENTRIES, self._entries[self._written], durable=False)
-            self._written += 1
-        while self._marks:
-            append_json_line(self._folder / _DELIVERED, self._marks[0], durable=False)
-            self._marks.pop(0)
+        with self._lock:
+            if not make_directory and not self.output_dir.is_dir():
+                return
+            if not self._header_written:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_json(self._folder / _HEADER, self.header)
+                self._header_written = True
+            while self._written < len(self._entries):
+                append_json_line(self._folder / _ENTRIES, self._entries[self._written], durable=False)
+                self._written += 1
+            while self._marks:
+                append_json_line(self._folder / _DELIVERED, self._marks[0], durable=False)
+                self._marks.pop(0)
 
-    def clear(self) -> None:
-        """Removes the files: all was delivered and the run is over."""
-        for name in (_ENTRIES, _DELIVERED):
-            (self._folder / name).unlink(missing_ok=True)
+
+def read_header(output_dir: Path) -> dict[str, Any]:
+    """What an output directory was begun with: command, options, tracking server and run; empty for another one."""
+    path = output_dir / FOLDER / _HEADER
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def clear(output_dir: Path) -> None:
+    """Forgets what an output directory was begun with: it is to be written anew."""
+    shutil.rmtree(output_dir / FOLDER, ignore_errors=True)
+
+
+def is_finished(output_dir: Path) -> bool:
+    """Whether the command that an output directory was begun with came to its end."""
+    ends = [e for e in read_json_lines(output_dir / FOLDER / _ENTRIES) if e["kind"] == "end" and e["run"] == TOP]
+    return bool(ends) and ends[-1]["status"] == "FINISHED"
 
 
 def _content(entry: Entry) -> str:

@@ -1,19 +1,26 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compressor.data import DataSource
-from compressor.files import read_json, write_json
+from compressor.data import DataSource, load_task_data
+from compressor.files import file_sha256, read_json, write_json
+from compressor.models import resolve_model
 from compressor.settings import TrainingSettings
-from mlproject.benchmark_stage import benchmark
+from mlproject.benchmark_stage import JSON_FILE, benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
 from mlproject.extract_stage import EXTRACTION_FILE, extract
+from mlproject.journal import JOURNAL_FILE
+from mlproject.mlflow_log import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.model_card import describe_comparison
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
+from mlproject.sources import EXPORT_FILE, RESULTS_FILE, weights_digest
+from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_log import option_params
 from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun, Tracker
@@ -32,40 +39,126 @@ def compress(
     benchmark_options: BenchmarkOptions,
     run: StageRun,
     tracker: Tracker,
-) -> Path:
-    """Trains, searches, extracts, exports and benchmarks into folders of `output_dir`; writes `summary.json`."""
+    use_cache: bool = True,
+) -> dict[str, Path]:
+    """Trains, searches, extracts, exports and benchmarks; writes `summary.json`. The folder of each stage's results.
+
+    These are folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
+    """
     tags = {"model": model_options.model_name_or_path, "task": source.task_name}
-    folders = {name: output_dir / name for name in ("supernet", "search", "model", "onnx", "onnx-dense", "benchmark")}
     run.set_tags(tags)
     run.log_params(option_params(source, model_options, settings, search_options, benchmark_options))
-    with tracker.start_stage(run, "train-supernet", tags) as stage:
-        train_supernet(folders["supernet"], source, model_options, settings, stage)
-    with tracker.start_stage(run, "search", tags) as stage:
-        if search(folders["search"], folders["supernet"], {}, search_options, stage).interrupted:
+    stages = _Stages(output_dir, run, tracker, tags, use_cache)
+    data = load_task_data(source).digest
+
+    def run_search(folder: Path, stage: StageRun) -> None:
+        if search(folder, supernet, {}, search_options, stage).interrupted:
             raise KeyboardInterrupt
-    with tracker.start_stage(run, "extract", tags) as stage:
-        extract(folders["model"], folders["search"], choice, finetune_epochs, stage)
-    with tracker.start_stage(run, "export", tags) as stage:
-        dense_options = replace(export_options, register_as=None, alias=None)
-        exports = {
-            "dense": export(
-                folders["onnx-dense"], folders["supernet"], dense_options, stage, "dense", log_models=False
-            ),
-            "pruned": export(folders["onnx"], folders["model"], export_options, stage, "pruned"),
-        }
-    with tracker.start_stage(run, "benchmark", tags) as stage:
-        exported = [("dense", folders["onnx-dense"]), ("pruned", folders["onnx"])]
-        in_pytorch = [("dense", folders["supernet"]), ("pruned", folders["model"])]
-        latencies = benchmark(folders["benchmark"], [*exported, *in_pytorch], benchmark_options, stage)
-    _summarise(output_dir, folders, exports, latencies, run)
-    return output_dir
+
+    supernet = stages.run(
+        "train-supernet",
+        "supernet",
+        stage_inputs(source, model_options, settings, data=data, model=_model_digest(model_options)),
+        lambda folder, stage: train_supernet(folder, source, model_options, settings, stage),
+    )
+    searched = stages.run(
+        "search",
+        "search",
+        stage_inputs(search_options, data=data, supernet=weights_digest(supernet)),
+        run_search,
+        budget="num_samples",
+    )
+    model = stages.run(
+        "extract",
+        "model",
+        stage_inputs(choice, epochs=finetune_epochs, data=data, search=file_sha256(searched / RESULTS_FILE)),
+        lambda folder, stage: extract(folder, searched, choice, finetune_epochs, stage),
+    )
+    dense_options = replace(export_options, register_as=None, alias=None)
+    dense = stages.run(
+        "export-dense",
+        "onnx-dense",
+        stage_inputs(dense_options, data=data, weights=weights_digest(supernet)),
+        lambda folder, stage: export(folder, supernet, dense_options, stage, "dense", log_models=False),
+    )
+    pruned = stages.run(
+        "export",
+        "onnx",
+        stage_inputs(export_options, data=data, weights=weights_digest(model)),
+        lambda folder, stage: export(folder, model, export_options, stage, "pruned"),
+    )
+    timed = [("dense", dense), ("pruned", pruned), ("dense", supernet), ("pruned", model)]
+    benchmarked = stages.run(
+        "benchmark",
+        "benchmark",
+        stage_inputs(benchmark_options, models=[weights_digest(folder) for _, folder in timed]),
+        lambda folder, stage: benchmark(folder, timed, benchmark_options, stage),
+    )
+    folders = {"supernet": supernet, "search": searched, "model": model, "benchmark": benchmarked}
+    folders |= {"onnx-dense": dense, "onnx": pruned}
+    _summarise(output_dir, folders, run)
+    return folders
 
 
-def _summarise(
-    output_dir: Path, folders: dict[str, Path], exports: dict[str, Any], latencies: dict[str, Any], run: StageRun
-) -> None:
+class _Stages:
+    """Runs stages, each in an MLflow run and a folder of its own, and skips those that are finished."""
+
+    def __init__(
+        self, output_dir: Path, run: StageRun, tracker: Tracker, tags: Mapping[str, str], use_cache: bool
+    ) -> None:
+        self._output_dir, self._run, self._tracker = output_dir, run, tracker
+        self._tags, self._use_cache = tags, use_cache
+
+    def run(
+        self,
+        stage: str,
+        folder_name: str,
+        inputs: dict[str, Any],
+        work: Callable[[Path, StageRun], object],
+        budget: str | None = None,
+    ) -> Path:
+        """The folder of a finished stage. `budget` is the input that says how much of the same is wanted."""
+        folder = self._output_dir / folder_name
+        key = fingerprint(stage, inputs, budget)
+        for found, run_id in self._find(stage, folder, key) if self._use_cache else ():
+            before = read_record(found, stage)
+            if before is None or fingerprint(stage, before, budget) != key:
+                continue
+            if before == inputs:
+                print(f"{stage}: skipped, {found} was made from the same inputs (run {run_id}).")
+                self._run.set_tags({f"skipped.{stage}": run_id})
+                return found
+            if found != folder:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found / JOURNAL_FILE, folder / JOURNAL_FILE)
+            print(f"{stage}: goes on from {found}, as {budget} is {inputs[budget or '']} now.")
+            break
+        tags = {**self._tags, FINGERPRINT_TAG: key, DIRECTORY_TAG: str(folder)}
+        with self._tracker.start_stage(self._run, stage, tags) as stage_run:
+            work(folder, stage_run)
+            write_record(folder, stage, inputs)
+        return folder
+
+    def _find(self, stage: str, folder: Path, key: str) -> Iterator[tuple[Path, str]]:
+        """Where the stage may be finished, with MLflow's id of its run: here, or in the folder of an earlier run."""
+        yield folder, self._tracker.outbox.run_ids.get(stage, "of this command")
+        for run_id, directory in self._tracker.find_finished(key):
+            yield directory, run_id
+
+
+def _model_digest(options: ModelOptions) -> str:
+    """What the base model is: a hash of a directory's weights, or its name on the Hub."""
+    resolved = resolve_model(options.model_name_or_path)
+    return weights_digest(Path(resolved)) if Path(resolved).is_dir() else resolved
+
+
+def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
-    extraction = read_json(folders["model"] / EXTRACTION_FILE)
+    extraction, latencies = read_json(folders["model"] / EXTRACTION_FILE), read_json(folders["benchmark"] / JSON_FILE)
+    exports = {
+        "dense": read_json(folders["onnx-dense"] / EXPORT_FILE),
+        "pruned": read_json(folders["onnx"] / EXPORT_FILE),
+    }
     summary: dict[str, dict[str, Any]] = {}
     for name, model in latencies["models"].items():
         side = name.split("-")[0]

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 MAIN = "compress"
+_NO_RUN = ("sync",)
+"""Commands that start no run, so MLflow has nothing to start."""
 
 
 def render_project() -> str:
@@ -16,6 +18,8 @@ def render_project() -> str:
 
     lines = ["name: mlflow-compressor", "", "conda_env: conda.yaml", "", "entry_points:"]
     for name, command in sorted(cli.commands.items(), key=lambda item: item[0] != MAIN):
+        if name in _NO_RUN:
+            continue
         options = [option for option in command.params if _is_parameter(option)]
         lines += [f"  {'main' if name == MAIN else name}:", "    parameters:"]
         for option in options:

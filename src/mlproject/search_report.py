@@ -17,8 +17,6 @@ from mlproject.views import pareto_view
 CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"
 ARTIFACTS = (RESULTS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
 """What of a search's directory goes to MLflow."""
-JOURNAL_FILE = "evaluations.jsonl"
-"""Every evaluation as it is made, before it is logged."""
 _MAX_ROWS = 30
 """Of a table in a description, which MLflow cuts at 8,000 characters."""
 
@@ -149,11 +147,8 @@ def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, An
     return counts | {f"config/{key}": value for key, value in numbers.items()}
 
 
-def mark_front_member(run: StageRun, child_id: str | None, member: EvaluatedSubNetwork) -> None:
+def mark_front_member(child: StageRun, member: EvaluatedSubNetwork) -> None:
     """Tags a sub-network's run as on the front and adds its test error."""
-    if child_id is None:
-        return
-    child = StageRun(run.tracker, child_id, run.experiment_id)
     child.set_tags({"pareto": "true"})
     if member.test_error is not None:
         child.log_metrics({"test_error": member.test_error})

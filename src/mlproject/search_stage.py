@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.files import append_json_line
 from compressor.sub_network import SubNetwork
+from mlproject.journal import JOURNAL_FILE, open_journal
 from mlproject.settings import SearchOptions
 from mlproject.sources import open_super_network, require_other_directory, weights_digest
 from mlproject.stage_log import log_data, option_params
@@ -27,7 +28,8 @@ def search(
     """Searches the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
 
     `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
-    evaluation is in `evaluations.jsonl` before it is logged.
+    evaluation is in `evaluations.jsonl` before it is told to the search method and logged; those that are there
+    already, of the same search, are not made again.
     """
     import numpy as np
 
@@ -41,7 +43,6 @@ def search(
     from compressor.search import EvaluatedSubNetwork, run_search
     from compressor.search_spaces import create_search_space
     from mlproject.search_report import (
-        JOURNAL_FILE,
         architecture,
         child_metrics,
         child_tags,
@@ -60,14 +61,22 @@ def search(
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
     base_model = str(super_network.info.get("model_name_or_path", super_network.path.name))
     tags = child_tags(run, base_model, source.task_name, options.search_space, options.search_strategy)
-    children: dict[int, Any] = {}
-    predictions: dict[str, Any] = {}
+    children: dict[int, StageRun] = {}
+    predictions: dict[str, np.ndarray] = {}
     length = int(np.median(validation.lengths))
+    supernet_digest = weights_digest(super_network.path)
+    search_of = {
+        "supernet_digest": supernet_digest,
+        "data_digest": data.digest,
+        **{name: value for name, value in asdict(options).items() if name != "num_samples"},
+    }
+    recorded = open_journal(output_dir, search_of)
+    if recorded:
+        print(f"Going on after {len(recorded)} sub-networks that were evaluated before.")
 
     def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
-        if evaluation.index == 0:  # an overwritten directory may hold an older search's
-            (output_dir / JOURNAL_FILE).unlink(missing_ok=True)
-        append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
+        if evaluation.sub_network.hash not in recorded:
+            append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
         children[evaluation.index] = run.log_child(
             evaluation.name,
             metrics=child_metrics(evaluation, hypervolume),
@@ -99,8 +108,12 @@ def search(
         num_samples=options.num_samples,
         seed=options.seed,
         on_evaluation=on_evaluation,
+        recorded=recorded,
     )
     seconds = time.perf_counter() - started
+    for evaluation in result.evaluations:  # of those made by an earlier process only the error is known
+        if evaluation.name in result.notable and evaluation.sub_network.hash not in predictions:
+            evaluate(evaluation.sub_network)
     test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
     result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))
     result = _add_intervals(result, data.task.metric, predictions, validation.labels)
@@ -110,7 +123,8 @@ def search(
         origin={
             "supernet": str(super_network.path),
             "supernet_from_here": os.path.relpath(super_network.path, output_dir),
-            "supernet_digest": weights_digest(super_network.path),
+            "supernet_digest": supernet_digest,
+            "supernet_run_id": super_network.info.get("run_id"),
             "source": source.to_json(),
             "data_digest": data.digest,
             "options": asdict(options),
@@ -121,7 +135,7 @@ def search(
         seconds=seconds,
     )
     for member in result.front:
-        mark_front_member(run, children[member.index].result(), member)
+        mark_front_member(children[member.index], member)
     show_result(result, output_dir, run, "Pareto search")
     return result
 

@@ -11,6 +11,7 @@ import numpy as np
 from compressor.data import DataSource, TaskData, load_task_data
 from compressor.errors import ModelError, OutputError, SearchError, TaskDataError
 from compressor.files import file_sha256, read_json
+from mlproject.addresses import SUPER_NETWORK, locate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -177,8 +178,9 @@ def require_same_rows(data: TaskData, results: Mapping[str, Any]) -> None:
 
 
 def weights_digest(path: Path) -> str:
-    """A content hash of a model directory's safetensors files."""
-    digests = [file_sha256(file) for file in sorted(path.glob("*.safetensors"))]
+    """A content hash of a model directory's safetensors and ONNX files."""
+    files = sorted(file for pattern in ("*.safetensors", "*.onnx", "*.onnx.data") for file in path.glob(pattern))
+    digests = [file_sha256(file) for file in files]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
@@ -276,8 +278,13 @@ def full_evaluation(results: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def find_super_network(results: Mapping[str, Any], search_dir: Path) -> Path:
-    """Where the super-network of a search is: where it was, or as far from the search as before if both were moved."""
+    """Where the super-network of a search is: where it was, as far from the search as before, or else in MLflow."""
     there = Path(results["supernet"])
     folder = search_dir if search_dir.is_dir() else search_dir.parent
-    moved = folder / results.get("supernet_from_here", ".")
-    return there if there.is_dir() or not (moved / "config.json").is_file() else moved
+    moved: Path = folder / results.get("supernet_from_here", ".")
+    if not there.is_dir() and (moved / "config.json").is_file():
+        return moved
+    if there.is_dir() or not results.get("supernet_run_id"):
+        return there
+    found: Path = locate(f"runs:/{results['supernet_run_id']}", *SUPER_NETWORK)
+    return found

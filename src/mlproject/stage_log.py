@@ -1,6 +1,7 @@
 """What every stage logs alike: the options it was given and the rows it used."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from compressor.data import DataSource, TaskData
@@ -11,6 +12,13 @@ def option_params(*options: Any) -> dict[str, Any]:
     """The fields of some option classes as MLflow parameters; what is not set is left out."""
     values = {field.name: getattr(option, field.name) for option in options for field in fields(option)}
     return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+def log_files(run: StageRun, directory: Path, folder: str | None = None) -> None:
+    """Uploads the files of a directory, not what is in folders below it."""
+    for file in sorted(directory.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            run.log_artifact(file, folder)
 
 
 def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from compressor.data import DataSource, load_task_data
 from compressor.settings import TrainingSettings
 from mlproject.settings import ModelOptions
-from mlproject.stage_log import log_data, option_params
+from mlproject.stage_log import log_data, log_files, option_params
 from mlproject.tracking import StageRun
 
 
@@ -51,6 +51,7 @@ def train_supernet(
     )
     info: dict[str, Any] = {
         "format": 1,
+        "run_id": run.run_id,
         "source": source.to_json(),
         "data_digest": data.digest,
         "label_names": list(data.label_names),
@@ -85,5 +86,5 @@ def train_supernet(
         if report is not kept:
             shutil.rmtree(output_dir / f"checkpoint-epoch-{report.epoch}", ignore_errors=True)
     run.log_metrics({"error": kept.error, "params": info["params"]})
-    run.log_artifact(output_dir / "super_network.json")
+    log_files(run, output_dir, "supernet")
     return output_dir

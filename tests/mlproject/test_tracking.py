@@ -1,6 +1,7 @@
-"""The tracking server: away at the start, lost in the middle, displeased with one entry."""
+"""The tracking server: away at the start, lost in the middle, back again, displeased with one entry."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,87 +9,194 @@ import mlflow
 import pytest
 import requests
 
-from mlproject.tracking import StageRun, Tracker, TrackingError
+from mlproject.mlflow_log import TrackingError
+from mlproject.outbox import FOLDER, read_header
+from mlproject.tracking import StageRun, Tracker, sync
+
+HEADER = {"command": "search", "options": {}}
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+def new_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tracker]:
+    """A process's tracker; every call stands for another process with the same output directory."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    return Tracker()
+    return lambda: Tracker(tmp_path / "out")
 
 
-def test_a_server_that_is_away_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def tracker(new_tracker: Callable[[], Tracker]) -> Tracker:
+    return new_tracker()
+
+
+def away(*_: Any, **__: Any) -> None:
+    raise requests.ConnectionError("connection refused")
+
+
+def lose(tracker: Tracker, patch: pytest.MonkeyPatch) -> None:
+    """Every call that writes fails from now on."""
+    for name in ("log_batch", "create_run", "set_terminated", "log_artifact", "set_experiment_tag", "set_tag"):
+        patch.setattr(type(tracker.log.client), name, away)
+
+
+def children_of(tracker: Tracker, run_id: str) -> list[Any]:
+    found = tracker.log.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    return sorted(found, key=lambda run: str(run.info.run_name))
+
+
+def test_a_server_that_is_away_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
     mlflow.set_tracking_uri(uri)
     message = f"the MLflow server {uri} must answer, but it does not"
-    with pytest.raises(TrackingError, match=message), Tracker().start_run("search", {}):
+    with pytest.raises(TrackingError, match=message), Tracker(tmp_path).start_run("search", {}, HEADER):
         pass
 
 
-def test_a_lost_server_costs_the_log_alone(
-    tracker: Tracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_lost_server_costs_nothing_once_it_is_synced(
+    tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with tracker.start_run("search", {"stage": "search"}) as run:
-        run.log_metrics({"before": 1.0})
-
-        def away(*_: Any, **__: Any) -> None:
-            raise requests.ConnectionError("connection refused")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(type(tracker.client), "log_batch", away)
-            patch.setattr(type(tracker.client), "create_run", away)
-            run.log_metrics({"after": 1.0})
-            child = run.log_child("subnet-000", metrics={"error": 0.5}, params={}, tags={})
-            assert child.result() is None
+    with monkeypatch.context() as patch:
+        with tracker.start_run("search", {"stage": "search"}, HEADER) as run:
+            run.log_metrics({"before": 1.0})
+            run_id = run.run_id
+            tracker.wait()
+            lose(tracker, patch)
+            run.log_metrics({"after": 2.0})
+            child = run.log_child("subnet-000", metrics={"error": 0.5}, params={"num_layers": 2}, tags={"stage": "x"})
+            assert child.run_id == "<run id of subnet-000>"
+            run.set_tags({"best": child.run_id})
             run.describe("text")
-        run_id = run.run_id
+        assert tracker.outbox.num_pending > 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
-    assert len(warnings) == 1
     assert "does not answer (connection refused). The work goes on" in warnings[0]
-    finished = tracker.client.get_run(run_id)
-    assert finished.info.status == "FINISHED"  # the server was back for the last call
-    assert finished.data.metrics == {"before": 1.0}
+    before = tracker.log.client.get_run(run_id)
+    assert before.data.metrics == {"before": 1.0}
+    assert before.info.status == "RUNNING"
+
+    count, synced = sync(tmp_path / "out")
+    assert (count > 0, synced.run_id) == (True, run_id)
+    after = tracker.log.client.get_run(run_id)
+    assert after.data.metrics == {"before": 1.0, "after": 2.0}
+    assert after.info.status == "FINISHED"
+    assert after.data.tags["mlflow.note.content"] == "text"
+    [found] = children_of(tracker, run_id)
+    assert (found.data.metrics, found.data.params) == ({"error": 0.5}, {"num_layers": "2"})
+    assert (found.info.status, after.data.tags["best"]) == ("FINISHED", found.info.run_id)
+    assert sync(tmp_path / "out")[0] == 0
+    assert len(children_of(tracker, run_id)) == 1
+
+
+def test_a_run_whose_creation_was_cut_short_is_not_made_twice(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = type(tracker.log.client).create_run
+
+    def create_without_answer(*args: Any, **options: Any) -> None:
+        create(*args, **options)
+        away()
+
+    with tracker.start_run("search", {}, HEADER) as run, monkeypatch.context() as patch:
+        tracker.wait()
+        patch.setattr(type(tracker.log.client), "create_run", create_without_answer)
+        run.log_child("subnet-000", metrics={"error": 0.5}, params={}, tags={})
+        tracker.wait()
+        assert tracker.lost
+    assert not tracker.lost  # the server was back at the end
+    assert [child.data.metrics for child in children_of(tracker, run.run_id)] == [{"error": 0.5}]
+
+
+def test_a_command_that_goes_on_joins_its_run_and_says_nothing_twice(
+    new_tracker: Callable[[], Tracker], tmp_path: Path
+) -> None:
+    ids = []
+    for number in range(2):
+        tracker = new_tracker()
+        with tracker.start_run("search", {}, HEADER) as run:
+            (tmp_path / "out").mkdir(exist_ok=True)
+            for index in range(2 + number):
+                run.log_child(f"subnet-{index:03d}", metrics={"error": index / 10}, params={}, tags={})
+            with tracker.start_stage(run, "extract", {}) as stage:
+                stage.log_metrics({"error": 0.25})
+            ids.append((run.run_id, stage.run_id))
+    assert ids[0] == ids[1]
+    names = [child.info.run_name for child in children_of(tracker, ids[0][0])]
+    assert names == ["extract", "subnet-000", "subnet-001", "subnet-002"]
+    history = tracker.log.client.get_metric_history(ids[0][1], "error")
+    assert [point.value for point in history] == [0.25]
+    assert read_header(tmp_path / "out")["run_id"] == ids[0][0]
+
+
+def test_another_server_than_the_first_is_refused(new_tracker: Callable[[], Tracker], tmp_path: Path) -> None:
+    with new_tracker().start_run("search", {}, HEADER):
+        (tmp_path / "out").mkdir()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/other.db")
+    message = (
+        f"{tmp_path}/out must be logged to the MLflow it was begun with, sqlite:///{tmp_path}/mlflow.db, but this is "
+        f"sqlite:///{tmp_path}/other.db. Set MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/mlflow.db, or choose another "
+        "--output-dir."
+    )
+    with pytest.raises(TrackingError) as raised, new_tracker().start_run("search", {}, HEADER):
+        pass
+    assert str(raised.value) == message
+    with pytest.raises(TrackingError) as raised:
+        sync(tmp_path / "out")
+    assert str(raised.value) == message
+
+
+def test_nothing_is_synced_from_a_directory_of_another_kind(new_tracker: Callable[[], Tracker], tmp_path: Path) -> None:
+    with pytest.raises(TrackingError) as raised:
+        sync(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path} must be the output directory of a command, but nothing was logged there. Check the path."
+    )
+
+
+def test_a_command_without_results_leaves_no_directory(tracker: Tracker, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bad"), tracker.start_run("search", {}, HEADER) as run:
+        run.log_params({"a": 1})
+        raise ValueError("bad")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_one_refused_entry_does_not_stop_the_log(tracker: Tracker, capsys: pytest.CaptureFixture[str]) -> None:
-    with tracker.start_run("search", {}) as run:
+    with tracker.start_run("search", {}, HEADER) as run:
         run.log_metrics({"too long" * 100: 1.0})
         run.log_metrics({"odd(name)": 2.0})
     assert "MLflow refuses a log entry" in capsys.readouterr().err
-    assert tracker.client.get_run(run.run_id).data.metrics == {"odd_name_": 2.0}
+    assert tracker.log.client.get_run(run.run_id).data.metrics == {"odd_name_": 2.0}
 
 
 def test_a_failed_block_fails_the_run_with_its_message(tracker: Tracker) -> None:
     stages: list[StageRun] = []
-    with pytest.raises(TrackingError), tracker.start_run("compress", {}) as run:
+    with pytest.raises(TrackingError), tracker.start_run("compress", {}, HEADER) as run:
         stages.append(run)
         with tracker.start_stage(run, "search", {"model": "demo"}) as stage:
             stages.append(stage)
             raise TrackingError("the law, but got this. Do that.")
     for stage in stages:
-        failed = tracker.client.get_run(stage.run_id)
+        failed = tracker.log.client.get_run(stage.run_id)
         assert failed.info.status == "FAILED"
         assert failed.data.tags["error"] == "the law, but got this. Do that."
 
 
 def test_children_are_logged_in_the_background(tracker: Tracker) -> None:
-    with tracker.start_run("search", {}) as run:
-        futures = [
+    with tracker.start_run("search", {}, HEADER) as run:
+        children = [
             run.log_child(
                 f"subnet-{i:03d}", metrics={"error": i / 10}, params={"num_layers": i}, tags={"stage": "subnet"}
             )
             for i in range(3)
         ]
         run.log_series("search/hypervolume", [0.1, 0.2])
-    for index, future in enumerate(futures):
-        child = tracker.client.get_run(str(future.result()))
+    for index, known in enumerate(children):
+        child = tracker.log.client.get_run(known.run_id)
         assert child.info.run_name == f"subnet-{index:03d}"
         assert child.data.metrics == {"error": index / 10}
         assert child.data.params == {"num_layers": str(index)}
         assert child.data.tags["mlflow.parentRunId"] == run.run_id
         assert child.info.status == "FINISHED"
-    history = tracker.client.get_metric_history(run.run_id, "search/hypervolume")
+    history = tracker.log.client.get_metric_history(run.run_id, "search/hypervolume")
     assert [(point.step, point.value) for point in history] == [(0, 0.1), (1, 0.2)]

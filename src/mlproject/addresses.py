@@ -1,0 +1,58 @@
+"""Models and searches by address: a local directory, `runs:/<id>/…` or `models:/NAME@alias` in MLflow."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from compressor.errors import ModelError
+from mlproject.mlflow_log import download
+
+_CACHE = Path("~/.cache/mlflow-compressor")
+SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)
+TIMED = ("export.json", "config.json", "*.onnx")
+"""Files by which a directory of each kind is known, the surest first."""
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address in MLflow rather than a path."""
+    return text.startswith(("runs:/", "models:/"))
+
+
+def locate(text: str, *markers: str) -> Path:
+    """The local path behind a directory or an address; the folder (or ONNX file) below it that holds a marker.
+
+    What is fetched over a network is kept in the user's cache folder; a local artifact store is read in place.
+
+    Raises:
+        TrackingError: MLflow has no such thing, or is away.
+        ModelError: what is there is of another kind.
+    """
+    if not is_address(text):
+        return Path(text).expanduser().absolute()
+    root = download(text, _CACHE.expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16])
+    for marker in markers:
+        found = sorted(root.rglob(marker), key=lambda file: (len(file.parts), str(file)))
+        folders = [file if marker.startswith("*") else file.parent for file in found]
+        nearest = [folder for folder in folders if len(folder.parts) == len(folders[0].parts)]
+        if len(nearest) > 1:
+            names = ", ".join(str(folder.relative_to(root)) for folder in nearest[:6])
+            raise ModelError(f"{text} must hold one model, but holds {names}. Add one of them to the address.")
+        if nearest:
+            return _with_tokenizer(nearest[0], root)
+    raise ModelError(
+        f"{text} must hold {' or '.join(markers)}, but does not. Give the address of the run that made it, such as "
+        "runs:/<id>/supernet, runs:/<id>/model or runs:/<id>/onnx."
+    )
+
+
+def _with_tokenizer(folder: Path, root: Path) -> Path:
+    """The model folder of MLflow's transformers flavour together with its tokenizer, which lies elsewhere there."""
+    tokenizer = root / "components" / "tokenizer"
+    if not tokenizer.is_dir() or not (folder / "config.json").is_file() or (folder / "tokenizer.json").is_file():
+        return folder
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    merged = _CACHE.expanduser() / f"{digest}-model"
+    shutil.rmtree(merged, ignore_errors=True)
+    shutil.copytree(folder, merged)
+    shutil.copytree(tokenizer, merged, dirs_exist_ok=True)
+    return merged

@@ -1,0 +1,346 @@
+"""All of MLflow: how the entries of an outbox are delivered, and what is asked of the server. No other file of this
+package imports `mlflow`."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.errors import CompressorError
+from mlproject.outbox import Entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXPERIMENT = "compressor"
+"""The experiment of runs that are not started by `mlflow run` and name no other (MLFLOW_EXPERIMENT_NAME)."""
+KEY_TAG = "compressor.run_key"
+"""Our own name for a run below another: by it a run is found again whose creation was cut short."""
+FINGERPRINT_TAG, DIRECTORY_TAG = "compressor.fingerprint", "compressor.directory"
+"""What a stage was given, as a hash, and where its results are."""
+_MAX_PARAM = 500
+_SERVER_TIMEOUT_S = 10
+
+
+class TrackingError(CompressorError):
+    """The tracking server cannot be used."""
+
+
+class MlflowLog:
+    """An MLflow tracking server, or database, that entries are delivered to."""
+
+    def __init__(self) -> None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        import mlflow
+
+        self.client = mlflow.MlflowClient()
+        self.uri: str = mlflow.get_tracking_uri()
+
+    def start_run(self, name: str, tags: Mapping[str, str], run_id: str | None = None) -> tuple[str, str]:
+        """The ids of a run and its experiment: the one to go on with, the one `mlflow run` made, or a new one.
+
+        Raises:
+            TrackingError: the server is away, the run is gone, or its experiment cannot take artifacts from here.
+        """
+        require_server(self.uri)
+        made_by_mlflow_run = os.environ.get("MLFLOW_RUN_ID")
+        try:
+            if run_id or made_by_mlflow_run:
+                run = self.client.get_run(run_id or made_by_mlflow_run)
+                self.client.update_run(run.info.run_id, status="RUNNING")
+                for key, value in tags.items():
+                    self.client.set_tag(run.info.run_id, key, value)
+                if run_id and made_by_mlflow_run not in (None, run_id):
+                    self.client.set_tag(made_by_mlflow_run, "mlflow.note.content", f"Went on with the run {run_id}.")
+            else:
+                run = self._create_run(name, tags)
+        except Exception as error:  # MLflow raises what the store below it raises
+            reason = " ".join(str(error).split())[:200]
+            raise TrackingError(
+                f"MLflow at {self.uri} must take new runs, but it does not: {reason}. Check MLFLOW_TRACKING_URI."
+            ) from error
+        try:
+            _require_artifacts(run.info.artifact_uri, self.uri)
+        except TrackingError as error:
+            self.fail(run.info.run_id, str(error))
+            raise
+        return str(run.info.run_id), str(run.info.experiment_id)
+
+    def _create_run(self, name: str, tags: Mapping[str, str]) -> Any:
+        """A new run in the experiment that the environment names, with MLflow's own tags of user, source and commit."""
+        import mlflow
+        from mlflow.tracking.context.registry import resolve_tags
+
+        by_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
+        by_name = None if by_id else os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        experiment = mlflow.set_experiment(experiment_name=by_name, experiment_id=by_id)
+        return self.client.create_run(experiment.experiment_id, tags=resolve_tags(dict(tags)), run_name=name)
+
+    def deliver(self, entry: Entry, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool) -> Any:
+        """Sends one entry; the id of the run it made, or what the kind gives.
+
+        With `again` the entry may have been sent before: a run is then looked for before it is made. Paths of files are
+        seen from `folder`.
+        """
+        return _KINDS[entry["kind"]](_Delivery(self, experiment_id, run_ids, folder, again), entry)
+
+    def find_finished(self, experiment_id: str, fingerprint: str) -> list[tuple[str, Path]]:
+        """Finished runs of an experiment with that fingerprint, newest first, each with its directory."""
+        found = self.client.search_runs(
+            [experiment_id],
+            f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and attributes.status = 'FINISHED'",
+            max_results=20,
+            order_by=["attributes.start_time DESC"],
+        )
+        return [(run.info.run_id, Path(run.data.tags.get(DIRECTORY_TAG, "/nonexistent"))) for run in found]
+
+    def fail(self, run_id: str, message: str) -> None:
+        """Marks a run as FAILED, with the reason."""
+        self.client.set_tag(run_id, "error", message)
+        self.client.set_terminated(run_id, "FAILED")
+
+
+def describe_dataset(table: "pd.DataFrame", *, name: str, source: str, digest: str) -> dict[str, str]:
+    """What MLflow keeps of a data set: its name, hash, source, schema and size."""
+    import mlflow.data
+
+    entity = mlflow.data.from_pandas(table, source=source, name=name, digest=digest)._to_mlflow_entity()
+    return {key: getattr(entity, key) for key in ("name", "digest", "source_type", "source", "schema", "profile")}
+
+
+def download(uri: str, folder: Path) -> Path:
+    """What a `runs:/…` or `models:/…` address holds: where it is on this machine, or a copy in `folder`.
+
+    Raises:
+        TrackingError: there is no such thing, or the server is away.
+    """
+    import mlflow
+
+    require_server(mlflow.get_tracking_uri())
+    remote = mlflow.get_tracking_uri().startswith("http")
+    whole_run = uri.removeprefix("runs:/").strip("/") if uri.startswith("runs:/") else "/"
+    what = {"artifact_uri": uri} if "/" in whole_run else {"run_id": whole_run}
+    try:
+        return Path(mlflow.artifacts.download_artifacts(**what, dst_path=str(folder) if remote else None))
+    except Exception as error:  # MLflow raises what the store below it raises
+        reason = " ".join(str(error).split())[:200]
+        raise TrackingError(
+            f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {reason}. "
+            "Check the address and MLFLOW_TRACKING_URI."
+        ) from error
+
+
+def is_connection_problem(error: BaseException) -> bool:
+    """Whether the server is away, rather than displeased with one entry."""
+    import requests
+
+    causes = [error, error.__cause__, error.__context__]
+    text = str(error)
+    return any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
+
+
+def has_saved_views() -> bool:
+    """Whether this MLflow has saved views of the runs page."""
+    import mlflow
+
+    major, minor = (int(part) for part in mlflow.__version__.split(".")[:2])
+    return (major, minor) >= (3, 15)
+
+
+def require_server(uri: str) -> None:
+    """Nothing, if the tracking server answers.
+
+    Raises:
+        TrackingError: it does not.
+    """
+    if not uri.startswith("http"):
+        return
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_SERVER_TIMEOUT_S)
+    except requests.RequestException as error:
+        raise TrackingError(
+            f"the MLflow server {uri} must answer, but it does not ({type(error).__name__}). "
+            "Start it or unset MLFLOW_TRACKING_URI to log into mlflow.db in this folder."
+        ) from error
+
+
+def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:
+    """An experiment that a server made keeps its artifacts behind that server, out of reach of a local database."""
+    if artifact_uri.startswith("mlflow-artifacts:") and not tracking_uri.startswith("http"):
+        raise TrackingError(
+            "the experiment must take artifacts from here, but an MLflow server made it and keeps them behind itself. "
+            "Set MLFLOW_TRACKING_URI to the server's address, or use another experiment (--experiment-name with mlflow "
+            "run, MLFLOW_EXPERIMENT_NAME with compressor)."
+        )
+
+
+class _Delivery:
+    """What the functions below need to deliver an entry."""
+
+    def __init__(
+        self, log: MlflowLog, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool
+    ) -> None:
+        self.client, self.experiment_id = log.client, experiment_id
+        self.run_ids, self.folder, self.again = run_ids, folder, again
+
+    def run_id(self, entry: Entry) -> str:
+        """The id of the run an entry belongs to."""
+        return self.run_ids[entry["run"]]
+
+    def tags(self, entry: Entry) -> list[Any]:
+        """The tags of an entry, names of runs replaced by their ids."""
+        from mlflow.entities import RunTag
+
+        return [RunTag(key, self.with_ids(value)) for key, value in entry.get("tags", {}).items()]
+
+    def with_ids(self, text: str) -> str:
+        """A text with the ids of runs that were not yet known when it was written."""
+        for name, run_id in self.run_ids.items():
+            text = text.replace(run_placeholder(name), run_id)
+        return text
+
+
+def run_placeholder(name: str) -> str:
+    """What stands for the id of a run that MLflow has not made yet."""
+    return f"<run id of {name}>"
+
+
+def _create(delivery: _Delivery, entry: Entry) -> str:
+    parent = delivery.run_ids[entry["parent"]]
+    if delivery.again:
+        found = delivery.client.search_runs(
+            [delivery.experiment_id],
+            f"tags.`mlflow.parentRunId` = '{parent}' and tags.`{KEY_TAG}` = '{entry['run']}'",
+            max_results=1,
+        )
+        if found:
+            return str(found[0].info.run_id)
+    tags = {tag.key: tag.value for tag in delivery.tags(entry)}
+    run = delivery.client.create_run(
+        delivery.experiment_id,
+        entry["start_ms"],
+        tags={**tags, "mlflow.parentRunId": parent, KEY_TAG: entry["run"]},
+        run_name=entry["name"],
+    )
+    return str(run.info.run_id)
+
+
+def _log(delivery: _Delivery, entry: Entry) -> None:
+    from mlflow.entities import Metric, Param
+
+    params = {key: str(value)[:_MAX_PARAM] for key, value in entry.get("params", {}).items()}
+    if entry.get("new_params_only"):  # `mlflow run` logs the declared ones before our code starts
+        known = delivery.client.get_run(delivery.run_id(entry)).data.params
+        params = {key: value for key, value in params.items() if key not in known}
+    delivery.client.log_batch(
+        delivery.run_id(entry),
+        metrics=[Metric(name, value, entry["now_ms"], step) for name, value, step in entry.get("metrics", ())],
+        params=[Param(key, value) for key, value in params.items()],
+        tags=delivery.tags(entry),
+    )
+
+
+def _artifact(delivery: _Delivery, entry: Entry) -> None:
+    path = delivery.folder / entry["path"]
+    log = delivery.client.log_artifacts if path.is_dir() else delivery.client.log_artifact
+    log(delivery.run_id(entry), str(path), entry["folder"])
+
+
+def _dataset(delivery: _Delivery, entry: Entry) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    tag = InputTag("mlflow.data.context", entry["context"])
+    delivery.client.log_inputs(delivery.run_id(entry), [DatasetInput(Dataset(**entry["dataset"]), [tag])])
+
+
+def _view(delivery: _Delivery, entry: Entry) -> None:
+    value = delivery.with_ids(entry["value"])
+    delivery.client.set_experiment_tag(delivery.experiment_id, f"mlflow.sharedViewState.{entry['key']}", value)
+
+
+def _served_model(delivery: _Delivery, entry: Entry) -> str:
+    """A model that MLflow can serve, from its code and files; its address. `register_as` makes it a version."""
+    import mlflow
+
+    with _active(delivery.run_id(entry)):
+        info = mlflow.pyfunc.log_model(
+            name=entry["name"],
+            python_model=entry["code"],
+            artifacts={key: str(delivery.folder / path) for key, path in entry["artifacts"].items()},
+            model_config=entry["config"],
+            input_example=entry["example"],
+            pip_requirements=entry["requirements"],
+            metadata=entry["metadata"],
+            registered_model_name=entry["register_as"],
+        )
+        mlflow.log_metrics(entry["metrics"], model_id=info.model_id)
+    if entry["register_as"] and entry["alias"]:
+        registered = str(info.registered_model_version)
+        delivery.client.set_registered_model_alias(entry["register_as"], entry["alias"], registered)
+        return f"models:/{entry['register_as']}@{entry['alias']}"
+    return str(info.model_uri)
+
+
+def _onnx_model(delivery: _Delivery, entry: Entry) -> None:
+    """An ONNX file in MLflow's own ONNX flavour."""
+    import mlflow
+    import numpy as np
+    import onnx
+
+    from exporters.onnx_export import MAX_PROTO_BYTES
+
+    model = onnx.load(str(delivery.folder / entry["path"]))  # a fresh one: MLflow may empty what it is given
+    inputs = {key: np.asarray(values, np.int64) for key, values in entry["inputs"].items()}
+    with _active(delivery.run_id(entry)):
+        mlflow.onnx.log_model(
+            model,
+            name=entry["name"],
+            signature=mlflow.models.infer_signature(inputs, {"logits": np.asarray(entry["logits"], np.float32)}),
+            onnx_execution_providers=["CPUExecutionProvider"],
+            save_as_external_data=model.ByteSize() > MAX_PROTO_BYTES,
+            pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
+        )
+
+
+@contextmanager
+def _active(run_id: str) -> Iterator[None]:
+    """A run as MLflow's active one in this thread, which is where models are logged."""
+    import mlflow
+
+    with mlflow.start_run(run_id=run_id, nested=True):
+        yield
+
+
+def _end(delivery: _Delivery, entry: Entry) -> None:
+    for tag in delivery.tags(entry):
+        delivery.client.set_tag(delivery.run_id(entry), tag.key, tag.value)
+    delivery.client.set_terminated(delivery.run_id(entry), entry["status"], entry["end_ms"])
+
+
+def _reopen(delivery: _Delivery, entry: Entry) -> None:
+    delivery.client.update_run(delivery.run_id(entry), status="RUNNING")
+
+
+def now_ms() -> int:
+    """The time as MLflow writes it."""
+    return int(time.time() * 1000)
+
+
+_KINDS: dict[str, Callable[[_Delivery, Entry], Any]] = {
+    "create": _create,
+    "log": _log,
+    "artifact": _artifact,
+    "dataset": _dataset,
+    "view": _view,
+    "served_model": _served_model,
+    "onnx_model": _onnx_model,
+    "end": _end,
+    "reopen": _reopen,
+}

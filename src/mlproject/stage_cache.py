@@ -1,0 +1,48 @@
+"""Finished stages: what each was given and where its results are, so that a pipeline need not do it again."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from compressor.files import file_sha256, read_json, write_json
+from mlproject.outbox import FOLDER
+
+_RECORD = "stage.json"
+
+
+def stage_inputs(*options: Any, **more: Any) -> dict[str, Any]:
+    """All that a stage's results depend on: option classes, digests, and the code itself."""
+    inputs = {key: value for option in options for key, value in asdict(option).items()} | more
+    return dict(json.loads(json.dumps(inputs, default=str))) | {"code": code_digest()}
+
+
+def fingerprint(stage: str, inputs: dict[str, Any], budget: str | None = None) -> str:
+    """A hash of a stage's inputs, without the one (`budget`) that says how much of the same is wanted."""
+    kept = {key: value for key, value in inputs.items() if key != budget}
+    return hashlib.sha256(json.dumps([stage, kept], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_record(folder: Path, stage: str, inputs: dict[str, Any]) -> None:
+    """Notes that a stage with these inputs is finished in a folder."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    write_json(folder / FOLDER / _RECORD, {"stage": stage, "inputs": inputs})
+
+
+def read_record(folder: Path, stage: str) -> dict[str, Any] | None:
+    """The inputs of the stage that is finished in a folder; None where it is not that stage, or not finished."""
+    path = folder / FOLDER / _RECORD
+    record = read_json(path) if path.is_file() else {}
+    return dict(record["inputs"]) if record.get("stage") == stage else None
+
+
+@cache
+def code_digest() -> str:
+    """A content hash of the tool's own modules: other code may give other results."""
+    source = Path(__file__).parents[1]
+    files = sorted(
+        file for package in ("compressor", "exporters", "mlproject") for file in source.glob(f"{package}/*.py")
+    )
+    return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]
