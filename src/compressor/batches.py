@@ -102,9 +102,13 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
     return batch
 
 
-def evaluation_batches(rows: EncodedRows, batch_size: int) -> list[tuple[np.ndarray, Batch]]:
-    """All rows once, shortest first, as (row indices, inputs)."""
+def evaluation_batches(
+    rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None
+) -> list[tuple[np.ndarray, Batch]]:
+    """All rows (or those picked) once, shortest first, as (row indices, inputs)."""
     order = np.argsort(rows.lengths, kind="stable")
+    if picked is not None:
+        order = order[np.isin(order, picked)]
     picks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [(picked, collate(rows, picked)) for picked in picks]
 

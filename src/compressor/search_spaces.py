@@ -88,6 +88,16 @@ class SearchSpace(ABC):
         """A random sub-network; its randomness comes from `rng` alone."""
         return self.from_config(self.draw_config(rng))
 
+    def draw_trainable(self, rng: np.random.Generator) -> SubNetwork:
+        """A random sub-network that can learn; its randomness comes from `rng` alone.
+
+        At least one head is left: without any the first token, which the task head reads, never sees the text.
+        """
+        while True:
+            sub_network = self.draw(rng)
+            if any(sub_network.heads):
+                return sub_network
+
     @property
     def _all(self) -> tuple[int, int, int]:
         return self.dimensions.num_layers, self.dimensions.num_heads, self.dimensions.num_units

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from compressor.errors import TrainingError
-from compressor.strategies import get_strategy
+from compressor.strategies import count_warm_up_epochs, get_strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,13 +11,13 @@ class TrainingSettings:
     """How a super-network is trained."""
 
     search_space: str = "small"
-    sampling_strategy: str = "one_shot"
-    num_random_sub_nets: int = 1
+    sampling_strategy: str = "auto"
+    num_random_sub_nets: int = 2
     """Random sub-networks per step (k)."""
     temperature: float = 2.0
     """Softens both sides of the distillation (T)."""
     learning_rate: float = 1e-4
-    num_train_epochs: int = 2
+    num_train_epochs: int = 3
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
     weight_decay: float = 0.01
@@ -27,6 +27,14 @@ class TrainingSettings:
     seed: int = 0
     bf16: bool = False
     """Compute in bfloat16 where PyTorch's autocast allows it."""
+
+    @property
+    def keeps_last_epoch(self) -> bool:
+        """Whether the last epoch's weights are the result, whatever the error of the super-network in each epoch.
+
+        `auto` trains the super-network first and its sub-networks to the end; other strategies keep the best epoch.
+        """
+        return count_warm_up_epochs(self.sampling_strategy, self.num_train_epochs) is not None
 
     def __post_init__(self) -> None:
         wrong = [

@@ -70,11 +70,15 @@ def slice_layer(
 
 
 def reorder(
-    model: "PreTrainedModel", head_orders: Sequence[Sequence[int]], unit_orders: Sequence[Sequence[int]]
+    model: "PreTrainedModel",
+    head_orders: Sequence[Sequence[int]],
+    unit_orders: Sequence[Sequence[int]],
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Permutes heads and units within each layer, in place; what the super-network computes does not change.
 
-    `head_orders[i]` lists layer i's old head indices in their new order; likewise `unit_orders`.
+    `head_orders[i]` lists layer i's old head indices in their new order; likewise `unit_orders`. The `optimizer`'s
+    moments move with their weights, so that its next step is the one it would have made, permuted.
 
     Raises:
         SubNetworkError: an order is not a permutation of all heads (units) of its layer.
@@ -94,18 +98,21 @@ def reorder(
             rows = torch.tensor(expand_heads(tuple(heads), dimensions.head_size))
             columns = torch.tensor(tuple(units))
             for path in (family.query, family.key, family.value):
-                _permute(layer.get_submodule(path), rows, 0)
-            _permute(layer.get_submodule(family.attention_output), rows, 1)
-            _permute(layer.get_submodule(family.feed_forward_in), columns, 0)
-            _permute(layer.get_submodule(family.feed_forward_out), columns, 1)
+                _permute(layer.get_submodule(path), rows, 0, optimizer)
+            _permute(layer.get_submodule(family.attention_output), rows, 1, optimizer)
+            _permute(layer.get_submodule(family.feed_forward_in), columns, 0, optimizer)
+            _permute(layer.get_submodule(family.feed_forward_out), columns, 1, optimizer)
 
 
-def _permute(module: nn.Module, order: Tensor, dim: int) -> None:
+def _permute(module: nn.Module, order: Tensor, dim: int, optimizer: torch.optim.Optimizer | None) -> None:
     assert isinstance(module, nn.Linear)
     order = order.to(module.weight.device)
-    module.weight.copy_(module.weight.index_select(dim, order))
-    if dim == 0 and module.bias is not None:
-        module.bias.copy_(module.bias.index_select(0, order))
+    for parameter in (module.weight, module.bias if dim == 0 else None):
+        if parameter is not None:
+            state = {} if optimizer is None else optimizer.state.get(parameter, {})
+            moments = [value for value in state.values() if torch.is_tensor(value) and value.shape == parameter.shape]
+            for tensor in (parameter, *moments):
+                tensor.copy_(tensor.index_select(dim, order))
 
 
 def _slice_linear(layer: nn.Module, path: str, kept: tuple[int, ...], dim: int) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Sampling strategies: which sub-networks one training step updates (Klein et al., TMLR 2024, section 4).
+"""Sampling strategies: which sub-networks one training step updates (Klein et al., TMLR 2024, section 4, and `auto`).
 
 A strategy is one plain function from a step to its updates, in order; it sees no model. The gradients of all updates of
 a step are summed before the optimizer moves. To add a strategy, write its function and list it in
@@ -23,6 +23,8 @@ class Update:
     """None: the model as it stands."""
     distill: bool = False
     """Learn from the super-network's logits of this step too, not from the labels alone."""
+    every_depth: bool = False
+    """Train what stands after each kept layer as well, in the same pass; the shallower ones always distill."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Step:
     num_steps: int
     num_random_sub_nets: int
     rng: np.random.Generator
+    num_warm_up_steps: int = 0
+    """Steps before heads and units are put in order; 0 where they never are."""
 
 
 Strategy = Callable[[SearchSpace, Step], list[Update]]
@@ -74,6 +78,29 @@ def ats(space: SearchSpace, step: Step) -> list[Update]:
     return [_super_network(space)] if step.index % 2 else _random(space, step)
 
 
+def auto(space: SearchSpace, step: Step) -> list[Update]:
+    """The super-network alone until its heads and units are in order; then it and k random sub-networks.
+
+    All depths of each learn in one pass, by distillation from the super-network: the first layers of a sub-network are
+    one too, and cost their task head alone.
+    """
+    if step.index < step.num_warm_up_steps:
+        return [_super_network(space)]
+    drawn = [space.draw_trainable(step.rng) for _ in range(step.num_random_sub_nets)]
+    return [
+        Update(full_sub_network(space.dimensions), every_depth=True),
+        *(Update(sub_network, distill=True, every_depth=True) for sub_network in drawn),
+    ]
+
+
+def count_warm_up_epochs(name: str, num_epochs: int) -> int | None:
+    """The epochs after which a strategy puts heads and units in order of importance; None: it never does.
+
+    A third of all, so none where there is one only: it then orders what the pre-trained weights do.
+    """
+    return round(num_epochs / 3) if name == "auto" else None
+
+
 def get_strategy(name: str, num_random_sub_nets: int) -> Strategy:
     """The strategy of that name (or alias), once its settings are checked.
 
@@ -103,6 +130,7 @@ def _random(space: SearchSpace, step: Step, distill: bool = False) -> list[Updat
 
 
 SAMPLING_STRATEGIES: dict[str, Strategy] = {
+    "auto": auto,
     "standard": standard,
     "random": random,
     "linear_random": linear_random,

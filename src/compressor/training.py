@@ -6,8 +6,8 @@ of the shared weights, so a small one costs little. Data order, sub-networks and
 """
 
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,12 +21,13 @@ from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
 from compressor.families import get_dimensions
+from compressor.importance import order_by_importance
 from compressor.losses import distillation_loss, task_loss
 from compressor.progress import bar_interval
 from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
-from compressor.shared import activate
-from compressor.strategies import Step, Update, get_strategy
+from compressor.shared import activate, every_depth
+from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
 from compressor.sub_network import SubNetwork
 from compressor.tasks import Task
 
@@ -67,8 +68,10 @@ def train_super_network(
     """
     space = create_search_space(settings.search_space, get_dimensions(model))
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.num_train_epochs)
     plan = partial(strategy, space)
-    return _train(model, task, train, validation, settings, on_epoch, plan, space.smallest, "super-network")
+    what = "super-network"
+    return _train(model, task, train, validation, settings, on_epoch, plan, space.smallest, what, warm_up=warm_up)
 
 
 def fine_tune(
@@ -153,8 +156,13 @@ def _train(
     smallest: SubNetwork | None,
     what: str,
     teacher: np.ndarray | None = None,
+    warm_up: int | None = None,
 ) -> list[EpochReport]:
-    """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model."""
+    """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model.
+
+    After `warm_up` epochs, if that is a number, heads and units are put in order of importance, the optimizer's moments
+    with them: nothing restarts.
+    """
     evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
     num_steps = steps_per_epoch * settings.num_train_epochs
@@ -168,14 +176,17 @@ def _train(
     ):
         torch.manual_seed(settings.seed)
         for epoch in range(1, settings.num_train_epochs + 1):
+            if warm_up is not None and epoch == warm_up + 1:
+                order_by_importance(model, task, train, optimizer, seed=settings.seed)
             model.train()
             losses: list[float] = []
             for picked, batch in training_batches(train, settings.per_device_train_batch_size, order_rng):
                 step = Step(
-                    index=len(reports) * steps_per_epoch + len(losses),
+                    index=(epoch - 1) * steps_per_epoch + len(losses),
                     num_steps=num_steps,
                     num_random_sub_nets=settings.num_random_sub_nets,
                     rng=draw_rng,
+                    num_warm_up_steps=(warm_up or 0) * steps_per_epoch,
                 )
                 labels = torch.from_numpy(train.labels[picked]).to(model.device)
                 logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
@@ -212,24 +223,36 @@ def run_updates(
     """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
 
     Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
-    every such strategy gives to the super-network.
+    every such strategy gives to the super-network. The shallower depths of an update weigh as much as one sub-network.
     """
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
     total = torch.zeros((), device=model.device)
     for update in updates:
         with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
-            with autocast:
-                logits = model(**batch).logits.float()
-            if update.distill and teacher is not None:
+            *shallower, logits = _logits_of_depths(model, batch, update, autocast)
+            if teacher is None:
+                teacher = logits.detach()
+            if update.distill:
                 loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
             else:
                 loss = task_loss(logits, labels, regression)
+            for other in shallower:
+                soft = distillation_loss(other, teacher, labels, settings.temperature, regression)
+                loss = loss + soft / len(shallower)
             loss.backward()  # type: ignore[no-untyped-call]
-        if teacher is None:
-            teacher = logits.detach()
         total += loss.detach()
     return total
+
+
+def _logits_of_depths(
+    model: "PreTrainedModel", batch: Batch, update: Update, autocast: AbstractContextManager[object]
+) -> Sequence[Tensor]:
+    """The logits [rows, classes] of each depth, the whole last, where an update trains them all; else the whole's."""
+    depths = update.sub_network.depths if update.sub_network and update.every_depth else []
+    with every_depth(model, depths) if depths else nullcontext(), autocast:
+        logits: Tensor = model(**batch).logits.float()
+    return logits.chunk(max(1, len(depths)))
 
 
 def create_optimizer(

@@ -13,10 +13,15 @@ from compressor.search_spaces import create_search_space
 from compressor.sub_network import SubNetwork
 from mlproject.sources import full_evaluation
 
+SMALL_ENCODER = 0.5
+"""The share of the encoder that the default choice wants at most."""
+SMALL_INCREASE = 0.015
+"""Of the error: what the default choice takes for nothing lost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """At most one of these; none is the knee."""
+    """At most one of these; none is the smallest with little error lost, or the best with half of the encoder."""
 
     knee: bool = False
     """The front member farthest below the line between the front's ends, objectives scaled to 0..1."""
@@ -81,11 +86,26 @@ def choose(results: Mapping[str, Any], choice: Choice) -> dict[str, dict[str, An
             )
         chosen = front[choice.index]
     else:
-        chosen = (
-            _by_constraint(results, front, choice)
-            or front[find_knee([(member["error"], member["relative_params"]) for member in front])]
-        )
+        chosen = _by_constraint(results, front, choice) or _by_default(results, front, choice.knee)
     return {chosen["name"]: chosen}
+
+
+def _by_default(results: Mapping[str, Any], front: list[dict[str, Any]], knee: bool) -> dict[str, Any]:
+    """The smallest member with little error above the super-network's; where that has more than half of the encoder,
+    the best of those that have not, if there are any: distillation after extraction lowers its error further.
+
+    The knee on request, and where standard NAS did not finish the super-network. A wide gap in a front attracts it, so
+    it can cost much error.
+    """
+    full = full_evaluation(results)
+    if knee or full is None:
+        return front[find_knee([(member["error"], member["relative_params"]) for member in front])]
+    good = [member for member in front if member["error"] <= full["error"] + SMALL_INCREASE + 1e-12]
+    small = [member for member in front if member["relative_encoder_params"] <= SMALL_ENCODER]
+    chosen = min(good, key=lambda member: (member["params"], member["error"]))
+    return (
+        chosen if chosen in small or not small else min(small, key=lambda member: (member["error"], member["params"]))
+    )
 
 
 def _by_constraint(results: Mapping[str, Any], front: list[dict[str, Any]], choice: Choice) -> dict[str, Any] | None:

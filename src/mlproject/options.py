@@ -17,7 +17,7 @@ from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from compressor.tasks import TASKS
-from mlproject.choosing import Choice
+from mlproject.choosing import SMALL_ENCODER, SMALL_INCREASE, Choice
 from mlproject.settings import (
     DEFAULT_FINETUNE_EPOCHS,
     DEFAULT_NUM_TRIALS,
@@ -284,7 +284,12 @@ TRIALS = [
 ]
 
 CHOICE = [
-    _boolean("--knee", default=Choice.knee, help="The front's knee; what is taken when nothing else is asked for."),
+    _boolean(
+        "--knee",
+        default=Choice.knee,
+        help=f"The front's knee. Without any choice: the smallest with an error at most {SMALL_INCREASE} above the "
+        f"super-network's, or the best with {SMALL_ENCODER:.0%} of the encoder where that is smaller.",
+    ),
     _option("--index", type=int, default=None, help="Place on the front, by rising error, from 0."),
     _option("--max-params", type=float, default=None, help="Smallest error with so many parameters; up to 1 a share."),
     _option(

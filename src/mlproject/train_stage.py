@@ -18,7 +18,10 @@ from mlproject.tracking import StageRun
 def train_supernet(
     output_dir: Path, source: DataSource, model_options: ModelOptions, settings: TrainingSettings, run: StageRun
 ) -> Path:
-    """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result."""
+    """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result.
+
+    With the strategy `auto` that is the last epoch's.
+    """
     import shutil
 
     from safetensors.torch import load_file
@@ -66,7 +69,7 @@ def train_supernet(
 
     def on_epoch(report: EpochReport) -> None:
         info["epochs"].append(asdict(report))
-        if not best or report.error <= best[0].error:
+        if not best or settings.keeps_last_epoch or report.error <= best[0].error:
             best[:] = [report]
         if model_options.save_checkpoints:
             save_super_network(output_dir / f"checkpoint-epoch-{report.epoch}", model, tokenizer, info)

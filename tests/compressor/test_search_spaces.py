@@ -38,6 +38,15 @@ def test_the_seed_alone_decides(space: SearchSpace) -> None:
     assert first == [space.draw(np.random.default_rng(5)) for _ in range(3)]
 
 
+def test_a_trainable_draw_is_a_member_that_sees_the_text(space: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [space.draw_trainable(rng) for _ in range(200)]
+    for sub_network in drawn:
+        assert space.from_config(space.to_config(sub_network)) == sub_network
+        assert any(sub_network.heads)
+    assert len({sub_network.hash for sub_network in drawn}) >= min(100, space.size // 2)
+
+
 def test_config_space_has_a_domain_per_key(space: SearchSpace) -> None:
     config_space = space.config_space()
     assert set(config_space) == set(space.draw_config(np.random.default_rng(0)))

@@ -5,7 +5,14 @@ import pytest
 
 from compressor.errors import StrategyError
 from compressor.search_spaces import create_search_space
-from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES, Step, Update, get_strategy
+from compressor.strategies import (
+    SAMPLING_STRATEGIES,
+    STRATEGY_ALIASES,
+    Step,
+    Update,
+    count_warm_up_epochs,
+    get_strategy,
+)
 from compressor.sub_network import full_sub_network
 from conftest import DIMENSIONS
 
@@ -13,9 +20,10 @@ SPACE = create_search_space("small", DIMENSIONS)
 FULL, SMALLEST = Update(full_sub_network(DIMENSIONS)), SPACE.smallest
 
 
-def plan(name: str, index: int = 0, num_steps: int = 10, k: int = 2, seed: int = 0) -> list[Update]:
+def plan(name: str, index: int = 0, num_steps: int = 10, k: int = 2, seed: int = 0, warm_up: int = 0) -> list[Update]:
     rng = np.random.default_rng(seed)
-    return get_strategy(name, k)(SPACE, Step(index=index, num_steps=num_steps, num_random_sub_nets=k, rng=rng))
+    step = Step(index=index, num_steps=num_steps, num_random_sub_nets=k, rng=rng, num_warm_up_steps=warm_up)
+    return get_strategy(name, k)(SPACE, step)
 
 
 def drawn(k: int, seed: int = 0, distill: bool = False) -> list[Update]:
@@ -37,7 +45,8 @@ def test_the_teacher_goes_first(name: str) -> None:
     for index in range(4):
         updates = plan(name, index)
         if any(update.distill for update in updates):
-            assert updates[0] == FULL
+            assert updates[0].sub_network == FULL.sub_network
+            assert not updates[0].distill
 
 
 def test_updates_of_each_strategy() -> None:
@@ -49,6 +58,19 @@ def test_updates_of_each_strategy() -> None:
     assert plan("ats", index=0) == drawn(2)
     assert plan("ats", index=1) == [FULL]
     assert plan("ats", index=2) == drawn(2)
+
+
+def test_auto_starts_with_the_super_network_alone() -> None:
+    assert plan("auto", index=3, warm_up=4) == [FULL]
+    full, *others = plan("auto", index=4, warm_up=4)
+    assert full == Update(FULL.sub_network, every_depth=True)
+    assert len(others) == 2
+    assert all(update.distill and update.every_depth for update in others)
+
+
+def test_only_auto_orders() -> None:
+    assert [count_warm_up_epochs("auto", epochs) for epochs in range(1, 8)] == [0, 1, 1, 1, 2, 2, 2]
+    assert {count_warm_up_epochs(name, 3) for name in SAMPLING_STRATEGIES if name != "auto"} == {None}
 
 
 def test_linear_random_goes_from_the_super_network_to_random_ones() -> None:
@@ -85,5 +107,5 @@ def test_the_others_need_some(name: str) -> None:
 
 
 def test_unknown_strategy() -> None:
-    with pytest.raises(StrategyError, match="must be one of standard, random, .*, but got 'sandwhich'"):
+    with pytest.raises(StrategyError, match="must be one of auto, standard, .*, but got 'sandwhich'"):
         get_strategy("sandwhich", 1)

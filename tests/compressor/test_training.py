@@ -10,6 +10,7 @@ from compressor.batches import EncodedRows, encode
 from compressor.data import Rows
 from compressor.errors import StrategyError, TrainingError
 from compressor.evaluation import Evaluator
+from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model
 from compressor.strategies import SAMPLING_STRATEGIES, Update
@@ -99,6 +100,37 @@ def test_distillation_learns_from_the_first_update() -> None:
         tiny_model(), batch, labels, [full, Update(SMALL, distill=True)], settings, regression=False
     )
     assert float(distilled) > float(plain)
+
+
+def test_depths_are_sub_networks_that_weigh_as_one() -> None:
+    """The loss of an update of every depth: its own, and the mean of the shallower ones' distillation losses."""
+    settings, batch, labels = TrainingSettings(), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
+    full = full_sub_network(DIMENSIONS)
+
+    def loss(*updates: Update) -> float:
+        return float(run_updates(tiny_model(), batch, labels, list(updates), settings, regression=False))
+
+    alone = loss(Update(full))
+    shallower = [
+        SubNetwork(heads=full.heads[:depth] + ((),) * (3 - depth), units=full.units[:depth] + ((),) * (3 - depth))
+        for depth in (1, 2)
+    ]
+    single = [loss(Update(full), Update(sub_network, distill=True)) - alone for sub_network in shallower]
+    assert loss(Update(full, every_depth=True)) == pytest.approx(alone + np.mean(single), rel=1e-5)
+
+
+@pytest.mark.parametrize("space", list(SEARCH_SPACES))
+def test_auto_trains_in_every_space(space: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    _, reports = train(tokenizer, sampling_strategy="auto", search_space=space, num_train_epochs=2)
+    assert np.isfinite([report.loss for report in reports]).all()
+
+
+def test_auto_orders_after_its_warm_up(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Until then it is ordinary fine-tuning, which the ordering cannot be told from."""
+    _, plain = train(tokenizer, sampling_strategy="standard", num_train_epochs=3)
+    _, auto = train(tokenizer, sampling_strategy="auto", num_train_epochs=3)
+    assert auto[0] == plain[0]
+    assert auto[1].loss > plain[1].loss
 
 
 def test_nan_names_the_step_and_keeps_what_was_saved(tokenizer: PreTrainedTokenizerFast) -> None:

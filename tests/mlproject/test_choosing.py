@@ -49,6 +49,28 @@ def results(**more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("errors", "params", "name"),
+    [
+        ((0.20, 0.21, 0.215, 0.30), (1000, 800, 300, 100), "subnet-002"),  # the smallest that loses nothing
+        ((0.20, 0.21, 0.23, 0.30), (1000, 800, 500, 100), "subnet-002"),  # that is too large: the best of half of it
+        ((0.20, 0.21, 0.23, 0.30), (1000, 800, 700, 600), "subnet-001"),  # none is small
+        ((0.20,), (1000,), "subnet-000"),
+    ],
+)
+def test_default(errors: tuple[float, ...], params: tuple[int, ...], name: str) -> None:
+    evaluations = [member(number, *values) for number, values in enumerate(zip(errors, params, strict=True))]
+    found = {**results(), "evaluations": evaluations, "front": list(range(len(errors)))}
+    assert list(choose(found, Choice())) == [name]
+
+
+def test_without_the_super_network_the_default_is_the_knee() -> None:
+    found = results()
+    found["front"] = [2, 3, 4, 5]
+    found["evaluations"][0]["relative_encoder_params"] = 0.99
+    assert choose(found, Choice()) == choose(found, Choice(knee=True))
+
+
+@pytest.mark.parametrize(
     ("choice", "name"),
     [
         (Choice(), "subnet-003"),

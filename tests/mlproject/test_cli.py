@@ -366,7 +366,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     ),
     "unknown strategy": (
         ["train-supernet", "--sampling-strategy", "x"],
-        "'x' is not one of 'standard', 'random', 'linear_random', 'sandwich', 'kd', 'one_shot', 'ats'",
+        "'x' is not one of 'auto', 'standard', 'random', 'linear_random', 'sandwich', 'kd', 'one_shot', 'ats'",
     ),
     "unknown method": (
         ["search", "--supernet", "net", "--method", "grid"],
@@ -379,7 +379,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     "no file": (["train-supernet", "--train-file", "no.csv"], "no.csv must exist, but it does not. Check the path."),
     "no random sub-networks": (
         ["train-supernet", "--num-random-sub-nets", 0],
-        "--num-random-sub-nets must be at least 1 with --sampling-strategy one_shot, but got 0.",
+        "--num-random-sub-nets must be at least 1 with --sampling-strategy auto, but got 0.",
     ),
     "temperature": (["train-supernet", "--temperature", 0], "--temperature must be above 0, but got 0.0."),
     "not a number": (["train-supernet", "--learning-rate", "fast"], "'fast' is not a valid float"),
@@ -520,6 +520,7 @@ def test_best_epoch_is_kept_or_the_last(
     words = ["train-supernet", "--model-name-or-path", base_model_dir, "--train-file", write_rows(sentence_rows(60))]
     for name, strategy in (("best", "epoch"), ("last", "no")):
         more = ["--num-train-epochs", 3, "--save-strategy", strategy, "--output-dir", name]
+        more += ["--sampling-strategy", "one_shot"]
         assert run_cli(*words, *more).code == 0
     info = {name: json.loads((tmp_path / name / "super_network.json").read_text()) for name in ("best", "last")}
     assert (info["best"]["best_epoch"], info["last"]["best_epoch"]) == (2, 3)
