@@ -50,12 +50,14 @@ def benchmark(output_dir: Path, models: Mapping[str, Path], options: BenchmarkOp
     environment = describe_environment(options.threads)
     report: dict[str, Any] = {
         "environment": environment,
+        "options": asdict(options),
         "models": {
             timed.name: {
                 "path": str(timed.path),
                 "runtime": timed.runtime,
                 "precision": timed.precision,
                 "error": timed.error,
+                "error_interval": timed.error_interval,
                 "mb": timed.mb,
                 **asdict(footprints[timed.name]),
             }

@@ -186,7 +186,42 @@ def compress(**values: Any) -> None:
             run,
             tracker,
         )
-        _done(run, f"the sliced model {output_dir / 'model'} and its ONNX form {output_dir / 'onnx'}")
+        model, onnx, report = (output_dir / name for name in ("model", "onnx", "report.html"))
+        _done(run, f"the sliced model {model}, its ONNX form {onnx} and the report {report}")
+
+
+@cli.command("report", cls=HuggingFaceCommand)
+@click.option("--search", "search_dir", required=True, help="Directory made by search or nas.")
+@click.option("--model", "model_dir", default=None, help="Directory made by extract from that search.")
+@click.option("--onnx", "onnx_dir", default=None, help="Directory made by export from that model.")
+@click.option("--benchmark", "benchmark_dir", default=None, help="Directory made by benchmark.")
+@add_options(OUTPUT)
+def report(**values: Any) -> None:
+    """One page of what a search found and what became of it."""
+    with _top_run("report", values) as (run, output_dir, _):
+        from mlproject import report as report_stage
+
+        names = ("search", "model", "onnx", "benchmark")
+        given = {name: values[f"{name}_dir"] for name in names}
+        folders = {name: Path(path).expanduser().absolute() for name, path in given.items() if path}
+        made = report_stage.report(output_dir, folders, run)
+        _done(run, f"the report {made}", "open it in a browser")
+
+
+@cli.command("compare", cls=HuggingFaceCommand)
+@click.argument("searches", nargs=-1)
+@click.option(
+    "--search", "search_dirs", multiple=True, help="Directory made by search or nas, several times; or without a flag."
+)
+@add_options(OUTPUT)
+def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **values: Any) -> None:
+    """Compare the fronts of several searches in one picture."""
+    with _top_run("compare", values) as (run, output_dir, _):
+        from mlproject import compare_stage
+
+        paths = [Path(part) for value in (*searches, *search_dirs) for part in value.split(",")]
+        compare_stage.compare(output_dir, [path.expanduser().absolute() for path in paths], run)
+        _done(run, f"the comparison {output_dir / compare_stage.HTML_FILE}", "open it in a browser")
 
 
 def main(arguments: list[str] | None = None) -> None:

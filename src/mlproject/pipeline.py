@@ -12,6 +12,7 @@ from mlproject.choosing import Choice
 from mlproject.export_stage import export
 from mlproject.extract_stage import EXTRACTION_FILE, extract
 from mlproject.model_card import describe_comparison
+from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
 from mlproject.stage_log import option_params
@@ -33,7 +34,7 @@ def compress(
     run: StageRun,
     tracker: Tracker,
 ) -> Path:
-    """Trains, searches, extracts, exports and benchmarks into folders of `output_dir`; writes `summary.json`."""
+    """Trains, searches, extracts, exports, benchmarks into folders of `output_dir`; `summary.json`, `report.html`."""
     tags = {"model": model_options.model_name_or_path, "task": source.task_name}
     folders = {name: output_dir / name for name in ("supernet", "search", "model", "onnx", "onnx-dense", "benchmark")}
     run.set_tags(tags)
@@ -53,6 +54,10 @@ def compress(
         models = {"dense": folders["onnx-dense"], "pruned": folders["onnx"]}
         latencies = benchmark(folders["benchmark"], models, benchmark_options, stage)
     _summarise(output_dir, folders, exported, latencies, run)
+    reported = {name: folders[name] for name in ("search", "model", "onnx", "benchmark")}
+    write_report(output_dir / REPORT_FILE, reported)
+    run.log_artifact(output_dir / REPORT_FILE)
+    run.log_artifact(output_dir / FIGURES, FIGURES)
     return output_dir
 
 
