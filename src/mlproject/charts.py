@@ -71,7 +71,6 @@ class Series:
 class Band:
     """The area between two surfaces that bound what is attained, each a front of points to be joined by steps."""
 
-    name: str
     best: tuple[Point, ...]
     worst: tuple[Point, ...]
     color: int

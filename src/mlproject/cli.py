@@ -219,7 +219,7 @@ def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **values: A
     with _top_run("compare", values) as (run, output_dir, _):
         from mlproject import compare_stage
 
-        paths = [Path(part) for value in (*searches, *search_dirs) for part in value.split(",")]
+        paths = [Path(path) for path in (*searches, *(part for value in search_dirs for part in value.split(",")))]
         compare_stage.compare(output_dir, [path.expanduser().absolute() for path in paths], run)
         _done(run, f"the comparison {output_dir / compare_stage.HTML_FILE}", "open it in a browser")
 

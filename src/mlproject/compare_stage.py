@@ -11,6 +11,7 @@ from mlproject.charts import DENSE, PALETTE, SHAPES, Band, Mark, PointChart, Ser
 from mlproject.comparing import Compared, Comparison, Group, compare_searches, front_members
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import COST_AXES, ERROR_AXIS
+from mlproject.sources import require_other_directory
 from mlproject.tables import markdown_table, print_table
 from mlproject.tracking import StageRun
 
@@ -26,6 +27,7 @@ def compare(output_dir: Path, search_dirs: Sequence[Path], run: StageRun) -> dic
     Raises:
         SearchError: the errors of the searches do not compare.
     """
+    require_other_directory(output_dir, *search_dirs)
     comparison = compare_searches(search_dirs)
     written = _to_json(comparison)
     header, rows = _table(written)
@@ -38,7 +40,10 @@ def compare(output_dir: Path, search_dirs: Sequence[Path], run: StageRun) -> dic
         sections = [
             page.section("Fronts", page.figure(front), page.table(header, rows)),
             page.section("How the searches went", page.figure(over)),
-            page.section("The searches", page.table(["directory", "group", "seeds"], _origins(comparison), words=True)),
+            page.section(
+                "The searches",
+                page.table(["directory", "search", "seeds (search, training)"], _origins(comparison), words=True),
+            ),
         ]
         title = f"{comparison.task}: {len(comparison.groups)} kinds of search compared"
         write_text(temporary / HTML_FILE, page.render_page(title, _lead(comparison), sections))
@@ -183,16 +188,17 @@ def _front_chart(comparison: Comparison) -> PointChart:
         color, shape = _COLORS[number % len(_COLORS)], SHAPES[number % len(SHAPES)]
         marks = tuple(mark for search in group.searches for mark in _marks(comparison, search, group, scale))
         if len(group.searches) == 1:
-            series.append(Series(name=group.name, marks=marks, color=color, shape=shape, line="steps"))
+            name = f"{group.name}, hypervolume {_mean(comparison, group):.4f}"
+            series.append(Series(name=name, marks=marks, color=color, shape=shape, line="steps"))
             continue
         best, middle, worst = (
             tuple((cost * scale, error) for error, cost in surface) for surface in comparison.surfaces(group)
         )
         line = tuple(Mark(x=x, y=y) for x, y in middle)
-        name = f"{group.name}, {len(group.searches)} seeds"
-        bands.append(Band(name=f"{name}: best to worst attained", best=best, worst=worst, color=color))
-        series.append(Series(name=f"{name}: median attained", marks=line, color=color, size=0, line="steps"))
-        series.append(Series(name=f"{name}: their fronts", marks=marks, color=color, shape=shape, size=2.8))
+        name = f"{group.name}, {len(group.searches)} searches, mean hypervolume {_mean(comparison, group):.4f}"
+        bands.append(Band(best=best, worst=worst, color=color))
+        series.append(Series(name=name, marks=line, color=color, size=0, line="steps"))
+        series.append(Series(name="", marks=marks, color=color, shape=shape, size=2.8))
     dense = _dense_marks(comparison, scale)
     if dense:
         series.append(Series(name="super-network (dense)", marks=dense, color=DENSE, shape="star", size=7))
@@ -202,7 +208,8 @@ def _front_chart(comparison: Comparison) -> PointChart:
         stem=_STEM,
         title=f"Fronts of {sum(len(group.searches) for group in comparison.groups)} searches, {comparison.task}",
         caption="Down and left is better. Of searches that differ only in their seeds, the band reaches from what at "
-        "least one of them attains to what all attain, the line is what at least half attain.",
+        "least one of them attains to what all attain, the line is what at least half attain, and points are their "
+        "fronts. Stars are super-networks.",
         alt=f"Hypervolumes: {groups}.",
         x_label=share if comparison.shared_base else COST_AXES[comparison.cost][0],
         y_label=ERROR_AXIS,

@@ -2,8 +2,8 @@
 
 from mlproject.charts import MUTED, PALETTE
 
-_LIGHT = "--page:#fff;--text:#1f2933;--soft:#52606d;--grid:#e4e7eb;--panel:#f5f7fa;--hot:#fff;"
-_DARK = "--page:#14191f;--text:#e4e7eb;--soft:#a3b0bd;--grid:#2c353f;--panel:#1d242c;--hot:#0b1620;"
+_LIGHT = "--page:#fff;--text:#1f2933;--soft:#52606d;--grid:#e4e7eb;--panel:#f5f7fa;--hot:#fff;--warm:#1f2933;"
+_DARK = "--page:#14191f;--text:#e4e7eb;--soft:#a3b0bd;--grid:#2c353f;--panel:#1d242c;--hot:#0b1620;--warm:#0b1620;"
 
 
 def page_style() -> str:
@@ -46,6 +46,7 @@ svg .mid { text-anchor: middle }
 svg .end { text-anchor: end }
 svg .panel { font-weight: 600 }
 svg .hot { fill: var(--hot) }
+svg .warm { fill: var(--warm) }
 .grid { stroke: var(--grid); fill: none }
 .axis { stroke: var(--soft); fill: none }
 .line { stroke: var(--c); fill: none; stroke-width: 1.8 }
@@ -53,6 +54,7 @@ svg .hot { fill: var(--hot) }
 .mark,.bar,.cell { fill: var(--c) }
 .mark.muted { fill-opacity: .65 }
 .whisker { stroke: var(--c); fill: none; stroke-width: 1.2; stroke-opacity: .7 }
+.whisker.ink { stroke-opacity: 1 }
 .halo { stroke: var(--page); stroke-opacity: .75; stroke-width: 4; fill: none }
 .dots { stroke: var(--c); stroke-linecap: round; fill: none; stroke-opacity: .65 }
 .band { fill: var(--c); fill-opacity: .2 }
@@ -69,7 +71,7 @@ th:first-child { text-align: left }
 thead th { color: var(--soft); font-weight: 600 }
 tbody th { font-weight: 500 }
 .words td, .words th { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top }
-.words tbody th { white-space: nowrap }
+.words td, .words th { min-width: 7em }
 pre {
   background: var(--panel); padding: 12px 14px; border-radius: 6px; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: .8125rem; line-height: 1.6;
@@ -88,6 +90,11 @@ summary { cursor: pointer; font-size: .875rem; color: var(--soft) }
 }
 .chain strong,.chain span { display: block }
 .chain span { font-size: .8125rem; color: var(--soft); white-space: pre-line }
+@media screen and (max-width: 700px) {
+  .chain { flex-direction: column; gap: 26px }
+  .chain li { max-width: none }
+  .chain li+li::before { left: 50%; top: -13px; transform: translate(-50%,-50%) }
+}
 #tip {
   position: fixed; z-index: 9; pointer-events: none; background: var(--text); color: var(--page);
   font-size: .8125rem; line-height: 1.4; padding: 6px 9px; border-radius: 5px; white-space: pre-line;
@@ -99,8 +106,9 @@ summary { cursor: pointer; font-size: .875rem; color: var(--soft) }
   body { font-size: 10.5pt }
   #tip { display: none }
   .scroll { overflow: visible }
-  svg { min-width: 0!important; max-width: 165mm!important }
-  .row svg { max-width: 100%!important }
+  svg { min-width: 0!important; max-width: 140mm!important }
+  .row { display: block }
+  .row svg { max-width: 100mm!important }
   tr,li,pre { break-inside: avoid }
   h2,h3 { break-after: avoid }
   table { font-size: 8pt }

@@ -13,6 +13,8 @@ _DPI = 150
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^", "star": "*"}
 _INK = "#1f2933"
 _HOT_FROM = 0.8
+_LEGEND_WIDTH = 110
+"""Characters in a line."""
 
 
 def save_figures(chart: Chart, folder: Path) -> list[Path]:
@@ -27,8 +29,10 @@ def save_figure(chart: Chart, path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    names = [series.name for series in chart.series if series.name] if isinstance(chart, PointChart) else []
+    columns = max(1, min(3, _LEGEND_WIDTH // max(map(len, names), default=1)))
     if isinstance(chart, PointChart):
-        size = (7.5, 5.0)
+        size = (7.5, 4.7 + 0.22 * -(-len(names) // columns))
     elif isinstance(chart, BarChart):
         size = (7.5, 0.7 + sum(0.45 + 0.26 * len(panel.bars) for panel in chart.panels))
     else:
@@ -37,6 +41,8 @@ def save_figure(chart: Chart, path: Path) -> Path:
     FigureCanvasAgg(figure)
     if isinstance(chart, PointChart):
         _draw_points(chart, figure.subplots())
+        if names:
+            figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     elif isinstance(chart, BarChart):
         _draw_bars(chart, figure)
     else:
@@ -50,22 +56,20 @@ def save_figure(chart: Chart, path: Path) -> Path:
 def _draw_points(chart: PointChart, axes: "Axes") -> None:
     for band in chart.bands:
         x, y = zip(*outline(band, chart.x_range, chart.y_range), strict=True)
-        axes.fill(x, y, color=_color(band.color), alpha=0.18, linewidth=0, label=band.name)
+        axes.fill(x, y, color=_color(band.color), alpha=0.18, linewidth=0)
     for order, series in enumerate(chart.series):
         _draw_series(series, axes, 2 + order)
     axes.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=chart.x_range, ylim=chart.y_range)
     axes.set_title(chart.title, wrap=True, fontsize=11)
     axes.grid(alpha=0.25)
-    if any(series.name for series in chart.series) or chart.bands:
-        axes.legend(frameon=False, fontsize=9)
 
 
 def _draw_series(series: Series, axes: "Axes", order: int) -> None:
     color = _color(series.color)
+    style = "none" if series.line == "none" else "--" if series.dashed else "-"
     if series.line != "none":
         x, y = zip(*polyline(series), strict=True)
-        name = series.name if not series.size else None
-        axes.plot(x, y, color=color, linewidth=1.4, linestyle="--" if series.dashed else "-", zorder=order, label=name)
+        axes.plot(x, y, color=color, linewidth=1.4, linestyle=style, zorder=order)
     for mark in series.marks:
         if mark.low is not None and mark.high is not None:
             axes.vlines(mark.x, mark.low, mark.high, color=color, linewidth=1, alpha=0.55, zorder=order)
@@ -75,13 +79,15 @@ def _draw_series(series: Series, axes: "Axes", order: int) -> None:
         axes.scatter(
             [mark.x for mark in series.marks],
             [mark.y for mark in series.marks],
-            s=(2.2 * series.size) ** 2,
+            s=(1.7 * series.size) ** 2,
             color=color,
             marker=_MARKERS[series.shape],
-            label=series.name or None,
             zorder=order,
             linewidths=0,
         )
+    if series.name:  # an entry with both line and mark
+        marker = _MARKERS[series.shape] if series.size else ""
+        axes.plot([], [], color=color, linestyle=style, marker=marker, markersize=6, label=series.name)
 
 
 def _draw_bars(chart: BarChart, figure: "Figure") -> None:

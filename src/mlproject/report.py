@@ -25,7 +25,7 @@ from mlproject.paper_charts import save_figures
 from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.search_report import front_table, read_search_result
-from mlproject.sources import EXPORT_FILE, find_super_network, read_search_results
+from mlproject.sources import EXPORT_FILE, find_super_network, read_search_results, require_other_directory
 from mlproject.tables import markdown_table
 from mlproject.tracking import StageRun
 
@@ -55,7 +55,9 @@ class Reported:
 def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path:
     """The stage `report`: the page with its figures in a directory, logged."""
     run.log_params({name: str(path) for name, path in folders.items()})
+    require_other_directory(output_dir, *folders.values())
     reported = read_reported(folders)
+    run.set_tags({"task": reported.results["source"]["task_name"]})
     with new_directory(output_dir) as temporary:
         _write(temporary / REPORT_FILE, reported)
     for name in (REPORT_FILE, FIGURES):
@@ -138,7 +140,7 @@ def _write(path: Path, reported: Reported) -> Path:
         *([_at_a_glance(reported)] if reported.extraction else []),
         page.section("The Pareto front", page.figure(front), page.table(*front_table(result.front, result.full))),
         page.section("What is kept per layer", page.figures(heads, units)),
-        *([page.section("Dense against extracted", page.figures(*bars), _sizes(reported))] if bars else []),
+        *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
         page.section("How the search went", page.figure(hypervolume)),
         _environment(reported),
@@ -172,36 +174,32 @@ def _at_a_glance(reported: Reported) -> str:
 
 def _error_chart(reported: Reported) -> Chart | None:
     """Validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
-    validation: list[tuple[str, Mapping[str, Any]]] = []
-    test: list[tuple[str, Mapping[str, Any]]] = []
-    if reported.extraction is not None:
-        forms = {
-            "dense": reported.extraction["super_network"],
-            _extracted_name(reported): reported.extraction["extracted"],
-        }
-        known = [(name, form) for name, form in forms.items() if form is not None]
-        validation = known
-        test = [
-            (name, {"error": form["test_error"], "error_interval": form["test_error_interval"]}) for name, form in known
-        ]
-    if reported.export is not None:
-        dense = [pair for pair in validation if pair[0] == "dense"]
-        validation = dense + [(f"ONNX {name}", form) for name, form in reported.export["forms"].items()]
+    dense, extracted = _names(reported)
+    report = reported.extraction or {"super_network": None, "extracted": None}
+    forms = {dense: report["super_network"], extracted: report["extracted"]}
+    known = [(name, form) for name, form in forms.items() if form is not None]
+    test = [
+        (name, {"error": form["test_error"], "error_interval": form["test_error_interval"]}) for name, form in known
+    ]
     if reported.benchmark is not None:
         validation = list(reported.benchmark["models"].items())
-    if not validation and not test:
-        return None
+    elif reported.export is not None:
+        exported = [(f"ONNX {name}", form) for name, form in reported.export["forms"].items()]
+        validation = [pair for pair in known if pair[0] == dense] + exported
+    else:
+        validation = known
     return error_chart({"Validation rows": validation, "Test rows": test}, reported.metric)
 
 
-def _extracted_name(reported: Reported) -> str:
-    """What the benchmark calls the extracted model, where it timed its export."""
-    if reported.benchmark is not None and "onnx" in reported.folders:
-        folder = reported.folders["onnx"].resolve()
-        for name, model in reported.benchmark["models"].items():
-            if Path(model["path"]).parent.resolve() == folder and model["precision"] == "fp32":
-                return str(name)
-    return "extracted"
+def _names(reported: Reported) -> tuple[str, str]:
+    """What the benchmark calls the dense and the extracted model, as far as it timed their exports."""
+    if reported.benchmark is None or "onnx" not in reported.folders:
+        return "dense", "extracted"
+    folder = reported.folders["onnx"].resolve()
+    models = {name: Path(model["path"]).parent.resolve() for name, model in reported.benchmark["models"].items()}
+    extracted = next((name for name, parent in models.items() if parent == folder), "extracted")
+    dense = next((name for name, parent in models.items() if parent != folder), "dense")
+    return dense, extracted
 
 
 def _sizes(reported: Reported) -> str:

@@ -96,7 +96,7 @@ def _kept_map(front: Sequence[EvaluatedSubNetwork], what: str, most: int, layers
     return HeatMap(
         stem=f"kept_{what}",
         title=f"Kept {'attention heads' if what == 'heads' else 'feed-forward units'} per layer, of {most}",
-        caption="A row per member of the front, by rising error; darker keeps more, 0 drops the block.",
+        caption="A row per member of the front, by rising error; a stronger colour keeps more, 0 drops the block.",
         alt=f"{len(front)} sub-networks by {layers} layers.",
         row_title="sub-network",
         column_title="layer of the super-network",
@@ -134,6 +134,7 @@ def hypervolume_chart(result: SearchResult, reference: Sequence[float]) -> Point
 
 def error_chart(panels: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], metric: str) -> BarChart | None:
     """Errors with their intervals; of each panel the models by name, each with `error` and `error_interval`."""
+    names = list(dict.fromkeys(name for models in panels.values() for name, _ in models))
     made = tuple(
         Panel(
             title=title,
@@ -144,10 +145,10 @@ def error_chart(panels: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], m
                     low=None if form.get("error_interval") is None else form["error_interval"][0],
                     high=None if form.get("error_interval") is None else form["error_interval"][1],
                     text=_error_text(form),
-                    color=_bar_color(number),
+                    color=_bar_color(names.index(name)),
                     note=f"{name}, {title}\nerror {_error_text(form)}",
                 )
-                for number, (name, form) in enumerate(models)
+                for name, form in models
                 if form.get("error") is not None
             ),
         )

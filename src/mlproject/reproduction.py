@@ -57,7 +57,7 @@ def make_benchmark(benchmark: Mapping[str, Any], folder: str) -> list[str]:
     exports = {path: read_json(path / EXPORT_FILE) for path in folders if (path / EXPORT_FILE).is_file()}
     lines = [make_export(export, path.name) for path, export in exports.items()]
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
-    options = _words(benchmark.get("options", {}), asdict(BenchmarkOptions()) | {"lengths": None})
+    options = _words(benchmark.get("options", {}), asdict(BenchmarkOptions()))
     return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder)}"])]
 
 

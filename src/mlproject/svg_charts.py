@@ -5,7 +5,6 @@ from html import escape
 
 from mlproject.charts import (
     PALETTE,
-    Band,
     BarChart,
     Chart,
     HeatMap,
@@ -21,14 +20,16 @@ from mlproject.charts import polyline as line_of
 _Place = Callable[[Point], Point]
 """From a chart's values to where they are drawn."""
 _Box = tuple[float, float, float, float]
-_WIDTH, _HEIGHT = 640, 400
+_WIDTH, _HEIGHT, _LEAST_WIDTH = 560, 380, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _CHAR = 7.0
 """Width of a character in the page's text size, about."""
 _MAX_NOTED = 1500
 """Points of a series that get a note each; more are drawn as one path, so that the page stays small."""
-_BAR, _BAR_LABEL, _BAR_TEXT, _PANEL_TITLE = 20, 130, 150, 26
-_CELL_HEIGHT, _DARK_TEXT_TO = 22, 0.8
+_BAR, _BAR_LABEL, _BAR_TEXT, _PANEL_TITLE = 20, 125, 165, 26
+_CELL_HEIGHT = 22
+_WARM_FROM, _HOT_FROM = 0.6, 0.8
+"""Shares from which on a cell's text has to change its colour: on a dark page, on a light one."""
 
 
 def draw(chart: Chart) -> str:
@@ -40,25 +41,22 @@ def draw(chart: Chart) -> str:
     else:
         width, height, body = _draw_heat_map(chart)
     label = escape(f"{chart.title}. {chart.alt}", quote=True)
+    size = f"max-width:{width * 1.25:g}px;min-width:{min(width, _LEAST_WIDTH):g}px"
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 1.25:g}px;min-width:{min(width, 480):g}px" '
-        f'role="img" aria-label="{label}">{"".join(body)}</svg>'
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="{size}" role="img" aria-label="{label}">{"".join(body)}</svg>'
     )
 
 
 def legend(chart: Chart) -> str:
-    """The names of a chart's series and bands with their marks, as HTML."""
+    """The names of a chart's series with their marks, as HTML."""
     if not isinstance(chart, PointChart):
         return ""
-    keyed: list[Series | Band] = [*chart.series, *chart.bands]
     box = '<svg viewBox="0 0 26 14" width="26" height="14" aria-hidden="true">'
-    items = [f"<li>{box}{_key(one)}</svg>{escape(one.name)}</li>" for one in keyed if one.name]
+    items = [f"<li>{box}{_key(one)}</svg>{escape(one.name)}</li>" for one in chart.series if one.name]
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _key(one: Series | Band) -> str:
-    if isinstance(one, Band):
-        return f'<rect x="2" y="2" width="22" height="10" class="band {_class(one.color)}"/>'
+def _key(one: Series) -> str:
     line = "" if one.line == "none" else f'<path d="M1 7H25" class="line {_class(one.color)}{_dash(one)}"/>'
     return line + ("" if one.size == 0 else _shape(one, 13, 7, min(one.size, 5), ""))
 
@@ -220,7 +218,7 @@ def _draw_heat_map(chart: HeatMap) -> tuple[float, float, list[str]]:
                 f'<rect x="{x + 1:g}" y="{y + 1}" width="{cell - 2:g}" height="{_CELL_HEIGHT - 2}" class="cell '
                 f'{_class(chart.color)}" style="fill-opacity:{share:.2f}"{_note(chart.notes[row][column])}/>'
             )
-            kind = "hot" if share > _DARK_TEXT_TO else "tick" if share == 0 else ""
+            kind = "hot" if share > _HOT_FROM else "warm" if share > _WARM_FROM else "tick" if share == 0 else ""
             text = escape(chart.texts[row][column])
             body.append(f'<text x="{x + cell / 2:g}" y="{y + 15}" class="mid {kind}">{text}</text>')
     return left + cell * len(chart.columns) + 2, top + _CELL_HEIGHT * len(chart.rows) + 4, body

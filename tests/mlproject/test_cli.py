@@ -300,6 +300,13 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     assert any(tag.startswith("mlflow.sharedViewState.") for tag in experiment.tags)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["pruned"]["params"] < summary["dense"]["params"]
+    assert f"and the report {tmp_path}/out/report.html." in outcome.last_line
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
+    assert {"report.html", "figures"} <= artifacts
+    page = (tmp_path / "out" / "report.html").read_text()
+    sections = ["At a glance", "The Pareto front", "What is kept per layer", "Dense against extracted"]
+    sections += ["Parity: nothing changed on the way", "How the search went", "Environment", "Make it again"]
+    assert [name for name in sections if f"<h2>{name}</h2>" in page] == sections
 
 
 def test_the_same_seed_gives_the_same_front(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
