@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,11 @@ from transformers import (
 )
 from transformers.models.camembert import CamembertConfig
 
+from compressor.data import DataSource
 from compressor.dimensions import EncoderDimensions
+from compressor.search import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolume_of, summarise
+from compressor.sub_network import SubNetwork, full_sub_network
+from mlproject.settings import SearchOptions
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
 DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
@@ -164,3 +169,51 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+def write_search(
+    path: Path,
+    points: Sequence[tuple[float, int]],
+    *,
+    full_params: int = 1000,
+    source: DataSource | None = None,
+    data_digest: str = "0123456789abcdef",
+    supernet: Path | None = None,
+    **options: object,
+) -> Path:
+    """The directory of a search that found these errors and parameter counts, the first being the super-network's."""
+    from mlproject.search_report import write_search_results
+
+    full = full_sub_network(DIMENSIONS)
+    evaluations = [
+        EvaluatedSubNetwork(
+            index=index,
+            name=f"subnet-{index:03d}",
+            config={"num_layers": LAYERS},
+            sub_network=full
+            if index == 0
+            else SubNetwork((*full.heads[:-1], ()), (tuple(range(index % UNITS)),) * LAYERS),
+            error=error,
+            params=params,
+            relative_params=params / full_params,
+            encoder_params=params,
+            relative_encoder_params=params / full_params,
+            eval_seconds=0.5,
+            error_interval=(max(error - 0.1, 0.0), error + 0.1),
+            test_error=error,
+        )
+        for index, (error, params) in enumerate(points)
+    ]
+    costs = {"params": float(full_params)}
+    hypervolumes = [hypervolume_of(evaluations[: n + 1], DEFAULT_OBJECTIVES, costs) for n in range(len(evaluations))]
+    result = summarise(evaluations, hypervolumes, DEFAULT_OBJECTIVES, costs)
+    origin = {
+        "supernet": str(supernet or path / "net"),
+        "supernet_digest": "fedcba9876543210",
+        "source": (source or DataSource()).to_json(),
+        "data_digest": data_digest,
+        "options": asdict(SearchOptions(num_samples=len(points))) | options,
+        "measured_at": {"length": 26},
+    }
+    write_search_results(path, result, origin=origin, dimensions=DIMENSIONS, title="searched", seconds=2.0)
+    return path

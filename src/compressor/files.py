@@ -78,6 +78,11 @@ def read_json(path: Path) -> Any:
         raise OutputError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
 
 
+def holds_json(path: Path, value: Any) -> bool:
+    """Whether a JSON file is there and holds just this value (tuples count as lists)."""
+    return path.is_file() and bool(read_json(path) == json.loads(json.dumps(value)))
+
+
 def module_environment() -> dict[str, str]:
     """This process's environment, in which another Python finds these packages by `-m` wherever they lie."""
     source = str(Path(__file__).parents[1])

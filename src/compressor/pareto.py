@@ -31,6 +31,23 @@ def compute_hypervolume(points: Sequence[Sequence[float]], reference: Sequence[f
     return float(hypervolume(array, ref=list(reference))) if len(array) else 0.0
 
 
+def attainment_surfaces(
+    fronts: Sequence[Sequence[Sequence[float]]], percentiles: Sequence[float] = (0, 50, 100)
+) -> list[list[tuple[float, ...]]]:
+    """What several runs' fronts attain: for each percentile the surface that so many percent of them reach.
+
+    0 is what at least one run reaches (the best), 50 what half of them reach, 100 what all reach (the worst); the
+    empirical attainment function of Fonseca, Grunert da Fonseca and Paquete (EMO 2011). Each surface is a front, by its
+    first objective.
+    """
+    from moocore import eaf
+
+    points = np.concatenate([np.asarray(front, dtype=float) for front in fronts])
+    sets = np.repeat(np.arange(1, len(fronts) + 1), [len(front) for front in fronts])
+    found = eaf(points, sets, percentiles=list(percentiles))
+    return [sorted(map(tuple, found[found[:, -1] == percentile, :-1].tolist())) for percentile in percentiles]
+
+
 def find_knee(front: Sequence[Sequence[float]]) -> int:
     """The position in a two-objective front, ordered by the first, that lies farthest below the line between its ends.
 

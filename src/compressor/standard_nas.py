@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from compressor.costs import CostModel
 from compressor.errors import SearchError
-from compressor.files import module_environment, read_json, write_json
+from compressor.files import holds_json, module_environment, write_json
 from compressor.progress import bar_interval
 from compressor.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.search import (
@@ -114,7 +114,7 @@ def run_standard_nas(
         method, space, objectives, initial_design(space), num_trials=num_trials, num_epochs=num_epochs, seed=seed
     )
     trials_dir = output_dir / TRIALS_DIR
-    if not (trials_dir / SPEC_FILE).is_file() or read_json(trials_dir / SPEC_FILE) != dict(spec):
+    if not holds_json(trials_dir / SPEC_FILE, spec):
         shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
         trials_dir.mkdir(parents=True)
         write_json(trials_dir / SPEC_FILE, dict(spec))
@@ -217,7 +217,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
         directory = self.trial_path(trial_id)
         described = self._describe(config)
-        if not (directory / TRIAL_FILE).is_file() or read_json(directory / TRIAL_FILE) != described:
+        if not holds_json(directory / TRIAL_FILE, described):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
             write_json(directory / TRIAL_FILE, described)

@@ -30,25 +30,10 @@ from compressor.shared import activate, every_depth
 from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
 from compressor.sub_network import SubNetwork
 from compressor.tasks import Task
+from compressor.training_state import EpochReport, TrainingState, TrainingStates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """What one epoch ended with."""
-
-    epoch: int
-    """From 1."""
-    step: int
-    """Optimizer steps so far."""
-    loss: float
-    """Mean over the epoch of the summed losses of a step."""
-    error: float
-    """Validation error of the model as a whole."""
-    smallest_error: float | None
-    """Validation error of the search space's smallest sub-network; None where a model is trained alone."""
 
 
 def train_super_network(
@@ -58,10 +43,12 @@ def train_super_network(
     validation: EncodedRows,
     settings: TrainingSettings,
     on_epoch: Callable[[EpochReport], bool | None],
+    states: TrainingStates | None = None,
 ) -> list[EpochReport]:
     """The reports of all epochs; `model` is trained in place, on the device it is on.
 
-    `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training.
+    `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training. With `states` the
+    training goes on after the last epoch that is there, and ends with the weights of one that was never interrupted.
 
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
@@ -71,7 +58,9 @@ def train_super_network(
     warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.num_train_epochs)
     plan = partial(strategy, space)
     what = "super-network"
-    return _train(model, task, train, validation, settings, on_epoch, plan, space.smallest, what, warm_up=warm_up)
+    return _train(
+        model, task, train, validation, settings, on_epoch, plan, space.smallest, what, warm_up=warm_up, states=states
+    )
 
 
 def fine_tune(
@@ -157,6 +146,7 @@ def _train(
     what: str,
     teacher: np.ndarray | None = None,
     warm_up: int | None = None,
+    states: TrainingStates | None = None,
 ) -> list[EpochReport]:
     """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model.
 
@@ -169,13 +159,18 @@ def _train(
     optimizer, schedule = create_optimizer(model, settings, num_steps)
     order_rng = np.random.default_rng([settings.seed, 1])
     draw_rng = np.random.default_rng([settings.seed, 2])
-    reports: list[EpochReport] = []
+    everything = (model, optimizer, schedule, {"order": order_rng, "draw": draw_rng})
+    state = None if states is None else states.load()
+    reports = [] if state is None else list(state.reports)
     with (
         torch.random.fork_rng(),
         tqdm(total=len(train) * settings.num_train_epochs, unit="row", desc=what, mininterval=bar_interval()) as bar,
     ):
         torch.manual_seed(settings.seed)
-        for epoch in range(1, settings.num_train_epochs + 1):
+        if state is not None:
+            state.restore(*everything)
+            bar.update(len(reports) * len(train))
+        for epoch in range(len(reports) + 1, settings.num_train_epochs + 1):
             if warm_up is not None and epoch == warm_up + 1:
                 order_by_importance(model, task, train, optimizer, seed=settings.seed)
             model.train()
@@ -208,6 +203,8 @@ def _train(
             reports.append(report)
             if on_epoch(report):
                 break
+            if states is not None:
+                states.save(TrainingState.capture(reports, *everything))
     return reports
 
 

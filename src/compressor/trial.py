@@ -51,7 +51,8 @@ def run_trial(directory: Path) -> None:
     from compressor.settings import TrainingSettings
     from compressor.slicing import slice_model
     from compressor.sub_network import SubNetwork
-    from compressor.training import EpochReport, fine_tune
+    from compressor.training import fine_tune
+    from compressor.training_state import EpochReport
 
     source, settings = DataSource.from_json(spec["source"]), TrainingSettings(**spec["settings"])
     data = load_task_data(source)

@@ -9,6 +9,7 @@ from mlproject.mlflow_log import download
 
 _CACHE = Path("~/.cache/mlflow-compressor")
 SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)
+EXPORTED, BENCHMARKED = ("export.json",), ("latency.json",)
 TIMED = ("export.json", "config.json", "*.onnx")
 """Files by which a directory of each kind is known, the surest first."""
 

@@ -52,12 +52,14 @@ def benchmark(
     environment = describe_environment(options.threads)
     report: dict[str, Any] = {
         "environment": environment,
+        "options": asdict(options),
         "models": {
             timed.name: {
                 "path": str(timed.path),
                 "runtime": timed.runtime,
                 "precision": timed.precision,
                 "error": timed.error,
+                "error_interval": timed.error_interval,
                 "mb": timed.mb,
                 **asdict(footprints[timed.name]),
             }

@@ -16,7 +16,7 @@ import click
 from compressor.data import DataSource
 from compressor.errors import CompressorError
 from compressor.settings import TrainingSettings
-from mlproject.addresses import MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
+from mlproject.addresses import BENCHMARKED, EXPORTED, MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
 from mlproject.choosing import Choice
 from mlproject.options import (
     CACHE,
@@ -201,7 +201,42 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
             tracker,
             use_cache=use_cache and not fresh,
         )
-        _done(run, f"the sliced model {made['model']} and its ONNX form {made['onnx']}")
+        page = output_dir / "report.html"
+        _done(run, f"the sliced model {made['model']}, its ONNX form {made['onnx']} and the report {page}")
+
+
+@cli.command("report", cls=HuggingFaceCommand)
+@click.option("--search", "search_dir", required=True, help="Directory made by search or nas.")
+@click.option("--model", "model_dir", default=None, help="Directory made by extract from that search.")
+@click.option("--onnx", "onnx_dir", default=None, help="Directory made by export from that model.")
+@click.option("--benchmark", "benchmark_dir", default=None, help="Directory made by benchmark.")
+@add_options(OUTPUT)
+def report(**values: Any) -> None:
+    """One page of what a search found and what became of it."""
+    with _top_run("report") as (run, output_dir, _):
+        from mlproject import report as report_stage
+
+        markers = {"search": SEARCHED, "model": MODEL_DIR, "onnx": EXPORTED, "benchmark": BENCHMARKED}
+        given = {name: values[f"{name}_dir"] for name in markers}
+        folders = {name: locate(path, *markers[name]) for name, path in given.items() if path}
+        made = report_stage.report(output_dir, folders, run)
+        _done(run, f"the report {made}", "open it in a browser")
+
+
+@cli.command("compare", cls=HuggingFaceCommand)
+@click.argument("searches", nargs=-1)
+@click.option(
+    "--search", "search_dirs", multiple=True, help="Directory made by search or nas, several times; or without a flag."
+)
+@add_options(OUTPUT)
+def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: Any) -> None:
+    """Compare the fronts of several searches in one picture."""
+    with _top_run("compare") as (run, output_dir, _):
+        from mlproject import compare_stage
+
+        given = (*searches, *(part for value in search_dirs for part in value.split(",")))
+        compare_stage.compare(output_dir, [locate(path, *SEARCHED) for path in given], run)
+        _done(run, f"the comparison {output_dir / compare_stage.HTML_FILE}", "open it in a browser")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -240,7 +275,7 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     if values["overwrite_output_dir"]:
         clear(output_dir)
     tracker = Tracker(output_dir)
-    if tracker.outbox.header:
+    if tracker.goes_on:
         click.echo(f"Going on in {output_dir}.")
     with tracker.start_run(command, {"stage": command}, header) as run:
         yield run, output_dir, tracker

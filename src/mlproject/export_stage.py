@@ -66,7 +66,8 @@ def export(
         searched = opened.searched_error
         expected = Evaluator(model, data.task, validation).evaluate().error if searched is None else searched
         require_error(expected, error, logits)
-        forms = {"fp32": _form(path) | {"error": error, "parity": differences}}
+        interval = _interval(opened, logits, validation)
+        forms = {"fp32": _form(path) | {"error": error, "error_interval": interval, "parity": differences}}
         for precision in options.precision:
             if precision != "fp32":
                 forms[precision] = _smaller(path, precision, opened, validation, logits, options.max_int8_loss)
@@ -223,6 +224,7 @@ def _judge(
     scale = max(float(np.abs(logits).max()), 1e-6)
     return _form(file) | {
         "error": error,
+        "error_interval": _interval(opened, smaller, validation),
         "loss": error - fp32_error,
         "max_loss": max_loss,
         "accepted": bool(error - fp32_error <= max_loss + 1e-9),
@@ -241,6 +243,13 @@ def _error(opened: OpenedModel, logits: "np.ndarray", validation: "EncodedRows")
 
     task = opened.source.task
     return compute_error(task.metric, predict(logits, task.regression), validation.labels)
+
+
+def _interval(opened: OpenedModel, logits: "np.ndarray", validation: "EncodedRows") -> tuple[float, float]:
+    from compressor.metrics import error_interval, predict
+
+    task = opened.source.task
+    return error_interval(task.metric, predict(logits, task.regression), validation.labels)
 
 
 def _show(output_dir: Path, forms: Mapping[str, Mapping[str, Any]]) -> None:

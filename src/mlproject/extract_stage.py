@@ -201,7 +201,10 @@ def _extract_one(
             settings = replace(opened.settings, num_train_epochs=finetune_epochs)
             rows = opened.rows
             distillation = distill(loaded, opened.data.task, rows["train"], rows["validation"], teacher, settings)
-            finetuning = asdict(distillation) | {"error_after": distillation.error}
+            finetuning = asdict(distillation) | {
+                "error_after": distillation.error,
+                "num_epochs": finetune_epochs,
+            }
             logits = opened.evaluate(loaded, "validation")
         extracted = {"validation": logits, "test": opened.evaluate(loaded, "test")}
         report: dict[str, Any] = {

@@ -1,14 +1,16 @@
 """The journal of a search: every evaluation as it is made, so that a killed search loses none."""
 
-import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compressor.files import append_json_line, read_json_lines
+from compressor.files import holds_json, read_json_lines, write_json
+from mlproject.outbox import FOLDER
 
 JOURNAL_FILE = "evaluations.jsonl"
-"""One evaluation a line; the first line says of which search."""
+"""One evaluation a line."""
+_HEAD = "journal.json"
 
 
 def open_journal(output_dir: Path, search_of: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -16,11 +18,16 @@ def open_journal(output_dir: Path, search_of: Mapping[str, Any]) -> dict[str, di
 
     `search_of` is what the evaluations depend on; a journal of another search is begun anew.
     """
-    path = output_dir / JOURNAL_FILE
-    lines = read_json_lines(path)
-    head = {"search": json.loads(json.dumps(search_of))}
-    if lines and lines[0] == head:
-        return {line["sub_network"]: line for line in lines[1:]}
+    path, head = output_dir / JOURNAL_FILE, output_dir / FOLDER / _HEAD
+    if holds_json(head, search_of):
+        return {line["sub_network"]: line for line in read_json_lines(path)}
     path.unlink(missing_ok=True)
-    append_json_line(path, head)
+    write_json(head, dict(search_of))
     return {}
+
+
+def copy_journal(source: Path, target: Path) -> None:
+    """Brings the journal of a search to the directory where it is to go on."""
+    (target / FOLDER).mkdir(parents=True, exist_ok=True)
+    for name in (JOURNAL_FILE, f"{FOLDER}/{_HEAD}"):
+        shutil.copyfile(source / name, target / name)

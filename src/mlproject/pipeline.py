@@ -1,6 +1,5 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,11 @@ from mlproject.benchmark_stage import JSON_FILE, benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
 from mlproject.extract_stage import EXTRACTION_FILE, extract
-from mlproject.journal import JOURNAL_FILE
+from mlproject.journal import copy_journal
 from mlproject.mlflow_log import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.model_card import describe_comparison
+from mlproject.outbox import clear
+from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
 from mlproject.sources import EXPORT_FILE, RESULTS_FILE, weights_digest
@@ -41,7 +42,7 @@ def compress(
     tracker: Tracker,
     use_cache: bool = True,
 ) -> dict[str, Path]:
-    """Trains, searches, extracts, exports and benchmarks; writes `summary.json`. The folder of each stage's results.
+    """Trains, searches, extracts, exports, benchmarks; writes `summary.json` and `report.html`; where they are.
 
     These are folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
@@ -97,6 +98,9 @@ def compress(
     folders = {"supernet": supernet, "search": searched, "model": model, "benchmark": benchmarked}
     folders |= {"onnx-dense": dense, "onnx": pruned}
     _summarise(output_dir, folders, run)
+    write_report(output_dir / REPORT_FILE, {name: folders[name] for name in ("search", "model", "onnx", "benchmark")})
+    run.log_artifact(output_dir / REPORT_FILE)
+    run.log_artifact(output_dir / FIGURES, FIGURES)
     return folders
 
 
@@ -108,6 +112,9 @@ class _Stages:
     ) -> None:
         self._output_dir, self._run, self._tracker = output_dir, run, tracker
         self._tags, self._use_cache = tags, use_cache
+        if not use_cache and not tracker.goes_on:
+            for folder in output_dir.glob("*/"):
+                clear(folder)
 
     def run(
         self,
@@ -120,7 +127,7 @@ class _Stages:
         """The folder of a finished stage. `budget` is the input that says how much of the same is wanted."""
         folder = self._output_dir / folder_name
         key = fingerprint(stage, inputs, budget)
-        for found, run_id in self._find(stage, folder, key) if self._use_cache else ():
+        for found, run_id in self._find(stage, folder, key):
             before = read_record(found, stage)
             if before is None or fingerprint(stage, before, budget) != key:
                 continue
@@ -129,8 +136,7 @@ class _Stages:
                 self._run.set_tags({f"skipped.{stage}": run_id})
                 return found
             if found != folder:
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(found / JOURNAL_FILE, folder / JOURNAL_FILE)
+                copy_journal(found, folder)
             print(f"{stage}: goes on from {found}, as {budget} is {inputs[budget or '']} now.")
             break
         tags = {**self._tags, FINGERPRINT_TAG: key, DIRECTORY_TAG: str(folder)}
@@ -142,7 +148,7 @@ class _Stages:
     def _find(self, stage: str, folder: Path, key: str) -> Iterator[tuple[Path, str]]:
         """Where the stage may be finished, with MLflow's id of its run: here, or in the folder of an earlier run."""
         yield folder, self._tracker.outbox.run_ids.get(stage, "of this command")
-        for run_id, directory in self._tracker.find_finished(key):
+        for run_id, directory in self._tracker.find_finished(key) if self._use_cache else ():
             yield directory, run_id
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from compressor.search import SearchResult
-
-ERROR_AXIS = "error (1 − metric), lower is better"
-PARAMS_AXIS = "parameters in millions, lower is better"
+from mlproject.page import figure, render_page
+from mlproject.paper_charts import save_figure
+from mlproject.report_figures import ERROR_AXIS, front_chart
 
 
 def write_front_csv(result: SearchResult, path: Path) -> Path:
@@ -22,64 +22,15 @@ def write_front_csv(result: SearchResult, path: Path) -> Path:
 
 
 def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
-    """Error against parameters: every sub-network, the front as a staircase, the super-network marked."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    front, full = result.front, result.full
-    figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.scatter(
-        [e.params / 1e6 for e in result.evaluations],
-        [e.error for e in result.evaluations],
-        s=18,
-        color="#9aa5b1",
-        label="evaluated sub-network",
-    )
-    by_size = sorted(front, key=lambda e: e.params)
-    axes.step(
-        [e.params / 1e6 for e in by_size], [e.error for e in by_size], where="post", color="#0b6e99", linewidth=1.2
-    )
-    axes.scatter(
-        [e.params / 1e6 for e in by_size], [e.error for e in by_size], s=32, color="#0b6e99", label="Pareto front"
-    )
-    if full is not None:
-        axes.scatter(full.params / 1e6, full.error, s=110, marker="*", color="#d1495b", label="super-network", zorder=3)
-    axes.set(xlabel=PARAMS_AXIS, ylabel=ERROR_AXIS, title=title)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    figure.savefig(path)
-    return path
+    """Error against cost: every sub-network, the front as a staircase, the super-network marked."""
+    return save_figure(front_chart(result, title), path)
 
 
 def write_front_html(result: SearchResult, path: Path, title: str) -> Path:
     """The same picture with hover, as one file that needs no network."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    groups = (
-        ("evaluated sub-network", [e for e in result.evaluations if not e.on_front], "#9aa5b1", "markers"),
-        ("Pareto front", sorted(result.front, key=lambda e: e.params), "#0b6e99", "lines+markers"),
-        ("super-network", [result.full] if result.full else [], "#d1495b", "markers"),
-    )
-    for name, evaluations, color, mode in groups:
-        figure.add_scatter(
-            x=[e.params / 1e6 for e in evaluations],
-            y=[e.error for e in evaluations],
-            name=name,
-            mode=mode,
-            line={"shape": "hv"},
-            marker={"color": color, "size": 14 if name == "super-network" else 8},
-            text=[
-                f"{e.name}<br>layers {e.sub_network.num_layers}, heads {e.sub_network.num_heads}, "
-                f"units {e.sub_network.num_units}<br>{e.relative_encoder_params:.1%} of the encoder"
-                for e in evaluations
-            ],
-            hovertemplate="%{text}<br>error %{y:.4f}<br>%{x:.2f} M parameters<extra></extra>",
-        )
-    figure.update_layout(title=title, xaxis_title=PARAMS_AXIS, yaxis_title=ERROR_AXIS, template="plotly_white")
-    figure.write_html(path, include_plotlyjs=True)
+    lead = f"{len(result.evaluations)} sub-networks, of which {len(result.front)} are on the Pareto front."
+    page = render_page(title, lead, [figure(front_chart(result, "Error against cost"))])
+    path.write_text(page, encoding="utf-8")
     return path
 
 

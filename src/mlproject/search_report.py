@@ -1,11 +1,13 @@
 """What a search leaves behind: its result file, pictures and table, and what MLflow is told of each sub-network."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_json
-from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult
+from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
 from compressor.search_spaces import Config
 from compressor.sub_network import SubNetwork
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
@@ -50,6 +52,25 @@ def write_search_results(
         write_front_csv(result, temporary / CSV_FILE)
         write_front_png(result, temporary / PNG_FILE, title)
         write_front_html(result, temporary / HTML_FILE, title)
+
+
+def read_search_result(results: Mapping[str, Any]) -> SearchResult:
+    """What a search found, from the content of its result file."""
+    dimensions = EncoderDimensions(**results["dimensions"])
+    names = {field.name for field in fields(EvaluatedSubNetwork)} - {"sub_network", "error_interval"}
+    evaluations = [
+        EvaluatedSubNetwork(
+            sub_network=SubNetwork.from_json(e["kept"], dimensions),
+            error_interval=None if e.get("error_interval") is None else tuple(e["error_interval"]),
+            **{name: value for name, value in e.items() if name in names},
+        )
+        for e in results["evaluations"]
+    ]
+    objectives = tuple(results["objectives"])
+    full = next((e for e in evaluations if e.relative_encoder_params == 1), None)
+    # Without the full super-network any scale does: it changes no order.
+    costs = {name: float(getattr(full, name)) if full else 1.0 for name in objectives if name != "error"}
+    return summarise(evaluations, results["hypervolumes"], objectives, costs)
 
 
 def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:

@@ -196,6 +196,8 @@ class TimedModel:
     mb: float
     error: float | None
     """On the validation rows, where it is known."""
+    error_interval: tuple[float, float] | None = None
+    """95 % interval of the error, where it is known."""
     lengths: tuple[int, ...] = ()
     """Tokens of the validation rows, where they are known."""
 
@@ -217,6 +219,7 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
                 precision=precision,
                 mb=form["mb"],
                 error=form["error"],
+                error_interval=form.get("error_interval"),
                 lengths=tuple(report["lengths"]),
             )
             for precision, form in report["forms"].items()
@@ -235,6 +238,7 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
                 precision=precision,
                 mb=path.stat().st_size / 1e6,
                 error=form.get("error"),
+                error_interval=form.get("error_interval"),
             )
         ]
     if (path / "config.json").is_file():

@@ -181,6 +181,8 @@ class Tracker:
     def __init__(self, output_dir: Path) -> None:
         self.log = MlflowLog()
         self.outbox = Outbox(output_dir)
+        self.goes_on = bool(self.outbox.header)
+        """Whether the output directory was begun before."""
         self.experiment_id = ""
         self.lost = False
         self.links: dict[str, str] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from compressor.data import DataSource, load_task_data
 from compressor.settings import TrainingSettings
+from mlproject.outbox import FOLDER
 from mlproject.settings import ModelOptions
 from mlproject.stage_log import log_data, log_files, option_params
 from mlproject.tracking import StageRun
@@ -20,7 +21,8 @@ def train_supernet(
 ) -> Path:
     """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result.
 
-    With the strategy `auto` that is the last epoch's.
+    With the strategy `auto` that is the last epoch's. Where an interrupted training of the same rows and settings is
+    in `output_dir`, it goes on after its last epoch.
     """
     import shutil
 
@@ -31,7 +33,8 @@ def train_supernet(
     from compressor.families import get_dimensions, max_positions
     from compressor.models import load_base_model, pick_device, save_super_network
     from compressor.search_spaces import create_search_space
-    from compressor.training import EpochReport, train_super_network
+    from compressor.training import train_super_network
+    from compressor.training_state import EpochReport, TrainingStates
 
     run.log_params(option_params(source, model_options, settings))
     data = load_task_data(source)
@@ -65,12 +68,17 @@ def train_supernet(
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": [],
     }
+    of = {name: info[name] for name in ("data_digest", "model_name_or_path", "settings", "dimensions", "params")}
+    states = TrainingStates(directory=output_dir / FOLDER / "training", run=of)
     best: list[EpochReport] = []
 
-    def on_epoch(report: EpochReport) -> None:
+    def remember(report: EpochReport) -> None:
         info["epochs"].append(asdict(report))
         if not best or settings.keeps_last_epoch or report.error <= best[0].error:
             best[:] = [report]
+
+    def on_epoch(report: EpochReport) -> None:
+        remember(report)
         if model_options.save_checkpoints:
             save_super_network(output_dir / f"checkpoint-epoch-{report.epoch}", model, tokenizer, info)
         metrics = {"loss": report.loss, "error": report.error, "smallest_error": report.smallest_error}
@@ -80,14 +88,27 @@ def train_supernet(
             f"{report.smallest_error:.4f} (smallest sub-network)"
         )
 
-    reports = train_super_network(model.to(pick_device()), data.task, train, validation, settings, on_epoch)
+    for report in states.reports:
+        remember(report)
+    if best:
+        print(f"Going on after epoch {len(info['epochs'])}, which was finished before.")
+    reports = train_super_network(
+        model.to(pick_device()),
+        data.task,
+        train,
+        validation,
+        settings,
+        on_epoch,
+        states if model_options.save_checkpoints else None,
+    )
     kept = best[0] if model_options.save_checkpoints else reports[-1]
-    if kept is not reports[-1]:
+    if kept != reports[-1]:
         model.load_state_dict(load_file(output_dir / f"checkpoint-epoch-{kept.epoch}" / "model.safetensors"))
     save_super_network(output_dir, model, tokenizer, info | {"best_epoch": kept.epoch})
     for report in reports:
-        if report is not kept:
+        if report != kept:
             shutil.rmtree(output_dir / f"checkpoint-epoch-{report.epoch}", ignore_errors=True)
     run.log_metrics({"error": kept.error, "params": info["params"]})
     log_files(run, output_dir, "supernet")
+    states.clear()
     return output_dir

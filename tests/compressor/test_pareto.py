@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.pareto import compute_hypervolume, find_front, find_knee
+from compressor.pareto import attainment_surfaces, compute_hypervolume, find_front, find_knee
 
 coordinates = st.integers(0, 8).map(float) | st.sampled_from([float("inf"), float("nan")])
 point_lists = st.lists(st.tuples(coordinates, coordinates), max_size=25)
@@ -62,3 +62,16 @@ def test_the_ends_are_no_knee() -> None:
     assert find_knee([(0.0, 1.0), (0.9, 0.9), (1.0, 0.0)]) == 1
     assert find_knee([(0.0, 1.0), (1.0, 0.0)]) == 1
     assert find_knee([(0.5, 0.5)]) == 0
+
+
+def test_attainment_surfaces_by_hand() -> None:
+    """One run reaches (1, 3) and (3, 1), one (2, 2), one (4, 4): two of three reach (2, 3) and (3, 2), all (4, 4)."""
+    runs = [[(1.0, 3.0), (3.0, 1.0)], [(2.0, 2.0)], [(4.0, 4.0)]]
+    best, median, worst = attainment_surfaces(runs)
+    assert best == [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]
+    assert median == [(2.0, 3.0), (3.0, 2.0)]
+    assert worst == [(4.0, 4.0)]
+
+
+def test_a_single_run_attains_its_front() -> None:
+    assert attainment_surfaces([[(0.1, 1.0), (0.4, 0.5)]]) == [[(0.1, 1.0), (0.4, 0.5)]] * 3

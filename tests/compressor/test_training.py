@@ -16,7 +16,8 @@ from compressor.slicing import slice_model
 from compressor.strategies import SAMPLING_STRATEGIES, Update
 from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
-from compressor.training import EpochReport, distill, fine_tune, run_updates, train_super_network
+from compressor.training import distill, fine_tune, run_updates, train_super_network
+from compressor.training_state import EpochReport
 from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
 
 TASK = TASKS["custom"]

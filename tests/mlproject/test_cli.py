@@ -77,6 +77,7 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     results = json.loads((tmp_path / "search" / "search_results.json").read_text())
     assert len(results["evaluations"]) == 6
     assert {file.name for file in (tmp_path / "search").iterdir()} == {
+        ".compressor",
         "search_results.json",
         "evaluations.jsonl",
         "pareto_front.png",
@@ -107,7 +108,7 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     assert {row["length"] for row in report["latencies"]} == {8, "real"}
     assert all(model["peak_mb"] > 10 for model in report["models"].values())
     made = {file.name for file in next((tmp_path / "compressor-output").glob("benchmark-*")).iterdir()}
-    assert made == {"latency.json", "latency.csv", "latency.png"}
+    assert made == {".compressor", "latency.json", "latency.csv", "latency.png"}
 
 
 def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
@@ -195,7 +196,9 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     outcome = run_cli("extract", "--search", "s", "--all", "--finetune-epochs", 0, "--output-dir", "front")
     assert outcome.code == 0, outcome.err
     front = json.loads((tmp_path / "s" / "search_results.json").read_text())["front"]
-    assert sorted(path.name for path in (tmp_path / "front").iterdir()) == [f"subnet-{i:03d}" for i in sorted(front)]
+    assert sorted(path.name for path in (tmp_path / "front").glob("subnet-*")) == [
+        f"subnet-{i:03d}" for i in sorted(front)
+    ]
     assert f"Made {len(front)} sliced models in {tmp_path}/front. Next: compressor export --model" in outcome.last_line
 
     (tmp_path / "mine.json").write_text('{"num_layers": 2, "num_heads": 3, "num_units": 17}')
@@ -276,7 +279,7 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     by_stage: dict[str, list[Any]] = {}
     for run in everything:
         by_stage.setdefault(run.data.tags["stage"], []).append(run)
-    stages = ["train-supernet", "search", "extract", "export", "benchmark"]
+    stages = ["train-supernet", "search", "extract", "export-dense", "export", "benchmark"]
     assert sorted(by_stage) == sorted(["compress", *stages, "subnet"])
     parent, search = by_stage["compress"][0], by_stage["search"][0]
     for stage in stages:
@@ -300,6 +303,13 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     assert any(tag.startswith("mlflow.sharedViewState.") for tag in experiment.tags)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["pruned"]["params"] < summary["dense"]["params"]
+    assert f"and the report {tmp_path}/out/report.html." in outcome.last_line
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
+    assert {"report.html", "figures"} <= artifacts
+    page = (tmp_path / "out" / "report.html").read_text()
+    sections = ["At a glance", "The Pareto front", "What is kept per layer", "Dense against extracted"]
+    sections += ["Parity: nothing changed on the way", "How the search went", "Environment", "Make it again"]
+    assert [name for name in sections if f"<h2>{name}</h2>" in page] == sections
 
 
 def test_the_same_seed_gives_the_same_front(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
@@ -391,7 +401,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     "not a search": (["extract", "--search", "net"], "search_results.json must exist, but it does not."),
     "used directory": (
         ["search", "--supernet", "net", "--output-dir", "net"],
-        "--output-dir must be new or empty, but ",
+        "--output-dir must be of compressor search, but ",
     ),
     "not a model": (["export", "--model", "none"], "--model must be a directory, but "),
     "not exported": (["benchmark", "--model", "search"], "--model must be made by compressor export, extract or "),

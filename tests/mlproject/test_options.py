@@ -1,5 +1,6 @@
 """The words of a command line."""
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -17,8 +18,8 @@ def test_help_explains_each_option(command: str) -> None:
     result = CliRunner().invoke(cli, [command, "--help"])
     assert result.exit_code == 0
     for option in cli.commands[command].params:
-        if not option.hidden:  # type: ignore[attr-defined]
-            assert option.help, option.name  # type: ignore[attr-defined]
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.help, option.name
             assert option.opts[0] in result.output
 
 

@@ -1,0 +1,85 @@
+"""Self-contained HTML pages of charts, tables and commands: light and dark, printable, with hover, without a network.
+
+Every text that is not ours goes through `escape`; the page's own policy forbids it to load anything.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+from mlproject.charts import Chart, HeatMap
+from mlproject.page_style import SCRIPT, page_style
+from mlproject.svg_charts import draw, legend
+
+
+def render_page(title: str, lead: str, sections: Sequence[str]) -> str:
+    """The page of some sections (HTML); title and lead are plain text."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+        "script-src 'unsafe-inline'\">\n"
+        f"<title>{escape(title)}</title>\n<style>{page_style()}</style>\n</head>\n<body>\n<main>\n"
+        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
+        + "\n".join(sections)
+        + f'\n</main>\n<div id="tip" role="status" hidden></div>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    """A section of the page; its parts are HTML."""
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def figure(chart: Chart) -> str:
+    """A chart with title, legend and caption; a heat map's numbers as a table too, since pictures are not read out."""
+    numbers = ""
+    if isinstance(chart, HeatMap):
+        rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
+        numbers = details(f"{chart.title}: the numbers as a table", table([chart.row_title, *chart.columns], rows))
+    return (
+        f"<figure><h3>{escape(chart.title)}</h3>{legend(chart)}"
+        f'<div class="scroll">{draw(chart)}</div><figcaption>{escape(chart.caption)}</figcaption>{numbers}</figure>'
+    )
+
+
+def figures(*charts: Chart) -> str:
+    """Charts side by side where there is room."""
+    return f'<div class="row">{"".join(map(figure, charts))}</div>'
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def note(text: str) -> str:
+    """A remark that nobody should miss."""
+    return f'<p class="note"><strong>Note:</strong> {escape(text)}</p>'
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
+    """A table of plain texts, numbers or `words`; the first column names the row."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    kind = ' class="words"' if words else ""
+    return f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def details(summary: str, content: str) -> str:
+    """HTML that is folded away until it is asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def commands(lines: Sequence[str]) -> str:
+    """Lines for a terminal."""
+    return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
+
+
+def chain(links: Sequence[tuple[str, str]]) -> str:
+    """Steps in a row, each a name and what is known of it."""
+    items = "".join(f"<li><strong>{escape(name)}</strong><span>{escape(text)}</span></li>" for name, text in links)
+    return f'<ol class="chain">{items}</ol>'

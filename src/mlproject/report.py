@@ -1,0 +1,321 @@
+"""`report.html`: what a search found and what became of it, on one page that needs no network, with its figures.
+
+Everything is read from the files the stages wrote, so that a report can be made at any time; sections without data are
+left out.
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from compressor.data import DataSource
+from compressor.dimensions import EncoderDimensions
+from compressor.errors import OutputError
+from compressor.files import new_directory, read_json, write_text
+from compressor.search import SearchResult
+from mlproject import page
+from mlproject.benchmark_stage import JSON_FILE
+from mlproject.charts import Chart
+from mlproject.extract_stage import EXTRACTION_FILE, notes
+from mlproject.model_card import describe_comparison, form_table
+from mlproject.paper_charts import save_figures
+from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
+from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
+from mlproject.search_report import front_table, read_search_result
+from mlproject.sources import EXPORT_FILE, find_super_network, read_search_results, require_other_directory
+from mlproject.tables import markdown_table
+from mlproject.tracking import StageRun
+
+REPORT_FILE, FIGURES = "report.html", "figures"
+_PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """What a report is made of; None where a stage has not been run."""
+
+    folders: Mapping[str, Path]
+    """Of the stages that were: search, model, onnx, benchmark."""
+    results: Mapping[str, Any]
+    result: SearchResult
+    super_network: Mapping[str, Any] | None
+    extraction: Mapping[str, Any] | None
+    export: Mapping[str, Any] | None
+    benchmark: Mapping[str, Any] | None
+
+    @property
+    def metric(self) -> str:
+        """The task's metric; the error is 1 − it."""
+        return DataSource.from_json(self.results["source"]).task.metric
+
+
+def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path:
+    """The stage `report`: the page with its figures in a directory, logged."""
+    run.log_params({name: str(path) for name, path in folders.items()})
+    require_other_directory(output_dir, *folders.values())
+    reported = read_reported(folders)
+    run.set_tags({"task": reported.results["source"]["task_name"]})
+    with new_directory(output_dir) as temporary:
+        _write(temporary / REPORT_FILE, reported)
+    for name in (REPORT_FILE, FIGURES):
+        run.log_artifact(output_dir / name, FIGURES if name == FIGURES else None)
+    header, rows = front_table(reported.result.front, reported.result.full)
+    run.describe(f"**{REPORT_FILE}** under *Artifacts* shows all of it.\n\n{markdown_table(header, rows[:30])}")
+    return output_dir / REPORT_FILE
+
+
+def write_report(path: Path, folders: Mapping[str, Path]) -> Path:
+    """The page `path` with `figures/` beside it, of the directories of search, model, onnx and benchmark.
+
+    Raises:
+        OutputError: the directories are not of one run.
+    """
+    return _write(path, read_reported(folders))
+
+
+def read_reported(folders: Mapping[str, Path]) -> Reported:
+    """What the files of these directories say, checked to belong together.
+
+    Raises:
+        OutputError: they do not.
+    """
+    results = read_search_results(folders["search"])
+    super_network = None
+    if results.get("supernet") is not None:
+        info = find_super_network(results, folders["search"]) / "super_network.json"
+        super_network = read_json(info) if info.is_file() else None
+    files = {"model": EXTRACTION_FILE, "onnx": EXPORT_FILE, "benchmark": JSON_FILE}
+    read = {name: read_json(folders[name] / file) if name in folders else None for name, file in files.items()}
+    _require_one_run(results, read["model"], read["onnx"], folders)
+    return Reported(
+        folders=folders,
+        results=results,
+        result=read_search_result(results),
+        super_network=super_network,
+        extraction=read["model"],
+        export=read["onnx"],
+        benchmark=read["benchmark"],
+    )
+
+
+def _require_one_run(
+    results: Mapping[str, Any],
+    extraction: Mapping[str, Any] | None,
+    export: Mapping[str, Any] | None,
+    folders: Mapping[str, Path],
+) -> None:
+    if extraction is not None and "index" in extraction["chosen"]:
+        chosen, known = extraction["chosen"], {e["name"]: e["sub_network"] for e in results["evaluations"]}
+        if known.get(chosen["name"]) != chosen["sub_network"]:
+            raise OutputError(
+                f"--model must be extracted from the search, but {folders['model']} is {chosen['name']} "
+                f"({chosen['sub_network']}) of another one. Name the search it comes from."
+            )
+    if extraction is not None and export is not None and export["params"] != extraction["extracted"].get("params"):
+        raise OutputError(
+            f"--onnx must be exported from --model, but {folders['onnx']} has {export['params']:,} parameters and "
+            f"{folders['model']} {extraction['extracted'].get('params', 0):,}. Name the export of that model."
+        )
+
+
+def _write(path: Path, reported: Reported) -> Path:
+    result, results = reported.result, reported.results
+    options, task_name = results["options"], results["source"]["task_name"]
+    kind = "trained alone" if results.get("supernet") is None else "of one super-network"
+    title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
+    front = front_chart(result, f"Error against cost, {title}")
+    heads, units = kept_maps(result.front, EncoderDimensions(**results["dimensions"]))
+    hypervolume = hypervolume_chart(result, results["hypervolume_reference"])
+    errors, latencies = _error_chart(reported), reported.benchmark and latency_chart(reported.benchmark)
+    lead = (
+        f"Search space {options['search_space']}, method {options['search_strategy']}, seed {options['seed']}, "
+        f"objectives {', '.join(result.objectives)}. The error is 1 − {reported.metric}, on the validation rows unless "
+        "said otherwise; lower is better in every table and figure, except for the hypervolume."
+    )
+    bars = [chart for chart in (errors, latencies) if chart]
+    sections = [
+        *([_at_a_glance(reported)] if reported.extraction else []),
+        page.section("The Pareto front", page.figure(front), page.table(*front_table(result.front, result.full))),
+        page.section("What is kept per layer", page.figures(heads, units)),
+        *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
+        *([_parity(reported)] if reported.extraction or reported.export else []),
+        page.section("How the search went", page.figure(hypervolume)),
+        _environment(reported),
+        _reproduction(reported),
+    ]
+    charts: list[Chart] = [front, heads, units, hypervolume, *bars]
+    for chart in charts:
+        save_figures(chart, path.parent / FIGURES)
+    return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
+
+
+def _at_a_glance(reported: Reported) -> str:
+    extraction = reported.extraction or {}
+    extracted, full = extraction["extracted"], extraction["super_network"]
+    parts = [f"{extraction['name']} was extracted."]
+    if full is not None:
+        share, params = extracted["relative_encoder_params"], extracted["params"]
+        parts = [
+            f"{extraction['name']} was extracted: it keeps {share:.1%} of the encoder and {params / 1e6:.2f} of "
+            f"{full['params'] / 1e6:.2f} million parameters."
+        ]
+    if extraction["test"] is not None:
+        parts.append(f"On the test rows, dense → extracted: {describe_comparison(extraction['test'])}.")
+    return page.section(
+        "At a glance",
+        page.paragraph(" ".join(parts)),
+        *(page.note(text) for text in notes(extraction)),
+        page.table(*form_table(extraction)),
+    )
+
+
+def _error_chart(reported: Reported) -> Chart | None:
+    """Validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
+    dense, extracted = _names(reported)
+    report = reported.extraction or {"super_network": None, "extracted": None}
+    forms = {dense: report["super_network"], extracted: report["extracted"]}
+    known = [(name, form) for name, form in forms.items() if form is not None]
+    test = [
+        (name, {"error": form["test_error"], "error_interval": form["test_error_interval"]}) for name, form in known
+    ]
+    if reported.benchmark is not None:
+        validation = list(reported.benchmark["models"].items())
+    elif reported.export is not None:
+        exported = [(f"ONNX {name}", form) for name, form in reported.export["forms"].items()]
+        validation = [pair for pair in known if pair[0] == dense] + exported
+    else:
+        validation = known
+    return error_chart({"Validation rows": validation, "Test rows": test}, reported.metric)
+
+
+def _names(reported: Reported) -> tuple[str, str]:
+    """What the benchmark calls the dense and the extracted model, as far as it timed their exports."""
+    if reported.benchmark is None or "onnx" not in reported.folders:
+        return "dense", "extracted"
+    folder = reported.folders["onnx"].resolve()
+    models = {name: Path(model["path"]).parent.resolve() for name, model in reported.benchmark["models"].items()}
+    extracted = next((name for name, parent in models.items() if parent == folder), "extracted")
+    dense = next((name for name, parent in models.items() if parent != folder), "dense")
+    return dense, extracted
+
+
+def _sizes(reported: Reported) -> str:
+    """What the timed models weigh."""
+    if reported.benchmark is None:
+        return ""
+    header = ["model", "runtime", "precision", "error", "file (MB)", "load (s)", "peak memory (MB)"]
+    rows = [
+        [
+            name,
+            model["runtime"],
+            model["precision"],
+            "" if model["error"] is None else f"{model['error']:.4f}",
+            f"{model['mb']:.1f}",
+            f"{model['load_seconds']:.2f}",
+            f"{model['peak_mb']:.0f}",
+        ]
+        for name, model in reported.benchmark["models"].items()
+    ]
+    return page.table(header, rows)
+
+
+def _parity(reported: Reported) -> str:
+    """How far each form of the sub-network is from the one before it."""
+    from compressor.extraction import MAX_PARITY_DIFFERENCE
+    from exporters.parity import MAX_ONNX_DIFFERENCE
+
+    parts = []
+    if reported.extraction is not None:
+        parity, tuned = reported.extraction["parity"], reported.extraction["finetuning"]
+        first = "searched in the super-network" if "sliced" in parity else "trained alone"
+        links = [(first, f"error {parity['error_searched']:.4f}")]
+        if "sliced" in parity:
+            links.append(("sliced out", _difference(parity["sliced"], MAX_PARITY_DIFFERENCE)))
+        loaded = f"{_difference(parity['loaded'], MAX_PARITY_DIFFERENCE)}\nerror {parity['error_loaded']:.4f}"
+        links.append(("saved and loaded", loaded))
+        parts.append(page.chain(links))
+        if tuned is not None:
+            kept = f"epoch {tuned['kept_epoch']} kept" if tuned["kept_epoch"] else "not better, so not kept"
+            best = min((tuned["error_before"], *tuned["errors"]))
+            parts.append(
+                page.paragraph(f"Then distilled: validation error {tuned['error_before']:.4f} → {best:.4f} ({kept}).")
+            )
+    if reported.export is not None:
+        fp32 = reported.export["forms"]["fp32"]
+        texts = f"{_difference(max(fp32['parity'].values()), MAX_ONNX_DIFFERENCE)}\n"
+        texts += f"over {len(fp32['parity'])} kinds of batches\nerror {fp32['error']:.4f}"
+        model = [("PyTorch model", f"error {reported.extraction['error']:.4f}")] if reported.extraction else []
+        parts.append(page.chain([*(model or [("PyTorch model", "as exported")]), ("ONNX fp32", texts)]))
+        smaller = [
+            f"{name}: error {form['error']:.4f} ({form['loss']:+.4f} against fp32), "
+            + ("" if form["label_agreement"] is None else f"{form['label_agreement']:.1%} of the labels agree, ")
+            + ("accepted." if form["accepted"] else f"not accepted (limit {form['max_loss']:+g}).")
+            for name, form in reported.export["forms"].items()
+            if name != "fp32"
+        ]
+        parts += (
+            [page.paragraph(f"Smaller precisions are not equal but judged. {' '.join(smaller)}")] if smaller else []
+        )
+    lead = "Forms of one sub-network must give the same logits; differences are shares of the largest logit."
+    return page.section("Parity: nothing changed on the way", page.paragraph(lead), *parts)
+
+
+def _difference(difference: float, limit: float) -> str:
+    found = "are equal" if difference == 0 else f"differ by {difference:.1e}"
+    return f"logits {found}\nlimit {limit:.0e}"
+
+
+def _environment(reported: Reported) -> str:
+    source, results = reported.results["source"], reported.results
+    rows = [
+        ["base model", str((reported.super_network or results).get("model_name_or_path", "not recorded"))],
+        ["task", f"{source['task_name']}, metric {reported.metric}"],
+        ["data", str(source["train_file"] or source["dataset_name"] or "the task's own")],
+        ["data digest", results["data_digest"]],
+        ["weights digest", str(results.get("supernet_digest", "each sub-network has its own"))],
+        ["seeds", f"search {results['options']['seed']}, splits {source['dataset_seed']}" + _training_seed(reported)],
+        ["search time", f"{results['seconds']:.0f} s"],
+        *_benchmark_rows(reported.benchmark),
+        ["this report", f"Python {platform.python_version()}, " + ", ".join(filter(None, map(_version, _PACKAGES)))],
+    ]
+    return page.section("Environment", page.table(["what", "value"], rows, words=True))
+
+
+def _training_seed(reported: Reported) -> str:
+    return "" if reported.super_network is None else f", training {reported.super_network['settings']['seed']}"
+
+
+def _benchmark_rows(benchmark: Mapping[str, Any] | None) -> list[list[str]]:
+    if benchmark is None:
+        return []
+    found = benchmark["environment"]
+    versions = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "onnxruntime") if name in found)
+    cpu = f"{found['cpu']} ({', '.join(found['cpu_flags'])}), {found['threads']} thread(s)"
+    return [["timed on", cpu], ["timed with", versions]]
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return ""
+
+
+def _reproduction(reported: Reported) -> str:
+    folders = reported.folders
+    search = folders["search"].expanduser().absolute()
+    search = search if search.is_dir() else search.parent
+    lines = make_search(reported.results, reported.super_network or {}, search.name)
+    if reported.extraction is not None:
+        names = [member.name for member in reported.result.front]
+        lines.append(make_model(reported.extraction, names, search.name, folders["model"]))
+    if reported.export is not None:
+        lines.append(make_export(reported.export, folders["onnx"].name))
+    if reported.benchmark is not None:
+        lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"].name) if x not in lines]
+        lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
+    lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
+    return page.section("Make it again", page.paragraph(lead), page.commands(lines))

@@ -1,0 +1,219 @@
+"""What the pictures of a report show: the front, what is kept per layer, hypervolume, errors, latencies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compressor.dimensions import EncoderDimensions
+from compressor.search import EvaluatedSubNetwork, SearchResult
+from mlproject.charts import DENSE, FRONT, Bar, BarChart, HeatMap, Mark, Panel, PointChart, Series
+
+ERROR_AXIS = "error (1 − metric), lower is better"
+COST_AXES = {
+    "params": ("parameters in millions, lower is better", 1e-6, "M parameters"),
+    "macs": ("multiply-accumulates per text in millions, lower is better", 1e-6, "M multiply-accumulates"),
+    "latency_ms": ("median latency of one text in ms, lower is better", 1.0, "ms"),
+}
+"""Of each cost: what its axis says, by what it is multiplied, the unit after a number."""
+_EXTRACTED = 2
+"""Place in the palette of what was extracted, in fp32; smaller precisions follow."""
+
+
+def main_cost(objectives: Sequence[str]) -> str:
+    """The cost on the x axis: the first that was minimised."""
+    return next((name for name in objectives if name != "error"), "params")
+
+
+def front_chart(result: SearchResult, title: str) -> PointChart:
+    """Error against cost: every sub-network pale, the front with intervals and its members' indices, dense marked."""
+    cost = main_cost(result.objectives)
+    axis, factor, _ = COST_AXES[cost]
+    places = {member.name: str(index) for index, member in enumerate(result.front)}
+    flat = set(result.objectives) == {"error", cost}
+
+    def mark(e: EvaluatedSubNetwork, labelled: bool = False) -> Mark:
+        low, high = (e.error_interval or (None, None)) if labelled else (None, None)
+        label = places.get(e.name, "") if labelled else ""
+        return Mark(x=getattr(e, cost) * factor, y=e.error, low=low, high=high, label=label, note=_describe(e, places))
+
+    groups = [
+        Series(
+            name="evaluated sub-network",
+            marks=tuple(mark(e) for e in result.evaluations if not e.on_front),
+            size=3.2,
+        ),
+        Series(
+            name="Pareto front, with 95 % intervals",
+            marks=tuple(mark(e, True) for e in result.front),
+            color=FRONT,
+            size=4.5,
+            line="steps" if flat else "none",
+        ),
+    ]
+    if result.full is not None:
+        full = Series(name="super-network (dense)", marks=(mark(result.full),), color=DENSE, shape="star", size=8)
+        groups.append(full)
+    best, smallest = result.front[0], min(result.front, key=lambda e: getattr(e, cost))
+    return PointChart(
+        stem="pareto_front",
+        title=title,
+        caption="Down and left is better. No evaluated sub-network beats a member of the front in every objective "
+        f"({', '.join(result.objectives)}); its number is its index in the table. Intervals come from the number of "
+        "validation rows; the front is picked on these rows, so only the table's test errors are free of the pick.",
+        alt=f"{len(result.evaluations)} sub-networks, {len(result.front)} on the front: from error {best.error:.4f} at "
+        f"{_cost_text(best, cost)} to error {smallest.error:.4f} at {_cost_text(smallest, cost)}.",
+        x_label=axis,
+        y_label=ERROR_AXIS,
+        series=tuple(group for group in groups if group.marks),
+    )
+
+
+def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:
+    index = f" (front, index {places[e.name]})" if e.name in places else ""
+    interval = "" if e.error_interval is None else " (95 %: {:.3f}–{:.3f})".format(*e.error_interval)
+    costs = [_cost_text(e, name) for name in COST_AXES if getattr(e, name) is not None]
+    kept = e.sub_network
+    return (
+        f"{e.name}{index}\nerror {e.error:.4f}{interval}\n{', '.join(costs)}; {e.relative_encoder_params:.1%} of the "
+        f"encoder\n{kept.num_layers} layers, {kept.num_heads} heads, {kept.num_units} units"
+    )
+
+
+def _cost_text(e: EvaluatedSubNetwork, cost: str) -> str:
+    _, factor, unit = COST_AXES[cost]
+    return f"{getattr(e, cost) * factor:,.2f} {unit}"
+
+
+def kept_maps(front: Sequence[EvaluatedSubNetwork], dimensions: EncoderDimensions) -> tuple[HeatMap, HeatMap]:
+    """How many heads and how many units each member of the front keeps in each layer."""
+    return (
+        _kept_map(front, "heads", dimensions.num_heads, dimensions.num_layers),
+        _kept_map(front, "units", dimensions.num_units, dimensions.num_layers),
+    )
+
+
+def _kept_map(front: Sequence[EvaluatedSubNetwork], what: str, most: int, layers: int) -> HeatMap:
+    counts = [[len(kept) for kept in getattr(e.sub_network, what)] for e in front]
+    return HeatMap(
+        stem=f"kept_{what}",
+        title=f"Kept {'attention heads' if what == 'heads' else 'feed-forward units'} per layer, of {most}",
+        caption="A row per member of the front, by rising error; a stronger colour keeps more, 0 drops the block.",
+        alt=f"{len(front)} sub-networks by {layers} layers.",
+        row_title="sub-network",
+        column_title="layer of the super-network",
+        rows=tuple(f"{index}: {e.name}" for index, e in enumerate(front)),
+        columns=tuple(str(layer) for layer in range(layers)),
+        shares=tuple(tuple(count / most for count in row) for row in counts),
+        texts=tuple(tuple(str(count) for count in row) for row in counts),
+        notes=tuple(
+            tuple(f"{e.name}, layer {layer}\n{count} of {most} {what}" for layer, count in enumerate(row))
+            for e, row in zip(front, counts, strict=True)
+        ),
+    )
+
+
+def hypervolume_chart(result: SearchResult, reference: Sequence[float]) -> PointChart:
+    """The hypervolume after each evaluation."""
+    values = result.hypervolumes
+    point = ", ".join(f"{value:g}" for value in reference)
+    last = next(number for number, value in enumerate(values, start=1) if value == values[-1])
+    marks = tuple(
+        Mark(x=number, y=value, note=f"after {number} evaluations\nhypervolume {value:.4f}")
+        for number, value in enumerate(values, start=1)
+    )
+    return PointChart(
+        stem="hypervolume",
+        title="Hypervolume over evaluations",
+        caption=f"What is dominated in {', '.join(result.objectives)} up to the point ({point}): errors as they are, "
+        "costs as shares of the full super-network's. Where the line is flat, more samples found nothing better.",
+        alt=f"It ends at {values[-1]:.4f} after {len(values)} evaluations and rose last at evaluation {last}.",
+        x_label="evaluated sub-networks",
+        y_label=f"hypervolume up to ({point}), higher is better",
+        series=(Series(name="", marks=marks, color=FRONT, size=2.2, line="steps"),),
+    )
+
+
+def error_chart(panels: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], metric: str) -> BarChart | None:
+    """Errors with their intervals; of each panel the models by name, each with `error` and `error_interval`."""
+    names = list(dict.fromkeys(name for models in panels.values() for name, _ in models))
+    made = tuple(
+        Panel(
+            title=title,
+            bars=tuple(
+                Bar(
+                    label=name,
+                    value=max(form["error"], 0.0),
+                    low=None if form.get("error_interval") is None else form["error_interval"][0],
+                    high=None if form.get("error_interval") is None else form["error_interval"][1],
+                    text=_error_text(form),
+                    color=_bar_color(names.index(name)),
+                    note=f"{name}, {title}\nerror {_error_text(form)}",
+                )
+                for name, form in models
+                if form.get("error") is not None
+            ),
+        )
+        for title, models in panels.items()
+    )
+    made = tuple(panel for panel in made if panel.bars)
+    if not made:
+        return None
+    return BarChart(
+        stem="errors",
+        title="Error, dense against extracted",
+        caption="Whiskers and brackets are 95 % intervals from the number of rows; models whose intervals overlap may "
+        "still differ: all are judged on the same rows.",
+        alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in made) + ".",
+        x_label=f"error (1 − {metric}), lower is better",
+        panels=made,
+    )
+
+
+def _error_text(form: Mapping[str, Any]) -> str:
+    interval = form.get("error_interval")
+    return f"{form['error']:.4f}" + ("" if interval is None else " ({:.3f}–{:.3f})".format(*interval))
+
+
+def latency_chart(benchmark: Mapping[str, Any]) -> BarChart:
+    """Median latencies, a panel for each batch size and length, each with its own scale."""
+    names = list(benchmark["models"])
+    shapes = sorted(
+        {(row["batch_size"], row["length"]) for row in benchmark["latencies"]},
+        key=lambda shape: (shape[0], isinstance(shape[1], str), shape[1]),
+    )
+    panels = []
+    for batch_size, length in shapes:
+        rows = [r for r in benchmark["latencies"] if (r["batch_size"], r["length"]) == (batch_size, length)]
+        texts = "1 text" if batch_size == 1 else f"{batch_size} texts"
+        kind = f"{length} tokens each" if isinstance(length, int) else "lengths of the validation rows"
+        title = f"Batch of {texts}, {kind}"
+        bars = [_latency_bar(row, names, title) for row in sorted(rows, key=lambda row: names.index(row["model"]))]
+        panels.append(Panel(title=title, bars=tuple(bars)))
+    environment = benchmark["environment"]
+    return BarChart(
+        stem="latency",
+        title="Median latency, dense against extracted",
+        caption=f"Each panel has its own scale; × is the share of {names[0]}'s time. "
+        f"{benchmark['latencies'][0]['runs']} timed runs, models taking turns, {environment['threads']} thread(s) of "
+        f"{environment['cpu']}, tokenizer not included.",
+        alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in panels) + ".",
+        x_label="median latency of a batch in ms, lower is better",
+        panels=tuple(panels),
+        shared_scale=False,
+    )
+
+
+def _latency_bar(row: Mapping[str, Any], names: Sequence[str], title: str) -> Bar:
+    place = names.index(row["model"])
+    ratio = f"× {row['ratio']:.2f} (95 %: {row['ratio_low']:.2f}–{row['ratio_high']:.2f})"
+    return Bar(
+        label=row["model"],
+        value=row["p50_ms"],
+        text=f"{row['p50_ms']:.2f} ms" + (f", × {row['ratio']:.2f}" if place else ""),
+        color=_bar_color(place),
+        note=f"{row['model']}\n{title}\np50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms\n{ratio}",
+    )
+
+
+def _bar_color(place: int) -> int:
+    """Dense first, then the front's blue and the colours after it."""
+    return (DENSE, FRONT, _EXTRACTED)[place] if place < 3 else place

@@ -1,0 +1,82 @@
+"""The commands that make a result again, from what its files say of their options."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compressor.data import DataSource
+from compressor.files import read_json
+from compressor.settings import TrainingSettings
+from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
+from mlproject.sources import EXPORT_FILE
+
+
+def make_search(results: Mapping[str, Any], super_network: Mapping[str, Any], folder: str) -> list[str]:
+    """The command of a search after that of its super-network, or the one command of standard NAS."""
+    source = results["source"]
+    if results.get("supernet") is None:
+        model = {"model_name_or_path": results["model_name_or_path"]}
+        defaults = asdict(TrainingSettings()) | asdict(NasOptions()) | asdict(ModelOptions()) | asdict(DataSource())
+        defaults["num_trials"] = None  # the default depends on the time limit
+        return [_line("nas", model | source | results["options"], defaults, output_dir=folder)]
+    name = Path(results["supernet"]).name
+    lines, trained_on = [], asdict(DataSource())
+    if super_network:
+        trained_on = super_network["source"]
+        model = {key: super_network[key] for key in ("model_name_or_path", "attn_implementation")}
+        defaults = asdict(TrainingSettings()) | asdict(ModelOptions()) | asdict(DataSource())
+        lines.append(_line("train-supernet", model | trained_on | super_network["settings"], defaults, output_dir=name))
+    values = {"supernet": name} | source | results["options"]
+    return [*lines, _line("search", values, asdict(SearchOptions()) | trained_on, output_dir=folder)]
+
+
+def make_model(extraction: Mapping[str, Any], front: list[str], search: str, folder: Path) -> str:
+    """The command of an extraction; `front` are the names of the front's members."""
+    on_front = extraction["name"] in front
+    chosen = {"index": front.index(extraction["name"])} if on_front else {"config": f"{folder}/sub_network.json"}
+    tuned = extraction["finetuning"] or {}
+    epochs = tuned.get("num_epochs", len(tuned.get("errors", ())))
+    return _line("extract", {"search": search} | chosen | {"finetune_epochs": epochs}, {}, output_dir=folder.name)
+
+
+def make_export(export: Mapping[str, Any], folder: str) -> str:
+    """The command of an export."""
+    forms = export["forms"]
+    losses = [form["max_loss"] for form in forms.values() if "max_loss" in form]
+    values = {"precision": tuple(forms), "portable": export["portable"], "max_int8_loss": (losses or [None])[0]}
+    model = {"model": Path(export["model"]).name}
+    return _line("export", model | values, asdict(ExportOptions()), output_dir=folder)
+
+
+def make_benchmark(benchmark: Mapping[str, Any], folder: str) -> list[str]:
+    """The command of a benchmark, after those of its exports."""
+    paths = [Path(model["path"]) for model in benchmark["models"].values()]
+    folders = list(dict.fromkeys(path.parent if path.suffix == ".onnx" else path for path in paths))
+    exports = {path: read_json(path / EXPORT_FILE) for path in folders if (path / EXPORT_FILE).is_file()}
+    lines = [make_export(export, path.name) for path, export in exports.items()]
+    models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
+    options = _words(benchmark.get("options", {}), asdict(BenchmarkOptions()))
+    return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder)}"])]
+
+
+def _line(command: str, values: Mapping[str, Any], defaults: Mapping[str, Any], *, output_dir: str) -> str:
+    return " ".join(["compressor", command, *_words(values, defaults), f"--output-dir {shlex.quote(output_dir)}"])
+
+
+def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Options with values, as a shell takes them; those at their defaults are left out."""
+    words = []
+    for name, value in values.items():
+        if value is None or _plain(value) == "" or _plain(value) == _plain(defaults.get(name)):
+            continue
+        flag = "text-column" if name == "text_columns" else name.replace("_", "-")
+        words.append(f"--{flag} {shlex.quote(_plain(value))}")
+    return words
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

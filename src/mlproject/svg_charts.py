@@ -1,0 +1,240 @@
+"""Charts as inline SVG of a page: no network, no library. Colours are the page's, so that it can turn dark."""
+
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+from mlproject.charts import (
+    PALETTE,
+    BarChart,
+    Chart,
+    HeatMap,
+    Mark,
+    Point,
+    PointChart,
+    Series,
+    nice_ticks,
+    outline,
+)
+from mlproject.charts import polyline as line_of
+
+_Place = Callable[[Point], Point]
+"""From a chart's values to where they are drawn."""
+_Box = tuple[float, float, float, float]
+_WIDTH, _HEIGHT, _LEAST_WIDTH = 560, 380, 340
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
+_CHAR = 7.0
+"""Width of a character in the page's text size, about."""
+_MAX_NOTED = 1500
+"""Points of a series that get a note each; more are drawn as one path, so that the page stays small."""
+_BAR, _BAR_LABEL, _BAR_TEXT, _PANEL_TITLE = 20, 125, 165, 26
+_CELL_HEIGHT = 22
+_WARM_FROM, _HOT_FROM = 0.6, 0.8
+"""Shares from which on a cell's text has to change its colour: on a dark page, on a light one."""
+
+
+def draw(chart: Chart) -> str:
+    """The chart as an SVG element."""
+    if isinstance(chart, PointChart):
+        width, height, body = _draw_points(chart)
+    elif isinstance(chart, BarChart):
+        width, height, body = _draw_bars(chart)
+    else:
+        width, height, body = _draw_heat_map(chart)
+    label = escape(f"{chart.title}. {chart.alt}", quote=True)
+    size = f"max-width:{width * 1.25:g}px;min-width:{min(width, _LEAST_WIDTH):g}px"
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="{size}" role="img" aria-label="{label}">{"".join(body)}</svg>'
+    )
+
+
+def legend(chart: Chart) -> str:
+    """The names of a chart's series with their marks, as HTML."""
+    if not isinstance(chart, PointChart):
+        return ""
+    box = '<svg viewBox="0 0 26 14" width="26" height="14" aria-hidden="true">'
+    items = [f"<li>{box}{_key(one)}</svg>{escape(one.name)}</li>" for one in chart.series if one.name]
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _key(one: Series) -> str:
+    line = "" if one.line == "none" else f'<path d="M1 7H25" class="line {_class(one.color)}{_dash(one)}"/>'
+    return line + ("" if one.size == 0 else _shape(one, 13, 7, min(one.size, 5), ""))
+
+
+def _draw_points(chart: PointChart) -> tuple[float, float, list[str]]:
+    x_range, y_range = chart.x_range, chart.y_range
+
+    def place(point: Point) -> Point:
+        x, y = point
+        return (
+            _LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (_WIDTH - _LEFT - _RIGHT),
+            _HEIGHT - _BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (_HEIGHT - _TOP - _BOTTOM),
+        )
+
+    body = _axes(chart, x_range, y_range, place)
+    for band in chart.bands:
+        corners = map(place, outline(band, x_range, y_range))
+        body.append(f'<path d="{_path(corners)}Z" class="band {_class(band.color)}"/>')
+    taken: list[_Box] = [
+        (x - 6, y - 6, x + 6, y + 6)
+        for one in chart.series
+        if one.color is not None and one.size
+        for x, y in (place(mark.point) for mark in one.marks)
+    ]
+    for series in chart.series:
+        if series.line != "none":
+            path = _path(map(place, line_of(series)))
+            body.append(f'<path d="{path}" class="line {_class(series.color)}{_dash(series)}"/>')
+        body += _marks(series, place)
+    for series in chart.series:
+        body += _labels(series.marks, place, taken)
+    return _WIDTH, _HEIGHT, body
+
+
+def _axes(chart: PointChart, x_range: Point, y_range: Point, place: _Place) -> list[str]:
+    bottom, middle = _HEIGHT - _BOTTOM, (_TOP + _HEIGHT - _BOTTOM) / 2
+    body = []
+    for value in nice_ticks(*y_range):
+        y = place((x_range[0], value))[1]
+        body.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" class="grid"/>')
+        body.append(f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" class="tick end">{value:g}</text>')
+    for value in nice_ticks(*x_range, most=8):
+        x = place((value, y_range[0]))[0]
+        body.append(f'<path d="M{x:.1f} {bottom}v5" class="axis"/>')
+        body.append(f'<text x="{x:.1f}" y="{bottom + 19}" class="tick mid">{value:g}</text>')
+    body.append(f'<path d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}" class="axis"/>')
+    across = (_LEFT + _WIDTH - _RIGHT) / 2
+    body.append(f'<text x="{across:g}" y="{_HEIGHT - 8}" class="mid">{escape(chart.x_label)}</text>')
+    body.append(f'<text transform="translate(14 {middle:g})rotate(-90)" class="mid">{escape(chart.y_label)}</text>')
+    return body
+
+
+def _marks(series: Series, place: _Place) -> Iterable[str]:
+    if len(series.marks) > _MAX_NOTED:
+        dots = "".join("M{:.1f} {:.1f}h0".format(*place(mark.point)) for mark in series.marks)
+        yield f'<path d="{dots}" class="dots {_class(series.color)}" stroke-width="{2 * series.size:g}"/>'
+        return
+    for mark in series.marks:
+        x, y = place(mark.point)
+        if mark.low is not None and mark.high is not None:
+            low, high = place((mark.x, mark.low))[1], place((mark.x, mark.high))[1]
+            ends = f"M{x:.1f} {low:.1f}V{high:.1f}m-3 0h6M{x - 3:.1f} {low:.1f}h6"
+            yield f'<path d="{ends}" class="whisker {_class(series.color)}"/>'
+        if series.size:
+            yield _shape(series, x, y, series.size, mark.note)
+
+
+def _labels(marks: Sequence[Mark], place: _Place, taken: list[_Box]) -> Iterable[str]:
+    """The marks' labels, each at the first of four places that is free; where none is, it stays away."""
+    for mark in marks:
+        if not mark.label:
+            continue
+        x, y = place(mark.point)
+        width = _CHAR * len(mark.label)
+        for dx, dy in ((7, -7), (-7 - width, 16), (7, 16), (-7 - width, -7)):
+            box = (x + dx, y + dy - 10, x + dx + width, y + dy + 2)
+            inside = box[0] > _LEFT and box[2] < _WIDTH and box[1] > 0 and box[3] < _HEIGHT - _BOTTOM
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                yield f'<text x="{box[0]:.1f}" y="{y + dy:.1f}" class="label">{escape(mark.label)}</text>'
+                break
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _shape(series: Series, x: float, y: float, size: float, note: str) -> str:
+    attributes = f'class="mark {_class(series.color)}"' + _note(note)
+    if series.shape == "circle":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:g}" {attributes}/>'
+    corners = [(x + size * dx, y + size * dy) for dx, dy in _CORNERS[series.shape]]
+    return f'<path d="{_path(corners)}Z" {attributes}/>'
+
+
+_CORNERS: dict[str, tuple[Point, ...]] = {
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+    "triangle": ((0, -1.2), (1.15, 0.85), (-1.15, 0.85)),
+    "star": (
+        (0, -1.3),
+        (0.31, -0.42),
+        (1.24, -0.4),
+        (0.5, 0.16),
+        (0.76, 1.05),
+        (0, 0.53),
+        (-0.76, 1.05),
+        (-0.5, 0.16),
+        (-1.24, -0.4),
+        (-0.31, -0.42),
+    ),
+}
+
+
+def _draw_bars(chart: BarChart) -> tuple[float, float, list[str]]:
+    body, y = [], 4.0
+    room = _WIDTH - _BAR_LABEL - _BAR_TEXT
+    for panel in chart.panels:
+        scale = room / chart.scale(panel)
+        body.append(f'<text x="0" y="{y + 14:g}" class="panel">{escape(panel.title)}</text>')
+        y += _PANEL_TITLE
+        top = y
+        for bar in panel.bars:
+            middle, length = y + _BAR / 2, bar.value * scale
+            body.append(f'<text x="{_BAR_LABEL - 8}" y="{middle + 4:g}" class="end">{escape(bar.label)}</text>')
+            body.append(
+                f'<rect x="{_BAR_LABEL}" y="{y + 3:g}" width="{max(length, 0.5):.1f}" height="{_BAR - 6}" '
+                f'class="bar {_class(bar.color)}"{_note(bar.note)}/>'
+            )
+            end = length
+            if bar.low is not None and bar.high is not None:
+                low, end = _BAR_LABEL + bar.low * scale, bar.high * scale
+                ends = f"M{low:.1f} {middle:g}H{_BAR_LABEL + end:.1f}m0-4v8M{low:.1f} {middle - 4:g}v8"
+                body.append(f'<path d="{ends}" class="halo"/><path d="{ends}" class="whisker ink"/>')
+            at = _BAR_LABEL + max(end, length) + 8
+            body.append(f'<text x="{at:.1f}" y="{middle + 4:g}">{escape(bar.text)}</text>')
+            y += _BAR
+        body.append(f'<path d="M{_BAR_LABEL} {top:g}V{y:g}" class="axis"/>')
+        y += 10
+    body.append(f'<text x="{_BAR_LABEL}" y="{y + 10:g}">{escape(chart.x_label)}</text>')
+    return _WIDTH, y + 18, body
+
+
+def _draw_heat_map(chart: HeatMap) -> tuple[float, float, list[str]]:
+    left = 12 + _CHAR * max(map(len, (*chart.rows, chart.row_title)))
+    cell = max(12 + 1.15 * _CHAR * max(len(text) for row in chart.texts for text in row), 30.0)
+    top, body = 44, []
+    body.append(f'<text x="0" y="36" class="tick">{escape(chart.row_title)}</text>')
+    across = left + cell * len(chart.columns) / 2
+    body.append(f'<text x="{across:g}" y="14" class="mid tick">{escape(chart.column_title)}</text>')
+    for column, name in enumerate(chart.columns):
+        body.append(f'<text x="{left + cell * (column + 0.5):g}" y="36" class="tick mid">{escape(name)}</text>')
+    for row, name in enumerate(chart.rows):
+        y = top + _CELL_HEIGHT * row
+        body.append(f'<text x="0" y="{y + 15}">{escape(name)}</text>')
+        for column, share in enumerate(chart.shares[row]):
+            x = left + cell * column
+            body.append(
+                f'<rect x="{x + 1:g}" y="{y + 1}" width="{cell - 2:g}" height="{_CELL_HEIGHT - 2}" class="cell '
+                f'{_class(chart.color)}" style="fill-opacity:{share:.2f}"{_note(chart.notes[row][column])}/>'
+            )
+            kind = "hot" if share > _HOT_FROM else "warm" if share > _WARM_FROM else "tick" if share == 0 else ""
+            text = escape(chart.texts[row][column])
+            body.append(f'<text x="{x + cell / 2:g}" y="{y + 15}" class="mid {kind}">{text}</text>')
+    return left + cell * len(chart.columns) + 2, top + _CELL_HEIGHT * len(chart.rows) + 4, body
+
+
+def _path(points: Iterable[Point]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _class(color: int | None) -> str:
+    return "muted" if color is None else f"c{color % len(PALETTE)}"
+
+
+def _dash(series: Series) -> str:
+    return " dashed" if series.dashed else ""
+
+
+def _note(note: str) -> str:
+    return f' data-note="{escape(note, quote=True)}"' if note else ""

@@ -1,0 +1,266 @@
+"""The report: which sections it has, that nothing of others gets into its HTML, and that its commands run."""
+
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressor.data import DataSource
+from compressor.errors import OutputError
+from compressor.settings import TrainingSettings
+from conftest import DIMENSIONS, write_search
+from mlproject.cli import cli
+from mlproject.report import write_report
+
+EVIL = "<script>alert('x')</script>&\"quoted\""
+POINTS = [(0.2, 1000), (0.25, 700), (0.3, 900), (0.4, 500), (0.45, 650)]
+FIGURES = ("pareto_front", "kept_heads", "kept_units", "hypervolume")
+
+
+class Page(HTMLParser):
+    """The elements of a page by name, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def named(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+
+def sections(page: str) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", page)
+
+
+def write(path: Path, value: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+    return path.parent
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Path:
+    source = DataSource(task_name="custom", train_file=EVIL, text_columns=("text", "other"), label_column=EVIL)
+    written = {
+        "source": source.to_json(),
+        "model_name_or_path": EVIL,
+        "attn_implementation": "sdpa",
+        "settings": TrainingSettings(num_train_epochs=3, bf16=True).__dict__,
+    }
+    net = write(tmp_path / "net" / "super_network.json", written)
+    return write_search(tmp_path / "search", POINTS, source=source, supernet=net)
+
+
+def form(error: float, params: int) -> dict[str, Any]:
+    return {
+        "error": error,
+        "error_interval": [error - 0.05, error + 0.05],
+        "test_error": error + 0.01,
+        "test_error_interval": [error - 0.04, error + 0.06],
+        "params": params,
+        "relative_encoder_params": params / 1000,
+    }
+
+
+@pytest.fixture
+def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
+    """The directories of all stages, sub-network 3 being extracted."""
+    chosen = json.loads((search / "search_results.json").read_text())["evaluations"][3]
+    extraction = {
+        "name": chosen["name"],
+        "chosen": {key: chosen[key] for key in ("index", "name", "sub_network", "error")},
+        "error": 0.35,
+        "finetuning": {"error_before": 0.4, "errors": [0.35, 0.36], "kept_epoch": 1, "num_epochs": 4},
+        "parity": {"sliced": 0.0, "loaded": 2e-7, "error_searched": 0.4, "error_loaded": 0.4, "label_agreement": 1.0},
+        "kept": {"heads": [4, 4, 0], "units": [3, 3, 3]},
+        "extracted": form(0.35, 500),
+        "super_network": form(0.2, 1000),
+        "test": {"base_error": 0.21, "error": 0.36, "difference": 0.15, "interval": [0.1, 0.2], "mcnemar_p": None},
+    }
+    int8 = {"file": "model.int8.onnx", "mb": 1.0, "error": 0.36, "error_interval": [0.3, 0.4], "loss": 0.01}
+    int8 |= {"max_loss": 0.02, "accepted": True, "label_agreement": 0.99, "difference": 0.1}
+    fp32 = {"file": "model.onnx", "mb": 4.0, "error": 0.35, "error_interval": [0.3, 0.4], "parity": {"real rows": 3e-6}}
+    onnx = tmp_path / "onnx"
+    export = {"model": str(tmp_path / "model"), "params": 500, "portable": False, "forms": {"fp32": fp32, "int8": int8}}
+    models = {
+        name: {"path": str(folder / file), "runtime": "onnxruntime", "precision": precision, "mb": 4.0, "error": 0.3}
+        | {"error_interval": [0.2, 0.4], "load_seconds": 0.1, "peak_mb": 100.0}
+        for name, folder, file, precision in (
+            (EVIL, tmp_path / "onnx-dense", "model.onnx", "fp32"),
+            ("pruned", onnx, "model.onnx", "fp32"),
+            ("pruned-int8", onnx, "model.int8.onnx", "int8"),
+        )
+    }
+    row = {"p50_ms": 2.0, "p90_ms": 3.0, "runs": 5, "ratio": 0.5, "ratio_low": 0.4, "ratio_high": 0.6}
+    benchmark = {
+        "environment": {"cpu": EVIL, "cpu_flags": ["avx2"], "threads": 1, "python": "3.11", "torch": "2"},
+        "options": {"batch_sizes": [1], "lengths": [8], "threads": 1, "runs": 5, "provider": "cpu"},
+        "models": models,
+        "latencies": [row | {"model": name, "batch_size": 1, "length": n} for n in (8, "real") for name in models],
+    }
+    return {
+        "search": search,
+        "model": write(tmp_path / "model" / "extraction.json", extraction),
+        "onnx": write(onnx / "export.json", export),
+        "benchmark": write(tmp_path / "benchmark" / "latency.json", benchmark),
+    }
+
+
+def test_a_whole_report(all_folders: dict[str, Path], tmp_path: Path) -> None:
+    path = write_report(tmp_path / "out" / "report.html", all_folders)
+    text = path.read_text()
+    assert sections(text) == [
+        "At a glance",
+        "The Pareto front",
+        "What is kept per layer",
+        "Dense against extracted",
+        "Parity: nothing changed on the way",
+        "How the search went",
+        "Environment",
+        "Make it again",
+    ]
+    made = {file.name for file in (tmp_path / "out" / "figures").iterdir()}
+    assert made == {f"{name}.{kind}" for name in (*FIGURES, "errors", "latency") for kind in ("png", "svg")}
+    assert "logits differ by 2.0e-07" in text
+    assert "logits differ by 3.0e-06" in text
+    assert "0.4000 → 0.3500 (epoch 1 kept)" in text
+    assert "its error is 0.150 above the super-network&#x27;s" in text
+    assert "error 0.3500 (0.300–0.400)" not in text  # the benchmark's models come first
+    assert "pruned 0.3600 (0.310–0.410)" in text  # in the alternative text, on the test rows
+
+
+def test_a_search_alone_has_no_empty_sections(search: Path, tmp_path: Path) -> None:
+    text = write_report(tmp_path / "report.html", {"search": search}).read_text()
+    assert sections(text) == [
+        "The Pareto front",
+        "What is kept per layer",
+        "How the search went",
+        "Environment",
+        "Make it again",
+    ]
+    assert {file.stem for file in (tmp_path / "figures").iterdir()} == set(FIGURES)
+
+
+def test_text_of_others_stays_text(all_folders: dict[str, Path], tmp_path: Path) -> None:
+    """File, label, model and processor are called by a script element: no such element comes of it."""
+    text = write_report(tmp_path / "report.html", all_folders).read_text()
+    assert len(Page(text).named("script")) == 1
+    assert "alert(" in text
+    assert "<script>alert" not in text
+
+
+def test_the_page_needs_no_network_and_is_small(all_folders: dict[str, Path], tmp_path: Path) -> None:
+    path = write_report(tmp_path / "report.html", all_folders)
+    text, page = path.read_text(), Page(path.read_text())
+    assert path.stat().st_size < 1_000_000
+    assert not re.search(r"https?:|//cdn|@import|url\(", text)
+    assert not [tag for tag, attributes in page.elements if {"src", "href", "xlink:href"} & attributes.keys()]
+    assert "default-src 'none'" in text
+    assert "prefers-color-scheme:dark" in text
+    assert "@media print" in text
+
+
+def test_a_big_search_stays_below_a_megabyte(tmp_path: Path) -> None:
+    """A front of 60, and 5,000 sub-networks behind it."""
+    front = [(0.2 + 0.005 * n, 1000 - 10 * n) for n in range(60)]
+    search = write_search(tmp_path / "search", [*front, *[(0.6, 999)] * 100])
+    results = json.loads((search / "search_results.json").read_text())
+    more = [results["evaluations"][-1] | {"index": n, "name": f"subnet-{n}"} for n in range(160, 5060)]
+    results["evaluations"] += more
+    results["hypervolumes"] += results["hypervolumes"][-1:] * len(more)
+    (search / "search_results.json").write_text(json.dumps(results))
+    assert write_report(tmp_path / "report.html", {"search": search}).stat().st_size < 1_000_000
+
+
+def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(
+    all_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    text = write_report(tmp_path / "report.html", all_folders).read_text()
+    pictures = [attributes for attributes in Page(text).named("svg") if attributes.get("role") == "img"]
+    assert len(pictures) == 6
+    assert all(len(attributes["aria-label"] or "") > 40 for attributes in pictures)
+    assert "5 sub-networks, 3 on the front: from error 0.2000 at 0.00 M parameters" in text
+    assert text.count("<figcaption>") == 6
+    for axis in ("parameters in millions, lower is better", "error (1 − metric), lower is better"):
+        assert axis in text
+    assert "hypervolume up to (1, 1), higher is better" in text
+    assert "median latency of a batch in ms, lower is better" in text
+
+
+def test_heads_and_units_per_layer(search: Path, tmp_path: Path) -> None:
+    text = write_report(tmp_path / "report.html", {"search": search}).read_text()
+    assert f"of {DIMENSIONS.num_heads}</h3>" in text
+    assert "subnet-003, layer 2\n0 of 4 heads" in text  # its last layer has no head
+    assert "subnet-003, layer 2\n3 of 24 units" in text
+
+
+def test_the_commands_parse(all_folders: dict[str, Path], tmp_path: Path) -> None:
+    from html import unescape
+
+    text = write_report(tmp_path / "report.html", all_folders).read_text()
+    match = re.search("<pre><code>(.*?)</code></pre>", text, flags=re.S)
+    assert match
+    lines = unescape(match[1]).splitlines()
+    values = {}
+    for line in lines:
+        program, command, *words = shlex.split(line)
+        assert program == "compressor"
+        values[command] = cli.commands[command].make_context(command, words).params
+    assert list(values) == ["train-supernet", "search", "extract", "export", "benchmark"]
+    assert values["train-supernet"]["train_file"] == EVIL
+    assert values["train-supernet"]["text_columns"] == ("text,other",)
+    assert (values["train-supernet"]["num_train_epochs"], values["train-supernet"]["bf16"]) == (3, True)
+    assert values["search"]["num_samples"] == 5
+    assert values["search"]["train_file"] is None  # it is the super-network's
+    assert (values["extract"]["index"], values["extract"]["finetune_epochs"]) == (2, 4)
+    assert values["export"]["max_int8_loss"] == 0.02
+    assert (values["benchmark"]["lengths"], values["benchmark"]["runs"]) == ((8,), 5)
+
+
+def test_directories_of_different_runs_are_refused(all_folders: dict[str, Path], tmp_path: Path) -> None:
+    other = write_search(tmp_path / "other", POINTS[:2])
+    with pytest.raises(OutputError) as error:
+        write_report(tmp_path / "report.html", {**all_folders, "search": other})
+    chosen = json.loads((all_folders["model"] / "extraction.json").read_text())["chosen"]
+    assert str(error.value) == (
+        f"--model must be extracted from the search, but {tmp_path}/model is subnet-003 ({chosen['sub_network']}) of "
+        "another one. Name the search it comes from."
+    )
+    export = json.loads((all_folders["onnx"] / "export.json").read_text())
+    write(all_folders["onnx"] / "export.json", export | {"params": 1234})
+    with pytest.raises(OutputError) as error:
+        write_report(tmp_path / "report.html", all_folders)
+    assert str(error.value) == (
+        f"--onnx must be exported from --model, but {tmp_path}/onnx has 1,234 parameters and {tmp_path}/model 500. "
+        "Name the export of that model."
+    )
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_logs_what_it_makes(
+    all_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from mlproject.cli import main
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    main(["report", "--search", "search", "--model", "model", "--output-dir", "made"])
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last == f"Made the report {tmp_path}/made/report.html. Next: open it in a browser"
+    client = mlflow.MlflowClient()
+    run = client.search_runs([e.experiment_id for e in client.search_experiments()])[0]
+    assert (run.data.tags["stage"], run.data.tags["task"]) == ("report", "custom")
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"report.html", "figures"}
+    with pytest.raises(SystemExit):
+        main(["report", "--search", "search", "--output-dir", "search", "--overwrite-output-dir"])
+    assert "--output-dir must not be what is read" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""Output directories: new ones, used ones, and those where a command goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressor.errors import OutputError
+from mlproject.outbox import TOP, Outbox, clear
+from mlproject.resuming import choose_output_dir
+
+OTHER = "Choose another --output-dir or add --overwrite-output-dir."
+
+
+def values(path: Path | None, **more: Any) -> dict[str, Any]:
+    given = {"output_dir": str(path) if path else None, "overwrite_output_dir": False, "resume": False, "seed": 0}
+    return given | {"num_samples": 60} | more
+
+
+def begin(path: Path, status: str | None, **more: Any) -> None:
+    """Leaves a directory as a command does that was begun there and came to that end."""
+    path.mkdir(parents=True)
+    header = choose_output_dir("search", values(path, **more))[1]
+    outbox = Outbox(path)
+    outbox.begin(header)
+    if status is not None:
+        outbox.add({"kind": "end", "run": TOP, "status": status, "tags": {}, "end_ms": 1})
+
+
+def refusal(path: Path | None, command: str = "search", **more: Any) -> str:
+    with pytest.raises(OutputError) as raised:
+        choose_output_dir(command, values(path, **more))
+    return str(raised.value)
+
+
+def test_a_new_directory_is_taken(tmp_path: Path) -> None:
+    path, header = choose_output_dir("search", values(tmp_path / "new"))
+    assert path == tmp_path / "new"
+    assert header == {"command": "search", "options": {"seed": 0, "num_samples": 60}}
+
+
+@pytest.mark.parametrize("status", [None, "KILLED", "FAILED"])
+def test_the_same_command_goes_on(tmp_path: Path, status: str | None) -> None:
+    begin(tmp_path / "s", status)
+    assert choose_output_dir("search", values(tmp_path / "s"))[0] == tmp_path / "s"
+    assert choose_output_dir("search", values(tmp_path / "s", resume=True, num_samples=90))[0] == tmp_path / "s"
+
+
+def test_other_options_or_commands_are_refused(tmp_path: Path) -> None:
+    begin(tmp_path / "s", None)
+    assert refusal(tmp_path / "s", seed=3) == (
+        f"to go on in {tmp_path}/s the options must be those it was begun with, but --seed was 0 and is 3. {OTHER}"
+    )
+    assert refusal(tmp_path / "s", command="nas") == (
+        f"--output-dir must be of compressor nas, but {tmp_path}/s is of search. {OTHER}"
+    )
+
+
+def test_a_finished_search_goes_on_for_more_samples_alone(tmp_path: Path) -> None:
+    begin(tmp_path / "s", "FINISHED")
+    assert (
+        refusal(tmp_path / "s")
+        == f"--output-dir must be new, empty or unfinished, but {tmp_path}/s is finished. {OTHER}"
+    )
+    assert choose_output_dir("search", values(tmp_path / "s", num_samples=90))[0] == tmp_path / "s"
+
+
+def test_overwriting_forgets_what_was_begun(tmp_path: Path) -> None:
+    begin(tmp_path / "s", "FINISHED")
+    assert choose_output_dir("search", values(tmp_path / "s", overwrite_output_dir=True, seed=4))[0] == tmp_path / "s"
+    clear(tmp_path / "s")
+    assert not Outbox(tmp_path / "s").header
+
+
+def test_resume_finds_the_newest_unfinished_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "compressor-output"
+    for name, status, seed in (("1", None, 0), ("2", "KILLED", 0), ("3", None, 7), ("4", "FINISHED", 0)):
+        begin(folder / f"search-{name}", status, seed=seed)
+    assert choose_output_dir("search", values(None, resume=True))[0] == folder / "search-2"
+    assert refusal(None, resume=True, seed=9) == (
+        "--resume must find an unfinished search with the same options in compressor-output, but none of 4 is. "
+        "Name its --output-dir, or leave --resume out to begin."
+    )
+
+
+def test_resume_without_anything_begun(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "s", resume=True) == (
+        f"--resume must find a command that was begun in {tmp_path}/s, but there is none. Leave --resume out to begin."
+    )
