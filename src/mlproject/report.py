@@ -30,6 +30,10 @@ from mlproject.tables import markdown_table
 from mlproject.tracking import StageRun
 
 REPORT_FILE, FIGURES = "report.html", "figures"
+_MAX_ROWS = 100
+"""Of the front's table."""
+_SIDE_BY_SIDE = 12
+"""Layers up to which two heat maps are put beside each other."""
 _PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")
 
 
@@ -128,6 +132,8 @@ def _write(path: Path, reported: Reported) -> Path:
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
     front = front_chart(result, f"Error against cost, {title}")
     heads, units = kept_maps(result.front, EncoderDimensions(**results["dimensions"]))
+    few = len(heads.columns) <= _SIDE_BY_SIDE
+    maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
     hypervolume = hypervolume_chart(result, results["hypervolume_reference"])
     errors, latencies = _error_chart(reported), reported.benchmark and latency_chart(reported.benchmark)
     lead = (
@@ -138,8 +144,8 @@ def _write(path: Path, reported: Reported) -> Path:
     bars = [chart for chart in (errors, latencies) if chart]
     sections = [
         *([_at_a_glance(reported)] if reported.extraction else []),
-        page.section("The Pareto front", page.figure(front), page.table(*front_table(result.front, result.full))),
-        page.section("What is kept per layer", page.figures(heads, units)),
+        page.section("The Pareto front", page.figure(front), *_front_table(result)),
+        page.section("What is kept per layer", *maps),
         *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
         page.section("How the search went", page.figure(hypervolume)),
@@ -150,6 +156,13 @@ def _write(path: Path, reported: Reported) -> Path:
     for chart in charts:
         save_figures(chart, path.parent / FIGURES)
     return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
+
+
+def _front_table(result: SearchResult) -> list[str]:
+    header, rows = front_table(result.front, result.full)
+    more = len(rows) - _MAX_ROWS
+    rest = [page.paragraph(f"{more} more members are in pareto_front.csv beside the search's results.")]
+    return [page.table(header, rows[:_MAX_ROWS]), *(rest if more > 0 else [])]
 
 
 def _at_a_glance(reported: Reported) -> str:
