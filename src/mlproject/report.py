@@ -331,4 +331,6 @@ def _reproduction(reported: Reported) -> str:
         lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"].name) if x not in lines]
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
+    if "latency_ms" in reported.result.objectives:
+        lead += " Latencies differ from run to run, so this front may differ too: look before you take an index."
     return page.section("Make it again", page.paragraph(lead), page.commands(lines))
