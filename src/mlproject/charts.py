@@ -26,7 +26,7 @@ PALETTE = (
     ("#b8368a", "#f08cc8"),
 )
 """Colours on a light and on a dark page; each keeps a contrast of 4 to 1 there."""
-MUTED = ("#9aa5b1", "#66727f")
+MUTED = ("#9aa5b1", "#8795a3")
 FRONT, DENSE = 0, 1
 """Places in the palette that mean the same in every picture."""
 _PADDING = 0.05

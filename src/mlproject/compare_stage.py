@@ -18,6 +18,7 @@ from mlproject.tracking import StageRun
 JSON_FILE, CSV_FILE, HTML_FILE = "compare.json", "compare.csv", "compare.html"
 _STEM, _HYPERVOLUME_STEM = "compare", "compare_hypervolume"
 _SHARES = {"params": "parameters", "macs": "multiply-accumulates", "latency_ms": "latency"}
+_ONE_MACHINE = " Latencies compare only where all searches ran on one machine."
 _COLORS = [place for place in range(len(PALETTE)) if place != DENSE]
 
 
@@ -209,7 +210,7 @@ def _front_chart(comparison: Comparison) -> PointChart:
         title=f"Fronts of {sum(len(group.searches) for group in comparison.groups)} searches, {comparison.task}",
         caption="Down and left is better. Of searches that differ only in their seeds, the band reaches from what at "
         "least one of them attains to what all attain, the line is what at least half attain, and points are their "
-        "fronts. Stars are super-networks.",
+        "fronts. Stars are super-networks." + (_ONE_MACHINE if comparison.cost == "latency_ms" else ""),
         alt=f"Hypervolumes: {groups}.",
         x_label=share if comparison.shared_base else COST_AXES[comparison.cost][0],
         y_label=ERROR_AXIS,

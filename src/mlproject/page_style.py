@@ -27,7 +27,7 @@ body {
   margin: 0; background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
 }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 60px }
+main { max-width: 1160px; margin: 0 auto; padding: 24px 20px 60px }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: .3em 0 }
 h2 { font-size: 1.25rem; margin: 2em 0 .5em; border-bottom: 1px solid var(--grid); padding-bottom: .25em }
 h3 { font-size: 1rem; margin: 0 0 .4em }
@@ -71,7 +71,7 @@ th:first-child { text-align: left }
 thead th { color: var(--soft); font-weight: 600 }
 tbody th { font-weight: 500 }
 .words td, .words th { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top }
-.words td, .words th { min-width: 7em }
+.words td, .words th { min-width: 8.5em }
 pre {
   background: var(--panel); padding: 12px 14px; border-radius: 6px; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: .8125rem; line-height: 1.6;

@@ -1,9 +1,10 @@
 """Charts as PNG and SVG files for papers and slides, by matplotlib; the same descriptions as on the page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlproject.charts import MUTED, PALETTE, BarChart, Chart, HeatMap, PointChart, Series, outline, polyline
+from mlproject.charts import MUTED, PALETTE, BarChart, Chart, HeatMap, Mark, PointChart, Series, outline, polyline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,6 +14,8 @@ _DPI = 150
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle": "^", "star": "*"}
 _INK = "#1f2933"
 _HOT_FROM = 0.8
+_LABEL_WIDTH, _LABEL_HEIGHT = 0.03, 0.04
+"""Of a short label, as shares of the axes."""
 _LEGEND_WIDTH = 110
 """Characters in a line."""
 
@@ -57,9 +60,9 @@ def _draw_points(chart: PointChart, axes: "Axes") -> None:
     for band in chart.bands:
         x, y = zip(*outline(band, chart.x_range, chart.y_range), strict=True)
         axes.fill(x, y, color=_color(band.color), alpha=0.18, linewidth=0)
+    axes.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=chart.x_range, ylim=chart.y_range)
     for order, series in enumerate(chart.series):
         _draw_series(series, axes, 2 + order)
-    axes.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=chart.x_range, ylim=chart.y_range)
     axes.set_title(chart.title, wrap=True, fontsize=11)
     axes.grid(alpha=0.25)
 
@@ -73,8 +76,8 @@ def _draw_series(series: Series, axes: "Axes", order: int) -> None:
     for mark in series.marks:
         if mark.low is not None and mark.high is not None:
             axes.vlines(mark.x, mark.low, mark.high, color=color, linewidth=1, alpha=0.55, zorder=order)
-        if mark.label:
-            axes.annotate(mark.label, mark.point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=_INK)
+    for mark in _spaced(series.marks, axes):
+        axes.annotate(mark.label, mark.point, xytext=(4, 4), textcoords="offset points", fontsize=8, color=_INK)
     if series.size:
         axes.scatter(
             [mark.x for mark in series.marks],
@@ -88,6 +91,19 @@ def _draw_series(series: Series, axes: "Axes", order: int) -> None:
     if series.name:  # an entry with both line and mark
         marker = _MARKERS[series.shape] if series.size else ""
         axes.plot([], [], color=color, linestyle=style, marker=marker, markersize=6, label=series.name)
+
+
+def _spaced(marks: Sequence[Mark], axes: "Axes") -> list[Mark]:
+    """The marks with a label, without those whose label would touch that of one before."""
+    kept: list[tuple[float, float]] = []
+    chosen = []
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for mark in marks:
+        x, y = (mark.x - left) / (right - left), (mark.y - bottom) / (top - bottom)
+        if mark.label and all(abs(x - a) > _LABEL_WIDTH or abs(y - b) > _LABEL_HEIGHT for a, b in kept):
+            kept.append((x, y))
+            chosen.append(mark)
+    return chosen
 
 
 def _draw_bars(chart: BarChart, figure: "Figure") -> None:

@@ -6,50 +6,32 @@ left out.
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from compressor.data import DataSource
 from compressor.dimensions import EncoderDimensions
-from compressor.errors import OutputError
-from compressor.files import new_directory, read_json, write_text
+from compressor.files import new_directory, write_text
 from compressor.search import SearchResult
 from mlproject import page
-from mlproject.benchmark_stage import JSON_FILE
 from mlproject.charts import Chart
-from mlproject.extract_stage import EXTRACTION_FILE, notes
+from mlproject.extract_stage import notes
 from mlproject.model_card import describe_comparison, form_table
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
+from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
-from mlproject.search_report import front_table, read_search_result
-from mlproject.sources import EXPORT_FILE, find_super_network, read_search_results, require_other_directory
+from mlproject.search_report import front_table
+from mlproject.sources import require_other_directory
 from mlproject.tables import markdown_table
 from mlproject.tracking import StageRun
 
 REPORT_FILE, FIGURES = "report.html", "figures"
+_MAX_ROWS = 100
+"""Of the front's table."""
+_SIDE_BY_SIDE = 12
+"""Layers up to which two heat maps are put beside each other."""
 _PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reported:
-    """What a report is made of; None where a stage has not been run."""
-
-    folders: Mapping[str, Path]
-    """Of the stages that were: search, model, onnx, benchmark."""
-    results: Mapping[str, Any]
-    result: SearchResult
-    super_network: Mapping[str, Any] | None
-    extraction: Mapping[str, Any] | None
-    export: Mapping[str, Any] | None
-    benchmark: Mapping[str, Any] | None
-
-    @property
-    def metric(self) -> str:
-        """The task's metric; the error is 1 − it."""
-        return DataSource.from_json(self.results["source"]).task.metric
 
 
 def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path:
@@ -76,51 +58,6 @@ def write_report(path: Path, folders: Mapping[str, Path]) -> Path:
     return _write(path, read_reported(folders))
 
 
-def read_reported(folders: Mapping[str, Path]) -> Reported:
-    """What the files of these directories say, checked to belong together.
-
-    Raises:
-        OutputError: they do not.
-    """
-    results = read_search_results(folders["search"])
-    super_network = None
-    if results.get("supernet") is not None:
-        info = find_super_network(results, folders["search"]) / "super_network.json"
-        super_network = read_json(info) if info.is_file() else None
-    files = {"model": EXTRACTION_FILE, "onnx": EXPORT_FILE, "benchmark": JSON_FILE}
-    read = {name: read_json(folders[name] / file) if name in folders else None for name, file in files.items()}
-    _require_one_run(results, read["model"], read["onnx"], folders)
-    return Reported(
-        folders=folders,
-        results=results,
-        result=read_search_result(results),
-        super_network=super_network,
-        extraction=read["model"],
-        export=read["onnx"],
-        benchmark=read["benchmark"],
-    )
-
-
-def _require_one_run(
-    results: Mapping[str, Any],
-    extraction: Mapping[str, Any] | None,
-    export: Mapping[str, Any] | None,
-    folders: Mapping[str, Path],
-) -> None:
-    if extraction is not None and "index" in extraction["chosen"]:
-        chosen, known = extraction["chosen"], {e["name"]: e["sub_network"] for e in results["evaluations"]}
-        if known.get(chosen["name"]) != chosen["sub_network"]:
-            raise OutputError(
-                f"--model must be extracted from the search, but {folders['model']} is {chosen['name']} "
-                f"({chosen['sub_network']}) of another one. Name the search it comes from."
-            )
-    if extraction is not None and export is not None and export["params"] != extraction["extracted"].get("params"):
-        raise OutputError(
-            f"--onnx must be exported from --model, but {folders['onnx']} has {export['params']:,} parameters and "
-            f"{folders['model']} {extraction['extracted'].get('params', 0):,}. Name the export of that model."
-        )
-
-
 def _write(path: Path, reported: Reported) -> Path:
     result, results = reported.result, reported.results
     options, task_name = results["options"], results["source"]["task_name"]
@@ -128,6 +65,8 @@ def _write(path: Path, reported: Reported) -> Path:
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
     front = front_chart(result, f"Error against cost, {title}")
     heads, units = kept_maps(result.front, EncoderDimensions(**results["dimensions"]))
+    few = len(heads.columns) <= _SIDE_BY_SIDE
+    maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
     hypervolume = hypervolume_chart(result, results["hypervolume_reference"])
     errors, latencies = _error_chart(reported), reported.benchmark and latency_chart(reported.benchmark)
     lead = (
@@ -138,8 +77,8 @@ def _write(path: Path, reported: Reported) -> Path:
     bars = [chart for chart in (errors, latencies) if chart]
     sections = [
         *([_at_a_glance(reported)] if reported.extraction else []),
-        page.section("The Pareto front", page.figure(front), page.table(*front_table(result.front, result.full))),
-        page.section("What is kept per layer", page.figures(heads, units)),
+        page.section("The Pareto front", page.figure(front), *_front_table(result)),
+        page.section("What is kept per layer", *maps),
         *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
         page.section("How the search went", page.figure(hypervolume)),
@@ -150,6 +89,13 @@ def _write(path: Path, reported: Reported) -> Path:
     for chart in charts:
         save_figures(chart, path.parent / FIGURES)
     return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
+
+
+def _front_table(result: SearchResult) -> list[str]:
+    header, rows = front_table(result.front, result.full)
+    more = len(rows) - _MAX_ROWS
+    rest = [page.paragraph(f"{more} more members are in pareto_front.csv beside the search's results.")]
+    return [page.table(header, rows[:_MAX_ROWS]), *(rest if more > 0 else [])]
 
 
 def _at_a_glance(reported: Reported) -> str:
@@ -318,4 +264,6 @@ def _reproduction(reported: Reported) -> str:
         lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"].name) if x not in lines]
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
+    if "latency_ms" in reported.result.objectives:
+        lead += " Latencies differ from run to run, so this front may differ too: look before you take an index."
     return page.section("Make it again", page.paragraph(lead), page.commands(lines))

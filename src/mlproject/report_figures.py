@@ -14,6 +14,8 @@ COST_AXES = {
     "latency_ms": ("median latency of one text in ms, lower is better", 1.0, "ms"),
 }
 """Of each cost: what its axis says, by what it is multiplied, the unit after a number."""
+MAX_HEAT_ROWS = 30
+"""Of a heat map, so that page and paper can hold it."""
 _EXTRACTED = 2
 """Place in the palette of what was extracted, in fp32; smaller precisions follow."""
 
@@ -84,29 +86,36 @@ def _cost_text(e: EvaluatedSubNetwork, cost: str) -> str:
 
 
 def kept_maps(front: Sequence[EvaluatedSubNetwork], dimensions: EncoderDimensions) -> tuple[HeatMap, HeatMap]:
-    """How many heads and how many units each member of the front keeps in each layer."""
+    """How many heads and how many units each member of the front keeps in each layer; of a long front some."""
+    last, rows = len(front) - 1, min(len(front), MAX_HEAT_ROWS)
+    places = sorted({round(row * last / max(rows - 1, 1)) for row in range(rows)})
     return (
-        _kept_map(front, "heads", dimensions.num_heads, dimensions.num_layers),
-        _kept_map(front, "units", dimensions.num_units, dimensions.num_layers),
+        _kept_map(front, places, "heads", dimensions.num_heads, dimensions.num_layers),
+        _kept_map(front, places, "units", dimensions.num_units, dimensions.num_layers),
     )
 
 
-def _kept_map(front: Sequence[EvaluatedSubNetwork], what: str, most: int, layers: int) -> HeatMap:
-    counts = [[len(kept) for kept in getattr(e.sub_network, what)] for e in front]
+def _kept_map(
+    front: Sequence[EvaluatedSubNetwork], places: Sequence[int], what: str, most: int, layers: int
+) -> HeatMap:
+    members = [front[place] for place in places]
+    counts = [[len(kept) for kept in getattr(e.sub_network, what)] for e in members]
+    some = "" if len(members) == len(front) else f" {len(members)} of its {len(front)} members, evenly spread."
     return HeatMap(
         stem=f"kept_{what}",
         title=f"Kept {'attention heads' if what == 'heads' else 'feed-forward units'} per layer, of {most}",
-        caption="A row per member of the front, by rising error; a stronger colour keeps more, 0 drops the block.",
-        alt=f"{len(front)} sub-networks by {layers} layers.",
+        caption="A row per member of the front, by rising error; a stronger colour keeps more, 0 drops the block."
+        f"{some}",
+        alt=f"{len(members)} sub-networks by {layers} layers.",
         row_title="sub-network",
         column_title="layer of the super-network",
-        rows=tuple(f"{index}: {e.name}" for index, e in enumerate(front)),
+        rows=tuple(f"{place}: {e.name}" for place, e in zip(places, members, strict=True)),
         columns=tuple(str(layer) for layer in range(layers)),
         shares=tuple(tuple(count / most for count in row) for row in counts),
         texts=tuple(tuple(str(count) for count in row) for row in counts),
         notes=tuple(
             tuple(f"{e.name}, layer {layer}\n{count} of {most} {what}" for layer, count in enumerate(row))
-            for e, row in zip(front, counts, strict=True)
+            for e, row in zip(members, counts, strict=True)
         ),
     )
 

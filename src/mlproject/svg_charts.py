@@ -20,11 +20,13 @@ from mlproject.charts import polyline as line_of
 _Place = Callable[[Point], Point]
 """From a chart's values to where they are drawn."""
 _Box = tuple[float, float, float, float]
-_WIDTH, _HEIGHT, _LEAST_WIDTH = 560, 380, 340
+_WIDTH, _HEIGHT = 560, 380
+_LARGEST, _SMALLEST = 1.25, 0.6
+"""Of a drawing's own size; where there is less room, the page scrolls."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _CHAR = 7.0
 """Width of a character in the page's text size, about."""
-_MAX_NOTED = 1500
+_MAX_NOTED = 700
 """Points of a series that get a note each; more are drawn as one path, so that the page stays small."""
 _BAR, _BAR_LABEL, _BAR_TEXT, _PANEL_TITLE = 20, 125, 165, 26
 _CELL_HEIGHT = 22
@@ -41,7 +43,7 @@ def draw(chart: Chart) -> str:
     else:
         width, height, body = _draw_heat_map(chart)
     label = escape(f"{chart.title}. {chart.alt}", quote=True)
-    size = f"max-width:{width * 1.25:g}px;min-width:{min(width, _LEAST_WIDTH):g}px"
+    size = f"max-width:{width * _LARGEST:g}px;min-width:{width * _SMALLEST:g}px"
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" style="{size}" role="img" aria-label="{label}">{"".join(body)}</svg>'
     )

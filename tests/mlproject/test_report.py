@@ -169,15 +169,19 @@ def test_the_page_needs_no_network_and_is_small(all_folders: dict[str, Path], tm
 
 
 def test_a_big_search_stays_below_a_megabyte(tmp_path: Path) -> None:
-    """A front of 60, and 5,000 sub-networks behind it."""
-    front = [(0.2 + 0.005 * n, 1000 - 10 * n) for n in range(60)]
+    """A front of 300, and 5,000 sub-networks behind it."""
+    front = [(0.2 + 0.001 * n, 1000 - 3 * n) for n in range(300)]
     search = write_search(tmp_path / "search", [*front, *[(0.6, 999)] * 100])
     results = json.loads((search / "search_results.json").read_text())
-    more = [results["evaluations"][-1] | {"index": n, "name": f"subnet-{n}"} for n in range(160, 5060)]
+    more = [results["evaluations"][-1] | {"index": n, "name": f"subnet-{n}"} for n in range(400, 5300)]
     results["evaluations"] += more
     results["hypervolumes"] += results["hypervolumes"][-1:] * len(more)
     (search / "search_results.json").write_text(json.dumps(results))
-    assert write_report(tmp_path / "report.html", {"search": search}).stat().st_size < 1_000_000
+    path = write_report(tmp_path / "report.html", {"search": search})
+    assert path.stat().st_size < 1_000_000
+    text = path.read_text()
+    assert "30 of its 300 members, evenly spread." in text
+    assert "201 more members are in pareto_front.csv" in text
 
 
 def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(

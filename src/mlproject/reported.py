@@ -1,0 +1,79 @@
+"""What a report is made of: the files of the stages, read and checked to belong together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressor.data import DataSource
+from compressor.errors import OutputError
+from compressor.files import read_json
+from compressor.search import SearchResult
+from mlproject.benchmark_stage import JSON_FILE
+from mlproject.extract_stage import EXTRACTION_FILE
+from mlproject.search_report import read_search_result
+from mlproject.sources import EXPORT_FILE, find_super_network, read_search_results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """What a report is made of; None where a stage has not been run."""
+
+    folders: Mapping[str, Path]
+    """Of the stages that were: search, model, onnx, benchmark."""
+    results: Mapping[str, Any]
+    result: SearchResult
+    super_network: Mapping[str, Any] | None
+    extraction: Mapping[str, Any] | None
+    export: Mapping[str, Any] | None
+    benchmark: Mapping[str, Any] | None
+
+    @property
+    def metric(self) -> str:
+        """The task's metric; the error is 1 − it."""
+        return DataSource.from_json(self.results["source"]).task.metric
+
+
+def read_reported(folders: Mapping[str, Path]) -> Reported:
+    """What the files of these directories say, checked to belong together.
+
+    Raises:
+        OutputError: they do not.
+    """
+    results = read_search_results(folders["search"])
+    super_network = None
+    if results.get("supernet") is not None:
+        info = find_super_network(results, folders["search"]) / "super_network.json"
+        super_network = read_json(info) if info.is_file() else None
+    files = {"model": EXTRACTION_FILE, "onnx": EXPORT_FILE, "benchmark": JSON_FILE}
+    read = {name: read_json(folders[name] / file) if name in folders else None for name, file in files.items()}
+    _require_one_run(results, read["model"], read["onnx"], folders)
+    return Reported(
+        folders=folders,
+        results=results,
+        result=read_search_result(results),
+        super_network=super_network,
+        extraction=read["model"],
+        export=read["onnx"],
+        benchmark=read["benchmark"],
+    )
+
+
+def _require_one_run(
+    results: Mapping[str, Any],
+    extraction: Mapping[str, Any] | None,
+    export: Mapping[str, Any] | None,
+    folders: Mapping[str, Path],
+) -> None:
+    if extraction is not None and "index" in extraction["chosen"]:
+        chosen, known = extraction["chosen"], {e["name"]: e["sub_network"] for e in results["evaluations"]}
+        if known.get(chosen["name"]) != chosen["sub_network"]:
+            raise OutputError(
+                f"--model must be extracted from the search, but {folders['model']} is {chosen['name']} "
+                f"({chosen['sub_network']}) of another one. Name the search it comes from."
+            )
+    if extraction is not None and export is not None and export["params"] != extraction["extracted"].get("params"):
+        raise OutputError(
+            f"--onnx must be exported from --model, but {folders['onnx']} has {export['params']:,} parameters and "
+            f"{folders['model']} {extraction['extracted'].get('params', 0):,}. Name the export of that model."
+        )
