@@ -283,13 +283,14 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
 
 def _done(run: "StageRun", made: str, following: str | None = None) -> None:
     """The last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
-    if run.tracker.finish():
-        click.echo("MLflow was lost on the way: the output directory holds what was not logged.")
+    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    left = run.tracker.finish()
+    if left:
         look = f"compressor sync {quote(str(run.tracker.outbox.output_dir))}"
+        click.echo(f"MLflow was lost on the way: {left} entries wait. Once it is back: {look}")
     else:
         for what, link in {**run.tracker.links, "MLflow run": run.link()}.items():
             click.echo(f"{what}: {link}")
-        look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
     click.echo(f"Made {made}. Next: {following or look}")
 
 

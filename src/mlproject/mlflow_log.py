@@ -62,7 +62,8 @@ class MlflowLog:
         except Exception as error:  # MLflow raises what the store below it raises
             reason = " ".join(str(error).split())[:200]
             raise TrackingError(
-                f"MLflow at {self.uri} must take new runs, but it does not: {reason}. Check MLFLOW_TRACKING_URI."
+                f"MLflow at {self.uri} must take new runs, but it does not: {reason}. Check MLFLOW_TRACKING_URI, and "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where it asks for them."
             ) from error
         try:
             _require_artifacts(run.info.artifact_uri, self.uri)
