@@ -48,7 +48,7 @@ class EvaluatedSubNetwork:
     relative_encoder_params: float
     eval_seconds: float
     macs: float | None = None
-    """Multiply-accumulates for one text, where they are an objective."""
+    """Multiply-accumulates for one text of the median length."""
     latency_ms: float | None = None
     """Median time of the sliced sub-network, where it is an objective."""
     error_interval: tuple[float, float] | None = None

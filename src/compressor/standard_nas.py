@@ -340,7 +340,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             sub_network=trial.sub_network,
             error=trial.report["error"],
             **asdict(self._cost_model.costs(trial.sub_network)),
-            macs=trial.report["macs"] if "macs" in self._objectives else None,
+            macs=trial.report["macs"],
             eval_seconds=trial.report.get("seconds", time.perf_counter() - trial.started),
             epochs=trial.report["epoch"],
             model=weights.as_posix(),

@@ -11,6 +11,7 @@ from mlproject.settings import BenchmarkOptions
 from mlproject.sources import TimedModel, find_timed_models
 from mlproject.tables import print_table
 from mlproject.tracking import StageRun
+from mlproject.views import latency_view
 
 if TYPE_CHECKING:
     from exporters.latency import Latency
@@ -80,8 +81,37 @@ def benchmark(
     )
     for file_name in (JSON_FILE, CSV_FILE, PNG_FILE):
         run.log_artifact(output_dir / file_name)
+    _log_models(report, run)
     _show(latencies, found, report, options)
     return report
+
+
+def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
+    """A run for each model, which MLflow can plot, and the view "Latency" of them."""
+    base = report["latencies"][0]
+    for name, model in report["models"].items():
+        rows = [row for row in report["latencies"] if row["model"] == name]
+        first = next(row for row in rows if (row["batch_size"], row["length"]) == (base["batch_size"], base["length"]))
+        metrics = {"latency_ms_p50": first["p50_ms"], "latency_ms_p99": first["p99_ms"], "mb": model["mb"]}
+        metrics |= {"peak_mb": model["peak_mb"]} | ({} if model["error"] is None else {"error": model["error"]})
+        run.log_child(
+            name,
+            metrics=metrics,
+            params={"batch_size": first["batch_size"], "length": first["length"], "path": model["path"]},
+            tags={
+                "stage": "benchmark-model",
+                "compressor.benchmark_run_id": run.run_id,
+                "runtime": model["runtime"],
+                "precision": model["precision"],
+            },
+        )
+    link = run.save_view(f"Latency {run.run_id[:6]}", latency_view(run.run_id))
+    if link is not None:
+        run.tracker.links["Latencies in MLflow"] = link
+    run.describe(
+        f"Median latency with batch {base['batch_size']} and {base['length']} tokens, threads: "
+        f"{report['environment']['threads']}, {report['environment']['cpu']}.\n\n![Latency]({run.picture(PNG_FILE)})"
+    )
 
 
 def _show(

@@ -96,8 +96,8 @@ def nas(
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks trained alone, {options.search_space} space",
         seconds=trials.seconds,
     )
-    for member in result.front:
-        mark_front_member(trials.run(member.name), member)
+    for place, member in enumerate(result.front):
+        mark_front_member(trials.run(member.name), member, place, output_dir)
         if member.model is not None:
             log_files(run, output_dir / member.model, member.model)
     show_result(result, output_dir, run, "Standard NAS")

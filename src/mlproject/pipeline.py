@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from compressor.data import DataSource, load_task_data
@@ -18,9 +19,10 @@ from mlproject.mlflow_log import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.model_card import describe_comparison
 from mlproject.outbox import clear
 from mlproject.report import FIGURES, REPORT_FILE, write_report
+from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
-from mlproject.sources import EXPORT_FILE, RESULTS_FILE, weights_digest
+from mlproject.sources import EXPORT_FILE, RESULTS_FILE, read_search_results, weights_digest
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_log import option_params
 from mlproject.tables import markdown_table, print_table
@@ -191,15 +193,47 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
         }
     )
     fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
-    picture = f"get-artifact?path=pareto_front.png&run_uuid={run.run_id}"
-    run.log_artifact(folders["search"] / "pareto_front.png")
+    run.log_artifact(folders["search"] / PNG_FILE)
     run.log_artifact(output_dir / "summary.json")
     run.describe(
         f"**{extraction['name']}** keeps {extraction['extracted']['relative_encoder_params']:.0%} of the encoder: "
         f"{_change(summary, 'error')} error, {_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
-        f"{markdown_table(header, rows)}\n\n![Pareto front]({picture})\n\n"
-        f"Another one: `compressor extract --search {folders['search']} --index I`"
+        f"{_story(folders['search'], summary, extraction, fastest)}\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
+        f"Another one: `compressor extract --search {quote(str(folders['search']))} --index I`\n\n"
+        f"This one as a service: `compressor export --model {quote(str(folders['model']))} --register-as NAME --alias "
+        f"champion`, then `mlflow models serve -m models:/NAME@champion --env-manager local`\n\n"
+        f"{markdown_table(header, rows)}"
     )
+
+
+_MAX_MEMBERS = 20
+"""Of a front in a description, which MLflow cuts at 8,000 characters."""
+
+
+def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any], fastest: str) -> str:
+    """One table in Markdown: the super-network, the members of the front as searched, and the one that was chosen."""
+    results = read_search_results(search_dir)
+    forms = {"dense": extraction["super_network"], **{f"chosen: {extraction['name']}": extraction["extracted"]}}
+    members = [results["evaluations"][index] for index in results["front"]][:_MAX_MEMBERS]
+    named = [("dense", forms.pop("dense")), *((e["name"], e) for e in members), *forms.items()]
+    measured = {"dense": summary["dense"], f"chosen: {extraction['name']}": summary["pruned"]}
+    rows = []
+    for name, form in named:
+        low, high = form.get("error_interval") or (None, None)
+        served = measured.get(name, {})
+        rows.append(
+            [
+                name,
+                f"{form['error']:.4f}" + ("" if low is None else f" ({low:.3f}–{high:.3f})"),
+                f"{form['params'] / 1e6:.2f}",
+                f"{form['relative_encoder_params']:.1%}",
+                "" if form.get("macs") is None else f"{form['macs'] / 1e6:,.0f}",
+                f"{served['file_mb']:.1f}" if served else "",
+                f"{served[fastest]:.2f}" if served else "",
+            ]
+        )
+    header = ["", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
+    return markdown_table(header, rows)
 
 
 def _labels(values: dict[str, Any]) -> list[tuple[str, str]]:

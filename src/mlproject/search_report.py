@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from compressor.dimensions import EncoderDimensions
@@ -85,6 +86,8 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
         f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
         + markdown_table(header, rows[:_MAX_ROWS])
         + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
+        + f"\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
+        + f"Cut one out: `compressor extract --search {quote(str(output_dir))} --index I`"
     )
     link = run.save_view(f"{view} {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
     by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
@@ -168,8 +171,16 @@ def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, An
     return counts | {f"config/{key}": value for key, value in numbers.items()}
 
 
-def mark_front_member(child: StageRun, member: EvaluatedSubNetwork) -> None:
-    """Tags a sub-network's run as on the front and adds its test error."""
-    child.set_tags({"pareto": "true"})
+def mark_front_member(child: StageRun, member: EvaluatedSubNetwork, place: int, output_dir: Path) -> None:
+    """Tags a sub-network's run as on the front; adds its test error, what it keeps, and how it is deployed."""
+    kept = zip(member.sub_network.heads, member.sub_network.units, strict=True)
+    rows = [[str(number), str(len(heads)), str(len(units))] for number, (heads, units) in enumerate(kept)]
+    child.set_tags({"pareto": "true", "front_index": str(place)})
+    child.describe(
+        f"Error **{member.error:.4f}** with {member.relative_encoder_params:.1%} of the encoder. Deploy it:\n\n"
+        f"`compressor extract --search {quote(str(output_dir))} --index {place} --output-dir model`\n\n"
+        "`compressor export --model model --register-as NAME --alias champion`\n\n"
+        f"What it keeps:\n\n{markdown_table(['layer', 'heads', 'units'], rows)}"
+    )
     if member.test_error is not None:
         child.log_metrics({"test_error": member.test_error})

@@ -90,9 +90,7 @@ def search(
         return evaluation.error
 
     def measure(sub_network: SubNetwork) -> dict[str, float]:
-        measured: dict[str, float] = {}
-        if "macs" in options.objectives:
-            measured["macs"] = cost_model.macs(sub_network, length)
+        measured: dict[str, float] = {"macs": cost_model.macs(sub_network, length)}
         if "latency_ms" in options.objectives:
             measured["latency_ms"] = measure_latency_ms(model, sub_network, length)
         return measured
@@ -134,8 +132,8 @@ def search(
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {options.search_space} space",
         seconds=seconds,
     )
-    for member in result.front:
-        mark_front_member(children[member.index], member)
+    for place, member in enumerate(result.front):
+        mark_front_member(children[member.index], member, place, output_dir)
     show_result(result, output_dir, run, "Pareto search")
     return result
 

@@ -202,6 +202,16 @@ class TimedModel:
     """Tokens of the validation rows, where they are known."""
 
 
+_KNOWN_BY = ("sub_network.json", "super_network.json")
+
+
+def _last_error(info: Mapping[str, Any]) -> float | None:
+    """The validation error that a model directory's own file tells: of a sliced model, or of a super-network."""
+    of_epochs = {epoch["epoch"]: epoch["error"] for epoch in info.get("epochs", ())}
+    error: float | None = info.get("error", of_epochs.get(info.get("best_epoch")))
+    return error
+
+
 def find_timed_models(name: str, path: Path) -> list[TimedModel]:
     """What a benchmark times for a path: an export's accepted precisions, one ONNX file, or a model in PyTorch.
 
@@ -242,7 +252,7 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
             )
         ]
     if (path / "config.json").is_file():
-        sub_network = path / "sub_network.json"
+        known = next((path / name for name in _KNOWN_BY if (path / name).is_file()), None)
         weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
         return [
             TimedModel(
@@ -251,7 +261,7 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
                 runtime="pytorch",
                 precision="fp32",
                 mb=weights / 1e6,
-                error=read_json(sub_network).get("error") if sub_network.is_file() else None,
+                error=_last_error(read_json(known)) if known is not None else None,
             )
         ]
     raise ModelError(

@@ -147,6 +147,10 @@ class StageRun:
             again=True,
         )
 
+    def picture(self, artifact: str) -> str:
+        """The address of a picture among this run's artifacts, for its description."""
+        return f"get-artifact?path={artifact}&run_uuid={self.run_id}"
+
     def link(self) -> str:
         """Where the run's page is."""
         page = f"{self.tracker.base_url}/#/experiments/{self.experiment_id}/runs/{self.run_id}"

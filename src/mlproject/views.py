@@ -45,6 +45,14 @@ def pareto_view(search_run_id: str, params: list[str]) -> State:
     return _state(search_filter, "error", columns, charts)
 
 
+def latency_view(benchmark_run_id: str) -> State:
+    """The models of one benchmark: error against median latency, table by latency."""
+    charts = [_scatter("latency-scatter", x="latency_ms_p50", y="error")]
+    metrics = _columns("metrics", ["latency_ms_p50", "error", "mb", "peak_mb"])
+    columns = [*metrics, *_columns("tags", ["runtime", "precision"])]
+    return _state(f"tags.`compressor.benchmark_run_id` = '{benchmark_run_id}'", "latency_ms_p50", columns, charts)
+
+
 def encode_view(name: str, state: State, now_ms: int) -> tuple[str, str]:
     """The view's key and tag value; the same name and filter give the same key."""
     key = hashlib.sha256(f"{name}\n{state['searchFilter']}".encode()).hexdigest()[:16]
