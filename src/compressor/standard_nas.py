@@ -95,11 +95,12 @@ def run_standard_nas(
     max_wallclock_time: float | None = None,
     num_workers: int = 1,
     seed: int = 0,
+    resume: bool = False,
     command: Sequence[str] = TRIAL_COMMAND,
 ) -> SearchResult:
     """The result of the trials that ended with at least one epoch; a trial counts with its best epoch.
 
-    With trials of the same `spec` in `output_dir` the search goes on: they report what they know at once.
+    With `resume` trials of the same `spec` that are in `output_dir` report what they know at once; else they go.
 
     `spec` is what `trial.run_trial` reads; MACs are counted at `sequence_length`. Below `output_dir/trials` each trial
     has its log, and those on the front (and the super-network) keep their weights. An interruption by the user ends the
@@ -114,7 +115,7 @@ def run_standard_nas(
         method, space, objectives, initial_design(space), num_trials=num_trials, num_epochs=num_epochs, seed=seed
     )
     trials_dir = output_dir / TRIALS_DIR
-    if not holds_json(trials_dir / SPEC_FILE, spec):
+    if not (resume and holds_json(trials_dir / SPEC_FILE, spec)):
         shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
         trials_dir.mkdir(parents=True)
         write_json(trials_dir / SPEC_FILE, dict(spec))

@@ -74,13 +74,22 @@ class MlflowLog:
 
     def _create_run(self, name: str, tags: Mapping[str, str]) -> Any:
         """A new run in the experiment that the environment names, with MLflow's own tags of user, source and commit."""
-        import mlflow
+        from mlflow.exceptions import MlflowException
         from mlflow.tracking.context.registry import resolve_tags
 
-        by_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
-        by_name = None if by_id else os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        experiment = mlflow.set_experiment(experiment_name=by_name, experiment_id=by_id)
-        return self.client.create_run(experiment.experiment_id, tags=resolve_tags(dict(tags)), run_name=name)
+        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
+        if not experiment_id:
+            name_of_experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+            experiment = self.client.get_experiment_by_name(name_of_experiment)
+            if experiment is None:
+                try:
+                    self.client.create_experiment(name_of_experiment)
+                except MlflowException:  # another process was faster
+                    if self.client.get_experiment_by_name(name_of_experiment) is None:
+                        raise
+                experiment = self.client.get_experiment_by_name(name_of_experiment)
+            experiment_id = experiment.experiment_id
+        return self.client.create_run(experiment_id, tags=resolve_tags(dict(tags)), run_name=name)
 
     def deliver(self, entry: Entry, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool) -> Any:
         """Sends one entry; the id of the run it made, or what the kind gives.

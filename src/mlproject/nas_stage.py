@@ -80,6 +80,7 @@ def nas(
         max_wallclock_time=options.max_wallclock_time,
         num_workers=options.num_workers,
         seed=options.seed,
+        resume=run.tracker.goes_on,
     )
     result = _examine_front(result, output_dir, data.task, validation, test)
     write_search_results(

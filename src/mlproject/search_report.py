@@ -97,9 +97,9 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
 def front_table(
     front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork | None
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a front, the super-network first; MACs and latency where they were objectives."""
-    objectives = {"MACs": "macs", "latency ms": "latency_ms"}
-    more = {label: name for label, name in objectives.items() if all(getattr(e, name) is not None for e in front)}
+    """Header and rows of a front, the super-network first; MACs and latency where they were measured."""
+    measured = {"MACs (M)": ("macs", 1e-6), "latency ms": ("latency_ms", 1.0)}
+    more = {label: of for label, of in measured.items() if all(getattr(e, of[0]) is not None for e in front)}
     header = [
         "sub-network",
         "index",
@@ -128,7 +128,7 @@ def front_table(
             f"{e.sub_network.num_layers}",
             f"{e.sub_network.num_heads}",
             f"{e.sub_network.num_units}",
-            *(f"{getattr(e, name):,.3g}" for name in more.values()),
+            *(f"{getattr(e, name) * factor:,.1f}" for name, factor in more.values()),
         ]
         for name, index, e in named
     ]

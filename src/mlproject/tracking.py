@@ -151,6 +151,10 @@ class StageRun:
         """The address of a picture among this run's artifacts, for its description."""
         return f"get-artifact?path={artifact}&run_uuid={self.run_id}"
 
+    def keep(self) -> None:
+        """Makes the output directory, so that the command can go on in this run: from here on there is work to lose."""
+        self.tracker.outbox.write(make_directory=True)
+
     def link(self) -> str:
         """Where the run's page is."""
         page = f"{self.tracker.base_url}/#/experiments/{self.experiment_id}/runs/{self.run_id}"

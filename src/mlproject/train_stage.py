@@ -92,6 +92,7 @@ def train_supernet(
         remember(report)
     if best:
         print(f"Going on after epoch {len(info['epochs'])}, which was finished before.")
+    run.keep()
     reports = train_super_network(
         model.to(pick_device()),
         data.task,

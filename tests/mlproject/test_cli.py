@@ -280,7 +280,7 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     for run in everything:
         by_stage.setdefault(run.data.tags["stage"], []).append(run)
     stages = ["train-supernet", "search", "extract", "export-dense", "export", "benchmark"]
-    assert sorted(by_stage) == sorted(["compress", *stages, "subnet"])
+    assert sorted(by_stage) == sorted(["compress", *stages, "subnet", "benchmark-model"])
     parent, search = by_stage["compress"][0], by_stage["search"][0]
     for stage in stages:
         assert [run.data.tags["mlflow.parentRunId"] for run in by_stage[stage]] == [parent.info.run_id]
