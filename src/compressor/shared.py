@@ -6,7 +6,7 @@ recorded, so that every backward pass has a graph of its own). Only `forward` of
 and put back at the end, so parameters, state dict and hooks stay as they are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -55,27 +55,18 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
 
 
 @contextmanager
-def every_depth(model: "PreTrainedModel", depths: Sequence[int]) -> Iterator[None]:
-    """For the time of the block a pass gives the logits after each of `depths` layers, [depths · rows, …], in order.
-
-    The task head gets the hidden states of all depths as one batch, so they cost one pass through the encoder. Inside
-    `activate` layers are counted with the dropped ones, which pass their input on. `depths` must rise.
-    """
-    layers, outputs = get_layers(model), list[Tensor]()
+def last_hidden_states(model: "PreTrainedModel") -> Iterator[list[Tensor]]:
+    """For the time of the block a list of what leaves the encoder, [texts, tokens, hidden] of each pass."""
+    kept = list[Tensor]()
 
     def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-        outputs.append(output)
+        kept.append(output)
 
-    def join(_: nn.Module, __: Any, ___: Tensor) -> Tensor:
-        joined = torch.cat(outputs)
-        outputs.clear()
-        return joined
-
-    with ExitStack() as hooks:
-        for depth in depths:
-            hooks.callback(layers[depth - 1].register_forward_hook(keep).remove)
-        hooks.callback(layers[-1].register_forward_hook(join).remove)
-        yield
+    hook = get_layers(model)[-1].register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        hook.remove()
 
 
 def layer_forwards(

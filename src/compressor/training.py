@@ -6,8 +6,8 @@ of the shared weights, so a small one costs little. Data order, sub-networks and
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,11 +22,11 @@ from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
 from compressor.families import get_dimensions
 from compressor.importance import order_by_importance
-from compressor.losses import distillation_loss, task_loss
+from compressor.losses import distillation_loss, hidden_loss, task_loss
 from compressor.progress import bar_interval
 from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
-from compressor.shared import activate, every_depth
+from compressor.shared import activate, last_hidden_states
 from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
 from compressor.sub_network import SubNetwork
 from compressor.tasks import Task
@@ -191,7 +191,7 @@ def _train(
                 labels = torch.from_numpy(train.labels[picked]).to(model.device)
                 logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
                 loss = run_updates(model, batch, labels, plan(step), settings, task.regression, logits)
-                losses.append(_require_finite(loss, step.index + 1, settings))
+                losses.append(_require_finite(loss, step.index + 1, settings, model))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 schedule.step()
@@ -223,36 +223,31 @@ def run_updates(
     """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
 
     Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
-    every such strategy gives to the super-network. The shallower depths of an update weigh as much as one sub-network.
+    every such strategy gives to the super-network, and where they want so from its last hidden states.
     """
+    matching = any(update.hidden_weight for update in updates)
+    teacher_hidden: Tensor | None = None
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
     total = torch.zeros((), device=model.device)
     for update in updates:
-        with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
-            *shallower, logits = _logits_of_depths(model, batch, update, autocast)
-            if teacher is None:
-                teacher = logits.detach()
-            if update.distill:
+        with (
+            nullcontext() if update.sub_network is None else activate(model, update.sub_network),
+            last_hidden_states(model) if matching else nullcontext(list[Tensor]()) as hidden,
+        ):
+            with autocast:
+                logits = model(**batch).logits.float()
+            if update.distill and teacher is not None:
                 loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
             else:
                 loss = task_loss(logits, labels, regression)
-            for other in shallower:
-                soft = distillation_loss(other, teacher, labels, settings.temperature, regression)
-                loss = loss + soft / len(shallower)
+            if update.hidden_weight and teacher_hidden is not None:
+                loss = loss + update.hidden_weight * hidden_loss(hidden[0], teacher_hidden, batch["attention_mask"])
             loss.backward()  # type: ignore[no-untyped-call]
+        if teacher is None:
+            teacher, teacher_hidden = logits.detach(), hidden[0].detach() if matching else None
         total += loss.detach()
     return total
-
-
-def _logits_of_depths(
-    model: "PreTrainedModel", batch: Batch, update: Update, autocast: AbstractContextManager[object]
-) -> Sequence[Tensor]:
-    """The logits [rows, classes] of each depth, the whole last, where an update trains them all; else the whole's."""
-    depths = update.sub_network.depths if update.sub_network and update.every_depth else []
-    with every_depth(model, depths) if depths else nullcontext(), autocast:
-        logits: Tensor = model(**batch).logits.float()
-    return logits.chunk(max(1, len(depths)))
 
 
 def create_optimizer(
@@ -267,15 +262,22 @@ def create_optimizer(
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    learning_rate = settings.learning_rate or default_learning_rate(model)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
     return optimizer, get_linear_schedule_with_warmup(optimizer, round(settings.warmup_ratio * num_steps), num_steps)
 
 
-def _require_finite(loss: Tensor, step: int, settings: TrainingSettings) -> float:
+def default_learning_rate(model: "PreTrainedModel") -> float:
+    """The peak learning rate where none is given: 2e-4 for the demo encoder's width of 384, less for wider ones."""
+    return float(2e-4 * 384 / model.config.hidden_size)
+
+
+def _require_finite(loss: Tensor, step: int, settings: TrainingSettings, model: "PreTrainedModel") -> float:
     value = float(loss)
     if not math.isfinite(value):
+        learning_rate = settings.learning_rate or default_learning_rate(model)
         raise TrainingError(
             f"the loss must be a finite number, but is {value} at step {step}. Lower --learning-rate (now "
-            f"{settings.learning_rate:g}) or --temperature (now {settings.temperature:g}); checkpoints are kept."
+            f"{learning_rate:g}) or --temperature (now {settings.temperature:g}); checkpoints are kept."
         )
     return value

@@ -10,14 +10,15 @@ from compressor.batches import EncodedRows, encode
 from compressor.data import Rows
 from compressor.errors import StrategyError, TrainingError
 from compressor.evaluation import Evaluator
+from compressor.families import ENCODER_FAMILIES
 from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model
 from compressor.strategies import SAMPLING_STRATEGIES, Update
 from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
-from compressor.training import EpochReport, distill, fine_tune, run_updates, train_super_network
-from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
+from compressor.training import EpochReport, create_optimizer, distill, fine_tune, run_updates, train_super_network
+from conftest import DIMENSIONS, TASK_HEADS, sentence_rows, tiny_batch, tiny_model
 
 TASK = TASKS["custom"]
 SMALL = SubNetwork(heads=((0,), (1, 2), ()), units=((0, 4), (), (3,)))
@@ -102,21 +103,23 @@ def test_distillation_learns_from_the_first_update() -> None:
     assert float(distilled) > float(plain)
 
 
-def test_depths_are_sub_networks_that_weigh_as_one() -> None:
-    """The loss of an update of every depth: its own, and the mean of the shallower ones' distillation losses."""
-    settings, batch, labels = TrainingSettings(), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
-    full = full_sub_network(DIMENSIONS)
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_hidden_states_are_matched(model_type: str, task_head: str) -> None:
+    """The super-network matches itself; a sub-network pays for the distance, whatever stands under padding."""
+    settings, batch = TrainingSettings(), tiny_batch(tiny_model(model_type, task_head))
+    labels = torch.zeros(3) if task_head == "regression" else torch.tensor([0, 1, 1])
+    full = Update(full_sub_network(DIMENSIONS))
 
-    def loss(*updates: Update) -> float:
-        return float(run_updates(tiny_model(), batch, labels, list(updates), settings, regression=False))
+    def loss(sub_network: SubNetwork, weight: float) -> float:
+        updates = [full, Update(sub_network, distill=True, hidden_weight=weight)]
+        model = tiny_model(model_type, task_head)
+        return float(run_updates(model, batch, labels, updates, settings, regression=task_head == "regression"))
 
-    alone = loss(Update(full))
-    shallower = [
-        SubNetwork(heads=full.heads[:depth] + ((),) * (3 - depth), units=full.units[:depth] + ((),) * (3 - depth))
-        for depth in (1, 2)
-    ]
-    single = [loss(Update(full), Update(sub_network, distill=True)) - alone for sub_network in shallower]
-    assert loss(Update(full, every_depth=True)) == pytest.approx(alone + np.mean(single), rel=1e-5)
+    assert loss(full_sub_network(DIMENSIONS), 2.0) == pytest.approx(loss(full_sub_network(DIMENSIONS), 0.0), rel=1e-5)
+    distances = [loss(SMALL, weight) - loss(SMALL, 0.0) for weight in (1.0, 2.0)]
+    assert distances[0] > 0.01
+    assert distances[1] == pytest.approx(2 * distances[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("space", list(SEARCH_SPACES))
@@ -138,6 +141,16 @@ def test_nan_names_the_step_and_keeps_what_was_saved(tokenizer: PreTrainedTokeni
         train(tokenizer, learning_rate=1e30, warmup_ratio=0.0)
     assert "the loss must be a finite number, but is nan at step" in str(raised.value)
     assert "Lower --learning-rate (now 1e+30)" in str(raised.value)
+
+
+def test_the_default_learning_rate_falls_with_the_width() -> None:
+    model = tiny_model()
+    rates = []
+    for width in (384, 768):
+        model.config.hidden_size = width
+        optimizer, _ = create_optimizer(model, TrainingSettings(warmup_ratio=0.0), 10)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [2e-4, 1e-4]
 
 
 def test_wrong_settings_are_named_all_at_once() -> None:
