@@ -14,7 +14,7 @@ updates cost, in encoder parameters times rows, against two epochs of ordinary f
 import argparse
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,6 @@ def bounded(space: SearchSpace, step: Step) -> list[Update]:
     return [Update(full_sub_network(space.dimensions)), *(Update(s, distill=True) for s in sub_networks)]
 
 
-def logits_alone(space: SearchSpace, step: Step) -> list[Update]:
-    """`auto` without the last hidden states."""
-    return [replace(update, hidden_weight=0.0) for update in SAMPLING_STRATEGIES["auto"](space, step)]
-
-
 def warmed_up(strategy: Strategy) -> Strategy:
     """A strategy after its warm-up."""
     return lambda space, step: (
@@ -80,7 +75,6 @@ RECIPES: dict[str, Recipe] = {
     "bounded, unordered": Recipe(strategy=bounded, settings=TWO | {"num_random_sub_nets": 1}),
     "bounded, ordered": Recipe(strategy=warmed_up(bounded), settings=OLD, ordered="after a third"),
     "auto, rate 1e-4": Recipe(strategy="auto", settings=OLD, ordered="after a third"),
-    "auto, logits alone": Recipe(strategy=logits_alone, ordered="after a third"),
     "auto, unordered": Recipe(strategy="auto"),
     "auto": Recipe(strategy="auto", ordered="after a third"),
 }
@@ -141,12 +135,12 @@ def fixed_sub_networks(space: SearchSpace) -> list[SubNetwork]:
     return list(found)
 
 
-def summarise(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Means over seeds, and the standard error of the hypervolume."""
+def summarise(runs: list[dict[str, float]]) -> dict[str, float | None]:
+    """Means over seeds, and the standard error of the hypervolume, None of one seed."""
     means = {key: round(float(np.mean([one[key] for one in runs])), 4) for key in runs[0]}
     volumes = [one["hypervolume"] for one in runs]
-    error = float(np.std(volumes, ddof=1) / np.sqrt(len(volumes))) if len(volumes) > 1 else float("nan")
-    return means | {"standard_error": round(error, 4), "seeds": len(runs)}
+    error = round(float(np.std(volumes, ddof=1) / np.sqrt(len(volumes))), 4) if len(volumes) > 1 else None
+    return means | {"standard_error": error, "seeds": len(runs)}
 
 
 def main() -> None:
@@ -180,7 +174,11 @@ def main() -> None:
     print("| recipe | " + " | ".join(columns) + " |")
     print("|---|" + "--:|" * len(columns))
     for name, values in table.items():
-        print(f"| {name} | " + " | ".join(f"{values[column]:g}" for column in columns) + " |")
+        print(
+            f"| {name} | "
+            + " | ".join("" if values[column] is None else f"{values[column]:g}" for column in columns)
+            + " |"
+        )
     print(
         json.dumps(
             {"benchmark": "front_quality", "task": arguments.task_name, "bf16": arguments.bf16, "recipes": table}

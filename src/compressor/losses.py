@@ -1,6 +1,5 @@
 """Losses of one update: on the labels, and by distillation from the super-network (Klein et al., TMLR 2024)."""
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, softmax
 
@@ -10,16 +9,6 @@ def task_loss(logits: Tensor, labels: Tensor, regression: bool) -> Tensor:
     if regression:
         return mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
     return cross_entropy(logits, labels)
-
-
-def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared difference of hidden states [texts, tokens, hidden] over the tokens of `mask`, in any outer shape.
-
-    The teacher's are detached.
-    """
-    weights = mask.reshape(student.shape[:2]).unsqueeze(-1).to(torch.float32)
-    squared = (student.float() - teacher.detach().float()).square() * weights
-    return squared.sum() / (weights.sum() * student.shape[-1])
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, regression: bool) -> Tensor:

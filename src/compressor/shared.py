@@ -54,21 +54,6 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
         yield
 
 
-@contextmanager
-def last_hidden_states(model: "PreTrainedModel") -> Iterator[list[Tensor]]:
-    """For the time of the block a list of what leaves the encoder, [texts, tokens, hidden] of each pass."""
-    kept = list[Tensor]()
-
-    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-        kept.append(output)
-
-    hook = get_layers(model)[-1].register_forward_hook(keep)
-    try:
-        yield kept
-    finally:
-        hook.remove()
-
-
 def layer_forwards(
     layer: nn.Module,
     family: EncoderFamily,

@@ -23,8 +23,6 @@ class Update:
     """None: the model as it stands."""
     distill: bool = False
     """Learn from the super-network's logits of this step too, not from the labels alone."""
-    hidden_weight: float = 0.0
-    """Of the mean squared difference to the super-network's last hidden states."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +37,6 @@ class Step:
     num_warm_up_steps: int = 0
     """Steps before heads and units are put in order; 0 where they never are."""
 
-
-HIDDEN_WEIGHT = 1.0
-"""Of the last hidden states in `auto`, against the losses on logits and labels."""
 
 Strategy = Callable[[SearchSpace, Step], list[Update]]
 
@@ -82,16 +77,13 @@ def ats(space: SearchSpace, step: Step) -> list[Update]:
 
 
 def auto(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network alone until its heads and units are in order; then it and k random sub-networks that can learn.
-
-    Those learn from its logits and, unlike the paper's, from its last hidden states.
-    """
+    """The super-network alone until its heads and units are in order; then `kd` with sub-networks that can learn."""
     if step.index < step.num_warm_up_steps:
         return [_super_network(space)]
     drawn = [space.draw_trainable(step.rng) for _ in range(step.num_random_sub_nets)]
     return [
         _super_network(space),
-        *(Update(sub_network, distill=True, hidden_weight=HIDDEN_WEIGHT) for sub_network in drawn),
+        *(Update(sub_network, distill=True) for sub_network in drawn),
     ]
 
 

@@ -22,11 +22,11 @@ from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
 from compressor.families import get_dimensions
 from compressor.importance import order_by_importance
-from compressor.losses import distillation_loss, hidden_loss, task_loss
+from compressor.losses import distillation_loss, task_loss
 from compressor.progress import bar_interval
 from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
-from compressor.shared import activate, last_hidden_states
+from compressor.shared import activate
 from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
 from compressor.sub_network import SubNetwork
 from compressor.tasks import Task
@@ -223,29 +223,22 @@ def run_updates(
     """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
 
     Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
-    every such strategy gives to the super-network, and where they want so from its last hidden states.
+    every such strategy gives to the super-network.
     """
-    matching = any(update.hidden_weight for update in updates)
-    teacher_hidden: Tensor | None = None
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
     total = torch.zeros((), device=model.device)
     for update in updates:
-        with (
-            nullcontext() if update.sub_network is None else activate(model, update.sub_network),
-            last_hidden_states(model) if matching else nullcontext(list[Tensor]()) as hidden,
-        ):
+        with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
             with autocast:
                 logits = model(**batch).logits.float()
             if update.distill and teacher is not None:
                 loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
             else:
                 loss = task_loss(logits, labels, regression)
-            if update.hidden_weight and teacher_hidden is not None:
-                loss = loss + update.hidden_weight * hidden_loss(hidden[0], teacher_hidden, batch["attention_mask"])
             loss.backward()  # type: ignore[no-untyped-call]
         if teacher is None:
-            teacher, teacher_hidden = logits.detach(), hidden[0].detach() if matching else None
+            teacher = logits.detach()
         total += loss.detach()
     return total
 

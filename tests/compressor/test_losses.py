@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compressor.losses import distillation_loss, hidden_loss, task_loss
+from compressor.losses import distillation_loss, task_loss
 
 STUDENT = torch.tensor([[0.3, -1.0, 2.0], [1.0, 0.5, -0.5]])
 TEACHER = torch.tensor([[1.0, 0.0, -1.0], [0.2, 0.1, 3.0]])
@@ -34,14 +34,3 @@ def test_the_teacher_gets_no_gradient(regression: bool) -> None:
     distillation_loss(student, teacher, labels, 2.0, regression).backward()
     assert teacher.grad is None
     assert student.grad is not None
-
-
-def test_hidden_loss_is_a_mean_over_real_tokens() -> None:
-    student, teacher = torch.zeros(2, 3, 2), torch.tensor([[[1.0, 3.0]] * 3, [[2.0, 0.0]] * 3])
-    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
-    # two tokens of (1 + 9) and one of (4 + 0), over three tokens of two numbers
-    assert float(hidden_loss(student, teacher, mask)) == pytest.approx(24 / 6)
-    assert float(hidden_loss(student, teacher, mask.reshape(1, 2, 3))) == pytest.approx(
-        24 / 6
-    )  # [rows, choices, tokens]
-    assert float(hidden_loss(teacher, teacher, mask)) == 0.0

@@ -65,7 +65,7 @@ def test_auto_starts_with_the_super_network_alone() -> None:
     full, *others = plan("auto", index=4, warm_up=4)
     assert full == FULL
     assert len(others) == 2
-    assert all(update.distill and update.hidden_weight for update in others)
+    assert all(update.distill for update in others)
 
 
 def test_only_auto_orders() -> None:
