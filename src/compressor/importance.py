@@ -79,7 +79,7 @@ def score_importance(
     dimensions, was_training = get_dimensions(model), model.training
     heads = np.zeros((dimensions.num_layers, dimensions.num_heads))
     units = np.zeros((dimensions.num_layers, dimensions.num_units))
-    drawn = np.random.default_rng([seed, 3]).permutation(len(rows))[:num_rows]
+    drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
     model.eval()
     try:
         with _inputs_of_projections(model) as inputs, torch.enable_grad():

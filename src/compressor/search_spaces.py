@@ -91,12 +91,15 @@ class SearchSpace(ABC):
     def draw_trainable(self, rng: np.random.Generator) -> SubNetwork:
         """A random sub-network that can learn; its randomness comes from `rng` alone.
 
-        At least one head is left: without any the first token, which the task head reads, never sees the text.
+        As a share of as many whole layers as it has, it keeps at least a sixth of the heads, and a 24th of the units
+        if any. So one head is left: without any the first token, which the task head reads, never sees the text.
         """
+        _, num_heads, num_units = self._all
         while True:
-            sub_network = self.draw(rng)
-            if any(sub_network.heads):
-                return sub_network
+            drawn = self.draw(rng)
+            enough_heads = 6 * drawn.num_heads >= num_heads * drawn.num_layers > 0
+            if enough_heads and (not drawn.num_units or 24 * drawn.num_units >= num_units * drawn.num_layers):
+                return drawn
 
     @property
     def _all(self) -> tuple[int, int, int]:

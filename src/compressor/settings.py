@@ -16,7 +16,8 @@ class TrainingSettings:
     """Random sub-networks per step (k)."""
     temperature: float = 2.0
     """Softens both sides of the distillation (T)."""
-    learning_rate: float = 1e-4
+    learning_rate: float | None = None
+    """Peak of AdamW; None: by the encoder's width (`default_learning_rate` in `training`)."""
     num_train_epochs: int = 3
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
@@ -41,7 +42,7 @@ class TrainingSettings:
             f"--{name.replace('_', '-')} must be {law}, but got {getattr(self, name)}"
             for name, law, fine in (
                 ("temperature", "above 0", self.temperature > 0),
-                ("learning_rate", "above 0", self.learning_rate > 0),
+                ("learning_rate", "above 0", self.learning_rate is None or self.learning_rate > 0),
                 ("num_train_epochs", "at least 1", self.num_train_epochs >= 1),
                 ("per_device_train_batch_size", "at least 1", self.per_device_train_batch_size >= 1),
                 ("per_device_eval_batch_size", "at least 1", self.per_device_eval_batch_size >= 1),

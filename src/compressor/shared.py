@@ -6,7 +6,7 @@ recorded, so that every backward pass has a graph of its own). Only `forward` of
 and put back at the end, so parameters, state dict and hooks stay as they are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -51,30 +51,6 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
                 layer, family, heads, units, (dimensions.num_heads, dimensions.num_units, dimensions.head_size)
             ):
                 patches.enter_context(_forward_replaced(module, forward))
-        yield
-
-
-@contextmanager
-def every_depth(model: "PreTrainedModel", depths: Sequence[int]) -> Iterator[None]:
-    """For the time of the block a pass gives the logits after each of `depths` layers, [depths · rows, …], in order.
-
-    The task head gets the hidden states of all depths as one batch, so they cost one pass through the encoder. Inside
-    `activate` layers are counted with the dropped ones, which pass their input on. `depths` must rise.
-    """
-    layers, outputs = get_layers(model), list[Tensor]()
-
-    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-        outputs.append(output)
-
-    def join(_: nn.Module, __: Any, ___: Tensor) -> Tensor:
-        joined = torch.cat(outputs)
-        outputs.clear()
-        return joined
-
-    with ExitStack() as hooks:
-        for depth in depths:
-            hooks.callback(layers[depth - 1].register_forward_hook(keep).remove)
-        hooks.callback(layers[-1].register_forward_hook(join).remove)
         yield
 
 

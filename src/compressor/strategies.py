@@ -23,8 +23,6 @@ class Update:
     """None: the model as it stands."""
     distill: bool = False
     """Learn from the super-network's logits of this step too, not from the labels alone."""
-    every_depth: bool = False
-    """Train what stands after each kept layer as well, in the same pass; the shallower ones always distill."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,26 +77,22 @@ def ats(space: SearchSpace, step: Step) -> list[Update]:
 
 
 def auto(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network alone until its heads and units are in order; then it and k random sub-networks.
-
-    All depths of each learn in one pass, by distillation from the super-network: the first layers of a sub-network are
-    one too, and cost their task head alone.
-    """
+    """The super-network alone until its heads and units are in order; then `kd` with sub-networks that can learn."""
     if step.index < step.num_warm_up_steps:
         return [_super_network(space)]
     drawn = [space.draw_trainable(step.rng) for _ in range(step.num_random_sub_nets)]
     return [
-        Update(full_sub_network(space.dimensions), every_depth=True),
-        *(Update(sub_network, distill=True, every_depth=True) for sub_network in drawn),
+        _super_network(space),
+        *(Update(sub_network, distill=True) for sub_network in drawn),
     ]
 
 
 def count_warm_up_epochs(name: str, num_epochs: int) -> int | None:
     """The epochs after which a strategy puts heads and units in order of importance; None: it never does.
 
-    A third of all, so none where there is one only: it then orders what the pre-trained weights do.
+    With one epoch in all it is 0: what is ordered then is what the pre-trained weights do.
     """
-    return round(num_epochs / 3) if name == "auto" else None
+    return round(num_epochs * WARM_UP_SHARES[name]) if name in WARM_UP_SHARES else None
 
 
 def get_strategy(name: str, num_random_sub_nets: int) -> Strategy:
@@ -139,6 +133,9 @@ SAMPLING_STRATEGIES: dict[str, Strategy] = {
     "one_shot": one_shot,
     "ats": ats,
 }
+
+WARM_UP_SHARES: dict[str, float] = {"auto": 1 / 3}
+"""The share of the epochs before the ordering, of the strategies that order heads and units."""
 
 STRATEGY_ALIASES: dict[str, str] = {"full": "one_shot", "random_linear": "linear_random"}
 """Names that the paper's code uses."""

@@ -51,15 +51,6 @@ class SubNetwork:
         return sum(1 for heads, units in zip(self.heads, self.units, strict=True) if heads or units)
 
     @property
-    def depths(self) -> list[int]:
-        """After how many layers, ascending, it could end: kept ones at or behind the first that has heads."""
-        return [
-            depth
-            for depth, (heads, units) in enumerate(zip(self.heads, self.units, strict=True), start=1)
-            if (heads or units) and any(self.heads[:depth])
-        ]
-
-    @property
     def num_heads(self) -> int:
         """Kept heads over all layers."""
         return sum(map(len, self.heads))

@@ -6,8 +6,8 @@ of the shared weights, so a small one costs little. Data order, sub-networks and
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from compressor.losses import distillation_loss, task_loss
 from compressor.progress import bar_interval
 from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
-from compressor.shared import activate, every_depth
+from compressor.shared import activate
 from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
 from compressor.sub_network import SubNetwork
 from compressor.tasks import Task
@@ -186,7 +186,7 @@ def _train(
                 labels = torch.from_numpy(train.labels[picked]).to(model.device)
                 logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
                 loss = run_updates(model, batch, labels, plan(step), settings, task.regression, logits)
-                losses.append(_require_finite(loss, step.index + 1, settings))
+                losses.append(_require_finite(loss, step.index + 1, settings, model))
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 schedule.step()
@@ -220,36 +220,24 @@ def run_updates(
     """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
 
     Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
-    every such strategy gives to the super-network. The shallower depths of an update weigh as much as one sub-network.
+    every such strategy gives to the super-network.
     """
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
     total = torch.zeros((), device=model.device)
     for update in updates:
         with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
-            *shallower, logits = _logits_of_depths(model, batch, update, autocast)
-            if teacher is None:
-                teacher = logits.detach()
-            if update.distill:
+            with autocast:
+                logits = model(**batch).logits.float()
+            if update.distill and teacher is not None:
                 loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
             else:
                 loss = task_loss(logits, labels, regression)
-            for other in shallower:
-                soft = distillation_loss(other, teacher, labels, settings.temperature, regression)
-                loss = loss + soft / len(shallower)
             loss.backward()  # type: ignore[no-untyped-call]
+        if teacher is None:
+            teacher = logits.detach()
         total += loss.detach()
     return total
-
-
-def _logits_of_depths(
-    model: "PreTrainedModel", batch: Batch, update: Update, autocast: AbstractContextManager[object]
-) -> Sequence[Tensor]:
-    """The logits [rows, classes] of each depth, the whole last, where an update trains them all; else the whole's."""
-    depths = update.sub_network.depths if update.sub_network and update.every_depth else []
-    with every_depth(model, depths) if depths else nullcontext(), autocast:
-        logits: Tensor = model(**batch).logits.float()
-    return logits.chunk(max(1, len(depths)))
 
 
 def create_optimizer(
@@ -264,15 +252,22 @@ def create_optimizer(
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    learning_rate = settings.learning_rate or default_learning_rate(model)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
     return optimizer, get_linear_schedule_with_warmup(optimizer, round(settings.warmup_ratio * num_steps), num_steps)
 
 
-def _require_finite(loss: Tensor, step: int, settings: TrainingSettings) -> float:
+def default_learning_rate(model: "PreTrainedModel") -> float:
+    """The peak learning rate where none is given, by the encoder's width: 2e-4 at 384 (demo), 5e-5 at 768 (base)."""
+    return float(min(1e-3, 2e-4 * (384 / model.config.hidden_size) ** 2))
+
+
+def _require_finite(loss: Tensor, step: int, settings: TrainingSettings, model: "PreTrainedModel") -> float:
     value = float(loss)
     if not math.isfinite(value):
+        learning_rate = settings.learning_rate or default_learning_rate(model)
         raise TrainingError(
             f"the loss must be a finite number, but is {value} at step {step}. Lower --learning-rate (now "
-            f"{settings.learning_rate:g}) or --temperature (now {settings.temperature:g}); checkpoints are kept."
+            f"{learning_rate:g}) or --temperature (now {settings.temperature:g}); checkpoints are kept."
         )
     return value

@@ -194,7 +194,12 @@ SAMPLING = [
 ]
 
 TRAINING = [
-    _option("--learning-rate", type=float, default=TrainingSettings.learning_rate, help="Peak learning rate of AdamW."),
+    _option(
+        "--learning-rate",
+        type=float,
+        default=None,
+        help="Peak learning rate of AdamW. Default: 2e-4 at a width of 384 (the demo's), 1e-4 at 768.",
+    ),
     _option(
         "--num-train-epochs", type=int, default=TrainingSettings.num_train_epochs, help="Passes over the training rows."
     ),

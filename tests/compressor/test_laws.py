@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from compressor.costs import create_cost_model
 from compressor.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.search_spaces import SEARCH_SPACES, create_search_space
-from compressor.shared import activate, every_depth, expand_heads
+from compressor.shared import activate, expand_heads
 from compressor.slicing import reorder, slice_model
 from compressor.sub_network import SubNetwork, full_sub_network
 from conftest import DIMENSIONS, HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, tiny_batch, tiny_model
@@ -165,22 +165,6 @@ def test_gradients_land_in_the_kept_slices(name: str, model_type: str) -> None:
             else:
                 dropped = torch.tensor([i for i in range(size) if i not in kept_indices], dtype=torch.long)
                 assert not gradient.index_select(dim, dropped).any()
-
-
-@pytest.mark.parametrize("task_head", TASK_HEADS)
-@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
-@pytest.mark.parametrize("name", ["all different", "empty middle", "full"])
-def test_one_pass_gives_every_depth(name: str, model_type: str, task_head: str) -> None:
-    """The logits after the first layers of a sub-network are those of the sub-network of these layers alone."""
-    model, sub_network = model_of(model_type, task_head), (EDGES | {"full": full_sub_network(DIMENSIONS)})[name]
-    batch = tiny_batch(model)
-    with activate(model, sub_network), every_depth(model, sub_network.depths):
-        together = logits_of(model, batch).chunk(len(sub_network.depths))
-    for depth, logits in zip(sub_network.depths, together, strict=True):
-        dropped = ((),) * (LAYERS - depth)
-        alone = SubNetwork(heads=sub_network.heads[:depth] + dropped, units=sub_network.units[:depth] + dropped)
-        with activate(model, alone):
-            require_equal(logits_of(model, batch), logits)
 
 
 @pytest.mark.parametrize("task_head", TASK_HEADS)

@@ -63,9 +63,9 @@ def test_updates_of_each_strategy() -> None:
 def test_auto_starts_with_the_super_network_alone() -> None:
     assert plan("auto", index=3, warm_up=4) == [FULL]
     full, *others = plan("auto", index=4, warm_up=4)
-    assert full == Update(FULL.sub_network, every_depth=True)
+    assert full == FULL
     assert len(others) == 2
-    assert all(update.distill and update.every_depth for update in others)
+    assert all(update.distill for update in others)
 
 
 def test_only_auto_orders() -> None:

@@ -40,13 +40,6 @@ def test_counts_of_the_full_sub_network() -> None:
     assert (full.num_layers, full.num_heads, full.num_units) == (3, 12, 72)
 
 
-def test_depths_are_where_it_could_end() -> None:
-    assert full_sub_network(DIMENSIONS).depths == [1, 2, 3]
-    assert SubNetwork(heads=((), (0,), ()), units=((0,), (), (1,))).depths == [2, 3]  # layer 0 alone sees no text
-    assert SubNetwork(heads=((0,), (), ()), units=((), (), (1,))).depths == [1, 3]
-    assert SubNetwork(heads=((),) * 3, units=((0,),) * 3).depths == []
-
-
 def test_wrong_indices_are_named_all_at_once() -> None:
     with pytest.raises(SubNetworkError) as raised:
         SubNetwork(heads=((0, 4, 5), (), ()), units=((), (), (24,))).check(DIMENSIONS)

@@ -16,7 +16,7 @@ from compressor.slicing import slice_model
 from compressor.strategies import SAMPLING_STRATEGIES, Update
 from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
-from compressor.training import distill, fine_tune, run_updates, train_super_network
+from compressor.training import create_optimizer, distill, fine_tune, run_updates, train_super_network
 from compressor.training_state import EpochReport
 from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
 
@@ -103,23 +103,6 @@ def test_distillation_learns_from_the_first_update() -> None:
     assert float(distilled) > float(plain)
 
 
-def test_depths_are_sub_networks_that_weigh_as_one() -> None:
-    """The loss of an update of every depth: its own, and the mean of the shallower ones' distillation losses."""
-    settings, batch, labels = TrainingSettings(), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
-    full = full_sub_network(DIMENSIONS)
-
-    def loss(*updates: Update) -> float:
-        return float(run_updates(tiny_model(), batch, labels, list(updates), settings, regression=False))
-
-    alone = loss(Update(full))
-    shallower = [
-        SubNetwork(heads=full.heads[:depth] + ((),) * (3 - depth), units=full.units[:depth] + ((),) * (3 - depth))
-        for depth in (1, 2)
-    ]
-    single = [loss(Update(full), Update(sub_network, distill=True)) - alone for sub_network in shallower]
-    assert loss(Update(full, every_depth=True)) == pytest.approx(alone + np.mean(single), rel=1e-5)
-
-
 @pytest.mark.parametrize("space", list(SEARCH_SPACES))
 def test_auto_trains_in_every_space(space: str, tokenizer: PreTrainedTokenizerFast) -> None:
     _, reports = train(tokenizer, sampling_strategy="auto", search_space=space, num_train_epochs=2)
@@ -139,6 +122,16 @@ def test_nan_names_the_step_and_keeps_what_was_saved(tokenizer: PreTrainedTokeni
         train(tokenizer, learning_rate=1e30, warmup_ratio=0.0)
     assert "the loss must be a finite number, but is nan at step" in str(raised.value)
     assert "Lower --learning-rate (now 1e+30)" in str(raised.value)
+
+
+def test_the_default_learning_rate_falls_with_the_width() -> None:
+    model = tiny_model()
+    rates = []
+    for width in (384, 768):
+        model.config.hidden_size = width
+        optimizer, _ = create_optimizer(model, TrainingSettings(warmup_ratio=0.0), 10)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [2e-4, 5e-5]
 
 
 def test_wrong_settings_are_named_all_at_once() -> None:

@@ -1,0 +1,190 @@
+"""How good the fronts of training recipes are, before any search: 41 fixed `small` sub-networks, shared weights only.
+
+Each recipe trains the demo encoder on 3,000 rows; hypervolume of (validation error, share of the encoder) up to (1, 1)
+on 1,000 others, larger is better, and the best error with at most 0.5, 0.25 and 0.1 of the encoder. `work` is what all
+updates cost, in encoder parameters times rows, against two epochs of ordinary fine-tuning: it knows no noise.
+
+    python benchmarks/front_quality.py                            # all recipes, one seed: about an hour on one core
+    python benchmarks/front_quality.py --recipes plain auto --seeds 0 1 2
+    python benchmarks/front_quality.py --task-name swag --train-file T.jsonl --validation-file V.jsonl
+
+`--bf16` trains and evaluates in bfloat16, about 2.7 times as fast on CPUs that know it.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compressor.batches import encode
+from compressor.costs import CostModel, create_cost_model
+from compressor.data import DataSource, load_task_data
+from compressor.evaluation import Evaluator
+from compressor.families import get_dimensions, max_positions
+from compressor.importance import order_by_importance
+from compressor.models import load_base_model
+from compressor.pareto import compute_hypervolume
+from compressor.search_spaces import SearchSpace, create_search_space
+from compressor.settings import TrainingSettings
+from compressor.strategies import SAMPLING_STRATEGIES, WARM_UP_SHARES, Step, Strategy, Update
+from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.training import train_super_network
+
+NUM_SUB_NETWORKS = 41
+SHARES = (0.5, 0.25, 0.1)
+
+
+def bounded(space: SearchSpace, step: Step) -> list[Update]:
+    """The super-network and k random sub-networks of at least 2 layers, 2 heads and 128 units, distilled."""
+    sub_networks = []
+    while len(sub_networks) < step.num_random_sub_nets:
+        drawn = space.draw(step.rng)
+        if drawn.num_layers >= 2 and len(drawn.heads[0]) >= 2 and len(drawn.units[0]) >= 128:
+            sub_networks.append(drawn)
+    return [Update(full_sub_network(space.dimensions)), *(Update(s, distill=True) for s in sub_networks)]
+
+
+def warmed_up(strategy: Strategy) -> Strategy:
+    """A strategy after its warm-up."""
+    return lambda space, step: (
+        SAMPLING_STRATEGIES["standard"](space, step) if step.index < step.num_warm_up_steps else strategy(space, step)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One way to train."""
+
+    strategy: str | Strategy
+    settings: dict[str, Any] = field(default_factory=dict)
+    ordered: str = "no"
+    """`no`, `after a third` of the epochs, or at the `end`."""
+
+
+OLD = {"learning_rate": 1e-4}
+TWO = OLD | {"num_train_epochs": 2}
+RECIPES: dict[str, Recipe] = {
+    "one_shot, T = 10": Recipe(strategy="one_shot", settings=TWO | {"temperature": 10.0, "num_random_sub_nets": 1}),
+    "plain": Recipe(strategy="standard", settings=TWO),
+    "plain, ordered": Recipe(strategy="standard", settings=TWO, ordered="end"),
+    "bounded, unordered": Recipe(strategy=bounded, settings=TWO | {"num_random_sub_nets": 1}),
+    "bounded, ordered": Recipe(strategy=warmed_up(bounded), settings=OLD, ordered="after a third"),
+    "auto, rate 1e-4": Recipe(strategy="auto", settings=OLD, ordered="after a third"),
+    "auto, unordered": Recipe(strategy="auto"),
+    "auto": Recipe(strategy="auto", ordered="after a third"),
+}
+
+
+def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool) -> dict[str, float]:
+    """What a recipe comes to with one seed."""
+    data = load_task_data(source)
+    model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=seed)
+    train, validation = (
+        encode(part, data.task, tokenizer, max_positions(model)) for part in (data.train, data.validation)
+    )
+    space, cost_model, spent = create_search_space("small", get_dimensions(model)), create_cost_model(model), [0.0]
+    strategy = SAMPLING_STRATEGIES[recipe.strategy] if isinstance(recipe.strategy, str) else recipe.strategy
+    SAMPLING_STRATEGIES["measured"] = counted(strategy, cost_model, spent)
+    WARM_UP_SHARES.pop("measured", None)
+    if recipe.ordered == "after a third":
+        WARM_UP_SHARES["measured"] = 1 / 3
+    settings = TrainingSettings(sampling_strategy="measured", seed=seed, bf16=bf16, **recipe.settings)
+    start = time.process_time()
+    train_super_network(model, data.task, train, validation, settings, lambda _: None)
+    if recipe.ordered == "end":
+        order_by_importance(model, data.task, train)
+    seconds = time.process_time() - start
+    evaluator = Evaluator(model.eval(), data.task, validation)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        points = [
+            (evaluator.evaluate(sub_network).error, cost_model.costs(sub_network).relative_encoder_params)
+            for sub_network in fixed_sub_networks(space)
+        ]
+    steps_per_epoch = -(-len(train) // settings.per_device_train_batch_size)
+    return {
+        "hypervolume": compute_hypervolume(points, [1, 1]),
+        "dense": points[0][0],
+        **{f"error_{share}": min(error for error, size in points if size <= share) for share in SHARES},
+        "work": spent[0] / (2 * steps_per_epoch),
+        "cpu_seconds": seconds,
+    }
+
+
+def counted(strategy: Strategy, cost_model: CostModel, spent: list[float]) -> Strategy:
+    """The strategy, whose updates' shares of the encoder are added to `spent`."""
+
+    def plan(space: SearchSpace, step: Step) -> list[Update]:
+        updates = strategy(space, step)
+        kept = (update.sub_network or cost_model.full for update in updates)
+        spent[0] += sum(cost_model.costs(sub_network).relative_encoder_params for sub_network in kept)
+        return updates
+
+    return plan
+
+
+def fixed_sub_networks(space: SearchSpace) -> list[SubNetwork]:
+    """The super-network, and different random ones that every recipe is judged by."""
+    rng, found = np.random.default_rng(0), {full_sub_network(space.dimensions): None}
+    while len(found) < NUM_SUB_NETWORKS:
+        found[space.draw(rng)] = None
+    return list(found)
+
+
+def summarise(runs: list[dict[str, float]]) -> dict[str, float | None]:
+    """Means over seeds, and the standard error of the hypervolume, None of one seed."""
+    means = {key: round(float(np.mean([one[key] for one in runs])), 4) for key in runs[0]}
+    volumes = [one["hypervolume"] for one in runs]
+    error = round(float(np.std(volumes, ddof=1) / np.sqrt(len(volumes))), 4) if len(volumes) > 1 else None
+    return means | {"standard_error": error, "seeds": len(runs)}
+
+
+def main() -> None:
+    """Runs recipes × seeds; a table, and one JSON line last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--task-name", default="demo")
+    parser.add_argument("--train-file", type=Path)
+    parser.add_argument("--validation-file", type=Path)
+    parser.add_argument("--train-rows", type=int, default=3000)
+    parser.add_argument("--validation-rows", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bf16", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    source = DataSource(
+        task_name=arguments.task_name,
+        train_file=str(arguments.train_file) if arguments.train_file else None,
+        validation_file=str(arguments.validation_file) if arguments.validation_file else None,
+        max_train_samples=arguments.train_rows,
+        max_eval_samples=arguments.validation_rows,
+    )
+    rows: dict[str, list[dict[str, float]]] = {}
+    for name in arguments.recipes:
+        for seed in arguments.seeds:
+            rows.setdefault(name, []).append(run(RECIPES[name], seed, source, arguments.bf16))
+            print(json.dumps({"recipe": name, "seed": seed, **rows[name][-1]}), flush=True)
+    table = {name: summarise(runs) for name, runs in rows.items()}
+    columns = ("hypervolume", "standard_error", "dense", *(f"error_{share}" for share in SHARES), "work", "seeds")
+    print("| recipe | " + " | ".join(columns) + " |")
+    print("|---|" + "--:|" * len(columns))
+    for name, values in table.items():
+        print(
+            f"| {name} | "
+            + " | ".join("" if values[column] is None else f"{values[column]:g}" for column in columns)
+            + " |"
+        )
+    print(
+        json.dumps(
+            {"benchmark": "front_quality", "task": arguments.task_name, "bf16": arguments.bf16, "recipes": table}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
