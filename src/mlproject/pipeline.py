@@ -62,7 +62,9 @@ def compress(
         "train-supernet",
         "supernet",
         stage_inputs(source, model_options, settings, data=data, model=_model_digest(model_options)),
-        lambda folder, stage: train_supernet(folder, source, model_options, settings, stage),
+        lambda folder, stage: train_supernet(
+            folder, source, model_options, settings, stage, search_options.num_samples
+        ),
     )
     searched = stages.run(
         "search",

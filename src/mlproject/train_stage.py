@@ -17,12 +17,18 @@ from mlproject.tracking import StageRun
 
 
 def train_supernet(
-    output_dir: Path, source: DataSource, model_options: ModelOptions, settings: TrainingSettings, run: StageRun
+    output_dir: Path,
+    source: DataSource,
+    model_options: ModelOptions,
+    settings: TrainingSettings,
+    run: StageRun,
+    num_samples: int | None = None,
 ) -> Path:
     """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result.
 
     With the strategy `auto` that is the last epoch's. Where an interrupted training of the same rows and settings is
-    in `output_dir`, it goes on after its last epoch.
+    in `output_dir`, it goes on after its last epoch. What it will take is told first, and for the search of
+    `num_samples` that follows too.
     """
     import shutil
 
@@ -31,6 +37,7 @@ def train_supernet(
 
     from compressor.batches import encode
     from compressor.families import get_dimensions, max_positions
+    from compressor.forecast import describe_seconds, forecast
     from compressor.models import load_base_model, pick_device, save_super_network
     from compressor.search_spaces import create_search_space
     from compressor.training import train_super_network
@@ -93,8 +100,16 @@ def train_supernet(
     if best:
         print(f"Going on after epoch {len(info['epochs'])}, which was finished before.")
     run.keep()
+    model.to(pick_device())
+    expected = forecast(model, data.task, train, validation, settings)
+    left = 1 - len(info["epochs"]) / settings.num_train_epochs
+    print(
+        f"Super-network {describe_seconds(left * expected.training_s)}"
+        + (f", search {describe_seconds(num_samples * expected.evaluation_s)}" if num_samples else "")
+        + "."
+    )
     reports = train_super_network(
-        model.to(pick_device()),
+        model,
         data.task,
         train,
         validation,
