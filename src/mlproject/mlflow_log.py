@@ -39,7 +39,7 @@ class MlflowLog:
         import mlflow
 
         self.client = mlflow.MlflowClient()
-        self.uri: str = mlflow.get_tracking_uri()
+        self.uri = _absolute(mlflow.get_tracking_uri())
 
     def start_run(self, name: str, tags: Mapping[str, str], run_id: str | None = None) -> tuple[str, str]:
         """The ids of a run and its experiment: the one to go on with, the one `mlflow run` made, or a new one.
@@ -179,6 +179,12 @@ def require_server(uri: str) -> None:
             f"the MLflow server {uri} must answer, but it does not ({type(error).__name__}). "
             "Start it or unset MLFLOW_TRACKING_URI to log into mlflow.db in this folder."
         ) from error
+
+
+def _absolute(uri: str) -> str:
+    """The address of a store, a database's file by its whole path: commands may go on in another folder."""
+    path = uri.removeprefix("sqlite:///")
+    return f"sqlite:///{Path(path).absolute()}" if uri.startswith("sqlite:///") and path != ":memory:" else uri
 
 
 def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:

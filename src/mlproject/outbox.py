@@ -7,6 +7,7 @@ command that fails at once leaves no trace.
 
 import hashlib
 import json
+import math
 import shutil
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class Outbox:
         self._folder = output_dir / FOLDER
         self._entries: list[Entry] = read_json_lines(self._folder / _ENTRIES)
         self._known = {_content(entry) for entry in self._entries}
+        self._points = {point for entry in self._entries for point in _points(entry)}
         self._written = len(self._entries)
         self._header_written = bool(self.header)
         self._delivered = 0
@@ -55,7 +57,14 @@ class Outbox:
         self.write()
 
     def add(self, entry: Entry) -> bool:
-        """Adds an entry; False if its content is there already."""
+        """Adds an entry; False if its content is there already. Points of a metric that are known are left out."""
+        points = _points(entry)
+        if points:
+            if points <= self._points:
+                return False
+            new = points - self._points
+            entry["metrics"] = [metric for metric in entry["metrics"] if (entry["run"], *metric) in new]
+            self._points |= new
         content = _content(entry)
         if content in self._known and not entry.get("again"):
             return False
@@ -116,6 +125,13 @@ def is_finished(output_dir: Path) -> bool:
     """Whether the command that an output directory was begun with came to its end."""
     ends = [e for e in read_json_lines(output_dir / FOLDER / _ENTRIES) if e["kind"] == "end" and e["run"] == TOP]
     return bool(ends) and ends[-1]["status"] == "FINISHED"
+
+
+def _points(entry: Entry) -> set[tuple[str, str, float, int]]:
+    """The points of metrics that an entry tells: run, name, value, step."""
+    return {
+        (entry["run"], name, value, step) for name, value, step in entry.get("metrics", ()) if not math.isnan(value)
+    }
 
 
 def _content(entry: Entry) -> str:

@@ -18,6 +18,17 @@ def test_what_was_said_is_not_said_again_whenever_it_was_said(tmp_path: Path) ->
     assert outbox.add(metric(0.6) | {"again": True})
 
 
+def test_of_a_series_only_the_new_points_are_told(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    points = [["hypervolume", step / 10, step] for step in range(3)]
+    outbox.add({"kind": "log", "run": "top", "metrics": points[:2], "now_ms": 0})
+    other = Outbox(tmp_path)
+    assert other.add({"kind": "log", "run": "top", "metrics": points, "now_ms": 1})
+    other.mark_delivered(next(other.pending()))
+    assert next(other.pending())["metrics"] == points[2:]
+    assert other.add({"kind": "log", "run": "another", "metrics": points, "now_ms": 1})
+
+
 def test_delivery_goes_on_in_another_process(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     created = {"kind": "create", "run": "subnet-000"}
