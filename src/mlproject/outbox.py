@@ -7,7 +7,6 @@ command that fails at once leaves no trace.
 
 import hashlib
 import json
-import math
 import shutil
 import threading
 from collections.abc import Iterator
@@ -59,7 +58,7 @@ class Outbox:
     def add(self, entry: Entry) -> bool:
         """Adds an entry; False if its content is there already. Points of a metric that are known are left out."""
         points = _points(entry)
-        if points:
+        if points and not entry.get("again"):
             if points <= self._points:
                 return False
             new = points - self._points
@@ -129,9 +128,7 @@ def is_finished(output_dir: Path) -> bool:
 
 def _points(entry: Entry) -> set[tuple[str, str, float, int]]:
     """The points of metrics that an entry tells: run, name, value, step."""
-    return {
-        (entry["run"], name, value, step) for name, value, step in entry.get("metrics", ()) if not math.isnan(value)
-    }
+    return {(entry["run"], name, value, step) for name, value, step in entry.get("metrics", ())}
 
 
 def _content(entry: Entry) -> str:

@@ -5,6 +5,7 @@ away costs nothing: the first failure prints one warning, the rest waits in the 
 `compressor sync`, or for the command that goes on. A server that is away at the start is an error at once.
 """
 
+import math
 import os
 import re
 import sys
@@ -379,7 +380,7 @@ def _quietly(call: Callable[[], object]) -> None:
 
 
 def _metrics(metrics: Mapping[str, float], step: int) -> list[tuple[str, float, int]]:
-    return [(_metric_name(key), float(value), step) for key, value in metrics.items()]
+    return [(_metric_name(key), float(value), step) for key, value in metrics.items() if math.isfinite(value)]
 
 
 def _metric_name(name: str) -> str:
