@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compressor.batches import EncodedRows
+    from compressor.repair import Moments
 
 EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
@@ -86,13 +87,15 @@ class _Opened:
 def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs: int, run: StageRun) -> list[Path]:
     """The directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
 
-    Each is proven equal to its searched form, then distilled from the super-network for `finetune_epochs` (kept where
-    the validation error falls), then looked at once on the test rows.
+    Each is proven equal to its searched form, then repaired without training and distilled from the super-network for
+    `finetune_epochs` (each kept where the validation error falls), then looked at once on the test rows.
 
     Raises:
         SearchError: nothing fits the choice.
         ParityError: a form of a sub-network computes something else than the searched one.
     """
+    from compressor.repair import measure_moments
+
     if finetune_epochs < 0:
         raise SearchError(f"--finetune-epochs must be at least 0, but got {finetune_epochs}. Raise it.")
     results = read_search_results(search_dir)
@@ -106,10 +109,11 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     dense = None if opened.dense is None else {part: opened.evaluate(opened.dense, part) for part in _PARTS}
     full = None if dense is None else _form(opened, None, dense)
     teacher = opened.evaluate(opened.dense, "train") if finetune_epochs and opened.shared and opened.dense else None
+    moments = measure_moments(opened.dense, opened.rows["train"]) if opened.shared and opened.dense else None
     made = []
     for name, evaluation in chosen.items():
         target = output_dir / name if choice.several else output_dir
-        report = _extract_one(target, opened, evaluation, dense, full, teacher, finetune_epochs, search_dir)
+        report = _extract_one(target, opened, evaluation, dense, full, teacher, moments, finetune_epochs, search_dir)
         run.log_metrics({f"{name}/{k}" if choice.several else k: value for k, value in _metrics(report).items()})
         for file_name in _LOGGED:
             run.log_artifact(target / file_name, name if choice.several else None)
@@ -170,6 +174,7 @@ def _extract_one(
     dense: "Mapping[str, np.ndarray] | None",
     full: dict[str, Any] | None,
     teacher: "np.ndarray | None",
+    moments: "Moments | None",
     finetune_epochs: int,
     search_dir: Path,
 ) -> dict[str, Any]:
@@ -196,6 +201,7 @@ def _extract_one(
         }
         require_error(error_searched, error_loaded, logits)
         write_json(temporary / PARITY_FILE, parity)
+        repaired = None if moments is None else _repair(opened, loaded, sub_network, moments, error_loaded)
         finetuning = None
         if teacher is not None:
             settings = replace(opened.settings, num_train_epochs=finetune_epochs)
@@ -205,12 +211,13 @@ def _extract_one(
                 "error_after": distillation.error,
                 "num_epochs": finetune_epochs,
             }
-            logits = opened.evaluate(loaded, "validation")
+        logits = opened.evaluate(loaded, "validation")
         extracted = {"validation": logits, "test": opened.evaluate(loaded, "test")}
         report: dict[str, Any] = {
             "name": chosen["name"],
             "chosen": {key: value for key, value in chosen.items() if key != "kept"},
             "error": opened.error(logits, "validation"),
+            "repair": repaired,
             "finetuning": finetuning,
             "parity": parity,
             "kept": {"heads": [len(h) for h in sub_network.heads], "units": [len(u) for u in sub_network.units]},
@@ -223,12 +230,28 @@ def _extract_one(
             "supernet": opened.results.get("supernet"),
             "source": opened.source.to_json(),
             "label_names": list(opened.data.label_names),
-        } | {key: report[key] for key in ("chosen", "error", "finetuning")}
+        } | {key: report[key] for key in ("chosen", "error", "repair", "finetuning")}
         save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, info)
         report["extracted"]["model_mb"] = file_size_mb(temporary / "model.safetensors")
         write_json(temporary / EXTRACTION_FILE, report)
         write_model_card(temporary, report, opened.base_model, opened.data, dimensions)
     return report
+
+
+def _repair(
+    opened: _Opened, model: "PreTrainedModel", sub_network: SubNetwork, moments: "Moments", error: float
+) -> dict[str, Any]:
+    """Repairs a sliced model in place, where that lowers its validation error; what came of it."""
+    from compressor.repair import repair
+
+    assert opened.dense is not None
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    repair(model, opened.dense, sub_network, moments)
+    error_after = opened.error(opened.evaluate(model, "validation"), "validation")
+    kept = error_after < error
+    if not kept:
+        model.load_state_dict(before)
+    return {"error_before": error, "error_after": error_after, "kept": kept}
 
 
 def _cut(
@@ -304,6 +327,8 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
     for name in ("sliced", "loaded", "label_agreement"):
         if report["parity"].get(name) is not None:
             metrics[f"parity/{name}"] = float(report["parity"][name])
+    if report["repair"] is not None:
+        metrics["error_after_repair"] = report["repair"]["error_after"]
     if report["finetuning"] is not None:
         metrics["error_before_finetuning"] = report["finetuning"]["error_before"]
         metrics["error_after_finetuning"] = min(report["finetuning"]["errors"])
@@ -322,6 +347,10 @@ def _show(report: Mapping[str, Any]) -> None:
         f"scale, error {parity['error_loaded']:.4f}"
         + (" as searched." if "error" in report["chosen"] else " (it was not searched).")
     )
+    if report["repair"] is not None:
+        found = report["repair"]
+        kept = "kept" if found["kept"] else "not better, so not kept"
+        print(f"Repaired: validation error {found['error_before']:.4f} → {found['error_after']:.4f} ({kept}).")
     if report["finetuning"] is not None:
         tuned = report["finetuning"]
         kept = "kept" if tuned["kept_epoch"] else "not better, so not kept"

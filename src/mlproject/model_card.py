@@ -143,6 +143,7 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
         + (f"; labels: {', '.join(data.label_names)}" if data.label_names else ""),
         f"- Data: {len(data.train):,} training rows, digest `{data.digest}` over all parts",
         f"- Sub-network: `{report['chosen'].get('sub_network', report['name'])}`",
+        f"- Repair without training: {_describe_repair(report['repair'])}",
         f"- Fine-tuning after extraction: {_describe_finetuning(report['finetuning'])}",
         f"- Parity: searched = saved and loaded within {report['parity']['loaded']:.1e} of the logit scale",
         f"- Versions: {_versions()}",
@@ -169,6 +170,13 @@ _ORIGINS = {
     "alone": "A sub-network cut out of the pre-trained `{base}` and fine-tuned alone, found by multi-objective neural "
     "architecture search " + _PAPER,
 }
+
+
+def _describe_repair(repair: Mapping[str, Any] | None) -> str:
+    if repair is None:
+        return "none"
+    kept = "kept" if repair["kept"] else "not better, so not kept"
+    return f"validation error {repair['error_before']:.4f} → {repair['error_after']:.4f} ({kept})"
 
 
 def _describe_finetuning(finetuning: Mapping[str, Any] | None) -> str:

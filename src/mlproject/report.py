@@ -183,6 +183,13 @@ def _parity(reported: Reported) -> str:
         loaded = f"{_difference(parity['loaded'], MAX_PARITY_DIFFERENCE)}\nerror {parity['error_loaded']:.4f}"
         links.append(("saved and loaded", loaded))
         parts.append(page.chain(links))
+        repaired = reported.extraction.get("repair")
+        if repaired is not None:
+            kept = "kept" if repaired["kept"] else "not better, so not kept"
+            page.paragraph(
+                f"Repaired without training: validation error {repaired['error_before']:.4f} → "
+                f"{repaired['error_after']:.4f} ({kept})."
+            )
         if tuned is not None:
             kept = f"epoch {tuned['kept_epoch']} kept" if tuned["kept_epoch"] else "not better, so not kept"
             best = min((tuned["error_before"], *tuned["errors"]))
