@@ -1,8 +1,8 @@
 """The pages under docs/: their commands run, their error messages are the tool's, their links lead somewhere.
 
 Blocks marked `bash` run here, in order, with a tiny random encoder in place of the demo; `python` blocks too. Blocks
-marked `sh` need another machine, a network, minutes or an id of your own: their `compressor` and `mlflow` lines are parsed,
-the scripts they name must exist. Blocks marked `text` are output. docs/paper.md is tested with the README.
+marked `sh` need another machine, a network, minutes or an id of your own: their `compressor` and `mlflow` lines are
+parsed, the scripts they name must exist. Blocks marked `text` are output. docs/paper.md is tested with the README.
 """
 
 import ast
@@ -234,3 +234,16 @@ def test_every_error_has_its_remedy() -> None:
     raised = [(where, _IN_OTHER_WORDS.get(message, message)) for where, message in raised_messages()]
     assert [place for place in raised if place[1] not in explained] == []
     assert explained - {message for _, message in raised} == set()
+
+
+def test_readme_lists_the_parameters_of_every_entry_point() -> None:
+    from mlflow.projects._project_spec import load_project
+
+    table = (ROOT / "README.md").read_text().partition("## Parameters")[2].partition("\n## ")[0]
+    listed: dict[str, set[str]] = {}
+    for row in re.findall(r"^\|[^|]*\| (`.+`) \| (`.+`) \|$", table, flags=re.M):
+        entry_points, parameters = (set(re.findall(r"`([\w-]+)`", cell)) for cell in row)
+        for name in entry_points:
+            listed.setdefault(name, set()).update(parameters)
+    project = load_project(str(ROOT))
+    assert listed == {name: set(entry.parameters) for name, entry in project._entry_points.items()}
