@@ -400,7 +400,7 @@ OUTPUT = [
     _boolean(
         "--resume",
         default=False,
-        help="Go on in --output-dir, which must have been begun; without one, in the newest unfinished directory of the "
+        help="Go on in --output-dir, which must have been begun; without one, in the newest unfinished one of the "
         "same command and options in compressor-output/.",
     ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
