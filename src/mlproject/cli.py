@@ -78,7 +78,7 @@ def train_supernet(**values: Any) -> None:
     "--checkpoint-dir-model",
     "supernet",
     required=True,
-    help="Directory made by train-supernet, or any fine-tuned classifier directory (then name the data).",
+    help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
 )
 @click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
 @add_options(SPACE, SEARCH, DATA, OUTPUT)
@@ -121,7 +121,7 @@ def nas(**values: Any) -> None:
 
 
 @cli.command("extract", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", required=True, help="Directory made by search or nas.")
+@click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
 @add_options(CHOICE, SEVERAL, OUTPUT)
 def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
@@ -135,7 +135,7 @@ def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
 
 
 @cli.command("export", cls=HuggingFaceCommand)
-@click.option("--model", "model_dir", required=True, help="Directory made by extract or train-supernet.")
+@click.option("--model", "model_dir", required=True, help="Made by extract or train-supernet: a directory or runs:/….")
 @add_options(EXPORT, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX and prove it equal to PyTorch."""
@@ -154,7 +154,8 @@ def export(model_dir: str, **values: Any) -> None:
     "models",
     required=True,
     multiple=True,
-    help="Directory made by export (or extract, train-supernet: PyTorch), several times. The first is the base.",
+    help="Made by export (or extract, train-supernet: PyTorch), several times: a directory, runs:/… or models:/…. "
+    "The first is the base.",
 )
 @add_options(LATENCY, OUTPUT)
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
@@ -171,7 +172,10 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
 @cli.command("sync", cls=HuggingFaceCommand)
 @click.argument("output_dir")
 def sync(output_dir: str) -> None:
-    """Log what a tracking server missed while it was away."""
+    """Log what a tracking server missed while it was away.
+
+    OUTPUT_DIR is the output directory of the command that went on without it.
+    """
     _quiet_libraries()
     from mlproject import tracking
 
@@ -206,7 +210,7 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
 
 
 @cli.command("report", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", required=True, help="Directory made by search or nas.")
+@click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
 @click.option("--model", "model_dir", default=None, help="Directory made by extract from that search.")
 @click.option("--onnx", "onnx_dir", default=None, help="Directory made by export from that model.")
 @click.option("--benchmark", "benchmark_dir", default=None, help="Directory made by benchmark.")
@@ -226,11 +230,14 @@ def report(**values: Any) -> None:
 @cli.command("compare", cls=HuggingFaceCommand)
 @click.argument("searches", nargs=-1)
 @click.option(
-    "--search", "search_dirs", multiple=True, help="Directory made by search or nas, several times; or without a flag."
+    "--search", "search_dirs", multiple=True, help="The same as SEARCHES, with a flag: several times, or with commas."
 )
 @add_options(OUTPUT)
 def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: Any) -> None:
-    """Compare the fronts of several searches in one picture."""
+    """Compare the fronts of several searches in one picture.
+
+    SEARCHES are the output directories of search or nas, or their runs:/… addresses.
+    """
     with _top_run("compare") as (run, output_dir, _):
         from mlproject import compare_stage
 

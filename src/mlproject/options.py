@@ -90,7 +90,8 @@ def _option(*names: str, **attributes: Any) -> Decorator:
 
 def _boolean(*names: str, default: bool, **attributes: Any) -> Decorator:
     """A switch that also takes a value, since MLproject has no switches: --bf16 or --bf16 true."""
-    return click.option(*names, type=click.BOOL, is_flag=False, flag_value="true", default=default, **attributes)
+    attributes = {"type": click.BOOL, "is_flag": False, "flag_value": "true", "metavar": "[BOOLEAN]", **attributes}
+    return click.option(*names, default=default, **attributes)
 
 
 def _choice(values: Any) -> click.Choice[str]:
@@ -145,11 +146,19 @@ DATA = [
         "task_name",
         type=_choice(TASKS),
         default=DataSource.task_name,
-        help="Data set; fixes columns, metric and length. 'custom' is your own.",
+        help="Data set; fixes columns, metric and length. 'custom' is your own, as with --train-file alone.",
     ),
     _option("--train-file", default=None, help="Training rows: CSV, TSV, JSONL or Parquet."),
-    _option("--validation-file", default=None, help="Rows the search sees. Without it 30 % of the training rows."),
-    _option("--test-file", default=None, help="Rows looked at once, at the end. Without it 20 % are held out first."),
+    _option(
+        "--validation-file",
+        default=None,
+        help="Rows the search sees. Without it 30 % of the training rows are held out.",
+    ),
+    _option(
+        "--test-file",
+        default=None,
+        help="Rows looked at once, at the end. Without it 20 % of the training rows are held out first.",
+    ),
     _option("--dataset-name", default=None, help="Any data set of the Hugging Face Hub, in place of files."),
     _option("--dataset-config-name", default=None, help="Its configuration, where it has several."),
     _option(
@@ -292,18 +301,33 @@ CHOICE = [
     _boolean(
         "--knee",
         default=Choice.knee,
-        help=f"The front's knee. Without any choice: the smallest with an error at most {SMALL_INCREASE} above the "
-        f"super-network's, or the best with {SMALL_ENCODER:.0%} of the encoder where that is smaller.",
+        help=f"The front's knee. Without any choice: the smallest member with an error at most {SMALL_INCREASE} above "
+        f"the super-network's; if it keeps more than {SMALL_ENCODER:.0%} of the encoder, the best one that does not.",
     ),
-    _option("--index", type=int, default=None, help="Place on the front, by rising error, from 0."),
-    _option("--max-params", type=float, default=None, help="Smallest error with so many parameters; up to 1 a share."),
+    _option(
+        "--index",
+        type=int,
+        default=None,
+        help="Place on the front, from 0 by rising error: the index of the search's table.",
+    ),
+    _option(
+        "--max-params",
+        type=float,
+        default=None,
+        help="Smallest error with at most so many parameters; up to 1 a share of the super-network's.",
+    ),
     _option(
         "--max-error-increase",
         type=float,
         default=None,
-        help="Smallest with an error so far above the super-network's.",
+        help="Smallest with an error at most so far above the super-network's, such as 0.01.",
     ),
-    _option("--max-latency-ms", type=float, default=None, help="Smallest error with this latency_ms objective."),
+    _option(
+        "--max-latency-ms",
+        type=float,
+        default=None,
+        help="Smallest error with at most so many ms; the search needs the objective latency_ms.",
+    ),
     _option("--config", default=None, help="JSON file with a config of the search space, or a sub_network.json."),
     _option(
         "--finetune-epochs",
@@ -335,7 +359,7 @@ EXPORT = [
         help="By how much int8 may raise the validation error.",
     ),
     _option("--register-as", default=None, help="Registered model in MLflow that gets this one as a new version."),
-    _option("--alias", default=None, help="Alias of that version, such as champion."),
+    _option("--alias", default=None, help="Alias of that version, such as champion; needs --register-as."),
 ]
 
 LATENCY = [
@@ -372,13 +396,17 @@ CACHE = [
 
 OUTPUT = [
     _option(
-        "--output-dir", default=None, help="New or empty directory. Default: compressor-output/<command>-<date>-<time>."
+        "--output-dir",
+        default=None,
+        help="New or empty directory, or one that this command has begun: then it goes on there. Default: "
+        "compressor-output/<command>-<date>-<time>.",
     ),
-    _boolean("--overwrite-output-dir", default=False, help="Write into a directory that is in use."),
+    _boolean("--overwrite-output-dir", default=False, help="Begin anew in a directory that is in use."),
     _boolean(
         "--resume",
         default=False,
-        help="Go on with what was begun in --output-dir, or with the newest unfinished run of these options.",
+        help="Go on in --output-dir, which must have been begun; without one, in the newest unfinished one of the "
+        "same command and options in compressor-output/.",
     ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 ]

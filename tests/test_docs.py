@@ -1,0 +1,249 @@
+"""The pages under docs/: their commands run, their error messages are the tool's, their links lead somewhere.
+
+Blocks marked `bash` run here, in order, with a tiny random encoder in place of the demo; `python` blocks too. Blocks
+marked `sh` need another machine, a network, minutes or an id of your own: their `compressor` and `mlflow` lines are
+parsed, the scripts they name must exist. Blocks marked `text` are output. docs/paper.md is tested with the README.
+"""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import mlflow.cli
+import pytest
+
+import compressor.models
+from mlproject.cli import cli, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md")) if path.stem != "paper"}
+_TUTORIAL = ["tutorial"]
+RUN_AFTER = {"choosing": _TUTORIAL, "in-the-ui": _TUTORIAL, "serving": _TUTORIAL, "tracking-server": _TUTORIAL}
+"""Pages whose commands go on where those of others ended."""
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The language and text of a page's fenced blocks."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", PAGES[page], flags=re.S | re.M)
+
+
+def lines(page: str, language: str) -> list[str]:
+    return [line for kind, text in blocks(page) if kind == language for line in text.splitlines() if line.strip()]
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    assert {kind for page in PAGES for kind, _ in blocks(page)} <= {"bash", "sh", "python", "text"}
+
+
+@pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in lines(page, "sh")])
+def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
+    command, *words = shlex.split(line.removesuffix("&"))
+    if command == "compressor":
+        cli.commands[words[0]].make_context(words[0], words[1:])
+    elif command == "mlflow":
+        mlflow.cli.cli.commands[words[0]].make_context(words[0], words[1:])
+    elif command == "python":
+        assert (ROOT / words[0]).is_file()
+    else:
+        assert command in ("pip", "curl", "export"), command
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Sandbox]":
+    """The folder in which the tutorial has run."""
+    made = Sandbox(tmp_path_factory.mktemp("docs"))
+    yield made
+    made.stop()
+
+
+class Sandbox:
+    """A folder with the environment of the shell that a reader types into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pages: list[str] = []
+        self.out = ""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = str(free.getsockname()[1])
+        self.environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def run(self, page: str, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+        """Runs the commands of a page, after those of the pages it goes on from; once each."""
+        for before in RUN_AFTER.get(page, []):
+            self.run(before, monkeypatch, model)
+        if page in self.pages:
+            return
+        self.pages.append(page)
+        monkeypatch.setattr(compressor.models, "find_demo_model", lambda: model)
+        monkeypatch.chdir(self.folder)
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        mlflow.set_tracking_uri(self.environment["MLFLOW_TRACKING_URI"])
+        for kind, text in blocks(page):
+            if kind == "bash":
+                for command in split_commands(text):
+                    self.do(command)
+            elif kind == "python":
+                exec(compile(text, f"{page}.md", "exec"), {})
+        self.stop()
+
+    def do(self, command: str) -> None:
+        """One command: ours in this process, others in a shell, a server in the background."""
+        words = shlex.split(command.removesuffix("&"))
+        if words[0] == "compressor":
+            try:
+                main(words[1:])
+            except SystemExit as stop:
+                assert not stop.code, command
+        elif command.endswith("&"):
+            self.serve(words)
+        elif words[0] == "export":
+            return  # of settings for other processes
+        else:
+            self.out = subprocess.run(
+                ["bash", "-c", command.replace("localhost:5001", f"127.0.0.1:{self.port}")],
+                check=True,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            ).stdout
+
+    def serve(self, words: list[str]) -> None:
+        """Starts `mlflow models serve …` and waits until it listens."""
+        self.stop()
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.server = subprocess.Popen(
+            [sys.executable, "-m", *[self.port if word == "5001" else word for word in words]],
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(self.port))) == 0:
+                    return
+            time.sleep(0.3)
+        raise AssertionError("mlflow models serve did not start")
+
+    def stop(self) -> None:
+        """Ends the server."""
+        if self.server is not None:
+            os.killpg(self.server.pid, signal.SIGTERM)
+            self.server.wait(timeout=30)
+            self.server = None
+
+
+def split_commands(text: str) -> list[str]:
+    """The commands of a block; a quoted text may go over several lines."""
+    commands, begun = [], ""
+    for line in text.splitlines():
+        begun = f"{begun}\n{line}" if begun else line
+        if begun.count('"') % 2 == 0:
+            commands.append(begun.strip())
+            begun = ""
+    return [command for command in commands if command]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the pages ask the served model with curl")
+@pytest.mark.parametrize("page", [page for page in PAGES if lines(page, "bash")])
+def test_commands_run(page: str, sandbox: Sandbox, base_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.run(page, monkeypatch, base_model_dir)
+    if "/invocations" in "".join(lines(page, "bash")):
+        assert '"predictions": [{"label": ' in sandbox.out
+
+
+def test_links_and_pictures_are_there() -> None:
+    for name, text in {**PAGES, "README": (ROOT / "README.md").read_text()}.items():
+        folder = ROOT if name == "README" else ROOT / "docs"
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            file = folder / path if path else folder / f"{name}.md"
+            assert file.exists(), f"{name}: {target}"
+            if anchor:
+                titles = re.findall(r"^#+ (.+)$", file.read_text(), flags=re.M)
+                assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert picture.stat().st_size < 250_000, picture.name
+
+
+def test_readme_names_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [page for page in PAGES if f"(docs/{page}.md" not in readme] == []
+
+
+# Errors
+
+_IN_OTHER_WORDS = {"…. …": "… of layer … must lie in 0..…"}
+"""Messages that are put together from parts: what the page says instead."""
+
+
+def raised_messages() -> Iterator[tuple[str, str]]:
+    """Where a message is raised and how it begins: up to ", but", with … for each value."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))}
+    names, found = {"CompressorError"}, 0
+    while found < len(names):
+        found = len(names)
+        names |= {
+            node.name
+            for tree in trees.values()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id in names for b in node.bases)
+        }
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                for message in texts(node.args[0], tree):
+                    yield f"{path.name}:{node.lineno}", message.partition(", but")[0].rstrip(".")
+
+
+def texts(node: ast.expr, tree: ast.Module) -> list[str]:
+    """The texts that an expression can be, with … for each value; of a call of a function those it returns."""
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.JoinedStr):
+        parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+        return ["".join(parts)]
+    if isinstance(node, ast.BinOp):
+        return texts(node.left, tree)
+    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name), ast.dump(node)
+    name = node.func.id
+    function = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name)
+    returned = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
+    return [text for value in returned for text in texts(value, tree)]
+
+
+def test_every_error_has_its_remedy() -> None:
+    explained = set(re.findall(r"^- `(.+?)` — \S", PAGES["troubleshooting"], flags=re.M))
+    raised = [(where, _IN_OTHER_WORDS.get(message, message)) for where, message in raised_messages()]
+    assert [place for place in raised if place[1] not in explained] == []
+    assert explained - {message for _, message in raised} == set()
+
+
+def test_readme_lists_the_parameters_of_every_entry_point() -> None:
+    from mlflow.projects._project_spec import load_project
+
+    table = (ROOT / "README.md").read_text().partition("## Parameters")[2].partition("\n## ")[0]
+    listed: dict[str, set[str]] = {}
+    for row in re.findall(r"^\|[^|]*\| (`.+`) \| (`.+`) \|$", table, flags=re.M):
+        entry_points, parameters = (set(re.findall(r"`([\w-]+)`", cell)) for cell in row)
+        for name in entry_points:
+            listed.setdefault(name, set()).update(parameters)
+    project = load_project(str(ROOT))
+    assert listed == {name: set(entry.parameters) for name, entry in project._entry_points.items()}
