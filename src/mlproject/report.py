@@ -186,10 +186,8 @@ def _parity(reported: Reported) -> str:
         repaired = reported.extraction.get("repair")
         if repaired is not None:
             kept = "kept" if repaired["kept"] else "not better, so not kept"
-            page.paragraph(
-                f"Repaired without training: validation error {repaired['error_before']:.4f} → "
-                f"{repaired['error_after']:.4f} ({kept})."
-            )
+            text = f"validation error {repaired['error_before']:.4f} → {repaired['error_after']:.4f} ({kept})"
+            parts.append(page.paragraph(f"Then repaired without training: {text}."))
         if tuned is not None:
             kept = f"epoch {tuned['kept_epoch']} kept" if tuned["kept_epoch"] else "not better, so not kept"
             best = min((tuned["error_before"], *tuned["errors"]))
