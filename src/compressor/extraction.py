@@ -116,7 +116,9 @@ def load_sliced_model(path: Path) -> SlicedModel:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (RuntimeError, SafetensorError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the sliced model in {path} must load, but it does not: {reason}.") from None
+        raise ModelError(
+            f"the sliced model in {path} must load, but it does not: {reason}. Extract it again."
+        ) from None
     wrong = sorted({*loaded["missing_keys"], *loaded["unexpected_keys"]})
     if wrong:
         raise ModelError(

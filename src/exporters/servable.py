@@ -5,7 +5,10 @@ look like is in the model's configuration: `single`, `pair` or `choices`.
 """
 
 import json
+import os
 from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
 
 import numpy as np
 import onnxruntime

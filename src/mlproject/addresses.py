@@ -1,6 +1,7 @@
 """Models and searches by address: a local directory, `runs:/<id>/…` or `models:/NAME@alias` in MLflow."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def locate(text: str, *markers: str) -> Path:
     """
     if not is_address(text):
         return Path(text).expanduser().absolute()
-    root = download(text, _CACHE.expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16])
+    key = hashlib.sha256(f"{os.environ.get('MLFLOW_TRACKING_URI')} {text}".encode()).hexdigest()[:16]
+    root = download(text, _CACHE.expanduser() / key)
     for marker in markers:
         found = sorted(root.rglob(marker), key=lambda file: (len(file.parts), str(file)))
         folders = [file if marker.startswith("*") else file.parent for file in found]

@@ -105,7 +105,7 @@ def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
                 "precision": model["precision"],
             },
         )
-    link = run.save_view(f"Latency {run.run_id[:6]}", latency_view(run.run_id))
+    link = run.save_view("Latency", latency_view(run.run_id))
     if link is not None:
         run.tracker.links["Latencies in MLflow"] = link
     run.describe(

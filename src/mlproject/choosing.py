@@ -182,7 +182,10 @@ def _from_file(results: Mapping[str, Any], path: Path) -> dict[str, Any]:
         sub_network = SubNetwork.from_json(written, dimensions)
     else:
         if not isinstance(written, dict):
-            raise SearchError(f"--config must hold a JSON object, but {path} holds {type(written).__name__}.")
+            raise SearchError(
+                f"--config must hold a JSON object, but {path} holds {type(written).__name__}. "
+                "Write a config or a sub_network.json."
+            )
         space = create_search_space(results["options"]["search_space"], dimensions)
         sub_network = space.from_config(written)
     known = {evaluation["sub_network"]: evaluation for evaluation in results["evaluations"]}

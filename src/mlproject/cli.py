@@ -171,7 +171,8 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
 
 @cli.command("sync", cls=HuggingFaceCommand)
 @click.argument("output_dir")
-def sync(output_dir: str) -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def sync(output_dir: str, **_debug: Any) -> None:
     """Log what a tracking server missed while it was away.
 
     OUTPUT_DIR is the output directory of the command that went on without it.
@@ -353,7 +354,8 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
     """Names for the models of a benchmark: the directories' names, numbered where they repeat."""
     names: dict[str, Path] = {}
     for path in paths:
-        stem = Path(path).name.replace("@", "-") if is_address(path) else Path(path).expanduser().absolute().name
+        given = path.partition(":/")[2].strip("/").replace("/", "-").replace("@", "-") if is_address(path) else None
+        stem = given or Path(path).expanduser().absolute().name
         stem = stem.removesuffix(".onnx")
         name = stem if stem not in names else f"{stem}-{len(names)}"
         names[name] = locate(path, *TIMED)
@@ -365,6 +367,7 @@ def _quiet_libraries() -> None:
     import logging
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # OpenMP threads that spin while they wait make PyTorch ten times slower beside any other busy process; waiting
     # passively costs a few percent on an idle machine (benchmarks/LOG.md). Read once, when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,7 +1,9 @@
 """All of MLflow: how the entries of an outbox are delivered, and what is asked of the server. No other file of this
 package imports `mlflow`."""
 
+import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError
 from mlproject.outbox import Entry
+from mlproject.views import encode_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +138,7 @@ def download(uri: str, folder: Path) -> Path:
     remote = mlflow.get_tracking_uri().startswith("http")
     whole_run = uri.removeprefix("runs:/").strip("/") if uri.startswith("runs:/") else "/"
     what = {"artifact_uri": uri} if "/" in whole_run else {"run_id": whole_run}
+    shutil.rmtree(folder, ignore_errors=True)  # an alias may have moved on
     try:
         return Path(mlflow.artifacts.download_artifacts(**what, dst_path=str(folder) if remote else None))
     except Exception as error:  # MLflow raises what the store below it raises
@@ -277,7 +281,8 @@ def _dataset(delivery: _Delivery, entry: Entry) -> None:
 
 
 def _view(delivery: _Delivery, entry: Entry) -> None:
-    value = delivery.with_ids(entry["value"])
+    state = json.loads(delivery.with_ids(json.dumps(entry["state"])))
+    value = encode_view(f"{entry['name']} {delivery.run_id(entry)[:6]}", state, entry["now_ms"])
     delivery.client.set_experiment_tag(delivery.experiment_id, f"mlflow.sharedViewState.{entry['key']}", value)
 
 

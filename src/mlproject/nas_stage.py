@@ -98,7 +98,7 @@ def nas(
         seconds=trials.seconds,
     )
     for place, member in enumerate(result.front):
-        mark_front_member(trials.run(member.name), member, place, output_dir)
+        mark_front_member(trials.run(member.name), member, place, run)
         if member.model is not None:
             log_files(run, output_dir / member.model, member.model)
     show_result(result, output_dir, run, "Standard NAS")

@@ -375,7 +375,7 @@ LATENCY = [
         default=",".join(map(str, BenchmarkOptions.lengths)),
         help="Tokens per text to time.",
     ),
-    _option("--threads", type=int, default=BenchmarkOptions.threads, help="Threads of ONNX Runtime."),
+    _option("--threads", type=int, default=BenchmarkOptions.threads, help="Threads of ONNX Runtime and of PyTorch."),
     _option("--runs", type=int, default=BenchmarkOptions.runs, help="Timed runs of each model and shape."),
     _option(
         "--provider",

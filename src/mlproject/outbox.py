@@ -128,7 +128,8 @@ def is_finished(output_dir: Path) -> bool:
 
 def _points(entry: Entry) -> set[tuple[str, str, float, int]]:
     """The points of metrics that an entry tells: run, name, value, step."""
-    return {(entry["run"], name, value, step) for name, value, step in entry.get("metrics", ())}
+    told = entry.get("metrics", ()) if entry["kind"] == "log" else ()
+    return {(entry["run"], name, value, step) for name, value, step in told}
 
 
 def _content(entry: Entry) -> str:

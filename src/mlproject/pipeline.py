@@ -200,11 +200,11 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     run.describe(
         f"**{extraction['name']}** keeps {extraction['extracted']['relative_encoder_params']:.0%} of the encoder: "
         f"{_change(summary, 'error')} error, {_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
-        f"{_story(folders['search'], summary, extraction, fastest)}\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
+        f"{_story(folders['search'], summary, extraction, fastest)}\n\n"
         f"Another one: `compressor extract --search {quote(str(folders['search']))} --index I`\n\n"
         f"This one as a service: `compressor export --model {quote(str(folders['model']))} --register-as NAME --alias "
         f"champion`, then `mlflow models serve -m models:/NAME@champion --env-manager local`\n\n"
-        f"{markdown_table(header, rows)}"
+        f"![Pareto front]({run.picture(PNG_FILE)})\n\n{markdown_table(header, rows)}"
     )
 
 
@@ -216,7 +216,8 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any]
     """One table in Markdown: the super-network, the members of the front as searched, and the one that was chosen."""
     results = read_search_results(search_dir)
     forms = {"dense": extraction["super_network"], **{f"chosen: {extraction['name']}": extraction["extracted"]}}
-    members = [results["evaluations"][index] for index in results["front"]][:_MAX_MEMBERS]
+    members = [results["evaluations"][index] for index in results["front"]]
+    members = [member for member in members if member["relative_encoder_params"] < 1][:_MAX_MEMBERS]
     named = [("dense", forms.pop("dense")), *((e["name"], e) for e in members), *forms.items()]
     measured = {"dense": summary["dense"], f"chosen: {extraction['name']}": summary["pruned"]}
     rows = []

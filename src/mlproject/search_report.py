@@ -1,5 +1,6 @@
 """What a search leaves behind: its result file, pictures and table, and what MLflow is told of each sub-network."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -89,7 +90,7 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
         + f"\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
         + f"Cut one out: `compressor extract --search {quote(str(output_dir))} --index I`"
     )
-    link = run.save_view(f"{view} {run.run_id[:6]}", pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
+    link = run.save_view(view, pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
     by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
     run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
 
@@ -171,16 +172,26 @@ def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, An
     return counts | {f"config/{key}": value for key, value in numbers.items()}
 
 
-def mark_front_member(child: StageRun, member: EvaluatedSubNetwork, place: int, output_dir: Path) -> None:
+def kept_per_layer(sub_network: SubNetwork) -> list[list[str]]:
+    """Layers, heads and units that are kept; neighbours that keep as much share a row."""
+    counts = [(len(heads), len(units)) for heads, units in zip(sub_network.heads, sub_network.units, strict=True)]
+    rows, first = [], 0
+    for count, group in itertools.groupby(counts):
+        last = first + len(list(group)) - 1
+        rows.append([f"{first}" if first == last else f"{first}–{last}", *map(str, count)])
+        first = last + 1
+    return rows
+
+
+def mark_front_member(child: StageRun, member: EvaluatedSubNetwork, place: int, run: StageRun) -> None:
     """Tags a sub-network's run as on the front; adds its test error, what it keeps, and how it is deployed."""
-    kept = zip(member.sub_network.heads, member.sub_network.units, strict=True)
-    rows = [[str(number), str(len(heads)), str(len(units))] for number, (heads, units) in enumerate(kept)]
     child.set_tags({"pareto": "true", "front_index": str(place)})
     child.describe(
         f"Error **{member.error:.4f}** with {member.relative_encoder_params:.1%} of the encoder. Deploy it:\n\n"
-        f"`compressor extract --search {quote(str(output_dir))} --index {place} --output-dir model`\n\n"
+        f"`compressor extract --search runs:/{run.run_id} --index {place} --output-dir model`\n\n"
         "`compressor export --model model --register-as NAME --alias champion`\n\n"
-        f"What it keeps:\n\n{markdown_table(['layer', 'heads', 'units'], rows)}"
+        "`mlflow models serve -m models:/NAME@champion --env-manager local`\n\n"
+        f"What it keeps:\n\n{markdown_table(['layer', 'heads', 'units'], kept_per_layer(member.sub_network))}"
     )
     if member.test_error is not None:
         child.log_metrics({"test_error": member.test_error})

@@ -133,7 +133,7 @@ def search(
         seconds=seconds,
     )
     for place, member in enumerate(result.front):
-        mark_front_member(children[member.index], member, place, output_dir)
+        mark_front_member(children[member.index], member, place, run)
     show_result(result, output_dir, run, "Pareto search")
     return result
 

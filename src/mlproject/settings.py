@@ -121,4 +121,6 @@ class BenchmarkOptions:
             if not values or min(values) < 1:
                 raise OutputError(f"--{name} must be numbers above 0, but got {values}. Write them as 1,8.")
         if min(self.threads, self.runs) < 1:
-            raise OutputError(f"--threads and --runs must be at least 1, but got {self.threads} and {self.runs}.")
+            raise OutputError(
+                f"--threads and --runs must be at least 1, but got {self.threads} and {self.runs}. Raise them."
+            )

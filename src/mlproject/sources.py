@@ -125,7 +125,8 @@ def open_model(path: Path) -> OpenedModel:
     super_network = load_super_network(path)
     if not super_network.info:
         raise ModelError(
-            f"--model must be made by compressor extract or train-supernet, but {path} holds no super_network.json."
+            f"--model must be made by compressor extract or train-supernet, but {path} holds no super_network.json. "
+            "Run one of them first."
         )
     metadata = {"labels": super_network.info["label_names"], "sub_network": "full"}
     return OpenedModel(
@@ -238,7 +239,8 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
     if path.is_file() and path.suffix == ".onnx":
         export = path.parent / EXPORT_FILE
         forms = read_json(export)["forms"] if export.is_file() else {}
-        unknown: tuple[str, dict[str, Any]] = ("?", {})
+        named = next((suffix for suffix in ("int8", "fp16") if path.name.endswith(f".{suffix}.onnx")), "fp32")
+        unknown: tuple[str, dict[str, Any]] = (named if path.name.startswith("model") else "?", {})
         precision, form = next(((p, f) for p, f in forms.items() if f["file"] == path.name), unknown)
         return [
             TimedModel(

@@ -27,7 +27,7 @@ from mlproject.mlflow_log import (
     run_placeholder,
 )
 from mlproject.outbox import TOP, Entry, Outbox
-from mlproject.views import MAX_TAG_LENGTH, State, encode_view, runs_link, view_link
+from mlproject.views import State, runs_link, view_key, view_link
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,13 +169,15 @@ class StageRun:
     def save_view(self, name: str, state: State) -> str | None:
         """Saves a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
 
+        The first digits of the run's id are added to its name.
+
         The form of a saved view is not documented by MLflow: it was read off version 3.17, and failing to save one
         never fails a run.
         """
-        key, value = encode_view(name, state, now_ms())
-        if not has_saved_views() or len(value) > MAX_TAG_LENGTH:
+        if not has_saved_views():
             return None
-        self._add("view", key=key, value=value, again=True)
+        key = view_key(name, state)
+        self._add("view", name=name, key=key, state=state, now_ms=now_ms(), again=True)
         return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
 
     def _add(self, kind: str, **content: Any) -> Entry:

@@ -53,14 +53,22 @@ def latency_view(benchmark_run_id: str) -> State:
     return _state(f"tags.`compressor.benchmark_run_id` = '{benchmark_run_id}'", "latency_ms_p50", columns, charts)
 
 
-def encode_view(name: str, state: State, now_ms: int) -> tuple[str, str]:
-    """The view's key and tag value; the same name and filter give the same key."""
-    key = hashlib.sha256(f"{name}\n{state['searchFilter']}".encode()).hexdigest()[:16]
+def view_key(name: str, state: State) -> str:
+    """What a view is found by: the same name and filter give the same key."""
+    return hashlib.sha256(f"{name}\n{state['searchFilter']}".encode()).hexdigest()[:16]
+
+
+def encode_view(name: str, state: State, now_ms: int) -> str:
+    """The value of a view's tag.
+
+    Raises:
+        ValueError: it is longer than a tag may be.
+    """
     deflated = base64.b64encode(zlib.compress(_dumps(state).encode(), 9)).decode()
     value = _dumps({"name": name, "createdAt": now_ms, "updatedAt": now_ms, "state": f"deflate;{deflated}"})
     if len(value) > MAX_TAG_LENGTH:
         raise ValueError(f"saved view {name!r} is too long for an experiment tag: {len(value)} > {MAX_TAG_LENGTH}")
-    return key, value
+    return value
 
 
 def view_link(base_url: str, experiment_id: str, key: str, mode: Mode = "CHART") -> str:
