@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mlproject.views import MAX_TAG_LENGTH, encode_view, pareto_view, runs_link, view_link
+from mlproject.views import MAX_TAG_LENGTH, encode_view, pareto_view, runs_link, view_key, view_link
 
 
 def decode(value: str) -> tuple[dict[str, object], dict[str, object]]:
@@ -18,12 +18,12 @@ def decode(value: str) -> tuple[dict[str, object], dict[str, object]]:
 
 def test_view_round_trips() -> None:
     view = pareto_view("abc", ["num_layers", "num_heads"])
-    key, value = encode_view("Pareto search", view, 5)
+    value = encode_view("Pareto search", view, 5)
     envelope, state = decode(value)
     assert state == view
     assert (envelope["name"], envelope["createdAt"]) == ("Pareto search", 5)
     assert len(value) < MAX_TAG_LENGTH
-    assert encode_view("Pareto search", view, 9)[0] == key != encode_view("Other", view, 5)[0]
+    assert view_key("Pareto search", view) == view_key("Pareto search", dict(view)) != view_key("Other", view)
 
 
 def test_pareto_view_lists_one_search_by_error() -> None:
