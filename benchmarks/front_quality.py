@@ -73,9 +73,12 @@ RECIPES: dict[str, Recipe] = {
     "plain": Recipe(strategy="standard", settings=TWO),
     "plain, ordered": Recipe(strategy="standard", settings=TWO, ordered="end"),
     "bounded, unordered": Recipe(strategy=bounded, settings=TWO | {"num_random_sub_nets": 1}),
-    "bounded, ordered": Recipe(strategy=warmed_up(bounded), settings=OLD, ordered="after a third"),
+    "bounded, ordered": Recipe(
+        strategy=warmed_up(bounded), settings=OLD | {"num_random_sub_nets": 2}, ordered="after a third"
+    ),
     "auto, rate 1e-4": Recipe(strategy="auto", settings=OLD, ordered="after a third"),
     "auto, unordered": Recipe(strategy="auto"),
+    "auto, k = 2": Recipe(strategy="auto", settings={"num_random_sub_nets": 2}, ordered="after a third"),
     "auto": Recipe(strategy="auto", ordered="after a third"),
 }
 
