@@ -55,7 +55,7 @@ def forecast(
     warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.num_train_epochs) or 0
     picked = _typical(train, settings.per_device_train_batch_size)
     batch, labels = collate(train, picked), torch.from_numpy(train.labels[picked]).to(model.device)
-    rng = np.random.default_rng([settings.seed, 4])
+    rng = np.random.default_rng([settings.seed, 6])
 
     def take_step(moment: float) -> None:
         step = Step(
