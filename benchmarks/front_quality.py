@@ -78,7 +78,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "auto, rate 1e-4": Recipe(strategy="auto", settings=OLD, ordered="after a third"),
     "auto, unordered": Recipe(strategy="auto"),
-    "auto, k = 2": Recipe(strategy="auto", settings={"num_random_sub_nets": 2}, ordered="after a third"),
+    "auto, k = 3": Recipe(strategy="auto", settings={"num_random_sub_nets": 3}, ordered="after a third"),
     "auto": Recipe(strategy="auto", ordered="after a third"),
 }
 

@@ -12,7 +12,7 @@ class TrainingSettings:
 
     search_space: str = "small"
     sampling_strategy: str = "auto"
-    num_random_sub_nets: int = 3
+    num_random_sub_nets: int = 2
     """Random sub-networks per step (k)."""
     temperature: float = 2.0
     """Softens both sides of the distillation (T)."""

@@ -1,0 +1,74 @@
+"""Repair without training and distillation after extraction, alone and together, on the front of a search.
+
+python benchmarks/extraction_repair.py --search out/search
+
+Validation and test errors of each front member as cut, repaired, distilled, and repaired then distilled. Prints a table
+and, as its last line, one JSON line.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressor.batches import encode
+from compressor.evaluation import Evaluator
+from compressor.families import get_dimensions, max_positions
+from compressor.repair import measure_moments, repair
+from compressor.settings import TrainingSettings
+from compressor.slicing import slice_model
+from compressor.sub_network import SubNetwork
+from compressor.training import distill
+from mlproject.sources import find_super_network, open_super_network, read_search_results
+from mlproject.tables import print_table
+
+WAYS = {"cut": (False, 0), "repaired": (True, 0), "distilled": (False, 1), "repaired, distilled": (True, 1)}
+
+
+def main() -> None:
+    """Measures all ways on all front members."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--search", type=Path, required=True)
+    parser.add_argument("--learning-rate", type=float, default=None, help="of the distillation")
+    parser.add_argument("--members", type=int, default=6, help="front members, spread by size")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results = read_search_results(options.search)
+    super_network, _, data = open_super_network(find_super_network(results, options.search), {})
+    dense, task = super_network.model, data.task
+    rows = {
+        name: encode(part, task, super_network.tokenizer, max_positions(dense)) for name, part in data.parts.items()
+    }
+    teacher = Evaluator(dense, task, rows["train"]).evaluate().logits
+    moments = measure_moments(dense, rows["train"])
+    front = [results["evaluations"][index] for index in results["front"]]
+    front = [member for member in front if member["relative_encoder_params"] < 1]
+    front = front[:: max(1, len(front) // options.members)]
+    found: dict[str, Any] = {}
+    for member in front:
+        sub_network = SubNetwork.from_json(member["kept"], get_dimensions(dense))
+        found[member["name"]] = {"share": member["relative_encoder_params"]}
+        for way, (repaired, epochs) in WAYS.items():
+            model = slice_model(dense, sub_network)
+            if repaired:
+                repair(model, dense, sub_network, moments)
+            if epochs:
+                settings = TrainingSettings(num_train_epochs=epochs, learning_rate=options.learning_rate)
+                distill(model, task, rows["train"], rows["validation"], teacher, settings)
+            errors = {part: Evaluator(model, task, rows[part]).evaluate().error for part in ("validation", "test")}
+            found[member["name"]][way] = errors
+            print(member["name"], way, errors, flush=True)
+    table = [
+        [name, f"{ways['share']:.1%}", *(f"{ways[way]['validation']:.4f} / {ways[way]['test']:.4f}" for way in WAYS)]
+        for name, ways in found.items()
+    ]
+    dense_errors = {part: Evaluator(dense, task, rows[part]).evaluate().error for part in ("validation", "test")}
+    print_table(f"Validation / test errors; dense {dense_errors}", ["sub-network", "of encoder", *WAYS], table)
+    print(json.dumps({"benchmark": "extraction_repair", "dense": dense_errors, "members": found}))
+
+
+if __name__ == "__main__":
+    main()
