@@ -6,7 +6,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,7 @@ from safetensors.torch import load_file
 
 from conftest import sentence_rows
 
-NUM_KILLS = 10
-LEAST_KILLS = 3
-"""So often at least, where the command is through before it was killed ten times."""
+NUM_KILLS, NUM_EPOCHS = 10, 6
 TIMES = ("eval_seconds", "seconds")
 
 pytestmark = pytest.mark.slow
@@ -40,25 +38,43 @@ def _command(words: list[str], folder: str, database: str) -> None:
     sys.exit(0)
 
 
+Progress = Callable[[Path], int]
+"""How much work of a command is on disk in a folder."""
+
+
+def lines(pattern: str) -> Progress:
+    """The lines of some files."""
+    return lambda folder: sum(len(path.read_bytes().splitlines()) for path in folder.glob(pattern))
+
+
+def epochs(folder: Path) -> int:
+    """Of a training, those that need not be trained again; all once it is through."""
+    states = (folder / "net" / ".compressor" / "training").glob("epoch-*")
+    done = [int(path.name.removeprefix("epoch-")) for path in states]
+    return NUM_EPOCHS if (folder / "net" / "super_network.json").is_file() else max(done, default=0)
+
+
 class Victim:
     """A command in a folder, with an MLflow database of its own, that can be killed."""
 
-    def __init__(self, context: Any, words: list[object], folder: Path) -> None:
+    def __init__(self, context: Any, words: list[object], folder: Path, progress: Progress) -> None:
         folder.mkdir()
-        self.folder, self._context = folder, context
+        self.folder, self._context, self._progress = folder, context, progress
         self._arguments = ([str(word) for word in words], str(folder), f"sqlite:///{folder}/mlflow.db")
 
-    def run(self, seconds: float | None = None) -> float:
-        """Runs to the end, or until it is killed; how long that took."""
-        process, start = self._context.Process(target=_command, args=self._arguments), time.perf_counter()
+    def run(self, kill_at: int | None = None, later_s: float = 0.0) -> None:
+        """Runs to the end, or is killed `later_s` after so much of its work is on disk."""
+        process = self._context.Process(target=_command, args=self._arguments)
         process.start()
-        process.join(seconds)
-        if process.is_alive():
+        while kill_at is not None and process.is_alive() and self._progress(self.folder) < kill_at:
+            time.sleep(0.005)
+        if kill_at is None:
+            process.join()
+            assert process.exitcode == 0, self.log[-3000:]
+        else:
+            time.sleep(later_s)
             process.kill()
             process.join()
-        elif seconds is None:
-            assert process.exitcode == 0, self.log[-3000:]
-        return time.perf_counter() - start
 
     @property
     def log(self) -> str:
@@ -85,22 +101,15 @@ def context() -> Iterator[Any]:
     yield server
 
 
-def kill_and_compare(context: Any, words: list[object], tmp_path: Path, num_kills: int) -> tuple[Victim, Victim]:
-    """An undisturbed run and one that was killed many times before it came to its end."""
-    whole, moments = Victim(context, words, tmp_path / "whole"), random.Random(0)
-    seconds = whole.run()
-    for attempt in range(6):  # the machine may have become faster since
-        killed, kills = Victim(context, words, tmp_path / f"killed-{attempt}"), 0
-        while kills < num_kills and not killed.finished:
-            killed.run(seconds * moments.uniform(0.2, 1.0))
-            kills += not killed.finished
-        if kills >= LEAST_KILLS:
-            break
-        seconds *= 0.6
-    assert kills >= LEAST_KILLS
-    if not killed.finished:
-        killed.run()
-    assert "Going on after " in killed.log or words[0] == "nas"  # whose trials say it in files of their own
+def kill_and_compare(context: Any, words: list[object], tmp_path: Path, progress: Progress) -> tuple[Victim, Victim]:
+    """An undisturbed run and one that was killed again and again before it came to its end."""
+    whole, killed = (Victim(context, words, tmp_path / name, progress) for name in ("whole", "killed"))
+    whole.run()
+    moments, most = random.Random(0), progress(whole.folder)
+    for kill_at in sorted(moments.randrange(most) for _ in range(NUM_KILLS)):
+        killed.run(kill_at, later_s=moments.uniform(0.0, 0.1))
+        assert not killed.finished
+    killed.run()
     return whole, killed
 
 
@@ -123,8 +132,8 @@ def test_training_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) ->
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(900)))
     words = ["train-supernet", "--model-name-or-path", base_model_dir, "--train-file", rows, "--output-dir", "net"]
-    words += ["--num-train-epochs", 6, "--per-device-train-batch-size", 8]
-    whole, killed = kill_and_compare(context, words, tmp_path, NUM_KILLS)
+    words += ["--num-train-epochs", NUM_EPOCHS, "--per-device-train-batch-size", 8]
+    whole, killed = kill_and_compare(context, words, tmp_path, epochs)
     expected, found = (load_file(victim.folder / "net" / "model.safetensors") for victim in (whole, killed))
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
@@ -149,10 +158,10 @@ def test_search_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) -> N
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(900)))
     words = ["train-supernet", "--model-name-or-path", base_model_dir, "--train-file", rows]
-    Victim(context, [*words, "--output-dir", "net", "--num-train-epochs", 1], tmp_path / "training").run()
+    Victim(context, [*words, "--output-dir", "net", "--num-train-epochs", 1], tmp_path / "training", epochs).run()
     words = ["search", "--supernet", tmp_path / "training" / "net", "--search-strategy", "morea"]
     words += ["--search-space", "medium", "--num-samples", 300, "--output-dir", "found"]
-    whole, killed = kill_and_compare(context, words, tmp_path, NUM_KILLS)
+    whole, killed = kill_and_compare(context, words, tmp_path, lines("found/evaluations.jsonl"))
     expected, found = (without_times(v.folder / "found" / "search_results.json") for v in (whole, killed))
     assert found == expected
     finished = [run for run in told(killed) if run[1] == "FINISHED"]
@@ -164,7 +173,7 @@ def test_standard_nas_goes_on(context: Any, base_model_dir: Path, tmp_path: Path
     rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(200)))
     words = ["nas", "--model-name-or-path", base_model_dir, "--train-file", rows, "--output-dir", "found"]
     words += ["--num-trials", 3, "--num-train-epochs", 2]
-    whole, killed = kill_and_compare(context, words, tmp_path, NUM_KILLS)
+    whole, killed = kill_and_compare(context, words, tmp_path, lines("found/trials/*/reports.jsonl"))
     expected, found = (without_times(v.folder / "found" / "search_results.json") for v in (whole, killed))
     assert found == expected
     finished = [run for run in told(killed) if run[1] == "FINISHED"]
