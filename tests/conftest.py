@@ -28,10 +28,12 @@ from transformers import (
 )
 from transformers.models.camembert import CamembertConfig
 
-from compressor.data import DataSource
+from compressor.batches import EncodedRows, encode
+from compressor.data import DataSource, Rows
 from compressor.dimensions import EncoderDimensions
 from compressor.search import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolume_of, summarise
 from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.tasks import TASKS
 from mlproject.settings import SearchOptions
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
@@ -217,3 +219,11 @@ def write_search(
     }
     write_search_results(path, result, origin=origin, dimensions=DIMENSIONS, title="searched", seconds=2.0)
     return path
+
+
+def encoded_sentences(tokenizer: PreTrainedTokenizerFast, count: int, seed: int = 0) -> EncodedRows:
+    """`sentence_rows` as tokens of the task `custom`."""
+    rows = sentence_rows(count, seed)
+    texts = tuple((str(row["text"]),) for row in rows)
+    labels = np.array([row["label"] for row in rows])
+    return encode(Rows(texts=texts, labels=labels), TASKS["custom"], tokenizer, 40)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.demo import has_demo_reviews, read_demo_table
-from compressor.errors import TaskDataError
+from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
 from compressor.tasks import Task, get_task
 
@@ -182,7 +182,7 @@ def read_table(path: Path) -> "pd.DataFrame":
             lines = suffix == ".jsonl" or not path.read_text(encoding="utf-8").lstrip().startswith("[")
             table = pd.read_json(path, lines=lines, dtype=False, precise_float=True)
     except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)
         raise TaskDataError(f"{path.name} must be a {suffix[1:]} file, but it cannot be read: {reason}.") from None
     if table.empty:
         raise TaskDataError(f"a data file must hold at least one row, but {path.name} holds none. Check the file.")
@@ -235,7 +235,7 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> tuple[dic
     try:
         parts = _load_dataset(name, configuration)
     except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = brief(error, 300).rstrip(".")
         raise TaskDataError(
             f"the data set {full_name} must load from the Hugging Face Hub, but it does not: {reason}. Check "
             "--dataset-name and --dataset-config-name, or use --train-file."

@@ -5,6 +5,11 @@ class CompressorError(Exception):
     """Base of all errors with a message meant for the user; the command line prints it as one line."""
 
 
+def brief(error: BaseException, most: int = 200) -> str:
+    """What an error of other hands says, on one line of at most so many characters."""
+    return " ".join(str(error).split())[:most]
+
+
 class SubNetworkError(CompressorError):
     """A sub-network that the encoder at hand cannot have."""
 

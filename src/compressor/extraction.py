@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from compressor.dimensions import EncoderDimensions
-from compressor.errors import ModelError, ParityError
+from compressor.errors import ModelError, ParityError, brief
 from compressor.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
 from compressor.files import read_json, write_json
 from compressor.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
@@ -115,7 +115,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
         model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(path, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (RuntimeError, SafetensorError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)
         raise ModelError(
             f"the sliced model in {path} must load, but it does not: {reason}. Extract it again."
         ) from None

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 
 from compressor.demo import DEMO_MODEL, find_demo_model
-from compressor.errors import ModelError
+from compressor.errors import ModelError, brief
 from compressor.families import get_auto_class, get_family, has_choice_head, require_weights
 from compressor.files import new_directory, read_json, write_json
 from compressor.hub import hub_answers
@@ -158,7 +158,7 @@ def pick_device() -> torch.device:
 
 
 def _loading_problem(name: str, source: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
+    reason = brief(error)
     if Path(source).is_dir():
         return f"the model in {name} must load, but it does not: {reason}. Use a directory made by save_pretrained."
     return (

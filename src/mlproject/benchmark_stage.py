@@ -133,7 +133,13 @@ def _show(
     ]
     header = ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", f"of {base}'s p50 (95 %)"]
     print_table(f"Latency on {options.threads} thread(s), {report['environment']['cpu']}", header, rows)
-    costs = [
+    header = ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"]
+    print_table("What they are", header, model_rows(report))
+
+
+def model_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """What the timed models are: name, runtime, precision, error, file size, seconds to load and peak memory."""
+    return [
         [
             name,
             model["runtime"],
@@ -145,4 +151,3 @@ def _show(
         ]
         for name, model in report["models"].items()
     ]
-    print_table("What they are", ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"], costs)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from compressor.data import DataSource
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, brief
 from compressor.settings import TrainingSettings
 from mlproject.addresses import BENCHMARKED, EXPORTED, MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
 from mlproject.choosing import Choice
@@ -258,6 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("stopped by the user; what was finished is kept.", words)
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
+        _fail_joined(message)
         known = words[0].replace("_", "-") if words else ""
         _fail(f"{message} See compressor {known + ' ' if known in cli.commands else ''}--help.", words)
     except CompressorError as error:
@@ -267,7 +268,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{error.strerror or type(error).__name__}: {error.filename or error}. Check disk and permissions.", words
         )
     except Exception as error:  # a fault of ours: still one line, and how to see more
-        _fail(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}. Add --debug for the traceback.", words)
+        _fail(f"{type(error).__name__}: {brief(error, 300)}. Add --debug for the traceback.", words)
 
 
 @contextmanager
@@ -279,7 +280,11 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     from mlproject.resuming import choose_output_dir
     from mlproject.tracking import Tracker
 
-    output_dir, header = choose_output_dir(command, values)
+    try:
+        output_dir, header = choose_output_dir(command, values)
+    except CompressorError as error:  # no run of ours is there yet that could say so
+        _fail_joined(str(error))
+        raise
     if values["overwrite_output_dir"]:
         clear(output_dir)
     tracker = Tracker(output_dir)
@@ -303,7 +308,6 @@ def _done(run: "StageRun", made: str, following: str | None = None) -> None:
 
 
 def _fail(message: str, words: list[str]) -> None:
-    _fail_joined(message)
     if "--debug" in words:
         raise
     click.echo(f"Error: {message}", err=True)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, brief
 from mlproject.outbox import Entry
 from mlproject.views import encode_view
 
@@ -63,7 +63,7 @@ class MlflowLog:
             else:
                 run = self._create_run(name, tags)
         except Exception as error:  # MLflow raises what the store below it raises
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(error)
             raise TrackingError(
                 f"MLflow at {self.uri} must take new runs, but it does not: {reason}. Check MLFLOW_TRACKING_URI, and "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where it asks for them."
@@ -82,16 +82,14 @@ class MlflowLog:
 
         experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
         if not experiment_id:
-            name_of_experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-            experiment = self.client.get_experiment_by_name(name_of_experiment)
-            if experiment is None:
+            wanted = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+            if self.client.get_experiment_by_name(wanted) is None:
                 try:
-                    self.client.create_experiment(name_of_experiment)
-                except MlflowException:  # another process was faster
-                    if self.client.get_experiment_by_name(name_of_experiment) is None:
+                    self.client.create_experiment(wanted)
+                except MlflowException:
+                    if self.client.get_experiment_by_name(wanted) is None:  # else another process was faster
                         raise
-                experiment = self.client.get_experiment_by_name(name_of_experiment)
-            experiment_id = experiment.experiment_id
+            experiment_id = self.client.get_experiment_by_name(wanted).experiment_id
         return self.client.create_run(experiment_id, tags=resolve_tags(dict(tags)), run_name=name)
 
     def deliver(self, entry: Entry, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool) -> Any:
@@ -142,7 +140,7 @@ def download(uri: str, folder: Path) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(**what, dst_path=str(folder) if remote else None))
     except Exception as error:  # MLflow raises what the store below it raises
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)
         raise TrackingError(
             f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {reason}. "
             "Check the address and MLFLOW_TRACKING_URI."

@@ -66,10 +66,11 @@ def compress(
             folder, source, model_options, settings, stage, search_options.num_samples
         ),
     )
+    supernet_weights = weights_digest(supernet)
     searched = stages.run(
         "search",
         "search",
-        stage_inputs(search_options, data=data, supernet=weights_digest(supernet)),
+        stage_inputs(search_options, data=data, supernet=supernet_weights),
         run_search,
         budget="num_samples",
     )
@@ -79,24 +80,27 @@ def compress(
         stage_inputs(choice, epochs=finetune_epochs, data=data, search=file_sha256(searched / RESULTS_FILE)),
         lambda folder, stage: extract(folder, searched, choice, finetune_epochs, stage),
     )
+    model_weights = weights_digest(model)
     dense_options = replace(export_options, register_as=None, alias=None)
     dense = stages.run(
         "export-dense",
         "onnx-dense",
-        stage_inputs(dense_options, data=data, weights=weights_digest(supernet)),
+        stage_inputs(dense_options, data=data, weights=supernet_weights),
         lambda folder, stage: export(folder, supernet, dense_options, stage, "dense", log_models=False),
     )
     pruned = stages.run(
         "export",
         "onnx",
-        stage_inputs(export_options, data=data, weights=weights_digest(model)),
+        stage_inputs(export_options, data=data, weights=model_weights),
         lambda folder, stage: export(folder, model, export_options, stage, "pruned"),
     )
     timed = [("dense", dense), ("pruned", pruned), ("dense", supernet), ("pruned", model)]
     benchmarked = stages.run(
         "benchmark",
         "benchmark",
-        stage_inputs(benchmark_options, models=[weights_digest(folder) for _, folder in timed]),
+        stage_inputs(
+            benchmark_options, models=[weights_digest(dense), weights_digest(pruned), supernet_weights, model_weights]
+        ),
         lambda folder, stage: benchmark(folder, timed, benchmark_options, stage),
     )
     folders = {"supernet": supernet, "search": searched, "model": model, "benchmark": benchmarked}

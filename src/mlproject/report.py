@@ -14,6 +14,7 @@ from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_text
 from compressor.search import SearchResult
 from mlproject import page
+from mlproject.benchmark_stage import model_rows
 from mlproject.charts import Chart
 from mlproject.extract_stage import notes
 from mlproject.model_card import describe_comparison, form_table
@@ -153,19 +154,7 @@ def _sizes(reported: Reported) -> str:
     if reported.benchmark is None:
         return ""
     header = ["model", "runtime", "precision", "error", "file (MB)", "load (s)", "peak memory (MB)"]
-    rows = [
-        [
-            name,
-            model["runtime"],
-            model["precision"],
-            "" if model["error"] is None else f"{model['error']:.4f}",
-            f"{model['mb']:.1f}",
-            f"{model['load_seconds']:.2f}",
-            f"{model['peak_mb']:.0f}",
-        ]
-        for name, model in reported.benchmark["models"].items()
-    ]
-    return page.table(header, rows)
+    return page.table(header, model_rows(reported.benchmark))
 
 
 def _parity(reported: Reported) -> str:

@@ -109,8 +109,9 @@ def search(
         recorded=recorded,
     )
     seconds = time.perf_counter() - started
+    wanted = result.notable
     for evaluation in result.evaluations:  # of those made by an earlier process only the error is known
-        if evaluation.name in result.notable and evaluation.sub_network.hash not in predictions:
+        if evaluation.name in wanted and evaluation.sub_network.hash not in predictions:
             evaluate(evaluation.sub_network)
     test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
     result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, brief
 from mlproject.mlflow_log import (
     MlflowLog,
     TrackingError,
@@ -320,7 +320,7 @@ class Tracker:
 
     def _report(self, error: Exception) -> bool:
         """Prints what went wrong; whether the server is lost."""
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)
         self.lost = is_connection_problem(error)
         what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
         rest = "compressor sync logs the rest later" if self.lost else "logging goes on"
@@ -378,7 +378,7 @@ def _quietly(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception as error:  # the error that is being reported matters more
-        print(f"Warning: MLflow cannot be told ({' '.join(str(error).split())[:200]}).", file=sys.stderr)
+        print(f"Warning: MLflow cannot be told ({brief(error)}).", file=sys.stderr)
 
 
 def _metrics(metrics: Mapping[str, float], step: int) -> list[tuple[str, float, int]]:

@@ -2,25 +2,21 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from compressor.batches import EncodedRows, encode
-from compressor.data import Rows
+from compressor.batches import EncodedRows
 from compressor.forecast import describe_seconds, forecast
 from compressor.settings import TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES
 from compressor.tasks import TASKS
-from conftest import sentence_rows, tiny_model
+from conftest import encoded_sentences, tiny_model
 
 
 @pytest.fixture
 def rows(tokenizer: PreTrainedTokenizerFast) -> EncodedRows:
-    table = sentence_rows(40)
-    texts = tuple((str(row["text"]),) for row in table)
-    return encode(Rows(texts=texts, labels=np.array([row["label"] for row in table])), TASKS["custom"], tokenizer, 40)
+    return encoded_sentences(tokenizer, 40)
 
 
 def test_steps_and_rows_are_multiplied_out(rows: EncodedRows) -> None:

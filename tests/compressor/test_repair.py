@@ -1,29 +1,24 @@
 """Repair: less of a block's output is lost, nothing changes where nothing was cut, the dense model stays as it is."""
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from compressor.batches import EncodedRows, encode
-from compressor.data import Rows
+from compressor.batches import EncodedRows
 from compressor.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.repair import measure_moments, repair
 from compressor.shared import expand_heads
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork, full_sub_network
-from compressor.tasks import TASKS
-from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
+from conftest import DIMENSIONS, encoded_sentences, tiny_batch, tiny_model
 
 CUT = SubNetwork(heads=((0, 2), (), (1, 2, 3)), units=(tuple(range(10)), (), tuple(range(3, 24))))
 
 
 @pytest.fixture
 def rows(tokenizer: PreTrainedTokenizerFast) -> EncodedRows:
-    table = sentence_rows(60)
-    texts = tuple((str(row["text"]),) for row in table)
-    return encode(Rows(texts=texts, labels=np.array([row["label"] for row in table])), TASKS["custom"], tokenizer, 40)
+    return encoded_sentences(tokenizer, 60)
 
 
 def weights(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from compressor.batches import EncodedRows, encode
-from compressor.data import Rows
+from compressor.batches import EncodedRows
 from compressor.errors import StrategyError, TrainingError
 from compressor.evaluation import Evaluator
 from compressor.search_spaces import SEARCH_SPACES
@@ -18,16 +17,10 @@ from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
 from compressor.training import create_optimizer, distill, fine_tune, run_updates, train_super_network
 from compressor.training_state import EpochReport
-from conftest import DIMENSIONS, sentence_rows, tiny_batch, tiny_model
+from conftest import DIMENSIONS, encoded_sentences, tiny_batch, tiny_model
 
 TASK = TASKS["custom"]
 SMALL = SubNetwork(heads=((0,), (1, 2), ()), units=((0, 4), (), (3,)))
-
-
-def make_rows(tokenizer: PreTrainedTokenizerFast, count: int, seed: int) -> EncodedRows:
-    rows = sentence_rows(count, seed)
-    texts = tuple((str(row["text"]),) for row in rows)
-    return encode(Rows(texts=texts, labels=np.array([row["label"] for row in rows])), TASK, tokenizer, 40)
 
 
 def train(
@@ -38,8 +31,8 @@ def train(
     train_super_network(
         model,
         TASK,
-        make_rows(tokenizer, count, 0),
-        make_rows(tokenizer, 40, 1),
+        encoded_sentences(tokenizer, count, 0),
+        encoded_sentences(tokenizer, 40, 1),
         TrainingSettings(**{"learning_rate": 3e-3, "per_device_train_batch_size": 8, **settings}),  # type: ignore[arg-type]
         reports.append,
     )
@@ -153,7 +146,7 @@ class TestDistillation:
     @pytest.fixture
     def trained(self, tokenizer: PreTrainedTokenizerFast) -> tuple[PreTrainedModel, EncodedRows, EncodedRows]:
         model = tiny_model(num_labels=2)
-        rows, validation = make_rows(tokenizer, 300, 0), make_rows(tokenizer, 100, 1)
+        rows, validation = encoded_sentences(tokenizer, 300, 0), encoded_sentences(tokenizer, 100, 1)
         fine_tune(model, TASK, rows, validation, self.settings, lambda report: report.error < 0.1)
         return model, rows, validation
 

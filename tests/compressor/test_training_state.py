@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from compressor.batches import EncodedRows, encode
-from compressor.data import Rows
+from compressor.batches import EncodedRows
 from compressor.settings import TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES
 from compressor.tasks import TASKS
 from compressor.training import train_super_network
 from compressor.training_state import EpochReport, TrainingStates
-from conftest import sentence_rows, tiny_model
+from conftest import encoded_sentences, tiny_model
 
 TASK = TASKS["custom"]
 EPOCHS = 4
@@ -27,9 +26,7 @@ class KilledError(Exception):
 
 @pytest.fixture
 def rows(tokenizer: PreTrainedTokenizerFast) -> EncodedRows:
-    table = sentence_rows(40)
-    texts = tuple((str(row["text"]),) for row in table)
-    return encode(Rows(texts=texts, labels=np.array([row["label"] for row in table])), TASK, tokenizer, 40)
+    return encoded_sentences(tokenizer, 40)
 
 
 def train(
