@@ -1,4 +1,7 @@
-"""How good the fronts of training recipes are, before any search: 41 fixed `small` sub-networks, shared weights only.
+"""How good the fronts of training recipes are, before any search: 41 fixed sub-networks, shared weights only.
+
+Their sizes are drawn from `small`: so many layers, heads and units. Which layers those are is a recipe's search space:
+the first ones (`small`) or the most important ones (`small_ordered`).
 
 Each recipe trains the demo encoder on 3,000 rows; hypervolume of (validation error, share of the encoder) up to (1, 1)
 on 1,000 others, larger is better, and the best error with at most 0.5, 0.25 and 0.1 of the encoder. `work` is what all
@@ -25,8 +28,8 @@ from compressor.batches import encode
 from compressor.costs import CostModel, create_cost_model
 from compressor.data import DataSource, load_task_data
 from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, max_positions
-from compressor.importance import order_by_importance
+from compressor.families import get_dimensions, get_layer_order, max_positions
+from compressor.importance import note_layer_order, order_by_importance, order_layers
 from compressor.models import load_base_model
 from compressor.pareto import compute_hypervolume
 from compressor.search_spaces import SearchSpace, create_search_space
@@ -64,6 +67,7 @@ class Recipe:
     settings: dict[str, Any] = field(default_factory=dict)
     ordered: str = "no"
     """`no`, `after a third` of the epochs, or at the `end`."""
+    space: str = "small"
 
 
 OLD = {"learning_rate": 1e-4}
@@ -71,15 +75,19 @@ TWO = OLD | {"num_train_epochs": 2}
 RECIPES: dict[str, Recipe] = {
     "one_shot, T = 10": Recipe(strategy="one_shot", settings=TWO | {"temperature": 10.0, "num_random_sub_nets": 1}),
     "plain": Recipe(strategy="standard", settings=TWO),
-    "plain, ordered": Recipe(strategy="standard", settings=TWO, ordered="end"),
+    "plain, heads and units ordered": Recipe(strategy="standard", settings=TWO, ordered="end"),
+    "plain, layers ordered too": Recipe(strategy="standard", settings=TWO, ordered="end", space="small_ordered"),
     "bounded, unordered": Recipe(strategy=bounded, settings=TWO | {"num_random_sub_nets": 1}),
     "bounded, ordered": Recipe(
         strategy=warmed_up(bounded), settings=OLD | {"num_random_sub_nets": 2}, ordered="after a third"
     ),
     "auto, rate 1e-4": Recipe(strategy="auto", settings=OLD, ordered="after a third"),
-    "auto, unordered": Recipe(strategy="auto"),
-    "auto, k = 3": Recipe(strategy="auto", settings={"num_random_sub_nets": 3}, ordered="after a third"),
-    "auto": Recipe(strategy="auto", ordered="after a third"),
+    "auto, in small, unordered": Recipe(strategy="auto"),
+    "auto, in small": Recipe(strategy="auto", ordered="after a third"),
+    "auto, k = 3": Recipe(
+        strategy="auto", settings={"num_random_sub_nets": 3}, ordered="after a third", space="small_ordered"
+    ),
+    "auto": Recipe(strategy="auto", ordered="after a third", space="small_ordered"),
 }
 
 
@@ -90,18 +98,23 @@ def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool) -> dict[str, 
     train, validation = (
         encode(part, data.task, tokenizer, max_positions(model)) for part in (data.train, data.validation)
     )
-    space, cost_model, spent = create_search_space("small", get_dimensions(model)), create_cost_model(model), [0.0]
+    cost_model, spent = create_cost_model(model), [0.0]
     strategy = SAMPLING_STRATEGIES[recipe.strategy] if isinstance(recipe.strategy, str) else recipe.strategy
     SAMPLING_STRATEGIES["measured"] = counted(strategy, cost_model, spent)
     WARM_UP_SHARES.pop("measured", None)
     if recipe.ordered == "after a third":
         WARM_UP_SHARES["measured"] = 1 / 3
-    settings = TrainingSettings(sampling_strategy="measured", seed=seed, bf16=bf16, **recipe.settings)
+    settings = TrainingSettings(
+        sampling_strategy="measured", search_space=recipe.space, seed=seed, bf16=bf16, **recipe.settings
+    )
     start = time.process_time()
     train_super_network(model, data.task, train, validation, settings, lambda _: None)
     if recipe.ordered == "end":
         order_by_importance(model, data.task, train)
+        if recipe.space == "small_ordered":
+            note_layer_order(model, order_layers(model, data.task, train))
     seconds = time.process_time() - start
+    space = create_search_space(recipe.space, get_dimensions(model), get_layer_order(model))
     evaluator = Evaluator(model.eval(), data.task, validation)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         points = [
@@ -131,11 +144,12 @@ def counted(strategy: Strategy, cost_model: CostModel, spent: list[float]) -> St
 
 
 def fixed_sub_networks(space: SearchSpace) -> list[SubNetwork]:
-    """The super-network, and different random ones that every recipe is judged by."""
+    """The super-network, and random ones of different sizes that every recipe is judged by."""
+    small = create_search_space("small", space.dimensions)
     rng, found = np.random.default_rng(0), {full_sub_network(space.dimensions): None}
     while len(found) < NUM_SUB_NETWORKS:
-        found[space.draw(rng)] = None
-    return list(found)
+        found[small.draw(rng)] = None
+    return [space.from_config(small.to_config(sub_network)) for sub_network in found]
 
 
 def summarise(runs: list[dict[str, float]]) -> dict[str, float | None]:
@@ -173,7 +187,10 @@ def main() -> None:
             rows.setdefault(name, []).append(run(RECIPES[name], seed, source, arguments.bf16))
             print(json.dumps({"recipe": name, "seed": seed, **rows[name][-1]}), flush=True)
     table = {name: summarise(runs) for name, runs in rows.items()}
-    columns = ("hypervolume", "standard_error", "dense", *(f"error_{share}" for share in SHARES), "work", "seeds")
+    columns = (
+        *("hypervolume", "standard_error", "dense", *(f"error_{share}" for share in SHARES)),
+        *("work", "cpu_seconds", "seeds"),
+    )
     print("| recipe | " + " | ".join(columns) + " |")
     print("|---|" + "--:|" * len(columns))
     for name, values in table.items():

@@ -67,6 +67,14 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
     )
 
 
+def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
+    """The layers of a super-network, the most important first, as its training noted them; () where it did not."""
+    order = getattr(model.config, "layer_order", None)
+    if not isinstance(order, list) or sorted(order) != list(range(len(get_layers(model)))):
+        return ()
+    return tuple(order)
+
+
 def get_auto_class(multiple_choice: bool) -> Any:
     """transformers' Auto class for a task head."""
     from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification

@@ -1,4 +1,4 @@
-"""The search spaces of Klein et al. (TMLR 2024, section 3): which sub-networks exist and how one is drawn.
+"""The search spaces: which sub-networks exist and how one is drawn (Klein et al., TMLR 2024, section 3, and others).
 
 A space is one small class: its Syne Tune config space, its size, a seeded draw, and the way from a config to a
 sub-network and back. "The first k" heads or units are the first in the super-network's own order. To add a space,
@@ -25,8 +25,12 @@ class SearchSpace(ABC):
     """A set of sub-networks of an encoder of given sizes, with a way to draw one."""
 
     dimensions: EncoderDimensions
+    layer_order: tuple[int, ...] = ()
+    """All layers, the most important first, for spaces that drop the others first; () where nobody has measured it."""
 
     name: ClassVar[str]
+    orders_layers: ClassVar[bool] = False
+    """Whether `layer_order` decides which layers go."""
 
     @abstractmethod
     def config_space(self) -> dict[str, Any]:
@@ -77,12 +81,12 @@ class SearchSpace(ABC):
     @property
     def largest(self) -> SubNetwork:
         """The largest sub-network of the space: the super-network wherever the space holds it."""
-        return _prefix(self.dimensions, *self._all)
+        return self._first(*self._all)
 
     @property
     def middle(self) -> SubNetwork:
         """Half of everything, rounded up: the third point of every search's initial design."""
-        return _prefix(self.dimensions, *((count + 1) // 2 for count in self._all))
+        return self._first(*((count + 1) // 2 for count in self._all))
 
     def draw(self, rng: np.random.Generator) -> SubNetwork:
         """A random sub-network; its randomness comes from `rng` alone."""
@@ -100,6 +104,17 @@ class SearchSpace(ABC):
             enough_heads = 6 * drawn.num_heads >= num_heads * drawn.num_layers > 0
             if enough_heads and (not drawn.num_units or 24 * drawn.num_units >= num_units * drawn.num_layers):
                 return drawn
+
+    def _first(self, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
+        """The first heads and units of the first layers."""
+        return self._of_layers(range(num_layers), num_heads, num_units)
+
+    def _of_layers(self, layers: Sequence[int], num_heads: int, num_units: int) -> SubNetwork:
+        heads, units, kept = tuple(range(num_heads)), tuple(range(num_units)), set(layers)
+        return SubNetwork(
+            heads=tuple(heads if layer in kept else () for layer in range(self.dimensions.num_layers)),
+            units=tuple(units if layer in kept else () for layer in range(self.dimensions.num_layers)),
+        )
 
     @property
     def _all(self) -> tuple[int, int, int]:
@@ -188,19 +203,20 @@ class SmallSpace(IntegerSpace):
         return self.dimensions.num_layers * len(self.allowed_heads) * self.dimensions.num_units + 1
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
-        return _prefix(self.dimensions, **self._values(config, self.ranges))
+        return self._first(**self._values(config, self.ranges))
 
     def to_config(self, sub_network: SubNetwork) -> Config:
         kept = sub_network.num_layers
-        heads, units = (len(sub_network.heads[0]), len(sub_network.units[0])) if kept else (1, 1)
+        heads, units = (max(map(len, sets)) if kept else 1 for sets in (sub_network.heads, sub_network.units))
         config = {"num_layers": kept, "num_heads": heads, "num_units": units}
-        if heads not in self.allowed_heads or sub_network != _prefix(self.dimensions, **config):
-            raise self._outside(sub_network, "keep the first heads and units, equally many, of the first layers")
+        if heads not in self.allowed_heads or sub_network != self._first(**config):
+            layers = "most important" if self.orders_layers else "first"
+            raise self._outside(sub_network, f"keep the first heads and units, equally many, of the {layers} layers")
         return config
 
     @property
     def smallest(self) -> SubNetwork:
-        return _prefix(self.dimensions, 1, 1, 1)
+        return self._first(1, 1, 1)
 
 
 class SmallPowerOfTwoSpace(SmallSpace):
@@ -214,12 +230,28 @@ class SmallPowerOfTwoSpace(SmallSpace):
 
     @property
     def largest(self) -> SubNetwork:
-        return _prefix(self.dimensions, self.dimensions.num_layers, self.allowed_heads[-1], self.dimensions.num_units)
+        return self._first(self.dimensions.num_layers, self.allowed_heads[-1], self.dimensions.num_units)
 
     @property
     def middle(self) -> SubNetwork:
         layers, half, units = ((count + 1) // 2 for count in self._all)
-        return _prefix(self.dimensions, layers, max(heads for heads in self.allowed_heads if heads <= half), units)
+        return self._first(layers, max(heads for heads in self.allowed_heads if heads <= half), units)
+
+
+class SmallOrderedSpace(SmallSpace):
+    """`small`, its layers kept by importance: the least important one is dropped first, wherever it is.
+
+    Task heads read the first token of the last layer, so keeping the first layers cuts off those that write it. Where
+    `layer_order` is not known, the last layer counts as the most important one, then come the first ones.
+    """
+
+    name = "small_ordered"
+    orders_layers = True
+
+    def _first(self, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
+        last = self.dimensions.num_layers - 1
+        order = self.layer_order or (last, *range(last))
+        return self._of_layers(order[:num_layers], num_heads, num_units)
 
 
 class MediumSpace(IntegerSpace):
@@ -256,7 +288,7 @@ class MediumSpace(IntegerSpace):
 
     @property
     def smallest(self) -> SubNetwork:
-        return _prefix(self.dimensions, self.dimensions.num_layers, 1, 1)
+        return self._first(self.dimensions.num_layers, 1, 1)
 
 
 class LayerSpace(IntegerSpace):
@@ -291,11 +323,11 @@ class LayerSpace(IntegerSpace):
 
     @property
     def smallest(self) -> SubNetwork:
-        return _prefix(self.dimensions, 0, 0, 0)
+        return self._first(0, 0, 0)
 
     @property
     def middle(self) -> SubNetwork:
-        return _prefix(self.dimensions, (self._all[0] + 1) // 2, *self._all[1:])
+        return self._first((self._all[0] + 1) // 2, *self._all[1:])
 
     def _whole_blocks(self, attention: Sequence[int], feed_forward: Sequence[int]) -> SubNetwork:
         heads, units = tuple(range(self.dimensions.num_heads)), tuple(range(self.dimensions.num_units))
@@ -402,11 +434,11 @@ class LargeSpace(SearchSpace):
 
     @property
     def smallest(self) -> SubNetwork:
-        return _prefix(self.dimensions, 1, 1, 1)
+        return self._first(1, 1, 1)
 
 
-def create_search_space(name: str, dimensions: EncoderDimensions) -> SearchSpace:
-    """The search space of that name over an encoder of these sizes.
+def create_search_space(name: str, dimensions: EncoderDimensions, layer_order: Sequence[int] = ()) -> SearchSpace:
+    """The search space of that name over an encoder of these sizes, whose layers have this order of importance.
 
     Raises:
         SearchSpaceError: there is no such space; the message lists those there are.
@@ -415,7 +447,7 @@ def create_search_space(name: str, dimensions: EncoderDimensions) -> SearchSpace
         raise SearchSpaceError(
             f"the search space must be one of {', '.join(SEARCH_SPACES)}, but got {name!r}. Correct --search-space."
         )
-    return SEARCH_SPACES[name](dimensions)
+    return SEARCH_SPACES[name](dimensions, tuple(layer_order))
 
 
 def draw_subset(length: int, rng: np.random.Generator) -> np.ndarray:
@@ -449,14 +481,6 @@ def text_to_bits(text: Any, length: int) -> np.ndarray:
     return bits[:length]
 
 
-def _prefix(dimensions: EncoderDimensions, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
-    heads, units, dropped = tuple(range(num_heads)), tuple(range(num_units)), dimensions.num_layers - num_layers
-    return SubNetwork(
-        heads=(heads,) * num_layers + ((),) * dropped,
-        units=(units,) * num_layers + ((),) * dropped,
-    )
-
-
 def _draw_independently(ranges: Mapping[str, Sequence[int]], rng: np.random.Generator) -> Config:
     return {key: int(allowed[int(rng.integers(len(allowed)))]) for key, allowed in ranges.items()}
 
@@ -476,5 +500,13 @@ def _describe(allowed: Sequence[int]) -> str:
 
 SEARCH_SPACES: dict[str, type[SearchSpace]] = {
     space.name: space
-    for space in (SmallSpace, SmallPowerOfTwoSpace, MediumSpace, LayerSpace, SublayerSpace, LargeSpace)
+    for space in (
+        SmallOrderedSpace,
+        SmallSpace,
+        SmallPowerOfTwoSpace,
+        MediumSpace,
+        LayerSpace,
+        SublayerSpace,
+        LargeSpace,
+    )
 }

@@ -10,7 +10,7 @@ from compressor.strategies import count_warm_up_epochs, get_strategy
 class TrainingSettings:
     """How a super-network is trained."""
 
-    search_space: str = "small"
+    search_space: str = "small_ordered"
     sampling_strategy: str = "auto"
     num_random_sub_nets: int = 2
     """Random sub-networks per step (k)."""

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +19,11 @@ from tqdm import tqdm
 from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions
-from compressor.importance import order_by_importance
+from compressor.families import get_dimensions, get_layer_order
+from compressor.importance import note_layer_order, order_by_importance, order_layers
 from compressor.losses import distillation_loss, task_loss
 from compressor.progress import bar_interval
-from compressor.search_spaces import create_search_space
+from compressor.search_spaces import SEARCH_SPACES, SearchSpace, create_search_space
 from compressor.settings import TrainingSettings
 from compressor.shared import activate
 from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
@@ -53,13 +52,24 @@ def train_super_network(
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
-    space = create_search_space(settings.search_space, get_dimensions(model))
+    dimensions = get_dimensions(model)
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.num_train_epochs)
-    plan = partial(strategy, space)
-    what = "super-network"
+
+    def space() -> SearchSpace:
+        """As it is now: ordering the layers changes it."""
+        return create_search_space(settings.search_space, dimensions, get_layer_order(model))
+
+    def plan(step: Step) -> list[Update]:
+        return strategy(space(), step)
+
+    def smallest() -> SubNetwork:
+        return space().smallest
+
     return _train(
-        model, task, train, validation, settings, on_epoch, plan, space.smallest, what, warm_up=warm_up, states=states
+        *(model, task, train, validation, settings, on_epoch, plan, smallest, "super-network"),
+        warm_up=warm_up,
+        states=states,
     )
 
 
@@ -142,7 +152,7 @@ def _train(
     settings: TrainingSettings,
     on_epoch: Callable[[EpochReport], bool | None],
     plan: Callable[[Step], list[Update]],
-    smallest: SubNetwork | None,
+    smallest: Callable[[], SubNetwork] | None,
     what: str,
     teacher: np.ndarray | None = None,
     warm_up: int | None = None,
@@ -151,7 +161,8 @@ def _train(
     """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model.
 
     After `warm_up` epochs, if that is a number, heads and units are put in order of importance, the optimizer's moments
-    with them: nothing restarts.
+    with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task head has
+    learnt nothing yet.
     """
     evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
@@ -173,6 +184,8 @@ def _train(
         for epoch in range(len(reports) + 1, settings.num_train_epochs + 1):
             if warm_up is not None and epoch == warm_up + 1:
                 order_by_importance(model, task, train, optimizer, seed=settings.seed)
+                if warm_up and SEARCH_SPACES[settings.search_space].orders_layers:
+                    note_layer_order(model, order_layers(model, task, train, seed=settings.seed))
             model.train()
             losses: list[float] = []
             for picked, batch in training_batches(train, settings.per_device_train_batch_size, order_rng):
@@ -198,7 +211,7 @@ def _train(
                 step=epoch * steps_per_epoch,
                 loss=float(np.mean(losses)),
                 error=evaluator.evaluate().error,
-                smallest_error=None if smallest is None else evaluator.evaluate(smallest).error,
+                smallest_error=None if smallest is None else evaluator.evaluate(smallest()).error,
             )
             reports.append(report)
             if on_epoch(report):

@@ -15,7 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from compressor.families import get_layer_order
 from compressor.files import INCOMPLETE, new_directory, read_json, write_json
+from compressor.importance import note_layer_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -70,6 +72,7 @@ class TrainingState:
             "learning_rates": [group["lr"] for group in optimizer.param_groups],
             "schedule": {key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
             "generators": {name: rng.bit_generator.state for name, rng in generators.items()},
+            "layer_order": list(get_layer_order(model)),
         }
         return cls(reports=tuple(reports), tensors=tensors, values=values)
 
@@ -82,6 +85,8 @@ class TrainingState:
     ) -> None:
         """Puts all of them back, in place, on the devices they are on."""
         model.load_state_dict(self._kind("model"))
+        if self.values["layer_order"]:
+            note_layer_order(model, self.values["layer_order"])
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self._kind("optimizer").items():
             index, _, moment = name.partition("/")

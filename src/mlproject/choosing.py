@@ -186,7 +186,7 @@ def _from_file(results: Mapping[str, Any], path: Path) -> dict[str, Any]:
                 f"--config must hold a JSON object, but {path} holds {type(written).__name__}. "
                 "Write a config or a sub_network.json."
             )
-        space = create_search_space(results["options"]["search_space"], dimensions)
+        space = create_search_space(results["options"]["search_space"], dimensions, results.get("layer_order", ()))
         sub_network = space.from_config(written)
     known = {evaluation["sub_network"]: evaluation for evaluation in results["evaluations"]}
     found = known.get(sub_network.hash)

@@ -93,7 +93,7 @@ def nas(
             "options": asdict(options) | alone,
             "measured_at": {"length": length},
         },
-        dimensions=space.dimensions,
+        space=space,
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks trained alone, {options.search_space} space",
         seconds=trials.seconds,
     )

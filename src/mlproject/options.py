@@ -207,7 +207,7 @@ TRAINING = [
         "--learning-rate",
         type=float,
         default=None,
-        help="Peak learning rate of AdamW. Default: 2e-4 at a width of 384 (the demo's), 1e-4 at 768.",
+        help="Peak learning rate of AdamW. Default: 2e-4 at a width of 384 (the demo's), 5e-5 at 768.",
     ),
     _option(
         "--num-train-epochs", type=int, default=TrainingSettings.num_train_epochs, help="Passes over the training rows."

@@ -10,7 +10,7 @@ from typing import Any
 from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_json
 from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
-from compressor.search_spaces import Config
+from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import RESULTS_FILE
@@ -30,7 +30,7 @@ def write_search_results(
     result: SearchResult,
     *,
     origin: dict[str, Any],
-    dimensions: EncoderDimensions,
+    space: SearchSpace,
     title: str,
     seconds: float,
 ) -> None:
@@ -41,14 +41,17 @@ def write_search_results(
             {
                 "format": 1,
                 **origin,
-                "dimensions": dimensions.to_json(),
+                "dimensions": space.dimensions.to_json(),
+                "layer_order": list(space.layer_order),
                 "objectives": list(result.objectives),
                 "hypervolume_of": "the error as it is, costs as shares of the full super-network's",
                 "hypervolume_reference": [REFERENCE] * len(result.objectives),
                 "hypervolumes": list(result.hypervolumes),
                 "seconds": seconds,
                 "front": [member.index for member in result.front],
-                "evaluations": [e.to_json() | {"kept": e.sub_network.to_json(dimensions)} for e in result.evaluations],
+                "evaluations": [
+                    e.to_json() | {"kept": e.sub_network.to_json(space.dimensions)} for e in result.evaluations
+                ],
             },
         )
         write_front_csv(result, temporary / CSV_FILE)

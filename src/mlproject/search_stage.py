@@ -36,7 +36,7 @@ def search(
     from compressor.batches import encode
     from compressor.costs import create_cost_model
     from compressor.evaluation import Evaluator
-    from compressor.families import get_dimensions, max_positions
+    from compressor.families import get_dimensions, get_layer_order, max_positions
     from compressor.latency import measure_latency_ms
     from compressor.metrics import predict
     from compressor.models import pick_device
@@ -56,7 +56,8 @@ def search(
     run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
     log_data(run, data, source)
     model = super_network.model.to(pick_device())
-    space, cost_model = create_search_space(options.search_space, get_dimensions(model)), create_cost_model(model)
+    space = create_search_space(options.search_space, get_dimensions(model), get_layer_order(model))
+    cost_model = create_cost_model(model)
     validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
     base_model = str(super_network.info.get("model_name_or_path", super_network.path.name))
@@ -129,7 +130,7 @@ def search(
             "options": asdict(options),
             "measured_at": {"length": length, "batch_size": 1, "threads": 1},
         },
-        dimensions=space.dimensions,
+        space=space,
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {options.search_space} space",
         seconds=seconds,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from compressor.errors import OutputError, SearchError
 from compressor.search import DEFAULT_OBJECTIVES, check_objectives
+from compressor.settings import TrainingSettings
 
 DEFAULT_FINETUNE_EPOCHS = 1
 """Of distillation after extraction."""
@@ -37,7 +38,7 @@ class ModelOptions:
 class SearchOptions:
     """How sub-networks are searched."""
 
-    search_space: str = "small"
+    search_space: str = TrainingSettings.search_space
     search_strategy: str = "random_search"
     num_samples: int = 60
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
@@ -53,7 +54,7 @@ class SearchOptions:
 class NasOptions:
     """How sub-networks are searched that are trained one by one."""
 
-    search_space: str = "small"
+    search_space: str = TrainingSettings.search_space
     search_strategy: str = "random_search"
     num_trials: int | None = None
     """None: as many as the time allows, or `DEFAULT_NUM_TRIALS` where that has no limit either."""

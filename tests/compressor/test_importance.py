@@ -1,5 +1,7 @@
 """Importance: scores against gates that are really there, dead ones last, and an order that changes no output."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from compressor.batches import EncodedRows, collate
-from compressor.families import ENCODER_FAMILIES, get_family, get_layers
-from compressor.importance import order_by_importance, score_importance
+from compressor.families import ENCODER_FAMILIES, get_dimensions, get_family, get_layer_order, get_layers
+from compressor.importance import note_layer_order, order_by_importance, order_layers, score_importance
 from compressor.losses import task_loss
 from compressor.settings import TrainingSettings
+from compressor.slicing import slice_model
+from compressor.sub_network import SubNetwork
 from compressor.tasks import TASKS, Task
 from compressor.training import create_optimizer, fine_tune
 from conftest import HEADS, LAYERS, TASK_HEADS, UNITS, VOCABULARY, tiny_batch, tiny_model
@@ -156,3 +160,41 @@ def test_a_trained_order_beats_its_reverse() -> None:
 
     orders = np.array(found.unit_orders)
     assert loss_without(orders[:, UNITS // 2 :]) < loss_without(orders[:, : UNITS // 2])
+
+
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_layers_are_ordered_by_what_the_loss_is_without_them(model_type: str, task_head: str) -> None:
+    model, task, rows = case(model_type, task_head)
+    with torch.no_grad():
+        for layer in get_layers(model):
+            for parameter in layer.parameters():
+                parameter.add_(0.5 * torch.randn_like(parameter))  # so that layers differ
+
+    def loss_of(kept: set[int]) -> float:  # a second way: the layers are really gone
+        sets = (tuple(range(size)) for size in (HEADS, UNITS))
+        sub_network = SubNetwork(*(tuple(s if i in kept else () for i in range(LAYERS)) for s in sets))
+        batch, labels = collate(rows, np.arange(len(rows))), torch.from_numpy(rows.labels)
+        with torch.inference_mode():
+            return float(task_loss(slice_model(model, sub_network).eval()(**batch).logits, labels, task.regression))
+
+    order, left = order_layers(model, task, rows, num_rows=len(rows)), set(range(LAYERS))
+    assert sorted(order) == list(range(LAYERS))
+    for layer in reversed(order[1:]):
+        assert loss_of(left - {layer}) == pytest.approx(min(loss_of(left - {other}) for other in left), rel=1e-4)
+        left -= {layer}
+
+
+def test_the_order_of_layers_stays_with_the_super_network(tmp_path: Path) -> None:
+    model, _, _ = case()
+    assert get_layer_order(model) == ()
+    note_layer_order(model, (2, 0, 1))
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert get_layer_order(loaded) == (2, 0, 1)
+    cut = slice_model(loaded, SubNetwork(heads=((0,), (), (1,)), units=((0,), (), (1,))))
+    assert not hasattr(cut.config, "layer_order")
+    assert get_layer_order(loaded) == (2, 0, 1)
+    loaded.config.layer_order = [0, 0, 1]  # not ours
+    assert get_layer_order(loaded) == ()
+    assert get_dimensions(loaded).num_layers == 3

@@ -74,8 +74,8 @@ def test_unknown_space() -> None:
     with pytest.raises(SearchSpaceError) as raised:
         create_search_space("tiny", DIMENSIONS)
     assert str(raised.value) == (
-        "the search space must be one of small, small_power2, medium, layer, sublayer, large, but got 'tiny'. "
-        "Correct --search-space."
+        "the search space must be one of small_ordered, small, small_power2, medium, layer, sublayer, large, but got "
+        "'tiny'. Correct --search-space."
     )
 
 
@@ -84,6 +84,7 @@ def test_smallest_of_each_space() -> None:
         smallest = create_search_space(name, DIMENSIONS).smallest
         return [len(kept) for kept in smallest.heads], [len(kept) for kept in smallest.units]
 
+    assert counts("small_ordered") == ([0, 0, 1], [0, 0, 1])
     assert counts("small") == counts("small_power2") == counts("large") == ([1, 0, 0], [1, 0, 0])
     assert counts("medium") == ([1, 1, 1], [1, 1, 1])
     assert counts("layer") == counts("sublayer") == ([0, 0, 0], [0, 0, 0])
@@ -92,6 +93,21 @@ def test_smallest_of_each_space() -> None:
 @pytest.mark.parametrize("name", [name for name in SEARCH_SPACES if name != "small_power2"])
 def test_largest_is_the_super_network(name: str) -> None:
     assert create_search_space(name, SIX_HEADS).largest == full_sub_network(SIX_HEADS)
+
+
+@pytest.mark.parametrize(("order", "kept"), [((), {0, 2}), ((2, 1, 0), {1, 2}), ((1, 0, 2), {0, 1})])
+def test_the_least_important_layer_goes_first(order: tuple[int, ...], kept: set[int]) -> None:
+    space = create_search_space("small_ordered", DIMENSIONS, order)
+    config = {"num_layers": 2, "num_heads": 3, "num_units": 5}
+    found = space.from_config(config)
+    assert {i for i, heads in enumerate(found.heads) if heads} == kept
+    assert {i for i, units in enumerate(found.units) if units} == kept
+    assert {*found.heads, *found.units} == {(), (0, 1, 2), (0, 1, 2, 3, 4)}
+    assert space.to_config(found) == config
+    other = create_search_space("small_ordered", DIMENSIONS, (0, 1, 2))
+    if kept != {0, 1}:
+        with pytest.raises(SearchSpaceError, match="of the most important layers"):
+            other.to_config(found)
 
 
 def test_power_of_two_heads() -> None:
@@ -108,6 +124,7 @@ def test_sizes_by_counting() -> None:
     # small: 2 layers x 2 heads x 2 units + no layer; medium: (3 x 3)^2; layer 2^2; sublayer 2^4; large 2^(4 + 4)
     for name, size in (
         ("small", 9),
+        ("small_ordered", 9),
         ("small_power2", 9),
         ("medium", 81),
         ("layer", 4),

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from compressor.batches import EncodedRows
+from compressor.families import get_layer_order
 from compressor.settings import TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES
 from compressor.tasks import TASKS
@@ -45,7 +46,8 @@ def train(
             raise KilledError
 
     reports = train_super_network(model, TASK, rows, rows, settings, on_epoch, states)
-    return model.state_dict(), reports
+    order = {"layer order": torch.tensor(get_layer_order(model))}
+    return model.state_dict() | order, reports
 
 
 @pytest.mark.parametrize("strategy", list(SAMPLING_STRATEGIES))

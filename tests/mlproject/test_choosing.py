@@ -157,6 +157,10 @@ def test_any_sub_network_of_a_file(tmp_path: Path) -> None:
     written = SPACE.from_config(config).to_json(DIMENSIONS)
     assert chosen(written) == chosen({"sub_network": written}) == chosen(config)
     assert chosen(results()["evaluations"][1]["kept"])["name"] == "subnet-001"  # it was searched: its error is known
+    ordered = results() | {"options": {"search_space": "small_ordered"}, "layer_order": [1, 2, 0]}
+    file.write_text(json.dumps(config | {"num_layers": 1}))
+    cut = next(iter(choose(ordered, Choice(config=str(file))).values()))
+    assert [layer for layer, heads in enumerate(cut["kept"]["heads"]) if heads] == [1]
     with pytest.raises(SearchSpaceError):
         chosen({"num_layers": 9, "num_heads": 2, "num_units": 20})
     with pytest.raises(SearchError, match="--config must hold a JSON object"):

@@ -372,7 +372,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     "no super-network": (["search", "--supernet", "none"], "--supernet must be a directory, but "),
     "unknown space": (
         ["search", "--supernet", "net", "--search-space", "tiny"],
-        "'tiny' is not one of 'small', 'small_power2', 'medium', 'layer', 'sublayer', 'large'.",
+        "'tiny' is not one of 'small_ordered', 'small', 'small_power2', 'medium', 'layer', 'sublayer', 'large'.",
     ),
     "unknown strategy": (
         ["train-supernet", "--sampling-strategy", "x"],
@@ -616,4 +616,4 @@ def test_parameters_that_mlflow_run_logged_are_left_alone(
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["num_samples"] == "3.0"
-    assert run.data.params["search_space"] == "small"
+    assert run.data.params["search_space"] == "small_ordered"
