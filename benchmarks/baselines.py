@@ -37,7 +37,7 @@ from compressor.batches import EncodedRows, encode
 from compressor.costs import create_cost_model
 from compressor.data import DataSource, load_task_data
 from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, get_layers, max_positions
+from compressor.families import get_dimensions, get_layer_order, get_layers, max_positions
 from compressor.files import write_json
 from compressor.models import load_base_model
 from compressor.pareto import compute_hypervolume, find_front
@@ -52,6 +52,7 @@ from exporters.latency import measure_latencies
 from exporters.onnx_export import export_onnx
 from exporters.quantization import needs_reduced_range, quantize_int8
 from exporters.runners import open_runner
+from mlproject.settings import SearchOptions
 from mlproject.tables import print_table
 
 OURS, EXTRACTED, LAYERS, TORCH_PRUNING, ALONE, NAS, INT8, DENSE = (
@@ -163,10 +164,10 @@ def super_network(bench: Bench, _: Any, __: np.ndarray) -> None:
     for name in bench.options.search_spaces:
         with bench.timed(f"{OURS}, search in {name}"):
             result = run_search(
-                create_search_space(name, get_dimensions(model)),
+                create_search_space(name, get_dimensions(model), get_layer_order(model)),
                 cost_model,
                 lambda sub_network: evaluator.evaluate(sub_network).error,
-                method="local_search",
+                method=SearchOptions.search_strategy,
                 seed=bench.options.seed,
             )
         for member in result.front:
@@ -271,7 +272,7 @@ def trained_alone(bench: Bench, _: Any, __: np.ndarray) -> None:
     rng = np.random.default_rng(bench.options.seed)
     for number in range(bench.options.alone):
         model, _ = bench.load()
-        sub_network = create_search_space("small", get_dimensions(model)).draw_trainable(rng)
+        sub_network = create_search_space("small_ordered", get_dimensions(model)).draw_trainable(rng)
         cut = slice_model(model, sub_network)
         with bench.timed(ALONE):
             fine_tune(
@@ -389,7 +390,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--search-spaces", nargs="+", default=["small"])
+    parser.add_argument("--search-spaces", nargs="+", default=["small_ordered"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task-name", default="demo")
     parser.add_argument("--train-file", type=Path)

@@ -32,6 +32,7 @@ from compressor.batches import EncodedRows, encode
 from compressor.data import DataSource, Rows
 from compressor.dimensions import EncoderDimensions
 from compressor.search import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolume_of, summarise
+from compressor.search_spaces import create_search_space
 from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
 from mlproject.settings import SearchOptions
@@ -214,10 +215,13 @@ def write_search(
         "supernet_digest": "fedcba9876543210",
         "source": (source or DataSource()).to_json(),
         "data_digest": data_digest,
-        "options": asdict(SearchOptions(num_samples=len(points))) | options,
+        "options": asdict(SearchOptions(search_space="small", search_strategy="random_search", num_samples=len(points)))
+        | options,
         "measured_at": {"length": 26},
     }
-    write_search_results(path, result, origin=origin, dimensions=DIMENSIONS, title="searched", seconds=2.0)
+    write_search_results(
+        path, result, origin=origin, space=create_search_space("small", DIMENSIONS), title="searched", seconds=2.0
+    )
     return path
 
 

@@ -48,11 +48,12 @@ def forecast(
     clock: Callable[[], float] = time.perf_counter,
 ) -> Forecast:
     """What training with these settings and evaluating a sub-network afterwards will take on this machine."""
+    settings = settings.for_rows(len(train))
     space = create_search_space(settings.search_space, get_dimensions(model))
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
-    num_steps = steps_per_epoch * settings.num_train_epochs
-    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.num_train_epochs) or 0
+    num_steps = steps_per_epoch * settings.epochs
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs) or 0
     picked = _typical(train, settings.per_device_train_batch_size)
     batch, labels = collate(train, picked), torch.from_numpy(train.labels[picked]).to(model.device)
     rng = np.random.default_rng([settings.seed, 6])

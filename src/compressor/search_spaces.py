@@ -26,7 +26,7 @@ class SearchSpace(ABC):
 
     dimensions: EncoderDimensions
     layer_order: tuple[int, ...] = ()
-    """All layers, the most important first, for spaces that drop the others first; () where nobody has measured it."""
+    """All layers, the most important first, for spaces that drop the others first."""
 
     name: ClassVar[str]
     orders_layers: ClassVar[bool] = False
@@ -249,9 +249,7 @@ class SmallOrderedSpace(SmallSpace):
     orders_layers = True
 
     def _first(self, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
-        last = self.dimensions.num_layers - 1
-        order = self.layer_order or (last, *range(last))
-        return self._of_layers(order[:num_layers], num_heads, num_units)
+        return self._of_layers(self.layer_order[:num_layers], num_heads, num_units)
 
 
 class MediumSpace(IntegerSpace):
@@ -447,7 +445,10 @@ def create_search_space(name: str, dimensions: EncoderDimensions, layer_order: S
         raise SearchSpaceError(
             f"the search space must be one of {', '.join(SEARCH_SPACES)}, but got {name!r}. Correct --search-space."
         )
-    return SEARCH_SPACES[name](dimensions, tuple(layer_order))
+    space, last = SEARCH_SPACES[name], dimensions.num_layers - 1
+    if space.orders_layers:  # where nobody has measured it: the last one writes what the task head reads
+        layer_order = layer_order or (last, *range(last))
+    return space(dimensions, tuple(layer_order))
 
 
 def draw_subset(length: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,9 +1,13 @@
 """The settings of super-network training. Apart from `training` so that `--help` need not load PyTorch."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from compressor.errors import TrainingError
 from compressor.strategies import count_warm_up_epochs, get_strategy
+
+DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS = 3, 9, 240
+"""Where the user gives no number of epochs; benchmarks/LOG.md has what was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +22,8 @@ class TrainingSettings:
     """Softens both sides of the distillation (T)."""
     learning_rate: float | None = None
     """Peak of AdamW; None: by the encoder's width (`default_learning_rate` in `training`)."""
-    num_train_epochs: int = 3
+    num_train_epochs: int | None = None
+    """None: by the number of training rows (`for_rows`)."""
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
     weight_decay: float = 0.01
@@ -35,7 +40,23 @@ class TrainingSettings:
 
         `auto` trains the super-network first and its sub-networks to the end; other strategies keep the best epoch.
         """
-        return count_warm_up_epochs(self.sampling_strategy, self.num_train_epochs) is not None
+        return count_warm_up_epochs(self.sampling_strategy, self.epochs) is not None
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training rows."""
+        return self.num_train_epochs or DEFAULT_NUM_EPOCHS
+
+    def for_rows(self, num_rows: int) -> "TrainingSettings":
+        """These settings with a number of epochs: where none is given 3, but more of few rows.
+
+        So many that there are `MIN_STEPS` steps, at most `MAX_DEFAULT_EPOCHS`.
+        """
+        if self.num_train_epochs is not None:
+            return self
+        steps_per_epoch = max(1, math.ceil(num_rows / self.per_device_train_batch_size))
+        wanted = math.ceil(MIN_STEPS / steps_per_epoch)
+        return replace(self, num_train_epochs=min(max(DEFAULT_NUM_EPOCHS, wanted), MAX_DEFAULT_EPOCHS))
 
     def __post_init__(self) -> None:
         wrong = [
@@ -43,7 +64,7 @@ class TrainingSettings:
             for name, law, fine in (
                 ("temperature", "above 0", self.temperature > 0),
                 ("learning_rate", "above 0", self.learning_rate is None or self.learning_rate > 0),
-                ("num_train_epochs", "at least 1", self.num_train_epochs >= 1),
+                ("num_train_epochs", "at least 1", self.num_train_epochs is None or self.num_train_epochs >= 1),
                 ("per_device_train_batch_size", "at least 1", self.per_device_train_batch_size >= 1),
                 ("per_device_eval_batch_size", "at least 1", self.per_device_eval_batch_size >= 1),
                 ("weight_decay", "at least 0", self.weight_decay >= 0),

@@ -52,13 +52,16 @@ def train_super_network(
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
-    dimensions = get_dimensions(model)
+    dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
-    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.num_train_epochs)
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs)
 
     def space() -> SearchSpace:
         """As it is now: ordering the layers changes it."""
         return create_search_space(settings.search_space, dimensions, get_layer_order(model))
+
+    if SEARCH_SPACES[settings.search_space].orders_layers:
+        note_layer_order(model, space().layer_order)
 
     def plan(step: Step) -> list[Update]:
         return strategy(space(), step)
@@ -90,7 +93,7 @@ def fine_tune(
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
-    updates = [Update(None, distill=teacher is not None)]
+    updates, settings = [Update(None, distill=teacher is not None)], settings.for_rows(len(train))
     return _train(model, task, train, validation, settings, on_epoch, lambda _: updates, None, "fine-tuning", teacher)
 
 
@@ -166,7 +169,7 @@ def _train(
     """
     evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
-    num_steps = steps_per_epoch * settings.num_train_epochs
+    num_steps = steps_per_epoch * settings.epochs
     optimizer, schedule = create_optimizer(model, settings, num_steps)
     order_rng = np.random.default_rng([settings.seed, 1])
     draw_rng = np.random.default_rng([settings.seed, 2])
@@ -175,13 +178,13 @@ def _train(
     reports = [] if state is None else list(state.reports)
     with (
         torch.random.fork_rng(),
-        tqdm(total=len(train) * settings.num_train_epochs, unit="row", desc=what, mininterval=bar_interval()) as bar,
+        tqdm(total=len(train) * settings.epochs, unit="row", desc=what, mininterval=bar_interval()) as bar,
     ):
         torch.manual_seed(settings.seed)
         if state is not None:
             state.restore(*everything)
             bar.update(len(reports) * len(train))
-        for epoch in range(len(reports) + 1, settings.num_train_epochs + 1):
+        for epoch in range(len(reports) + 1, settings.epochs + 1):
             if warm_up is not None and epoch == warm_up + 1:
                 order_by_importance(model, task, train, optimizer, seed=settings.seed)
                 if warm_up and SEARCH_SPACES[settings.search_space].orders_layers:

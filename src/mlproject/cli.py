@@ -23,6 +23,7 @@ from mlproject.options import (
     CHECKPOINTS,
     CHOICE,
     DATA,
+    EVALUATION,
     EXPORT,
     LATENCY,
     MODEL,
@@ -31,6 +32,7 @@ from mlproject.options import (
     SEARCH,
     SEVERAL,
     SPACE,
+    SPACE_OF_SEARCH,
     TRAINING,
     TRIALS,
     HuggingFaceCommand,
@@ -62,7 +64,7 @@ def cli() -> None:
 
 
 @cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     with _top_run("train-supernet") as (run, output_dir, _):
@@ -81,7 +83,7 @@ def train_supernet(**values: Any) -> None:
     help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
 )
 @click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
-@add_options(SPACE, SEARCH, DATA, OUTPUT)
+@add_options(SPACE_OF_SEARCH, EVALUATION, SEARCH, DATA, OUTPUT)
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
     with _top_run("search") as (run, output_dir, _):
@@ -98,7 +100,7 @@ def search(supernet: str, **values: Any) -> None:
 
 
 @cli.command("nas", cls=HuggingFaceCommand)
-@add_options(MODEL, DATA, TRAINING, SPACE, TRIALS, OUTPUT)
+@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, TRIALS, OUTPUT)
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
     with _top_run("nas") as (run, output_dir, _):
@@ -186,7 +188,9 @@ def sync(output_dir: str, **_debug: Any) -> None:
 
 
 @cli.command("compress", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, SEARCH, CHOICE, EXPORT, LATENCY, CACHE, OUTPUT)
+@add_options(
+    MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, SEARCH, CHOICE, EXPORT, LATENCY, CACHE, OUTPUT
+)
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
     with _top_run("compress") as (run, output_dir, tracker):

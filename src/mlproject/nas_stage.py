@@ -43,6 +43,9 @@ def nas(
     run.log_params(option_params(source, options) | alone | {"model_name_or_path": model_options.model_name_or_path})
     data = load_task_data(source)
     log_data(run, data, source)
+    settings = settings.for_rows(len(data.train))
+    alone["num_train_epochs"] = settings.epochs
+    run.log_params({"num_train_epochs": settings.epochs})
     base_model: dict[str, Any] = {
         "name_or_path": _absolute(model_options.model_name_or_path),
         "attn_implementation": model_options.attn_implementation,
@@ -71,7 +74,7 @@ def nas(
         cost_model,
         output_dir,
         {"source": source.to_json(), "base_model": base_model, "settings": asdict(settings)},
-        num_epochs=settings.num_train_epochs,
+        num_epochs=settings.epochs,
         sequence_length=length,
         observe=observe,
         method=options.search_strategy,

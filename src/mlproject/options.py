@@ -14,7 +14,7 @@ from compressor.metrics import METRICS
 from compressor.search import DEFAULT_OBJECTIVES, OBJECTIVES
 from compressor.search_methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.search_spaces import SEARCH_SPACES
-from compressor.settings import TrainingSettings
+from compressor.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from compressor.tasks import TASKS
 from mlproject.choosing import SMALL_ENCODER, SMALL_INCREASE, Choice
@@ -210,7 +210,10 @@ TRAINING = [
         help="Peak learning rate of AdamW. Default: 2e-4 at a width of 384 (the demo's), 5e-5 at 768.",
     ),
     _option(
-        "--num-train-epochs", type=int, default=TrainingSettings.num_train_epochs, help="Passes over the training rows."
+        "--num-train-epochs",
+        type=int,
+        default=TrainingSettings.num_train_epochs,
+        help=f"Passes over the training rows. Default: {DEFAULT_NUM_EPOCHS}, of few rows up to {MAX_DEFAULT_EPOCHS}.",
     ),
     _option(
         "--per-device-train-batch-size",
@@ -236,6 +239,18 @@ SPACE = [
         default=TrainingSettings.search_space,
         help="Which sub-networks exist.",
     ),
+]
+
+SPACE_OF_SEARCH = [
+    _option(
+        "--search-space",
+        type=_choice(SEARCH_SPACES),
+        default=SearchOptions.search_space,
+        help="Which sub-networks exist. Default: those of the super-network's training.",
+    ),
+]
+
+EVALUATION = [
     _option(
         "--per-device-eval-batch-size",
         type=int,
@@ -246,13 +261,13 @@ SPACE = [
 ]
 
 
-def _search_strategy(methods: Any) -> Decorator:
+def _search_strategy(methods: Any, default: str) -> Decorator:
     return _option(
         "--search-strategy",
         "--method",
         "search_strategy",
         type=_choice(methods),
-        default=SearchOptions.search_strategy,
+        default=default,
         help="How the next sub-network is proposed.",
     )
 
@@ -267,7 +282,7 @@ def _objectives(names: Any) -> Decorator:
 
 
 SEARCH = [
-    _search_strategy(SEARCH_METHODS),
+    _search_strategy(SEARCH_METHODS, SearchOptions.search_strategy),
     _option(
         "--num-samples",
         type=int,
@@ -278,7 +293,7 @@ SEARCH = [
 ]
 
 TRIALS = [
-    _search_strategy(TRIAL_METHODS),
+    _search_strategy(TRIAL_METHODS, NasOptions.search_strategy),
     _option(
         "--num-trials",
         type=int,

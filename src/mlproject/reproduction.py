@@ -22,14 +22,15 @@ def make_search(results: Mapping[str, Any], super_network: Mapping[str, Any], fo
         defaults["num_trials"] = None  # the default depends on the time limit
         return [_line("nas", model | source | results["options"], defaults, output_dir=folder)]
     name = Path(results["supernet"]).name
-    lines, trained_on = [], asdict(DataSource())
+    lines, trained_on, trained_in = [], asdict(DataSource()), dict[str, Any]()
     if super_network:
         trained_on = super_network["source"]
         model = {key: super_network[key] for key in ("model_name_or_path", "attn_implementation")}
         defaults = asdict(TrainingSettings()) | asdict(ModelOptions()) | asdict(DataSource())
+        trained_in = {"search_space": super_network["settings"]["search_space"]}
         lines.append(_line("train-supernet", model | trained_on | super_network["settings"], defaults, output_dir=name))
     values = {"supernet": name} | source | results["options"]
-    return [*lines, _line("search", values, asdict(SearchOptions()) | trained_on, output_dir=folder)]
+    return [*lines, _line("search", values, asdict(SearchOptions()) | trained_on | trained_in, output_dir=folder)]
 
 
 def make_model(extraction: Mapping[str, Any], front: list[str], search: str, folder: Path) -> str:

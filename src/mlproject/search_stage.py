@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.files import append_json_line
+from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
 from mlproject.journal import JOURNAL_FILE, open_journal
 from mlproject.settings import SearchOptions
@@ -37,11 +38,12 @@ def search(
     from compressor.costs import create_cost_model
     from compressor.evaluation import Evaluator
     from compressor.families import get_dimensions, get_layer_order, max_positions
+    from compressor.importance import order_layers
     from compressor.latency import measure_latency_ms
     from compressor.metrics import predict
     from compressor.models import pick_device
     from compressor.search import EvaluatedSubNetwork, run_search
-    from compressor.search_spaces import create_search_space
+    from compressor.search_spaces import SEARCH_SPACES, create_search_space
     from mlproject.search_report import (
         architecture,
         child_metrics,
@@ -53,15 +55,22 @@ def search(
 
     require_other_directory(output_dir, supernet)
     super_network, source, data = open_super_network(supernet, data_options)
+    trained_in = super_network.info.get("settings", {}).get("search_space", TrainingSettings.search_space)
+    search_space: str = options.search_space or trained_in
+    options = replace(options, search_space=search_space)
     run.log_params(option_params(source, options) | {"supernet": str(super_network.path)})
     log_data(run, data, source)
     model = super_network.model.to(pick_device())
-    space = create_search_space(options.search_space, get_dimensions(model), get_layer_order(model))
+    positions = max_positions(model)
+    layer_order = get_layer_order(model)
+    if SEARCH_SPACES[search_space].orders_layers and not layer_order:
+        layer_order = order_layers(model, data.task, encode(data.train, data.task, super_network.tokenizer, positions))
+    space = create_search_space(search_space, get_dimensions(model), layer_order)
     cost_model = create_cost_model(model)
-    validation = encode(data.validation, data.task, super_network.tokenizer, max_positions(model))
+    validation = encode(data.validation, data.task, super_network.tokenizer, positions)
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)
     base_model = str(super_network.info.get("model_name_or_path", super_network.path.name))
-    tags = child_tags(run, base_model, source.task_name, options.search_space, options.search_strategy)
+    tags = child_tags(run, base_model, source.task_name, search_space, options.search_strategy)
     children: dict[int, StageRun] = {}
     predictions: dict[str, np.ndarray] = {}
     length = int(np.median(validation.lengths))
@@ -131,7 +140,7 @@ def search(
             "measured_at": {"length": length, "batch_size": 1, "threads": 1},
         },
         space=space,
-        title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {options.search_space} space",
+        title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {search_space} space",
         seconds=seconds,
     )
     for place, member in enumerate(result.front):

@@ -38,8 +38,9 @@ class ModelOptions:
 class SearchOptions:
     """How sub-networks are searched."""
 
-    search_space: str = TrainingSettings.search_space
-    search_strategy: str = "random_search"
+    search_space: str | None = None
+    """None: the one that the super-network was trained in."""
+    search_strategy: str = "local_search"
     num_samples: int = 60
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     seed: int = 0

@@ -45,6 +45,8 @@ def train_supernet(
 
     run.log_params(option_params(source, model_options, settings))
     data = load_task_data(source)
+    settings = settings.for_rows(len(data.train))
+    run.log_params({"num_train_epochs": settings.epochs})
     log_data(run, data, source)
     model, tokenizer = load_base_model(
         model_options.model_name_or_path,
@@ -102,7 +104,7 @@ def train_supernet(
     run.keep()
     model.to(pick_device())
     expected = forecast(model, data.task, train, validation, settings)
-    left = 1 - len(info["epochs"]) / settings.num_train_epochs
+    left = 1 - len(info["epochs"]) / settings.epochs
     print(
         f"Super-network {describe_seconds(left * expected.training_s)}"
         + (f", search {describe_seconds(num_samples * expected.evaluation_s)}" if num_samples else "")

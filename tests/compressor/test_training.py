@@ -169,3 +169,14 @@ class TestDistillation:
         assert len(found.errors) == 1
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         assert found.error == found.error_before
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "epochs"),
+    [(100_000, 32, 3), (3_000, 32, 3), (1_500, 32, 6), (100, 32, 9), (1, 8, 9), (0, 8, 9)],
+)
+def test_few_rows_are_seen_more_often(rows: int, batch_size: int, epochs: int) -> None:
+    settings = TrainingSettings(per_device_train_batch_size=batch_size)
+    assert settings.for_rows(rows).epochs == epochs
+    assert settings.for_rows(rows).for_rows(100_000).epochs == epochs
+    assert TrainingSettings(num_train_epochs=2).for_rows(rows).epochs == 2

@@ -204,7 +204,7 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     (tmp_path / "mine.json").write_text('{"num_layers": 2, "num_heads": 3, "num_units": 17}')
     outcome = run_cli("extract", "--search", "s", "--config", "mine.json", "--output-dir", "mine")
     assert outcome.code == 0, outcome.err
-    assert json.loads((tmp_path / "mine" / "extraction.json").read_text())["kept"]["heads"] == [3, 3, 0]
+    assert sorted(json.loads((tmp_path / "mine" / "extraction.json").read_text())["kept"]["heads"]) == [0, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -617,3 +617,30 @@ def test_parameters_that_mlflow_run_logged_are_left_alone(
     assert run.info.status == "FINISHED"
     assert run.data.params["num_samples"] == "3.0"
     assert run.data.params["search_space"] == "small_ordered"
+
+
+def test_a_search_takes_the_space_of_the_training(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    def results() -> dict[str, Any]:
+        return json.loads((tmp_path / "found" / "search_results.json").read_text())
+
+    def search(*more: object) -> None:
+        words = ("--supernet", "net", "--num-samples", 3, "--output-dir", "found", "--overwrite-output-dir", "true")
+        outcome = run_cli("search", *words, *more)
+        assert outcome.code == 0, outcome.err
+
+    config, info = (json.loads((tmp_path / "net" / name).read_text()) for name in ("config.json", "super_network.json"))
+    search()
+    assert results()["options"]["search_space"] == info["settings"]["search_space"] == "small_ordered"
+    assert results()["layer_order"] == config["layer_order"] == [2, 0, 1]  # one epoch: nothing has been measured
+
+    del config["layer_order"]  # a fine-tuned model of someone else's: now it is measured
+    (tmp_path / "net" / "config.json").write_text(json.dumps(config))
+    search()
+    assert sorted(results()["layer_order"]) == [0, 1, 2]
+    (tmp_path / "net" / "super_network.json").write_text(
+        json.dumps(info | {"settings": info["settings"] | {"search_space": "layer"}})
+    )
+    search()
+    assert results()["options"]["search_space"] == "layer"
+    search("--search-space", "medium")
+    assert results()["options"]["search_space"] == "medium"
