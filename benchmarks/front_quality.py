@@ -70,7 +70,8 @@ class Recipe:
     space: str = "small"
 
 
-OLD = {"learning_rate": 1e-4}
+THREE = {"num_train_epochs": 3}
+OLD = THREE | {"learning_rate": 1e-4}
 TWO = OLD | {"num_train_epochs": 2}
 RECIPES: dict[str, Recipe] = {
     "one_shot, T = 10": Recipe(strategy="one_shot", settings=TWO | {"temperature": 10.0, "num_random_sub_nets": 1}),
@@ -82,12 +83,12 @@ RECIPES: dict[str, Recipe] = {
         strategy=warmed_up(bounded), settings=OLD | {"num_random_sub_nets": 2}, ordered="after a third"
     ),
     "auto, rate 1e-4": Recipe(strategy="auto", settings=OLD, ordered="after a third"),
-    "auto, in small, unordered": Recipe(strategy="auto"),
-    "auto, in small": Recipe(strategy="auto", ordered="after a third"),
+    "auto, in small, unordered": Recipe(strategy="auto", settings=THREE),
+    "auto, in small": Recipe(strategy="auto", settings=THREE, ordered="after a third"),
     "auto, k = 3": Recipe(
-        strategy="auto", settings={"num_random_sub_nets": 3}, ordered="after a third", space="small_ordered"
+        strategy="auto", settings=THREE | {"num_random_sub_nets": 3}, ordered="after a third", space="small_ordered"
     ),
-    "auto": Recipe(strategy="auto", ordered="after a third", space="small_ordered"),
+    "auto": Recipe(strategy="auto", settings=THREE, ordered="after a third", space="small_ordered"),
 }
 
 
