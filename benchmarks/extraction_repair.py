@@ -24,7 +24,13 @@ from compressor.training import distill
 from mlproject.sources import find_super_network, open_super_network, read_search_results
 from mlproject.tables import print_table
 
-WAYS = {"cut": (False, 0), "repaired": (True, 0), "distilled": (False, 1), "repaired, distilled": (True, 1)}
+WAYS = {
+    "cut": (False, 0),
+    "repaired": (True, 0),
+    "distilled": (False, 1),
+    "repaired, distilled": (True, 1),
+    "distilled, up to 3 epochs": (False, 3),
+}
 
 
 def main() -> None:
@@ -33,6 +39,7 @@ def main() -> None:
     parser.add_argument("--search", type=Path, required=True)
     parser.add_argument("--learning-rate", type=float, default=None, help="of the distillation")
     parser.add_argument("--members", type=int, default=6, help="front members, spread by size")
+    parser.add_argument("--names", nargs="+", help="these front members instead, such as subnet-012")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -46,7 +53,10 @@ def main() -> None:
     moments = measure_moments(dense, rows["train"])
     front = [results["evaluations"][index] for index in results["front"]]
     front = [member for member in front if member["relative_encoder_params"] < 1]
-    front = front[:: max(1, len(front) // options.members)]
+    if options.names:
+        front = [member for member in front if member["name"] in options.names]
+    else:
+        front = front[:: max(1, len(front) // options.members)]
     found: dict[str, Any] = {}
     for member in front:
         sub_network = SubNetwork.from_json(member["kept"], get_dimensions(dense))

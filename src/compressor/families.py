@@ -70,9 +70,9 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
 def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
     """The layers of a super-network, the most important first, as its training noted them; () where it did not."""
     order = getattr(model.config, "layer_order", None)
-    if not isinstance(order, list) or sorted(order) != list(range(len(get_layers(model)))):
+    if not isinstance(order, list) or any(type(layer) is not int for layer in order):
         return ()
-    return tuple(order)
+    return tuple(order) if sorted(order) == list(range(len(get_layers(model)))) else ()
 
 
 def get_auto_class(multiple_choice: bool) -> Any:

@@ -106,7 +106,7 @@ class SearchSpace(ABC):
                 return drawn
 
     def _first(self, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
-        """The first heads and units of the first layers."""
+        """The first heads and units of the layers that the space drops last."""
         return self._of_layers(range(num_layers), num_heads, num_units)
 
     def _of_layers(self, layers: Sequence[int], num_heads: int, num_units: int) -> SubNetwork:
@@ -209,7 +209,7 @@ class SmallSpace(IntegerSpace):
         kept = sub_network.num_layers
         heads, units = (max(map(len, sets)) if kept else 1 for sets in (sub_network.heads, sub_network.units))
         config = {"num_layers": kept, "num_heads": heads, "num_units": units}
-        if heads not in self.allowed_heads or sub_network != self._first(**config):
+        if heads not in self.allowed_heads or not units or sub_network != self._first(**config):
             layers = "most important" if self.orders_layers else "first"
             raise self._outside(sub_network, f"keep the first heads and units, equally many, of the {layers} layers")
         return config
@@ -238,6 +238,7 @@ class SmallPowerOfTwoSpace(SmallSpace):
         return self._first(layers, max(heads for heads in self.allowed_heads if heads <= half), units)
 
 
+@dataclass(frozen=True)
 class SmallOrderedSpace(SmallSpace):
     """`small`, its layers kept by importance: the least important one is dropped first, wherever it is.
 
@@ -247,6 +248,15 @@ class SmallOrderedSpace(SmallSpace):
 
     name = "small_ordered"
     orders_layers = True
+
+    def __post_init__(self) -> None:
+        last = self.dimensions.num_layers - 1
+        if not self.layer_order:
+            object.__setattr__(self, "layer_order", (last, *range(last)))
+        if sorted(self.layer_order) != list(range(last + 1)):
+            raise SearchSpaceError(
+                f"an order of layers must be a permutation of 0..{last}, but got {self.layer_order}. Search again."
+            )
 
     def _first(self, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
         return self._of_layers(self.layer_order[:num_layers], num_heads, num_units)
@@ -445,10 +455,7 @@ def create_search_space(name: str, dimensions: EncoderDimensions, layer_order: S
         raise SearchSpaceError(
             f"the search space must be one of {', '.join(SEARCH_SPACES)}, but got {name!r}. Correct --search-space."
         )
-    space, last = SEARCH_SPACES[name], dimensions.num_layers - 1
-    if space.orders_layers:  # where nobody has measured it: the last one writes what the task head reads
-        layer_order = layer_order or (last, *range(last))
-    return space(dimensions, tuple(layer_order))
+    return SEARCH_SPACES[name](dimensions, tuple(layer_order))
 
 
 def draw_subset(length: int, rng: np.random.Generator) -> np.ndarray:

@@ -43,7 +43,7 @@ def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTraine
     for position, layer in enumerate(kept_layers):
         _set_config(layer, sliced, position)
     sliced.config.num_hidden_layers = len(kept_layers)
-    sliced.config.__dict__.pop("layer_order", None)  # of the super-network's layers
+    sliced.config.__dict__.pop("layer_order", None)  # those layers are gone
     return sliced
 
 

@@ -35,7 +35,7 @@ class Step:
     num_random_sub_nets: int
     rng: np.random.Generator
     num_warm_up_steps: int = 0
-    """Steps before heads and units are put in order; 0 where they never are."""
+    """Steps before heads, units and layers are put in order; 0 where they never are."""
 
 
 Strategy = Callable[[SearchSpace, Step], list[Update]]
@@ -77,7 +77,7 @@ def ats(space: SearchSpace, step: Step) -> list[Update]:
 
 
 def auto(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network alone until its heads and units are in order; then `kd` with sub-networks that can learn."""
+    """The super-network until heads, units and layers are in order; then `kd` with sub-networks that can learn."""
     if step.index < step.num_warm_up_steps:
         return [_super_network(space)]
     drawn = [space.draw_trainable(step.rng) for _ in range(step.num_random_sub_nets)]
@@ -88,7 +88,7 @@ def auto(space: SearchSpace, step: Step) -> list[Update]:
 
 
 def count_warm_up_epochs(name: str, num_epochs: int) -> int | None:
-    """The epochs after which a strategy puts heads and units in order of importance; None: it never does.
+    """The epochs after which a strategy orders heads, units and layers by importance; None: it never does.
 
     With one epoch in all it is 0: what is ordered then is what the pre-trained weights do.
     """
@@ -135,7 +135,7 @@ SAMPLING_STRATEGIES: dict[str, Strategy] = {
 }
 
 WARM_UP_SHARES: dict[str, float] = {"auto": 1 / 3}
-"""The share of the epochs before the ordering, of the strategies that order heads and units."""
+"""The share of the epochs before the ordering, of the strategies that order heads, units and layers."""
 
 STRATEGY_ALIASES: dict[str, str] = {"full": "one_shot", "random_linear": "linear_random"}
 """Names that the paper's code uses."""

@@ -20,7 +20,7 @@ from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
 from compressor.families import get_dimensions, get_layer_order
-from compressor.importance import note_layer_order, order_by_importance, order_layers
+from compressor.importance import forget_layer_order, note_layer_order, order_by_importance, order_layers
 from compressor.losses import distillation_loss, task_loss
 from compressor.progress import bar_interval
 from compressor.search_spaces import SEARCH_SPACES, SearchSpace, create_search_space
@@ -53,21 +53,22 @@ def train_super_network(
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
     dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
+    forget_layer_order(model)  # of another training
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs)
 
-    def space() -> SearchSpace:
-        """As it is now: ordering the layers changes it."""
+    def current_space() -> SearchSpace:
+        """Ordering the layers changes it."""
         return create_search_space(settings.search_space, dimensions, get_layer_order(model))
 
-    if SEARCH_SPACES[settings.search_space].orders_layers:
-        note_layer_order(model, space().layer_order)
+    if current_space().orders_layers and settings.sampling_strategy != "standard":
+        note_layer_order(model, current_space().layer_order)  # what sub-networks are trained in, till it is measured
 
     def plan(step: Step) -> list[Update]:
-        return strategy(space(), step)
+        return strategy(current_space(), step)
 
     def smallest() -> SubNetwork:
-        return space().smallest
+        return current_space().smallest
 
     return _train(
         *(model, task, train, validation, settings, on_epoch, plan, smallest, "super-network"),

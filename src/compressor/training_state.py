@@ -85,7 +85,7 @@ class TrainingState:
     ) -> None:
         """Puts all of them back, in place, on the devices they are on."""
         model.load_state_dict(self._kind("model"))
-        if self.values["layer_order"]:
+        if self.values.get("layer_order"):
             note_layer_order(model, self.values["layer_order"])
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self._kind("optimizer").items():

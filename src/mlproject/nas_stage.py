@@ -40,7 +40,9 @@ def nas(
     from mlproject.search_report import mark_front_member, show_result, write_search_results
 
     alone = {name: value for name, value in asdict(settings).items() if name not in _OF_SUPER_NETWORKS}
-    run.log_params(option_params(source, options) | alone | {"model_name_or_path": model_options.model_name_or_path})
+    set_already = {name: value for name, value in alone.items() if value is not None}
+    model_name = {"model_name_or_path": model_options.model_name_or_path}
+    run.log_params(option_params(source, options) | set_already | model_name)
     data = load_task_data(source)
     log_data(run, data, source)
     settings = settings.for_rows(len(data.train))

@@ -14,7 +14,7 @@ from compressor.metrics import METRICS
 from compressor.search import DEFAULT_OBJECTIVES, OBJECTIVES
 from compressor.search_methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.search_spaces import SEARCH_SPACES
-from compressor.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, TrainingSettings
+from compressor.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS, TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from compressor.tasks import TASKS
 from mlproject.choosing import SMALL_ENCODER, SMALL_INCREASE, Choice
@@ -213,7 +213,8 @@ TRAINING = [
         "--num-train-epochs",
         type=int,
         default=TrainingSettings.num_train_epochs,
-        help=f"Passes over the training rows. Default: {DEFAULT_NUM_EPOCHS}, of few rows up to {MAX_DEFAULT_EPOCHS}.",
+        help=f"Passes over the training rows. Default: {DEFAULT_NUM_EPOCHS}, or up to {MAX_DEFAULT_EPOCHS} to make "
+        f"{MIN_STEPS} steps.",
     ),
     _option(
         "--per-device-train-batch-size",
@@ -232,22 +233,17 @@ TRAINING = [
     _boolean("--bf16", default=TrainingSettings.bf16, help="Train in bfloat16 where the device can."),
 ]
 
-SPACE = [
-    _option(
-        "--search-space",
-        type=_choice(SEARCH_SPACES),
-        default=TrainingSettings.search_space,
-        help="Which sub-networks exist.",
-    ),
-]
+
+def _search_space(default: str | None, text: str) -> Decorator:
+    return _option("--search-space", type=_choice(SEARCH_SPACES), default=default, help=text)
+
+
+SPACE = [_search_space(TrainingSettings.search_space, "Which sub-networks exist.")]
 
 SPACE_OF_SEARCH = [
-    _option(
-        "--search-space",
-        type=_choice(SEARCH_SPACES),
-        default=SearchOptions.search_space,
-        help="Which sub-networks exist. Default: those of the super-network's training.",
-    ),
+    _search_space(
+        SearchOptions.search_space, "Which sub-networks exist. Default: those of the super-network's training."
+    )
 ]
 
 EVALUATION = [

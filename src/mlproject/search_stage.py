@@ -43,7 +43,7 @@ def search(
     from compressor.metrics import predict
     from compressor.models import pick_device
     from compressor.search import EvaluatedSubNetwork, run_search
-    from compressor.search_spaces import SEARCH_SPACES, create_search_space
+    from compressor.search_spaces import create_search_space
     from mlproject.search_report import (
         architecture,
         child_metrics,
@@ -63,7 +63,8 @@ def search(
     model = super_network.model.to(pick_device())
     positions = max_positions(model)
     layer_order = get_layer_order(model)
-    if SEARCH_SPACES[search_space].orders_layers and not layer_order:
+    if create_search_space(search_space, get_dimensions(model)).orders_layers and not layer_order:
+        print("Measuring which layers matter, since the super-network's training has not.")
         layer_order = order_layers(model, data.task, encode(data.train, data.task, super_network.tokenizer, positions))
     space = create_search_space(search_space, get_dimensions(model), layer_order)
     cost_model = create_cost_model(model)

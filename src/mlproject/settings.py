@@ -6,8 +6,8 @@ from compressor.errors import OutputError, SearchError
 from compressor.search import DEFAULT_OBJECTIVES, check_objectives
 from compressor.settings import TrainingSettings
 
-DEFAULT_FINETUNE_EPOCHS = 1
-"""Of distillation after extraction."""
+DEFAULT_FINETUNE_EPOCHS = 3
+"""Of distillation after extraction, at the most."""
 DEFAULT_NUM_TRIALS = 20
 """Of standard NAS without a budget."""
 

@@ -9,8 +9,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from compressor.batches import EncodedRows, collate
-from compressor.families import ENCODER_FAMILIES, get_dimensions, get_family, get_layer_order, get_layers
-from compressor.importance import note_layer_order, order_by_importance, order_layers, score_importance
+from compressor.families import ENCODER_FAMILIES, get_family, get_layer_order, get_layers
+from compressor.importance import (
+    forget_layer_order,
+    note_layer_order,
+    order_by_importance,
+    order_layers,
+    score_importance,
+)
 from compressor.losses import task_loss
 from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model
@@ -195,6 +201,9 @@ def test_the_order_of_layers_stays_with_the_super_network(tmp_path: Path) -> Non
     cut = slice_model(loaded, SubNetwork(heads=((0,), (), (1,)), units=((0,), (), (1,))))
     assert not hasattr(cut.config, "layer_order")
     assert get_layer_order(loaded) == (2, 0, 1)
-    loaded.config.layer_order = [0, 0, 1]  # not ours
-    assert get_layer_order(loaded) == ()
-    assert get_dimensions(loaded).num_layers == 3
+    for foreign in ([0, 0, 1], ["a", 1, None], [True, False, 2], [0, 1], "012", 3):
+        loaded.config.layer_order = foreign
+        assert get_layer_order(loaded) == ()
+    forget_layer_order(loaded)
+    forget_layer_order(loaded)
+    assert not hasattr(loaded.config, "layer_order")

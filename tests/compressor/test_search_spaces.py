@@ -110,6 +110,12 @@ def test_the_least_important_layer_goes_first(order: tuple[int, ...], kept: set[
             other.to_config(found)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (0, 1, 1), (1, 2, 3)])
+def test_an_order_of_other_layers_is_refused(order: tuple[int, ...]) -> None:
+    with pytest.raises(SearchSpaceError, match=r"must be a permutation of 0\.\.2"):
+        create_search_space("small_ordered", DIMENSIONS, order)
+
+
 def test_power_of_two_heads() -> None:
     space = create_search_space("small_power2", SIX_HEADS)
     drawn = [space.draw(np.random.default_rng(seed)) for seed in range(60)]

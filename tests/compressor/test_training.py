@@ -1,5 +1,7 @@
 """Training: it learns, it is seeded, it sums gradients, it stops at NaN."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from compressor.batches import EncodedRows
 from compressor.errors import StrategyError, TrainingError
 from compressor.evaluation import Evaluator
+from compressor.families import get_layer_order
+from compressor.importance import note_layer_order
 from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model
@@ -136,6 +140,30 @@ def test_wrong_settings_are_named_all_at_once() -> None:
     )
     with pytest.raises(StrategyError, match="--num-random-sub-nets must be at least 1"):
         TrainingSettings(num_random_sub_nets=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "order"),
+    [
+        ({}, (1, 0, 2)),  # measured after the warm-up
+        ({"num_train_epochs": 1}, (2, 0, 1)),  # there is none: what the sub-networks were trained in
+        ({"sampling_strategy": "one_shot"}, (2, 0, 1)),
+        ({"sampling_strategy": "standard"}, ()),  # no sub-network was trained: the search may measure
+        ({"search_space": "small"}, ()),
+    ],
+)
+def test_the_order_of_layers_is_noted(
+    settings: dict[str, Any],
+    order: tuple[int, ...],
+    tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("compressor.training.order_layers", lambda *_, **__: (1, 0, 2))
+    model, rows = tiny_model(num_labels=2), encoded_sentences(tokenizer, 16)
+    note_layer_order(model, (0, 2, 1))  # of a training before
+    settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8} | settings
+    train_super_network(model, TASK, rows, rows, TrainingSettings(**settings), lambda _: None)
+    assert get_layer_order(model) == order
 
 
 class TestDistillation:

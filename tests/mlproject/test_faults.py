@@ -139,6 +139,9 @@ def test_training_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) ->
     assert all((expected[name] == found[name]).all() for name in expected)
     one, other = (json.loads((v.folder / "net" / "super_network.json").read_text()) for v in (whole, killed))
     assert one | {"run_id": None} == other | {"run_id": None}
+    configs = [(victim.folder / "net" / "config.json").read_text() for victim in (whole, killed)]
+    assert configs[0] == configs[1]
+    assert "layer_order" in configs[0]
     assert {file.name for file in (killed.folder / "net").iterdir()} == {
         file.name for file in (whole.folder / "net").iterdir()
     }
