@@ -433,6 +433,7 @@ def main() -> None:
     }
     for method in options.methods:
         runs[method](bench, dense, teacher)
+        write_json(options.output_dir / "baselines.json", {"points": [asdict(point) for point in bench.points]})
     measure(bench, options.length)
     summary = summarise(bench)
     draw(bench, bench.points[0])
