@@ -28,8 +28,8 @@ from compressor.batches import encode
 from compressor.costs import CostModel, create_cost_model
 from compressor.data import DataSource, load_task_data
 from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, get_layer_order, max_positions
-from compressor.importance import note_layer_order, order_by_importance, order_layers
+from compressor.families import get_dimensions, get_layer_order, max_positions, note_layer_order
+from compressor.importance import order_by_importance, order_layers
 from compressor.models import load_base_model
 from compressor.pareto import compute_hypervolume
 from compressor.search_spaces import SearchSpace, create_search_space

@@ -1,5 +1,6 @@
 """What the rest asks of an encoder family: its layers, sizes and positions, read by the table in `modeling_sliced`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,16 @@ def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
     if not isinstance(order, list) or any(type(layer) is not int for layer in order):
         return ()
     return tuple(order) if sorted(order) == list(range(len(get_layers(model)))) else ()
+
+
+def note_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
+    """Writes the order of the layers into the model's configuration, with which it is saved and loaded."""
+    model.config.layer_order = list(order)
+
+
+def forget_layer_order(model: "PreTrainedModel") -> None:
+    """Removes the order of the layers from the model's configuration, where there is one."""
+    model.config.__dict__.pop("layer_order", None)
 
 
 def get_auto_class(multiple_choice: bool) -> Any:

@@ -6,7 +6,7 @@ per batch gives all scores. Ordering changes what "the first k" means, never wha
 cannot change places; their order is noted in the model's configuration, where the space `small_ordered` finds it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -100,16 +100,6 @@ def order_layers(
     finally:
         model.train(was_training)
     return (*left, *reversed(dropped))
-
-
-def note_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
-    """Writes the order of the layers into the model's configuration, with which it is saved and loaded."""
-    model.config.layer_order = list(order)
-
-
-def forget_layer_order(model: "PreTrainedModel") -> None:
-    """Removes the order of the layers from the model's configuration, where there is one."""
-    model.config.__dict__.pop("layer_order", None)
 
 
 def score_importance(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import SubNetworkError
-from compressor.families import get_dimensions, get_family, get_layers
+from compressor.families import forget_layer_order, get_dimensions, get_family, get_layers
 from compressor.modeling_sliced import EncoderFamily
 from compressor.shared import expand_heads, select
 from compressor.sub_network import SubNetwork
@@ -43,7 +43,7 @@ def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTraine
     for position, layer in enumerate(kept_layers):
         _set_config(layer, sliced, position)
     sliced.config.num_hidden_layers = len(kept_layers)
-    sliced.config.__dict__.pop("layer_order", None)  # those layers are gone
+    forget_layer_order(sliced)  # those layers are gone
     return sliced
 
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
 from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, get_layer_order
-from compressor.importance import forget_layer_order, note_layer_order, order_by_importance, order_layers
+from compressor.families import forget_layer_order, get_dimensions, get_layer_order, note_layer_order
+from compressor.importance import order_by_importance, order_layers
 from compressor.losses import distillation_loss, task_loss
 from compressor.progress import bar_interval
 from compressor.search_spaces import SEARCH_SPACES, SearchSpace, create_search_space

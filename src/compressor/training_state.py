@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from compressor.families import get_layer_order
+from compressor.families import get_layer_order, note_layer_order
 from compressor.files import INCOMPLETE, new_directory, read_json, write_json
-from compressor.importance import note_layer_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

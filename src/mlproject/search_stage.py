@@ -62,11 +62,11 @@ def search(
     log_data(run, data, source)
     model = super_network.model.to(pick_device())
     positions = max_positions(model)
-    layer_order = get_layer_order(model)
-    if create_search_space(search_space, get_dimensions(model)).orders_layers and not layer_order:
+    space = create_search_space(search_space, get_dimensions(model), get_layer_order(model))
+    if space.orders_layers and not get_layer_order(model):
         print("Measuring which layers matter, since the super-network's training has not.")
-        layer_order = order_layers(model, data.task, encode(data.train, data.task, super_network.tokenizer, positions))
-    space = create_search_space(search_space, get_dimensions(model), layer_order)
+        train = encode(data.train, data.task, super_network.tokenizer, positions)
+        space = replace(space, layer_order=order_layers(model, data.task, train))
     cost_model = create_cost_model(model)
     validation = encode(data.validation, data.task, super_network.tokenizer, positions)
     evaluator = Evaluator(model, data.task, validation, options.per_device_eval_batch_size)

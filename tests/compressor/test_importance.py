@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from compressor.batches import EncodedRows, collate
-from compressor.families import ENCODER_FAMILIES, get_family, get_layer_order, get_layers
-from compressor.importance import (
+from compressor.families import (
+    ENCODER_FAMILIES,
     forget_layer_order,
+    get_family,
+    get_layer_order,
+    get_layers,
     note_layer_order,
-    order_by_importance,
-    order_layers,
-    score_importance,
 )
+from compressor.importance import order_by_importance, order_layers, score_importance
 from compressor.losses import task_loss
 from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model

@@ -11,8 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from compressor.batches import EncodedRows
 from compressor.errors import StrategyError, TrainingError
 from compressor.evaluation import Evaluator
-from compressor.families import get_layer_order
-from compressor.importance import note_layer_order
+from compressor.families import get_layer_order, note_layer_order
 from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model
