@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -172,6 +174,38 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database as its migrations leave it: making one costs seconds, copying it hundredths."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def copy_database(source: Path, folder: Path) -> str:
+    """The address of a copy of an MLflow database in a folder; the default experiment's artifacts go there too."""
+    target = folder / "mlflow.db"
+    shutil.copyfile(source, target)
+    with sqlite3.connect(target) as database:
+        location = f"{folder}/mlruns/0"
+        database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", [location])
+    database.close()
+    return f"sqlite:///{target}"
+
+
+@pytest.fixture
+def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test's own MLflow database, which commands and clients use from here on."""
+    import mlflow
+
+    uri = copy_database(migrated_database, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    return uri
 
 
 def write_search(

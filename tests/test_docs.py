@@ -23,6 +23,7 @@ import mlflow.cli
 import pytest
 
 import compressor.models
+from conftest import copy_database
 from mlproject.cli import cli, main
 
 ROOT = Path(__file__).parents[1]
@@ -59,9 +60,10 @@ def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Sandbox]":
+def sandbox(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> "Iterator[Sandbox]":
     """The folder in which the tutorial has run."""
-    made = Sandbox(tmp_path_factory.mktemp("docs"))
+    folder = tmp_path_factory.mktemp("docs")
+    made = Sandbox(folder, copy_database(migrated_database, folder))
     yield made
     made.stop()
 
@@ -69,14 +71,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Sandbox]":
 class Sandbox:
     """A folder with the environment of the shell that a reader types into."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mlflow_uri: str) -> None:
         self.folder = folder
         self.pages: list[str] = []
         self.out = ""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = str(free.getsockname()[1])
-        self.environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        self.environment = {"MLFLOW_TRACKING_URI": mlflow_uri}
         self.server: subprocess.Popen[bytes] | None = None
 
     def run(self, page: str, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:

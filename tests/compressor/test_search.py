@@ -27,18 +27,29 @@ BAYESIAN = ("ehvi", "lsbo", "rsbo")
 SERVED = [(m, s) for m in SEARCH_METHODS for s in SEARCH_SPACES if not (m in BAYESIAN and s == "large")]
 
 
+FOUND: dict[tuple[str, str], SearchResult] = {}
+
+
 @pytest.mark.parametrize(("method", "space_name"), SERVED)
 class TestContract:
-    def search(self, cost_model: CostModel, method: str, space_name: str, seed: int = 0) -> SearchResult:
+    def search(self, cost_model: CostModel, method: str, space_name: str) -> SearchResult:
+        """The search with seed 0, made once for all that is asked of it."""
+        key = (method, space_name)
+        if key not in FOUND:
+            FOUND[key] = self.search_anew(cost_model, method, space_name, 0)
+        return FOUND[key]
+
+    def search_anew(self, cost_model: CostModel, method: str, space_name: str, seed: int) -> SearchResult:
         space = create_search_space(space_name, DIMENSIONS)
         return run_search(space, cost_model, surface, method=method, num_samples=12, seed=seed)
 
     def test_the_seed_decides_everything(self, cost_model: CostModel, method: str, space_name: str) -> None:
-        results = []
-        for state, seed in ((1, 0), (2, 0), (3, 1)):
+        np.random.seed(1)
+        found = [self.search(cost_model, method, space_name)]
+        for state, seed in ((2, 0), (3, 1)):
             np.random.seed(state)
-            result = self.search(cost_model, method, space_name, seed)
-            results.append([e.sub_network for e in result.evaluations])
+            found.append(self.search_anew(cost_model, method, space_name, seed))
+        results = [[e.sub_network for e in result.evaluations] for result in found]
         assert results[0] == results[1]
         if space_name != "layer":  # all eight sub-networks of this space come up whatever the seed
             assert results[0] != results[2]

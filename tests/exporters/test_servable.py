@@ -40,7 +40,6 @@ def load(
     }
     export_onnx(model, tokenizer, tmp_path / "model.onnx", facts)
     tokenizer.save_pretrained(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     with mlflow.start_run():
         info = mlflow.pyfunc.log_model(
             name="model",
@@ -50,6 +49,11 @@ def load(
             pip_requirements=[f"mlflow=={version('mlflow')}"],
         )
     return model, mlflow.pyfunc.load_model(info.model_uri)
+
+
+@pytest.fixture(autouse=True)
+def _database(mlflow_uri: str) -> None:
+    """Models are logged to the test's own database."""
 
 
 def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -11,10 +11,9 @@ from mlproject.mlflow_log import TrackingError
 
 
 @pytest.fixture
-def run_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def run_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> str:
     """A run with a super-network, two models and nothing else."""
     monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     for folder, files in (
         ("supernet", ("config.json", "super_network.json")),
         ("a/model", ("config.json",)),

@@ -1,6 +1,7 @@
 """The commands end to end on a tiny encoder: what they write, log and print, and every mistake of a hurried person."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import mlflow
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from conftest import WORDS, sentence_rows, tiny_config, tiny_model
+from conftest import WORDS, copy_database, sentence_rows, tiny_config, tiny_model
 from mlproject.cli import main
 
 WriteRows = Callable[..., Path]
@@ -32,10 +33,8 @@ class Outcome:
 
 
 @pytest.fixture
-def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunCli:
+def run_cli(capsys: pytest.CaptureFixture[str], mlflow_uri: str) -> RunCli:
     """Runs a command in the test's folder, with its own MLflow database."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
 
     def run(*words: object) -> Outcome:
         capsys.readouterr()
@@ -50,12 +49,49 @@ def run_cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return run
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory, base_model_dir: Path, migrated_database: Path) -> Path:
+    """A folder with rows, a tiny super-network trained by the command, a search of it, and the database of both."""
+    import datasets.config
+
+    folder = tmp_path_factory.mktemp("made-once")
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(80)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+        uri = copy_database(migrated_database, folder)
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow.set_tracking_uri(uri)
+        main([str(word) for word in [*train_words(base_model_dir, folder / "train.jsonl"), "--output-dir", "net"]])
+        shutil.copyfile("mlflow.db", "trained.db")
+        main(["search", "--supernet", "net", "--num-samples", "3", "--output-dir", "search"])
+    return folder
+
+
+def _bring(source: Path, database: str, folder: Path, *names: str) -> None:
+    """Copies what was made once into a test's folder, where the files then say that it was made."""
+    copy_database(source / database, folder)
+    for name in ("train.jsonl", *names):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+        else:
+            shutil.copytree(source / name, folder / name)
+            for file in (folder / name).glob("*.json"):
+                file.write_text(file.read_text().replace(str(source), str(folder)))
+
+
 @pytest.fixture
-def trained(run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path) -> Path:
-    """A tiny super-network, trained by the command."""
-    outcome = run_cli(*train_words(base_model_dir, write_rows(sentence_rows(80))), "--output-dir", "net")
-    assert outcome.code == 0, outcome.err
+def trained(run_cli: RunCli, made_once: Path, tmp_path: Path) -> Path:
+    """The super-network `net`, trained by the command."""
+    _bring(made_once, "trained.db", tmp_path, "net")
     return tmp_path / "net"
+
+
+@pytest.fixture
+def searched(trained: Path, made_once: Path, tmp_path: Path) -> Path:
+    """The search `search` of three sub-networks of `net`, made by the command."""
+    _bring(made_once, "mlflow.db", tmp_path, "search")
+    return tmp_path / "search"
 
 
 def train_words(model: Path, file: Path) -> list[object]:
@@ -218,10 +254,9 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     ],
 )
 def test_extraction_tells_what_goes_wrong(
-    words: list[object], message: str, run_cli: RunCli, trained: Path, tmp_path: Path
+    words: list[object], message: str, run_cli: RunCli, searched: Path, tmp_path: Path
 ) -> None:
-    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s").code == 0
-    outcome = run_cli("extract", "--search", "s", *words, "--output-dir", "out")
+    outcome = run_cli("extract", "--search", "search", *words, "--output-dir", "out")
     assert outcome.code == 1
     assert len(outcome.error_lines) == 1
     assert message in outcome.error_lines[0]
@@ -254,12 +289,11 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     assert outcome.error_lines[0].startswith("Error: --precision must be of fp32, int8, fp16, but got 'int4'")
 
 
-def test_no_stage_writes_over_what_it_reads(run_cli: RunCli, trained: Path) -> None:
-    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s").code == 0
+def test_no_stage_writes_over_what_it_reads(run_cli: RunCli, searched: Path) -> None:
     for words in (
         ["search", "--supernet", "net", "--output-dir", "net"],
-        ["extract", "--search", "s", "--output-dir", "s"],
-        ["extract", "--search", "s", "--output-dir", "net"],
+        ["extract", "--search", "search", "--output-dir", "search"],
+        ["extract", "--search", "search", "--output-dir", "net"],
         ["export", "--model", "net", "--output-dir", "net"],
     ):
         outcome = run_cli(*words, "--overwrite-output-dir")
@@ -409,8 +443,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
 }
 
 
-def test_mistakes_get_one_line_and_leave_nothing(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
-    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search").code == 0
+def test_mistakes_get_one_line_and_leave_nothing(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text('{"model_type": "bert"}')
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -426,10 +459,9 @@ def test_mistakes_get_one_line_and_leave_nothing(run_cli: RunCli, trained: Path,
     assert not [run for run in runs() if run.info.status == "RUNNING"]
 
 
-def test_a_changed_super_network_is_noticed(run_cli: RunCli, trained: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_changed_super_network_is_noticed(run_cli: RunCli, searched: Path, trained: Path) -> None:
     from transformers import BertForSequenceClassification
 
-    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search").code == 0
     BertForSequenceClassification(tiny_config("bert")).save_pretrained(trained)
     outcome = run_cli("extract", "--search", "search")
     assert outcome.code == 1
@@ -455,8 +487,7 @@ def test_rows_changed_after_the_search_are_noticed(
     assert "the rows must be those" in outcome.error_lines[0]
 
 
-def test_moved_directories_are_found(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
-    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search").code == 0
+def test_moved_directories_are_found(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:
     (tmp_path / "moved").mkdir()
     for name in ("net", "search"):
         (tmp_path / name).rename(tmp_path / "moved" / name)

@@ -108,15 +108,11 @@ def test_too_few_and_twice(tmp_path: Path) -> None:
     )
 
 
-def test_the_command_writes_and_logs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_writes_and_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str], mlflow_uri: str) -> None:
     import mlflow
 
     from mlproject.cli import main
 
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     write_search(tmp_path / "a", [(0.2, 1000), (0.4, 500)])
     write_search(tmp_path / "b", [(0.2, 1000), (0.3, 500)], seed=1)
     write_search(tmp_path / "<b>c", [(0.2, 1000), (0.5, 250)], search_space="medium")

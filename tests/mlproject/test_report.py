@@ -250,14 +250,12 @@ def test_directories_of_different_runs_are_refused(all_folders: dict[str, Path],
 
 
 def test_the_command_logs_what_it_makes(
-    all_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    all_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], mlflow_uri: str
 ) -> None:
     import mlflow
 
     from mlproject.cli import main
 
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     main(["report", "--search", "search", "--model", "model", "--output-dir", "made"])
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last == f"Made the report {tmp_path}/made/report.html. Next: open it in a browser"

@@ -17,10 +17,8 @@ HEADER = {"command": "search", "options": {}}
 
 
 @pytest.fixture
-def new_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tracker]:
+def new_tracker(tmp_path: Path, mlflow_uri: str) -> Callable[[], Tracker]:
     """A process's tracker; every call stands for another process with the same output directory."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     return lambda: Tracker(tmp_path / "out")
 
 

@@ -15,7 +15,7 @@ import mlflow
 import pytest
 import requests
 
-from conftest import sentence_rows
+from conftest import copy_database, sentence_rows
 from mlproject.cli import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,14 +24,15 @@ pytestmark = [pytest.mark.ui, pytest.mark.slow, pytest.mark.skipif(CHROMIUM is N
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path) -> Iterator[str]:
     """A tracking server of its own; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri, folder = f"http://127.0.0.1:{port}", tmp_path / "server"
     folder.mkdir()
-    words = ["server", "--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+    store = copy_database(migrated_database, folder)
+    words = ["server", "--port", str(port), "--backend-store-uri", store, "--workers", "1"]
     words += ["--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
