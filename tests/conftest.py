@@ -103,8 +103,7 @@ def tiny_batch(model: PreTrainedModel, batch_size: int = 3, length: int = 9) -> 
     return {"input_ids": ids, "attention_mask": mask}
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
+def word_tokenizer() -> PreTrainedTokenizerFast:
     """A word tokenizer of 60 words, with pairs and token types."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -125,20 +124,30 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """The word tokenizer, made once."""
+    return word_tokenizer()
+
+
 WORDS = [f"w{number}" for number in range(VOCABULARY - 5)]
 
 
-@pytest.fixture(scope="session")
-def base_model_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+def write_base_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
     """A pre-trained tiny BERT without a task head, as a user has it on disk."""
     from transformers import BertModel
 
-    path = tmp_path_factory.mktemp("base") / "tiny-bert"
     with torch.random.fork_rng():
         torch.manual_seed(7)
         BertModel(tiny_config("bert")).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def base_model_dir(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """The tiny BERT, written once."""
+    return write_base_model(tmp_path_factory.mktemp("base") / "tiny-bert", tokenizer)
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""Files that stages hand to each other, broken."""
+
+from fuzz.harness import Case, cut, write
+
+NOT_JSON = "the file {folder}/FILE must hold JSON, but does not parse: …. Make it again."
+"""What is said of an artifact that is no JSON."""
+
+READ_BY = {
+    "search/search_results.json": "extract --search search",
+    "onnx/export.json": "benchmark --model onnx",
+    "model/extraction.json": "report --search search --model model",
+    "benchmark/latency.json": "report --search search --benchmark benchmark",
+    "net/super_network.json": "search --supernet net",
+}
+"""Each artifact and a command that reads it."""
+
+CASES = [
+    Case(name=f"{file}: {what}", words=words, change=change, error=NOT_JSON.replace("FILE", file))
+    for file, words in READ_BY.items()
+    for what, change in (
+        ("empty", write(file)),
+        ("cut in the middle", cut(file, 100)),
+        ("text", write(file, "not JSON at all\n")),
+        ("an open bracket", write(file, '{"format": 1, ')),
+    )
+]

@@ -1,0 +1,33 @@
+"""Values of options that no command can work with, and options that do not go together.
+
+Most cases are made from tables: a law, the options it is of, and values that break it.
+"""
+
+from fuzz.harness import Case
+
+TRAIN = "train-supernet --model-name-or-path base --train-file train.jsonl"
+SEARCH = "search --supernet net"
+EXTRACT = "extract --search search"
+EXPORT = "export --model model"
+BENCHMARK = "benchmark --model onnx"
+
+
+def cases(command: str, option: str, values: tuple[str, ...], error: str) -> list[Case]:
+    """One case for each value of an option; `VALUE` in the sentence stands for it."""
+    return [
+        Case(
+            name=f"{command.split()[0]} {option} {value}",
+            words=f"{command} {option} {value}",
+            error=error.replace("OPTION", option).replace("VALUE", value),
+        )
+        for value in values
+    ]
+
+
+CASES = [
+    *cases(TRAIN, "--temperature", ("0.0", "-1.0"), "OPTION must be above 0, but got VALUE. Correct the options."),
+    *cases(SEARCH, "--num-samples", ("0", "-1"), "OPTION must be at least 1, but got VALUE. Raise it."),
+    *cases(EXTRACT, "--finetune-epochs", ("-1",), "OPTION must be at least 0, but got VALUE. Raise it."),
+    *cases(EXPORT, "--alias", ("x",), "OPTION must be given with --register-as, but 'VALUE' is alone. …"),
+    *cases(BENCHMARK, "--lengths", ("0", "8,0"), "OPTION must be numbers above 0, but got (…). Write them as 1,8."),
+]
