@@ -132,9 +132,10 @@ def _show(
         for row in sorted(latencies, key=lambda row: (row.batch_size, isinstance(row.length, str), row.length))
     ]
     header = ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", f"of {base}'s p50 (95 %)"]
-    print_table(f"Latency on {options.threads} thread(s), {report['environment']['cpu']}", header, rows)
+    title = f"Latency on {options.threads} thread(s), {report['environment']['cpu']}"
+    print_table(title, header, rows, spare=["p99 ms", "rows/s", "p90 ms"])
     header = ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"]
-    print_table("What they are", header, model_rows(report))
+    print_table("What they are", header, model_rows(report), spare=["load s", "peak MB", "runtime"])
 
 
 def model_rows(report: Mapping[str, Any]) -> list[list[str]]:

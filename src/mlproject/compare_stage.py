@@ -60,7 +60,8 @@ def compare(output_dir: Path, search_dirs: Sequence[Path], run: StageRun) -> dic
     run.log_metrics({f"hypervolume/{group['name']}": group["hypervolume"] for group in written["groups"]})
     for path in sorted(output_dir / name for name in _files()):
         run.log_artifact(path)
-    print_table(f"Fronts of {len(search_dirs)} searches, {comparison.task}", header, rows)
+    spare = ["front members", "evaluations", "searches", "smallest error"]
+    print_table(f"Fronts of {len(search_dirs)} searches, {comparison.task}", header, rows, spare=spare)
     run.describe(
         f"{_lead(comparison)}\n\n{markdown_table(header, rows)}\n\n"
         f"![Fronts](get-artifact?path={_STEM}.png&run_uuid={run.run_id})"

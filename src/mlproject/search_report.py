@@ -23,6 +23,10 @@ ARTIFACTS = (RESULTS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
 """What of a search's directory goes to MLflow."""
 _MAX_ROWS = 30
 """Of a table in a description, which MLflow cuts at 8,000 characters."""
+_MEASURED = {"MACs (M)": ("macs", 1e-6), "latency ms": ("latency_ms", 1.0)}
+"""Columns of a front that are there only where they were measured: which cost, and by what it is multiplied."""
+SPARE_COLUMNS = ("MACs (M)", "latency ms", "units", "heads", "layers", "params (M)", "95 % interval", "test error")
+"""Columns of a front that a narrow terminal can do without, the first one first, unless they were searched for."""
 
 
 def write_search_results(
@@ -85,7 +89,8 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
     for name in ARTIFACTS:
         run.log_artifact(output_dir / name)
     header, rows = front_table(result.front, result.full)
-    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows)
+    spare = [name for name in SPARE_COLUMNS if _MEASURED.get(name, ("",))[0] not in result.objectives]
+    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows, spare=spare)
     run.describe(
         f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
         + markdown_table(header, rows[:_MAX_ROWS])
@@ -102,8 +107,7 @@ def front_table(
     front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork | None
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a front, the super-network first; MACs and latency where they were measured."""
-    measured = {"MACs (M)": ("macs", 1e-6), "latency ms": ("latency_ms", 1.0)}
-    more = {label: of for label, of in measured.items() if all(getattr(e, of[0]) is not None for e in front)}
+    more = {label: of for label, of in _MEASURED.items() if all(getattr(e, of[0]) is not None for e in front)}
     header = [
         "sub-network",
         "index",
