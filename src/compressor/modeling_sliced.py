@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -44,6 +45,25 @@ from transformers import (
     XLMRobertaForMultipleChoice,
     XLMRobertaForSequenceClassification,
 )
+
+MIN_TRANSFORMERS = "5.14"
+"""Older ones load a sliced model too, but compute attention of the configuration's width and fail, or lack weights."""
+
+
+def require_transformers(version: str) -> None:
+    """Nothing, if these classes work with this version of transformers.
+
+    Raises:
+        ImportError: it is too old.
+    """
+    if [int(number) for number in version.split(".")[:2]] < [int(number) for number in MIN_TRANSFORMERS.split(".")]:
+        raise ImportError(
+            f"transformers must be at least {MIN_TRANSFORMERS} for this model, whose layers differ in their sizes, but "
+            f"{version} is installed. Upgrade it: pip install --upgrade transformers"
+        )
+
+
+require_transformers(transformers.__version__)
 
 SLICED_PREFIX = "sliced-"
 """Before the family's own `model_type`."""

@@ -1,6 +1,6 @@
 """What loading a model costs: seconds and peak memory, in a process of its own.
 
-`python -m exporters.footprint PATH THREADS` prints them as one JSON line.
+`python -m exporters.footprint PATH THREADS PROVIDER` prints them as one JSON line.
 """
 
 import json
@@ -25,12 +25,12 @@ class Footprint:
     """The process's largest resident memory, libraries and one call of 8 × 128 tokens included."""
 
 
-def measure_footprint(path: Path, threads: int) -> Footprint:
+def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footprint:
     """The footprint of an ONNX file or model directory."""
     from compressor.files import module_environment  # not above: the measured process must not load PyTorch in vain
 
     done = subprocess.run(
-        [sys.executable, "-m", "exporters.footprint", str(path), str(threads)],
+        [sys.executable, "-m", "exporters.footprint", str(path), str(threads), provider],
         capture_output=True,
         text=True,
         check=True,
@@ -43,7 +43,7 @@ def main() -> None:
     """Measures this very process."""
     from exporters.runners import make_inputs, open_runner
 
-    path, threads = Path(sys.argv[1]), int(sys.argv[2])
+    path, threads, provider = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     if path.is_file():
         import onnxruntime  # noqa: F401
     else:
@@ -53,7 +53,7 @@ def main() -> None:
 
         torch.set_num_threads(threads)
     start = time.perf_counter()
-    runner = open_runner(path, threads)
+    runner = open_runner(path, threads, provider)
     seconds = time.perf_counter() - start
     batch_size, length = _SHAPE
     runner.run(make_inputs(runner, [length] * batch_size, num_choices=1))

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exporters.sessions import create_session, run_session
+from compressor.errors import ModelError, brief
+from exporters.sessions import PROVIDERS, create_session, run_session
 
 Inputs = dict[str, np.ndarray]
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+"""What a graph may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,23 +24,45 @@ class Runner:
     vocab_size: int
     max_positions: int
     """The longest text in tokens."""
+    provider: str = "cpu"
+    """Where it computes, as the runtime itself says."""
 
 
 def open_runner(path: Path, threads: int, provider: str = "cpu") -> Runner:
     """The runner of an ONNX file, or of a model directory made by `extract` or `train-supernet`."""
-    return _open_onnx(path, threads, provider) if path.is_file() else _open_pytorch(path, provider)
+    is_graph = path.suffix == ".onnx" and not path.is_dir()
+    return _open_onnx(path, threads, provider) if is_graph else _open_pytorch(path, provider)
 
 
 def _open_onnx(path: Path, threads: int, provider: str) -> Runner:
     session = create_session(path, threads, provider)
     metadata = session.get_modelmeta().custom_metadata_map
-    entries = session.get_inputs()
+    entries, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
+    names = [entry.name for entry in entries]
+    right = all(entry.type == "tensor(int64)" and len(entry.shape) in (2, 3) for entry in entries)
+    if not (right and {"input_ids"} <= set(names) <= set(INPUT_NAMES) and "logits" in outputs):
+        takes = ", ".join(f"{entry.name} {entry.type}{entry.shape}" for entry in entries)
+        raise ModelError(
+            f"an ONNX file must take int64 token ids ({', '.join(INPUT_NAMES)}) and give logits, but {path} takes "
+            f"{takes or 'nothing'} and gives {', '.join(outputs)}. Use a file made by compressor export."
+        )
+
+    def run(inputs: Inputs) -> object:
+        try:
+            return run_session(session, inputs)
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            raise ModelError(
+                f"an ONNX file must answer random tokens, but {path} does not: {brief(error)}. "
+                "Make it again with compressor export."
+            ) from error
+
     return Runner(
-        run=lambda inputs: run_session(session, inputs),
-        input_names=tuple(entry.name for entry in entries),
+        run=run,
+        input_names=tuple(names),
         picks_choices=len(entries[0].shape) == 3,
         vocab_size=int(metadata.get("vocab_size", 1000)),
         max_positions=int(metadata.get("max_positions", 1_000_000)),
+        provider=next(name for name, known in PROVIDERS.items() if known == session.get_providers()[0]),
     )
 
 
@@ -65,6 +90,7 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
         picks_choices=picks_choices(model),
         vocab_size=model.config.vocab_size,
         max_positions=max_positions(model),
+        provider=model.device.type,
     )
 
 

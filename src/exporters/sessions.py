@@ -1,23 +1,73 @@
-"""ONNX Runtime sessions with fixed threads."""
+"""ONNX Runtime sessions with fixed threads, on the provider that was asked for and no other."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compressor.errors import ModelError, brief
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution providers by the names users know."""
 
 
+def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", "pytorch")) -> None:
+    """Nothing, if each of these runtimes can compute on a provider.
+
+    Raises:
+        ModelError: one cannot.
+    """
+    if provider == "cpu":
+        return
+    wrong, steps = [], []
+    if "onnxruntime" in runtimes:
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        if PROVIDERS[provider] not in available:
+            wrong.append(f"ONNX Runtime has {', '.join(available)}")
+            steps.append("install onnxruntime-gpu in place of onnxruntime")
+    if "pytorch" in runtimes:
+        import torch
+
+        if not torch.cuda.is_available():
+            wrong.append(f"PyTorch {torch.__version__} finds no CUDA device")
+            steps.append("install PyTorch's CUDA build on a machine with such a device")
+    if wrong:
+        raise ModelError(
+            f"--provider {provider} must be there for what is timed, but {' and '.join(wrong)}. "
+            f"Use --provider cpu, or {' and '.join(steps)}."
+        )
+
+
 def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
-    """An inference session that uses exactly `threads` CPU threads and does not spin while idle."""
+    """An inference session that uses exactly `threads` CPU threads and does not spin while idle.
+
+    Raises:
+        ModelError: the file does not load, or the provider does not start.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
+    wanted = PROVIDERS[provider]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        raise ModelError(
+            f"an ONNX file must load in ONNX Runtime, but {path} does not: {brief(error, 400)}. "
+            "Make it again with compressor export."
+        ) from error
+    used = session.get_providers()
+    if wanted not in used:  # it falls back to the CPU with a warning
+        raise ModelError(
+            f"--provider {provider} must start in ONNX Runtime, but the session has {', '.join(used)}. "
+            "Use --provider cpu, or install the CUDA libraries that this onnxruntime-gpu needs."
+        )
+    return session
 
 
 def run_session(session: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:

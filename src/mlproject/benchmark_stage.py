@@ -31,8 +31,10 @@ def benchmark(
     from exporters.footprint import measure_footprint
     from exporters.latency import describe_environment, measure_latencies
     from exporters.runners import open_runner
+    from exporters.sessions import require_provider
 
     found = [timed for name, path in models for timed in find_timed_models(name, path)]
+    require_provider(options.provider, {timed.runtime for timed in found})
     paths = {timed.name: timed.path for timed in found}
     run.log_params(asdict(options) | {"models": ", ".join(map(str, paths.values()))})
     runners = {name: open_runner(path, options.threads, options.provider) for name, path in paths.items()}
@@ -49,7 +51,7 @@ def benchmark(
         threads=options.threads,
         runs=options.runs,
     )
-    footprints = {name: measure_footprint(path, options.threads) for name, path in paths.items()}
+    footprints = {name: measure_footprint(path, options.threads, options.provider) for name, path in paths.items()}
     environment = describe_environment(options.threads)
     report: dict[str, Any] = {
         "environment": environment,
@@ -59,6 +61,7 @@ def benchmark(
                 "path": str(timed.path),
                 "runtime": timed.runtime,
                 "precision": timed.precision,
+                "provider": runners[timed.name].provider,
                 "error": timed.error,
                 "error_interval": timed.error_interval,
                 "mb": timed.mb,

@@ -124,15 +124,20 @@ def log_models_of(
         example=example,
         requirements=[f"{package}=={version(package)}" for package in _SERVING_PACKAGES],
         metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": report["params"]},
-        metrics={"error": forms[precision]["error"], "mb": forms[precision]["mb"], "params": report["params"]},
+        metrics=_model_metrics(report, precision),
         register_as=options.register_as,
         alias=options.alias,
     )
     graph = output_dir / ONNX_FILE
     runner = open_runner(graph, threads=1)
     inputs = make_inputs(runner, [8])
-    run.log_onnx_model(f"{name}-graph", graph, inputs, runner.run(inputs))
+    run.log_onnx_model(f"{name}-graph", graph, inputs, runner.run(inputs), _model_metrics(report, "fp32"))
     return uri
+
+
+def _model_metrics(report: Mapping[str, Any], precision: str) -> dict[str, float]:
+    form = report["forms"][precision]
+    return {"error": form["error"], "mb": form["mb"], "params": report["params"]}
 
 
 _SERVING_PACKAGES = ("mlflow", "onnxruntime", "tokenizers", "numpy", "pydantic")

@@ -284,6 +284,13 @@ def _view(delivery: _Delivery, entry: Entry) -> None:
     delivery.client.set_experiment_tag(delivery.experiment_id, f"mlflow.sharedViewState.{entry['key']}", value)
 
 
+_GRAPH_STEP, _SERVED_STEP = 1, 2
+"""Of a logged model's own metrics. MLflow gives each new model what its run has at step 0: not those of another model.
+
+The served model's step is the last, since the run shows what was logged last.
+"""
+
+
 def _served_model(delivery: _Delivery, entry: Entry) -> str:
     """A model that MLflow can serve, from its code and files; its address. `register_as` makes it a version."""
     import mlflow
@@ -299,7 +306,7 @@ def _served_model(delivery: _Delivery, entry: Entry) -> str:
             metadata=entry["metadata"],
             registered_model_name=entry["register_as"],
         )
-        mlflow.log_metrics(entry["metrics"], model_id=info.model_id)
+        mlflow.log_metrics(entry["metrics"], step=_SERVED_STEP, model_id=info.model_id)
     if entry["register_as"] and entry["alias"]:
         registered = str(info.registered_model_version)
         delivery.client.set_registered_model_alias(entry["register_as"], entry["alias"], registered)
@@ -308,24 +315,29 @@ def _served_model(delivery: _Delivery, entry: Entry) -> str:
 
 
 def _onnx_model(delivery: _Delivery, entry: Entry) -> None:
-    """An ONNX file in MLflow's own ONNX flavour."""
+    """An ONNX file in MLflow's own ONNX flavour, for any batch and length."""
     import mlflow
     import numpy as np
     import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
     from exporters.onnx_export import MAX_PROTO_BYTES
 
     model = onnx.load(str(delivery.folder / entry["path"]))  # a fresh one: MLflow may empty what it is given
-    inputs = {key: np.asarray(values, np.int64) for key, values in entry["inputs"].items()}
+    inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in entry["inputs"].items()]
+    classes = np.shape(entry["logits"])[-1] if np.ndim(next(iter(entry["inputs"].values()))) == 2 else -1
+    logits = TensorSpec(np.dtype(np.float32), (-1, classes), "logits")
     with _active(delivery.run_id(entry)):
-        mlflow.onnx.log_model(
+        info = mlflow.onnx.log_model(
             model,
             name=entry["name"],
-            signature=mlflow.models.infer_signature(inputs, {"logits": np.asarray(entry["logits"], np.float32)}),
+            signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([logits])),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=model.ByteSize() > MAX_PROTO_BYTES,
             pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
         )
+        mlflow.log_metrics(entry.get("metrics", {}), step=_GRAPH_STEP, model_id=info.model_id)
 
 
 @contextmanager

@@ -95,6 +95,8 @@ def _base(base_model: str) -> tuple[str | None, str | None]:
 
 
 def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData, dimensions: EncoderDimensions) -> str:
+    from compressor.modeling_sliced import MIN_TRANSFORMERS
+
     task, (hub_name, licence) = data.task, _base(base_model)
     base = hub_name or Path(base_model).name
     stock = not (path / "modeling_sliced.py").is_file()
@@ -122,15 +124,15 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
         f"from transformers import AutoTokenizer, {auto}",
         "",
         'directory = "."  # where this file lies',
-        f"tokenizer = AutoTokenizer.from_pretrained(directory{trust})",
         f"model = {auto}.from_pretrained(directory{trust})",
+        f"tokenizer = AutoTokenizer.from_pretrained(directory{trust})",
         *([] if task.multiple_choice else [_call(task)]),
         "```",
         "",
-        "It is a stock model: nothing but transformers is needed."
+        f"It is a stock model: nothing but transformers {MIN_TRANSFORMERS} or newer is needed."
         if stock
         else "Stock classes cannot express the sizes of its layers: `modeling_sliced.py` in this directory holds its "
-        "classes and needs torch and transformers alone.",
+        f"classes and needs torch and transformers {MIN_TRANSFORMERS} or newer alone.",
         "",
         "## What it keeps",
         "",

@@ -48,6 +48,9 @@ def compress(
 
     These are folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
+    from exporters.sessions import require_provider
+
+    require_provider(benchmark_options.provider)
     tags = {"model": model_options.model_name_or_path, "task": source.task_name}
     run.set_tags(tags)
     run.log_params(option_params(source, model_options, settings, search_options, benchmark_options))

@@ -137,7 +137,9 @@ class StageRun:
         uri: str | None = self.tracker.results.get(id(entry))
         return uri
 
-    def log_onnx_model(self, name: str, path: Path, example: Mapping[str, Any], logits: Any) -> None:
+    def log_onnx_model(
+        self, name: str, path: Path, example: Mapping[str, Any], logits: Any, metrics: Mapping[str, float]
+    ) -> None:
         """Logs an ONNX file in MLflow's own ONNX flavour."""
         self._add(
             "onnx_model",
@@ -145,6 +147,7 @@ class StageRun:
             path=self.tracker.seen_from_output(path),
             inputs={key: values.tolist() for key, values in example.items()},
             logits=logits.tolist(),
+            metrics=dict(metrics),
             again=True,
         )
 

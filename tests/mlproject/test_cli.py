@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -283,6 +284,17 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         "onnx-fp32",
         "onnx-graph",
     }
+    logged = {model.name: model for model in client.search_logged_models([run.info.experiment_id])}
+    forms = json.loads((tmp_path / "onnx-int8" / "export.json").read_text())["forms"]
+    for name, precision in (("onnx-graph", "fp32"), ("onnx-int8", "int8")):
+        told = {m.key: m.value for m in logged[name].metrics if m.key in ("error", "mb")}
+        assert len([m for m in logged[name].metrics if m.key in ("error", "mb")]) == 2
+        assert told == {key: forms[precision][key] for key in ("error", "mb")}
+    graph = mlflow.pyfunc.load_model(logged["onnx-graph"].model_uri)
+    for shape in ((1, 5), (3, 17)):  # it was logged with one text of 8 tokens
+        ids = np.full(shape, 7)
+        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        assert graph.predict(given)["logits"].shape == (shape[0], 2)
     outcome = run_cli("export", "--model", "net", "--alias", "champion")
     assert outcome.error_lines[0].startswith("Error: --alias must be given with --register-as, but 'champion' is alone")
     outcome = run_cli("export", "--model", "net", "--precision", "int4")
@@ -675,3 +687,16 @@ def test_a_search_takes_the_space_of_the_training(run_cli: RunCli, trained: Path
     assert results()["options"]["search_space"] == "layer"
     search("--search-space", "medium")
     assert results()["options"]["search_space"] == "medium"
+
+
+def test_a_provider_that_is_not_there_is_refused_before_the_work(
+    run_cli: RunCli, trained: Path, base_model_dir: Path, tmp_path: Path
+) -> None:
+    for words in (
+        ["benchmark", "--model", "net"],
+        ["compress", "--model-name-or-path", base_model_dir, "--train-file", "train.jsonl"],
+    ):
+        outcome = run_cli(*words, "--provider", "cuda", "--output-dir", "out")
+        assert outcome.code == 1
+        assert outcome.error_lines[0].startswith("Error: --provider cuda must be there for what is timed, but ")
+        assert not list((tmp_path / "out").glob("*.*"))
