@@ -29,7 +29,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -86,6 +86,8 @@ class Outcome:
     """Runs left RUNNING."""
     trace: str = ""
     """Where an exception came from that no command may let through."""
+    looked_at: Any = None
+    """What `look` found in the folder."""
 
     @property
     def errors(self) -> list[str]:
@@ -135,23 +137,24 @@ class Workshop:
     """
 
     def __init__(self, root: Path, find_database: Callable[[], Path] | None = None) -> None:
-        self.folder, self._ready, self._root = root / "case", root / "ready", root
+        self.folder, self.ready, self._root = root / "case", root / "ready", root
         self._find_database = find_database or self._make_database
         """Gives an empty database of MLflow, asked for by the first case that needs one."""
         self.folder.mkdir(parents=True)
         with _surroundings(self.folder, MemoryClient()):
             _make_ready(self.folder)
-        shutil.copytree(self.folder, self._ready)
+        shutil.copytree(self.folder, self.ready)
         self._as_made = _seen(self.folder)
 
-    def run(self, case: Case) -> Outcome:
-        """How a case ends; its folder is then as it was."""
+    def run(self, case: Case, look: Callable[[Path], Any] | None = None) -> Outcome:
+        """How a case ends, and what `look` finds in its folder then; after that the folder is as it was."""
         try:
             for change in case.change if isinstance(case.change, tuple) else (case.change,):
                 change(self.folder)
             client = self._real_client() if case.database else MemoryClient()
             with _surroundings(self.folder, client, case.environment):
-                return _run(case, self.folder, client)
+                outcome = _run(case, self.folder, client)
+            return outcome if look is None else replace(outcome, looked_at=look(self.folder))
         finally:
             self._restore()
 
@@ -171,7 +174,7 @@ class Workshop:
             if not path.exists() and stat.S_ISDIR(as_made.mode):
                 path.mkdir()
             elif not path.exists():
-                shutil.copy2(self._ready / name, path)
+                shutil.copy2(self.ready / name, path)
                 self._as_made[name] = _Seen.of(path)
 
     def _real_client(self) -> Any:
