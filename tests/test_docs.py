@@ -192,7 +192,7 @@ def test_readme_names_every_page() -> None:
 
 # Errors
 
-_IN_OTHER_WORDS = {"…. …": "… of layer … must lie in 0..…"}
+_IN_OTHER_WORDS = {"…. …": "… of layer … must lie in 0..…", "… must be …": "--… must be …"}
 """Messages that are put together from parts: what the page says instead."""
 
 
@@ -213,6 +213,10 @@ def raised_messages() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
                 for message in texts(node.args[0], tree):
                     yield f"{path.name}:{node.lineno}", message.partition(", but")[0].rstrip(".")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+                option, law = (next(k.value for k in node.keywords if k.arg == name) for name in ("option", "law"))
+                parts = ["…" if isinstance(part, ast.Name) else texts(part, tree)[0] for part in (option, law)]
+                yield f"{path.name}:{node.lineno}", " must be ".join(parts)
 
 
 def texts(node: ast.expr, tree: ast.Module) -> list[str]:

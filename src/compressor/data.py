@@ -16,6 +16,7 @@ import numpy as np
 from compressor.demo import has_demo_reviews, read_demo_table
 from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
+from compressor.limits import Problem, check_numbers
 from compressor.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -49,17 +50,21 @@ class DataSource:
     dataset_seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"--{name.replace('_', '-')} must be at least {least}, but got {getattr(self, name)}"
-            for name, least in (("max_train_samples", 1), ("max_eval_samples", 1), ("dataset_seed", 0))
-            if getattr(self, name) is not None and getattr(self, name) < least
-        ]
+        wrong = []
         if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
-            wrong.append("--dataset-name must be given without files, but got both")
+            wrong.append(
+                Problem(option="--dataset-name", law="given without files", value="both", remedy="Drop one of them.")
+            )
         if self.dataset_config_name and not self.dataset_name:
-            wrong.append("--dataset-config-name must be given with --dataset-name, but is alone")
-        if wrong:
-            raise TaskDataError(f"{'; '.join(wrong)}. Correct the options.")
+            wrong.append(
+                Problem(
+                    option="--dataset-config-name",
+                    law="given with --dataset-name",
+                    value=f"{self.dataset_config_name!r} alone",
+                    remedy="Name the data set.",
+                )
+            )
+        check_numbers(self, ("max_seq_length", "max_train_samples", "max_eval_samples", "dataset_seed"), wrong)
 
     @property
     def task(self) -> Task:

@@ -1,5 +1,11 @@
 """Every error a user can cause: one base class, one line each, `law, but got value. Next step.`"""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compressor.limits import Problem
+
 
 class CompressorError(Exception):
     """Base of all errors with a message meant for the user; the command line prints it as one line."""
@@ -8,6 +14,19 @@ class CompressorError(Exception):
 def brief(error: BaseException, most: int = 200) -> str:
     """What an error of other hands says, on one line of at most so many characters."""
     return " ".join(str(error).split())[:most]
+
+
+class OptionError(CompressorError):
+    """A value of an option, or several options together, that no command can run with."""
+
+    def __init__(self, message: str, problems: Sequence["Problem"] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        """What `message` says, one by one."""
+
+
+class FileError(CompressorError):
+    """A file that is read and is not there, or holds something else."""
 
 
 class SubNetworkError(CompressorError):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import OutputError
+from compressor.errors import FileError, OutputError
 
 INCOMPLETE = ".incomplete"
 """Marks a directory into which files are being moved."""
@@ -68,14 +68,14 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        OutputError: the file is not there or is not JSON.
+        FileError: the file is not there or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise OutputError(f"the file {path} must exist, but it does not. Check the path.") from None
+        raise FileError(f"the file {path} must exist, but it does not. Check the path.") from None
     except ValueError as error:
-        raise OutputError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
+        raise FileError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
 
 
 def holds_json(path: Path, value: Any) -> bool:

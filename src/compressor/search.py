@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from compressor.errors import SearchError
+from compressor.limits import check_number
 from compressor.pareto import compute_hypervolume, find_front
 from compressor.progress import bar_interval
 from compressor.search_methods import MAX_REPEATS
@@ -174,12 +175,12 @@ def run_search(
     the result, once anything was evaluated.
 
     Raises:
-        SearchError: there is no such method, or `num_samples` is below 1.
+        SearchError: there is no such method.
+        OptionError: `num_samples` is out of its range.
     """
     from compressor.schedulers import create_scheduler
 
-    if num_samples < 1:
-        raise SearchError(f"--num-samples must be at least 1, but got {num_samples}. Raise it.")
+    check_number("num_samples", num_samples)
     full = full_sub_network(space.dimensions)
     objectives = check_objectives(objectives)
     scheduler = create_scheduler(method, space, objectives, initial_design(space), seed)

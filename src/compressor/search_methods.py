@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from compressor.errors import SearchError
-from compressor.search_spaces import Config, IntegerSpace, SearchSpace
+from compressor.search_spaces import SEARCH_SPACES, Config, IntegerSpace, SearchSpace
 
 if TYPE_CHECKING:
     from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
@@ -45,15 +45,29 @@ def nsga2(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseS
     return Nsga2Searcher(space, initial_design, seed)
 
 
+def require_fit(method: str, space: str) -> None:
+    """Raises unless a search method can search the space of that name.
+
+    Raises:
+        SearchError: it cannot.
+    """
+    if method in _BAYESIAN and not issubclass(SEARCH_SPACES[space], IntegerSpace):
+        raise SearchError(
+            f"the search strategy {method} must have a space of a few numbers, but {space} has one bit per head "
+            "and unit. Use random_search, local_search, morea or nsga2 there."
+        )
+
+
+_BAYESIAN = {"ehvi": "hypervolume", "lsbo": "linear", "rsbo": "random"}
+"""Methods that fit a model to a few numbers, by their acquisition."""
+
+
 def _bayesian(name: str, acquisition: str) -> SearcherFactory:
     def create(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
         from compressor.searchers import BayesianSearcher
 
-        if not isinstance(space, IntegerSpace):
-            raise SearchError(
-                f"the search strategy {name} must have a space of a few numbers, but {space.name} has one bit per head "
-                "and unit. Use random_search, local_search, morea or nsga2 there."
-            )
+        require_fit(name, space.name)
+        assert isinstance(space, IntegerSpace)
         return BayesianSearcher(space, initial_design, seed, acquisition)
 
     return create
@@ -64,9 +78,7 @@ SEARCH_METHODS: dict[str, SearcherFactory] = {
     "local_search": local_search,
     "morea": morea,
     "nsga2": nsga2,
-    "ehvi": _bayesian("ehvi", "hypervolume"),
-    "lsbo": _bayesian("lsbo", "linear"),
-    "rsbo": _bayesian("rsbo", "random"),
+    **{name: _bayesian(name, acquisition) for name, acquisition in _BAYESIAN.items()},
 }
 
 MAX_REPEATS = 100_000

@@ -3,11 +3,24 @@
 import math
 from dataclasses import dataclass, replace
 
-from compressor.errors import TrainingError
+from compressor.limits import check_numbers
 from compressor.strategies import count_warm_up_epochs, get_strategy
 
 DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS = 3, 9, 240
 """Where the user gives no number of epochs; benchmarks/LOG.md has what was measured."""
+
+_NUMBERS = (
+    "temperature",
+    "learning_rate",
+    "num_train_epochs",
+    "num_random_sub_nets",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "weight_decay",
+    "warmup_ratio",
+    "max_grad_norm",
+    "seed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,21 +72,5 @@ class TrainingSettings:
         return replace(self, num_train_epochs=min(max(DEFAULT_NUM_EPOCHS, wanted), MAX_DEFAULT_EPOCHS))
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"--{name.replace('_', '-')} must be {law}, but got {getattr(self, name)}"
-            for name, law, fine in (
-                ("temperature", "above 0", self.temperature > 0),
-                ("learning_rate", "above 0", self.learning_rate is None or self.learning_rate > 0),
-                ("num_train_epochs", "at least 1", self.num_train_epochs is None or self.num_train_epochs >= 1),
-                ("per_device_train_batch_size", "at least 1", self.per_device_train_batch_size >= 1),
-                ("per_device_eval_batch_size", "at least 1", self.per_device_eval_batch_size >= 1),
-                ("weight_decay", "at least 0", self.weight_decay >= 0),
-                ("warmup_ratio", "in 0..1", 0 <= self.warmup_ratio <= 1),
-                ("max_grad_norm", "above 0", self.max_grad_norm > 0),
-                ("seed", "at least 0", self.seed >= 0),
-            )
-            if not fine
-        ]
-        if wrong:
-            raise TrainingError(f"{'; '.join(wrong)}. Correct the options.")
+        check_numbers(self, _NUMBERS)
         get_strategy(self.sampling_strategy, self.num_random_sub_nets)

@@ -1,6 +1,7 @@
 """Which members of a front are extracted: one by place, knee or constraint, several, or any sub-network of a file."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import SearchError
 from compressor.files import read_json
+from compressor.limits import Problem, check_numbers, refuse
 from compressor.pareto import find_knee
 from compressor.search_spaces import create_search_space
 from compressor.sub_network import SubNetwork
@@ -41,18 +43,22 @@ class Choice:
 
     def __post_init__(self) -> None:
         given = [f"--{field.name.replace('_', '-')}" for field in fields(self) if self._is_given(field.name)]
+        wrong = []
         if len(given) > 1:
-            raise SearchError(f"one way to choose must be given, but got {' and '.join(given)}. Drop all but one.")
-        for name in ("max_params", "max_latency_ms"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise SearchError(f"--{name.replace('_', '-')} must be above 0, but got {value:g}. Raise it.")
-        unfit = [name for name in self.tiers if not name.replace("-", "").replace("_", "").isalnum()]
-        if len(set(self.tiers)) < len(self.tiers) or unfit:
-            raise SearchError(
-                f"--tiers must be different names of letters and digits, but got {','.join(self.tiers)!r}. "
-                "Write them as S,M,L."
+            wrong.append(
+                Problem(option="one way to choose", law="given", value=" and ".join(given), remedy="Drop all but one.")
             )
+        unfit = [name for name in self.tiers if not re.fullmatch(r"[^\W_][\w-]{0,49}", name)]
+        if len(set(self.tiers)) < len(self.tiers) or unfit:
+            wrong.append(
+                Problem(
+                    option="--tiers",
+                    law="different names of letters and digits, up to 50 of them",
+                    value=repr(",".join(self.tiers)[:100]),
+                    remedy="Write them as S,M,L.",
+                )
+            )
+        check_numbers(self, ("index", "max_params", "max_error_increase", "max_latency_ms"), wrong)
 
     def _is_given(self, name: str) -> bool:
         value = getattr(self, name)
@@ -62,6 +68,34 @@ class Choice:
     def several(self) -> bool:
         """Whether more than one model is made, each in a folder of its own."""
         return self.all or bool(self.tiers)
+
+
+def require_fit(choice: Choice, objectives: Sequence[str], num_samples: int) -> None:
+    """Raises where no search with these objectives and so many samples can give what the choice asks for.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    problems = []
+    if choice.max_latency_ms is not None and "latency_ms" not in objectives:
+        problems.append(
+            Problem(
+                option="--max-latency-ms",
+                law="given with the objective latency_ms",
+                value=f"--objectives {','.join(objectives)}",
+                remedy="Add --objectives error,latency_ms.",
+            )
+        )
+    if choice.index is not None and choice.index >= num_samples:
+        problems.append(
+            Problem(
+                option="--index",
+                law=f"below --num-samples, {num_samples}",
+                value=str(choice.index),
+                remedy="Lower it, or search for longer.",
+            )
+        )
+    refuse(problems)
 
 
 def choose(results: Mapping[str, Any], choice: Choice) -> dict[str, dict[str, Any]]:

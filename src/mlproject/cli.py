@@ -6,18 +6,22 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from compressor import __version__
 from compressor.data import DataSource
-from compressor.errors import CompressorError, brief
+from compressor.errors import CompressorError, OptionError, brief
+from compressor.files import read_json
+from compressor.limits import Problem, check_number, refuse
+from compressor.search_methods import require_fit as require_method_fit
 from compressor.settings import TrainingSettings
 from mlproject.addresses import BENCHMARKED, EXPORTED, MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
-from mlproject.choosing import Choice
+from mlproject.choosing import Choice, require_fit
 from mlproject.options import (
     CACHE,
     CHECKPOINTS,
@@ -55,6 +59,7 @@ class UnderscoreGroup(click.Group):
 
 
 @click.group(cls=UnderscoreGroup, context_settings={"max_content_width": 110})
+@click.version_option(__version__, prog_name="compressor", message="%(prog)s %(version)s")
 def cli() -> None:
     """Make an encoder small enough to serve.
 
@@ -67,10 +72,11 @@ def cli() -> None:
 @add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
+    source, model, settings = _check(values, _whole_source, _model_options, _training_settings)
     with _top_run("train-supernet") as (run, output_dir, _):
         from mlproject import train_stage
 
-        train_stage.train_supernet(output_dir, _source(values), _model_options(values), _training_settings(values), run)
+        train_stage.train_supernet(output_dir, source, _located(model), settings, run)
         _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
 
 
@@ -86,14 +92,13 @@ def train_supernet(**values: Any) -> None:
 @add_options(SPACE_OF_SEARCH, EVALUATION, SEARCH, DATA, OUTPUT)
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
+    source, options = _check(values, _source, _search_options)
     with _top_run("search") as (run, output_dir, _):
         from mlproject import search_stage
 
-        source, default = asdict(_source(values)), asdict(DataSource())
-        set_anew = {name: value for name, value in source.items() if value != default[name]}
-        result = search_stage.search(
-            output_dir, locate(supernet, *SUPER_NETWORK), set_anew, _pick(SearchOptions, values), run
-        )
+        default = asdict(DataSource())
+        set_anew = {name: value for name, value in asdict(source).items() if value != default[name]}
+        result = search_stage.search(output_dir, locate(supernet, *SUPER_NETWORK), set_anew, options, run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
         if result.interrupted:
             raise KeyboardInterrupt
@@ -103,17 +108,12 @@ def search(supernet: str, **values: Any) -> None:
 @add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, TRIALS, OUTPUT)
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
+    values |= {"save_strategy": "no", "sampling_strategy": "standard"}
+    source, model, settings, options = _check(values, _whole_source, _model_options, _training_settings, _nas_options)
     with _top_run("nas") as (run, output_dir, _):
         from mlproject import nas_stage
 
-        result = nas_stage.nas(
-            output_dir,
-            _source(values),
-            _model_options(values | {"save_strategy": "no"}),
-            _training_settings(values | {"sampling_strategy": "standard"}),
-            _pick(NasOptions, values),
-            run,
-        )
+        result = nas_stage.nas(output_dir, source, _located(model), settings, options, run)
         count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
         _done(
             run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
@@ -125,13 +125,13 @@ def nas(**values: Any) -> None:
 @cli.command("extract", cls=HuggingFaceCommand)
 @click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
 @add_options(CHOICE, SEVERAL, OUTPUT)
-def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
+def extract(search_dir: str, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
+    choice, epochs = _check(values, _choice, _finetune_epochs)
     with _top_run("extract") as (run, output_dir, _):
         from mlproject import extract_stage
 
-        choice = _choice(values)
-        made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, finetune_epochs, run)
+        made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, epochs, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
         _done(run, what, f"compressor export --model {quote(str(made[0]))}")
 
@@ -141,10 +141,11 @@ def extract(search_dir: str, finetune_epochs: int, **values: Any) -> None:
 @add_options(EXPORT, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX and prove it equal to PyTorch."""
+    (options,) = _check(values, _export_options)
     with _top_run("export") as (run, output_dir, _):
         from mlproject import export_stage
 
-        export_stage.export(output_dir, locate(model_dir, *MODEL_DIR), _pick(ExportOptions, values), run)
+        export_stage.export(output_dir, locate(model_dir, *MODEL_DIR), options, run)
         _done(
             run, f"the ONNX model {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER"
         )
@@ -162,11 +163,12 @@ def export(model_dir: str, **values: Any) -> None:
 @add_options(LATENCY, OUTPUT)
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
     """Time exported models and model directories side by side."""
+    (options,) = _check(values, _benchmark_options)
     with _top_run("benchmark") as (run, output_dir, _):
         from mlproject import benchmark_stage
 
         names = _model_names([part for model in models for part in model.split(",")])
-        report = benchmark_stage.benchmark(output_dir, names, _pick(BenchmarkOptions, values), run)
+        report = benchmark_stage.benchmark(output_dir, names, options, run)
         _done(run, f"the latencies {output_dir}")
         click.echo(json.dumps(report))
 
@@ -193,19 +195,24 @@ def sync(output_dir: str, **_debug: Any) -> None:
 )
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
+    source, model, settings, search_options, choice, epochs, export_options, benchmark_options, _ = _check(
+        values,
+        *(_whole_source, _model_options, _training_settings, _search_options, _choice, _finetune_epochs),
+        *(_export_options, _benchmark_options, _fit),
+    )
     with _top_run("compress") as (run, output_dir, tracker):
         from mlproject import pipeline
 
         made = pipeline.compress(
             output_dir,
-            _source(values),
-            _model_options(values),
-            _training_settings(values),
-            _pick(SearchOptions, values),
-            _choice(values),
-            values["finetune_epochs"],
-            _pick(ExportOptions, values),
-            _pick(BenchmarkOptions, values),
+            source,
+            _located(model),
+            settings,
+            search_options,
+            choice,
+            epochs,
+            export_options,
+            benchmark_options,
             run,
             tracker,
             use_cache=use_cache and not fresh,
@@ -325,6 +332,33 @@ def _fail_joined(message: str) -> None:
         fail_joined_run(message)
 
 
+def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
+    """What each function makes of a command's options, checked before any run is started and any work is done.
+
+    Raises:
+        CompressorError: options are wrong; numbers out of their range all at once.
+    """
+    made: list[Any] = []
+    problems: list[Problem] = []
+    others: list[CompressorError] = []
+    for make in makers:
+        try:
+            made.append(make(values))
+        except OptionError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+            others += [] if error.problems else [error]
+        except CompressorError as error:
+            others.append(error)
+    try:
+        refuse(problems)
+        if others:
+            raise others[0]
+    except CompressorError as error:
+        _fail_joined(str(error))
+        raise
+    return tuple(made)
+
+
 def _source(values: dict[str, Any]) -> DataSource:
     columns = tuple(part for value in values["text_columns"] for part in value.split(","))
     files = {
@@ -336,16 +370,63 @@ def _source(values: dict[str, Any]) -> DataSource:
     return _pick(DataSource, values | files | {"text_columns": columns, "task_name": task_name})
 
 
+def _whole_source(values: dict[str, Any]) -> DataSource:
+    """A source that adds nothing to another one, so that it must fit its task."""
+    source = _source(values)
+    assert source.task
+    return source
+
+
 def _choice(values: dict[str, Any]) -> Choice:
-    return _pick(Choice, values | {"tiers": values.get("tiers") or ()})
+    choice = _pick(Choice, values | {"tiers": values.get("tiers") or ()})
+    if choice.config is not None:
+        read_json(Path(choice.config).expanduser())
+    return choice
+
+
+def _finetune_epochs(values: dict[str, Any]) -> int:
+    return int(check_number("finetune_epochs", values["finetune_epochs"]))
+
+
+def _search_options(values: dict[str, Any]) -> SearchOptions:
+    options = _pick(SearchOptions, values)
+    if options.search_space is not None:
+        require_method_fit(options.search_strategy, options.search_space)
+    return options
+
+
+def _nas_options(values: dict[str, Any]) -> NasOptions:
+    options = _pick(NasOptions, values)
+    require_method_fit(options.search_strategy, options.search_space)
+    return options
+
+
+def _export_options(values: dict[str, Any]) -> ExportOptions:
+    options = _pick(ExportOptions, values)
+    if options.register_as is not None:
+        from mlproject.mlflow_log import find_registration_problems
+
+        refuse(find_registration_problems(options.register_as, options.alias))
+    return options
+
+
+def _benchmark_options(values: dict[str, Any]) -> BenchmarkOptions:
+    return _pick(BenchmarkOptions, values)
+
+
+def _fit(values: dict[str, Any]) -> None:
+    """Whether the search of a `compress` can give what the choice asks for."""
+    require_fit(_choice(values), values["objectives"], values["num_samples"])
 
 
 def _model_options(values: dict[str, Any]) -> ModelOptions:
-    name = values["model_name_or_path"]
-    found = str(locate(name, *MODEL_DIR)) if is_address(name) else name
-    return _pick(
-        ModelOptions, values | {"model_name_or_path": found, "save_checkpoints": values["save_strategy"] == "epoch"}
-    )
+    return _pick(ModelOptions, values | {"save_checkpoints": values["save_strategy"] == "epoch"})
+
+
+def _located(options: ModelOptions) -> ModelOptions:
+    """With the local path of a base model that is an address in MLflow."""
+    name = options.model_name_or_path
+    return replace(options, model_name_or_path=str(locate(name, *MODEL_DIR))) if is_address(name) else options
 
 
 def _training_settings(values: dict[str, Any]) -> TrainingSettings:

@@ -9,6 +9,7 @@ from compressor.data import DataSource, TaskData, load_task_data
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import SearchError
 from compressor.files import new_directory, write_json
+from compressor.limits import check_number
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
 from mlproject.choosing import Choice, choose
@@ -96,8 +97,7 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     """
     from compressor.repair import measure_moments
 
-    if finetune_epochs < 0:
-        raise SearchError(f"--finetune-epochs must be at least 0, but got {finetune_epochs}. Raise it.")
+    check_number("finetune_epochs", finetune_epochs)
     results = read_search_results(search_dir)
     chosen = choose(results, choice)
     names = ", ".join(evaluation["name"] for evaluation in chosen.values())

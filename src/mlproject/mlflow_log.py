@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, brief
+from compressor.limits import Problem
 from mlproject.outbox import Entry
 from mlproject.views import encode_view
 
@@ -25,6 +26,8 @@ KEY_TAG = "compressor.run_key"
 FINGERPRINT_TAG, DIRECTORY_TAG = "compressor.fingerprint", "compressor.directory"
 """What a stage was given, as a hash, and where its results are."""
 _MAX_PARAM = 500
+_MAX_MODEL_NAME = 256
+"""Characters of a registered model's name in MLflow's tables."""
 _SERVER_TIMEOUT_S = 10
 
 
@@ -114,6 +117,32 @@ class MlflowLog:
         """Marks a run as FAILED, with the reason."""
         self.client.set_tag(run_id, "error", message)
         self.client.set_terminated(run_id, "FAILED")
+
+
+def find_registration_problems(name: str | None, alias: str | None) -> list[Problem]:
+    """What MLflow will have against a registered model's name and alias, by its own rules."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils import validation
+
+    rules = {
+        "--register-as": (name, ("_validate_model_name",)),
+        "--alias": (alias, ("_validate_model_alias_name", "_validate_model_alias_name_reserved")),
+    }
+    problems = []
+    for option, (value, names) in rules.items():
+        if value is None:
+            continue
+        try:
+            for rule in names:
+                getattr(validation, rule, lambda _: None)(value)  # older versions lack one
+            if len(value) > _MAX_MODEL_NAME:
+                raise MlflowException(f"it has {len(value)} characters, the most are {_MAX_MODEL_NAME}")
+        except MlflowException as error:
+            law = f"a name that MLflow takes ({brief(error).rstrip('.')})"
+            problems.append(
+                Problem(option=option, law=law, value=repr(value[:100]), remedy="Use letters, digits, - and _.")
+            )
+    return problems
 
 
 def describe_dataset(table: "pd.DataFrame", *, name: str, source: str, digest: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from compressor.errors import OutputError, SearchError
+from compressor.limits import LIMITS, Problem, check_numbers, show
 from compressor.search import DEFAULT_OBJECTIVES, check_objectives
 from compressor.settings import TrainingSettings
 
@@ -10,18 +10,6 @@ DEFAULT_FINETUNE_EPOCHS = 3
 """Of distillation after extraction, at the most."""
 DEFAULT_NUM_TRIALS = 20
 """Of standard NAS without a budget."""
-
-
-def _require_at_least(options: object, **least: int) -> None:
-    """Nothing, if each of these options is not set or not below its limit.
-
-    Raises:
-        SearchError: one is.
-    """
-    for name, limit in least.items():
-        value = getattr(options, name)
-        if value is not None and not value >= limit:
-            raise SearchError(f"--{name.replace('_', '-')} must be at least {limit}, but got {value}. Raise it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +36,7 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        _require_at_least(self, num_samples=1, seed=0, per_device_eval_batch_size=1)
+        check_numbers(self, ("num_samples", "seed", "per_device_eval_batch_size"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +55,17 @@ class NasOptions:
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        if "latency_ms" in self.objectives:
-            raise SearchError(
-                "--objectives of compressor nas must be of error, params and macs, but got latency_ms: trials that run "
-                "side by side would time each other. Drop it, or use compressor search."
+        wrong = [
+            Problem(
+                option="--objectives of compressor nas",
+                law="of error, params and macs",
+                value=f"{name}: trials that run side by side would time each other",
+                remedy="Drop it, or use compressor search.",
             )
-        _require_at_least(self, num_trials=1, max_wallclock_time=1, num_workers=1, seed=0)
+            for name in self.objectives
+            if name == "latency_ms"
+        ]
+        check_numbers(self, ("num_trials", "max_wallclock_time", "num_workers", "seed"), wrong)
         if self.num_trials is None and self.max_wallclock_time is None:
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 
@@ -95,16 +88,30 @@ class ExportOptions:
     """Of that version, such as champion."""
 
     def __post_init__(self) -> None:
+        wrong = []
         if self.alias and not self.register_as:
-            raise OutputError(
-                f"--alias must be given with --register-as, but {self.alias!r} is alone. Name the registered model."
+            wrong.append(
+                Problem(
+                    option="--alias",
+                    law="given with --register-as",
+                    value=f"{self.alias!r} alone",
+                    remedy="Name the registered model.",
+                )
             )
-        unknown = [name for name in self.precision if name not in PRECISIONS]
-        if unknown or not self.precision or len(set(self.precision)) < len(self.precision):
-            raise OutputError(
-                f"--precision must be of {', '.join(PRECISIONS)}, but got {','.join(self.precision)!r}. "
-                "Write it as fp32,int8."
+        if set(self.precision) - set(PRECISIONS) or len(set(self.precision)) != max(1, len(self.precision)):
+            wrong.append(
+                Problem(
+                    option="--precision",
+                    law=f"of {', '.join(PRECISIONS)}, each once",
+                    value=repr(",".join(self.precision)[:100]),
+                    remedy="Write it as fp32,int8.",
+                )
             )
+        check_numbers(self, ("max_int8_loss",), wrong)
+
+
+MAX_TOKENS = 2**20
+"""Of a timed batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +126,26 @@ class BenchmarkOptions:
     """Where ONNX Runtime computes: cpu or cuda."""
 
     def __post_init__(self) -> None:
-        for name, values in (("batch-sizes", self.batch_sizes), ("lengths", self.lengths)):
-            if not values or min(values) < 1:
-                raise OutputError(f"--{name} must be numbers above 0, but got {values}. Write them as 1,8.")
-        if min(self.threads, self.runs) < 1:
-            raise OutputError(
-                f"--threads and --runs must be at least 1, but got {self.threads} and {self.runs}. Raise them."
+        given = {"--batch-sizes": self.batch_sizes, "--lengths": self.lengths}
+        wrong = [
+            Problem(
+                option=option,
+                law="different numbers",
+                value=",".join(map(show, values)),
+                remedy="Write them as 1,8.",
             )
+            for option, values in given.items()
+            if len(set(values)) != max(1, len(values))
+        ]
+        largest, longest = max(self.batch_sizes, default=0), max(self.lengths, default=0)
+        fine = largest <= LIMITS["batch_sizes"].most and longest <= LIMITS["lengths"].most
+        if fine and largest * longest > MAX_TOKENS:
+            wrong.append(
+                Problem(
+                    option="the largest of --batch-sizes times the longest of --lengths",
+                    law=f"at most {MAX_TOKENS:,} tokens",
+                    value=f"{largest} times {longest}",
+                    remedy="Lower one of them.",
+                )
+            )
+        check_numbers(self, ("batch_sizes", "lengths", "threads", "runs"), wrong)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from compressor.data import DataSource, load_task_data, read_table
-from compressor.errors import TaskDataError
+from compressor.errors import OptionError, TaskDataError
 from compressor.tasks import TASKS, get_task
 from conftest import sentence_rows
 
@@ -310,7 +310,7 @@ def test_a_json_list_reads_like_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["max_train_samples", "max_eval_samples"])
 def test_sample_limits_are_positive(name: str) -> None:
-    with pytest.raises(TaskDataError, match=f"--{name.replace('_', '-')} must be at least 1, but got 0"):
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} must be at least 1, but got 0"):
         DataSource(**{name: 0})  # type: ignore[arg-type]
 
 

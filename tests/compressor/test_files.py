@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.errors import OutputError
+from compressor.errors import FileError, OutputError
 from compressor.files import claim_output_dir, new_directory, read_json, write_json, write_text
 
 
@@ -30,9 +30,9 @@ def test_nan_is_not_json(tmp_path: Path) -> None:
 
 def test_unreadable_json(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(OutputError, match="must hold JSON, but does not parse"):
+    with pytest.raises(FileError, match="must hold JSON, but does not parse"):
         read_json(tmp_path / "a.json")
-    with pytest.raises(OutputError, match="must exist, but it does not"):
+    with pytest.raises(FileError, match="must exist, but it does not"):
         read_json(tmp_path / "b.json")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from compressor.costs import CostModel, create_cost_model
 from compressor.dimensions import EncoderDimensions
-from compressor.errors import SearchError
+from compressor.errors import OptionError, SearchError
 from compressor.search import EvaluatedSubNetwork, SearchResult, check_objectives, relative_objectives, run_search
 from compressor.search_methods import SEARCH_METHODS
 from compressor.search_spaces import SEARCH_SPACES, create_search_space
@@ -167,7 +167,7 @@ def test_each_result_is_reported_once_and_in_order(cost_model: CostModel) -> Non
 
 def test_bad_settings(cost_model: CostModel) -> None:
     space = create_search_space("small", DIMENSIONS)
-    with pytest.raises(SearchError) as raised:
+    with pytest.raises(OptionError) as raised:
         run_search(space, cost_model, surface, num_samples=0)
     assert str(raised.value) == "--num-samples must be at least 1, but got 0. Raise it."
     with pytest.raises(SearchError, match="the search strategy must be one of .*, but got 'grid'"):

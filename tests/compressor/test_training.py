@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.batches import EncodedRows
-from compressor.errors import StrategyError, TrainingError
+from compressor.errors import OptionError, StrategyError, TrainingError
 from compressor.evaluation import Evaluator
 from compressor.families import get_layer_order, note_layer_order
 from compressor.search_spaces import SEARCH_SPACES
@@ -27,9 +27,11 @@ SMALL = SubNetwork(heads=((0,), (1, 2), ()), units=((0, 4), (), (3,)))
 
 
 def train(
-    tokenizer: PreTrainedTokenizerFast, count: int = 60, **settings: object
+    tokenizer: PreTrainedTokenizerFast, count: int = 60, broken: bool = False, **settings: object
 ) -> tuple[dict[str, Tensor], list[EpochReport]]:
     model = tiny_model(num_labels=2)
+    if broken:
+        torch.nn.init.constant_(model.classifier.bias, torch.nan)
     reports: list[EpochReport] = []
     train_super_network(
         model,
@@ -115,9 +117,9 @@ def test_auto_orders_after_its_warm_up(tokenizer: PreTrainedTokenizerFast) -> No
 
 def test_nan_names_the_step_and_keeps_what_was_saved(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TrainingError) as raised:
-        train(tokenizer, learning_rate=1e30, warmup_ratio=0.0)
+        train(tokenizer, learning_rate=1.0, warmup_ratio=0.0, broken=True)
     assert "the loss must be a finite number, but is nan at step" in str(raised.value)
-    assert "Lower --learning-rate (now 1e+30)" in str(raised.value)
+    assert "Lower --learning-rate (now 1)" in str(raised.value)
 
 
 def test_the_default_learning_rate_falls_with_the_width() -> None:
@@ -131,7 +133,7 @@ def test_the_default_learning_rate_falls_with_the_width() -> None:
 
 
 def test_wrong_settings_are_named_all_at_once() -> None:
-    with pytest.raises(TrainingError) as raised:
+    with pytest.raises(OptionError) as raised:
         TrainingSettings(temperature=0.0, num_train_epochs=0)
     assert str(raised.value) == (
         "--temperature must be above 0, but got 0.0; --num-train-epochs must be at least 1, but got 0. "

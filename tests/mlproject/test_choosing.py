@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compressor.errors import SearchError, SearchSpaceError
+from compressor.errors import OptionError, SearchError, SearchSpaceError
 from compressor.search_spaces import create_search_space
 from conftest import DIMENSIONS
 from mlproject.choosing import Choice, choose
@@ -103,7 +103,6 @@ def test_latency() -> None:
     ("choice", "message"),
     [
         (Choice(index=5), r"--index must lie on the front, in 0\.\.4, but got 5"),
-        (Choice(index=-1), "but got -1"),
         (
             Choice(max_params=0.05),
             "--max-params must be met by a member of the front, but none has 0.05 or less; the nearest is subnet-005 "
@@ -135,12 +134,13 @@ def test_several() -> None:
         ({"index": 0, "knee": True}, "one way to choose must be given, but got --knee and --index. Drop all but one."),
         ({"all": True, "max_params": 0.5}, "but got --max-params and --all"),
         ({"max_params": 0.0}, "--max-params must be above 0, but got 0"),
+        ({"index": -1}, "--index must be at least 0, but got -1"),
         ({"tiers": ("S", "S")}, "--tiers must be different names"),
         ({"tiers": ("../S", "M")}, "--tiers must be different names of letters and digits"),
     ],
 )
 def test_wrong_choices(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(SearchError, match=message):
+    with pytest.raises(OptionError, match=message):
         Choice(**values)
 
 

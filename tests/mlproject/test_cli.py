@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from compressor.limits import LIMITS, Limit
 from conftest import WORDS, copy_database, sentence_rows, tiny_config, tiny_model
 from mlproject.cli import main
 
@@ -198,7 +199,9 @@ def test_nas_tells_what_goes_wrong(run_cli: RunCli, base_model_dir: Path, write_
     ]
     outcome = run_cli(*words, "--num-workers", 0)
     assert outcome.error_lines == ["Error: --num-workers must be at least 1, but got 0. Raise it."]
-    outcome = run_cli(*words, "--learning-rate", 1e30, "--num-trials", 3, "--output-dir", "nan")
+    huge = [{**row, "label": 1e30 * (number % 7)} for number, row in enumerate(sentence_rows(80))]  # squares overflow
+    write_rows(huge)
+    outcome = run_cli(*words, "--regression", "--num-trials", 3, "--output-dir", "nan")
     assert outcome.error_lines[-1].startswith(
         "Error: a trial must finish an epoch, but all failed, the first so: the loss must be a finite number, but is "
     )
@@ -265,9 +268,10 @@ def test_extraction_tells_what_goes_wrong(
 
 
 def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
-    run_cli: RunCli, trained: Path, tmp_path: Path
+    run_cli: RunCli, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = mlflow.MlflowClient()
+    monkeypatch.setitem(LIMITS, "max_int8_loss", Limit(least=-1, most=1, reason="a gate that nothing passes"))
     for loss, precision in ((1, "int8"), (-1, "fp32")):
         words = ["--max-int8-loss", loss, "--register-as", "moods", "--alias", "champion"]
         outcome = run_cli("export", "--model", "net", "--output-dir", f"onnx-{precision}", *words)
@@ -296,9 +300,13 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         assert graph.predict(given)["logits"].shape == (shape[0], 2)
     outcome = run_cli("export", "--model", "net", "--alias", "champion")
-    assert outcome.error_lines[0].startswith("Error: --alias must be given with --register-as, but 'champion' is alone")
+    assert outcome.error_lines[0].startswith(
+        "Error: --alias must be given with --register-as, but got 'champion' alone"
+    )
     outcome = run_cli("export", "--model", "net", "--precision", "int4")
-    assert outcome.error_lines[0].startswith("Error: --precision must be of fp32, int8, fp16, but got 'int4'")
+    assert outcome.error_lines[0].startswith(
+        "Error: --precision must be of fp32, int8, fp16, each once, but got 'int4'"
+    )
 
 
 def test_no_stage_writes_over_what_it_reads(run_cli: RunCli, searched: Path) -> None:

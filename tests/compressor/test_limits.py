@@ -1,0 +1,132 @@
+"""What options may be: every limit holds at its ends, and nothing beyond them gets through."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compressor.data import DataSource
+from compressor.errors import OptionError
+from compressor.limits import LIMITS, check_number, check_numbers
+from compressor.settings import TrainingSettings
+from mlproject.choosing import Choice, require_fit
+from mlproject.settings import BenchmarkOptions, ExportOptions, NasOptions, SearchOptions
+
+CLASSES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, ExportOptions, BenchmarkOptions)
+FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]
+
+
+def make(cls: Any, name: str, value: Any) -> Any:
+    return cls(**{name: (value,) if name in ("batch_sizes", "lengths") else value})
+
+
+@pytest.mark.parametrize(("cls", "name"), FIELDS, ids=lambda value: getattr(value, "__name__", value))
+def test_ends_are_taken_and_nothing_beyond(cls: Any, name: str) -> None:
+    limit, whole = LIMITS[name], isinstance(LIMITS[name].least, int) and not LIMITS[name].above
+    step = 1 if whole else 1e-3
+    for fine in (limit.least + (step if limit.above else 0), limit.most):
+        if (cls, name, fine) != (TrainingSettings, "num_random_sub_nets", 0):  # its strategy wants one
+            make(cls, name, fine)
+    flag = f"--{name.replace('_', '-')}"
+    for wrong in (limit.least - step, *([limit.least] if limit.above else []), -(10**30), -math.inf):
+        with pytest.raises(OptionError, match=rf"^{flag} must be (at least|above) \S+, but got .*\. Raise it\.$"):
+            make(cls, name, wrong)
+    for wrong in (limit.most * 2, 10**30, 10**400, 10**5000, math.inf):
+        with pytest.raises(OptionError, match=rf"^{flag} must be at most \S+, but got .*\. Lower it\.$") as raised:
+            make(cls, name, wrong)
+        assert len(str(raised.value)) < 200
+    with pytest.raises(OptionError, match=f"^{flag} must be a number, but got nan. Correct it.$"):
+        make(cls, name, math.nan)
+
+
+def test_every_limit_is_of_an_option_that_is_checked() -> None:
+    assert set(LIMITS) - {name for _, name in FIELDS} == {"finetune_epochs"}
+    assert check_number("finetune_epochs", 0) == 0
+    with pytest.raises(OptionError, match="^--finetune-epochs must be at least 0, but got -1. Raise it.$"):
+        check_number("finetune_epochs", -1)
+
+
+def test_every_number_of_the_command_line_has_a_limit() -> None:
+    import click
+
+    from mlproject.cli import cli
+
+    numbers = {
+        option.name
+        for command in cli.commands.values()
+        for option in command.params
+        if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
+    }
+    assert numbers - set(LIMITS) == set()
+
+
+def test_all_wrong_ones_are_told_at_once() -> None:
+    @dataclass(frozen=True)
+    class Options:
+        seed: int = -1
+        runs: int | None = None
+        lengths: tuple[int, ...] = (8, 0, -1)
+
+    with pytest.raises(OptionError) as raised:
+        check_numbers(Options(), ("seed", "runs", "lengths"))
+    assert str(raised.value) == (
+        "--seed must be at least 0, but got -1; --lengths must be at least 1, but got 0. Correct the options."
+    )
+    assert [problem.option for problem in raised.value.problems] == ["--seed", "--lengths"]
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (ExportOptions, {"alias": "champion"}, "--alias must be given with --register-as, but got 'champion' alone."),
+        (ExportOptions, {"precision": ("fp32", "fp32")}, "--precision must be of fp32, int8, fp16, each once, but got"),
+        (ExportOptions, {"precision": ()}, "--precision must be of fp32, int8, fp16, each once, but got ''."),
+        (BenchmarkOptions, {"batch_sizes": ()}, "--batch-sizes must be different numbers, but got . Write them as 1,8"),
+        (BenchmarkOptions, {"lengths": (8, 8)}, "--lengths must be different numbers, but got 8,8."),
+        (
+            BenchmarkOptions,
+            {"batch_sizes": (1, 1024), "lengths": (2048,)},
+            "the largest of --batch-sizes times the longest of --lengths must be at most 1,048,576 tokens, but got "
+            "1024 times 2048. Lower one of them.",
+        ),
+        (DataSource, {"dataset_name": "x", "train_file": "y"}, "--dataset-name must be given without files, but got"),
+        (DataSource, {"dataset_config_name": "x"}, "--dataset-config-name must be given with --dataset-name, but got"),
+        (Choice, {"tiers": ("x" * 51,)}, "--tiers must be different names of letters and digits, up to 50"),
+        (
+            NasOptions,
+            {"objectives": ("error", "latency_ms")},
+            "--objectives of compressor nas must be of error, params",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_together(cls: Any, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        cls(**values)
+    assert str(raised.value).startswith(message)
+
+
+def test_a_choice_that_no_search_can_meet() -> None:
+    require_fit(Choice(index=2), ("error", "params"), 3)
+    with pytest.raises(OptionError, match=r"^--index must be below --num-samples, 3, but got 3\. Lower it"):
+        require_fit(Choice(index=3), ("error", "params"), 3)
+    with pytest.raises(
+        OptionError, match=r"^--max-latency-ms must be given with the objective latency_ms, but got --o"
+    ):
+        require_fit(Choice(max_latency_ms=3.0), ("error", "params"), 3)
+
+
+def test_the_documentation_has_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+    rows = re.findall(r"^\| `(--[\w-]+)` \| (.+?) \| (.+?) \| (.+?) \|$", page, flags=re.M)
+    assert rows == [
+        (
+            f"--{name.replace('_', '-')}",
+            f"above {limit.least:,}" if limit.above else f"{limit.least:,}",
+            "the CPU cores" if name == "threads" else f"{limit.most:,}",
+            limit.reason,
+        )
+        for name, limit in LIMITS.items()
+    ]
