@@ -213,9 +213,12 @@ def raised_messages() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
                 for message in texts(node.args[0], tree):
                     yield f"{path.name}:{node.lineno}", message.partition(", but")[0].rstrip(".")
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
-                option, law = (next(k.value for k in node.keywords if k.arg == name) for name in ("option", "law"))
-                parts = ["…" if isinstance(part, ast.Name) else texts(part, tree)[0] for part in (option, law)]
+            keywords = {word.arg: word.value for word in node.keywords} if isinstance(node, ast.Call) else {}
+            if {"option", "law", "remedy"} <= keywords.keys():  # of a Problem, which becomes a message with others
+                parts = [
+                    "…" if isinstance(part, ast.Name) else texts(part, tree)[0]
+                    for part in (keywords["option"], keywords["law"])
+                ]
                 yield f"{path.name}:{node.lineno}", " must be ".join(parts)
 
 

@@ -138,9 +138,13 @@ def find_registration_problems(name: str | None, alias: str | None) -> list[Prob
             if len(value) > _MAX_MODEL_NAME:
                 raise MlflowException(f"it has {len(value)} characters, the most are {_MAX_MODEL_NAME}")
         except MlflowException as error:
-            law = f"a name that MLflow takes ({brief(error).rstrip('.')})"
             problems.append(
-                Problem(option=option, law=law, value=repr(value[:100]), remedy="Use letters, digits, - and _.")
+                Problem(
+                    option=option,
+                    law=f"a name that MLflow takes ({brief(error).rstrip('.')})",
+                    value=repr(value[:100]),
+                    remedy="Use letters, digits, - and _.",
+                )
             )
     return problems
 

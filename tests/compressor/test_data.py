@@ -187,7 +187,7 @@ class TestAnyDataSetOfTheHub:
         ],
     )
     def test_wrong_combinations(self, fields: dict[str, str], message: str) -> None:
-        with pytest.raises(TaskDataError, match=message):
+        with pytest.raises(OptionError, match=message):
             DataSource(**fields)  # type: ignore[arg-type]
 
 
