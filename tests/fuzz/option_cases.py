@@ -25,9 +25,9 @@ def cases(command: str, option: str, values: tuple[str, ...], error: str) -> lis
 
 
 CASES = [
-    *cases(TRAIN, "--temperature", ("0.0", "-1.0"), "OPTION must be above 0, but got VALUE. Correct the options."),
+    *cases(TRAIN, "--temperature", ("0.0", "-1.0"), "OPTION must be above 0, but got VALUE. Raise it."),
     *cases(SEARCH, "--num-samples", ("0", "-1"), "OPTION must be at least 1, but got VALUE. Raise it."),
     *cases(EXTRACT, "--finetune-epochs", ("-1",), "OPTION must be at least 0, but got VALUE. Raise it."),
-    *cases(EXPORT, "--alias", ("x",), "OPTION must be given with --register-as, but 'VALUE' is alone. …"),
-    *cases(BENCHMARK, "--lengths", ("0", "8,0"), "OPTION must be numbers above 0, but got (…). Write them as 1,8."),
+    *cases(EXPORT, "--alias", ("x",), "OPTION must be given with --register-as, but got 'VALUE' alone. …"),
+    *cases(BENCHMARK, "--lengths", ("0", "8,0"), "OPTION must be at least 1, but got 0. Raise it."),
 ]
