@@ -57,8 +57,8 @@ CASES = [
         name="all wrong numbers of a command at once",
         words=f"{WORDS['compress']} --seed -1 --temperature inf --num-samples 0 --runs 0 --max-int8-loss -1",
         error="--temperature must be at most 1,000, but got inf; --seed must be at least 0, but got -1; --num-samples "
-        "must be at least 1, but got 0; --max-int8-loss must be at least 0, but got -1.0; --runs must be at least 1, but "
-        "got 0. Correct the options.",
+        "must be at least 1, but got 0; --max-int8-loss must be at least 0, but got -1.0; --runs must be at least 1, "
+        "but got 0. Correct the options.",
     ),
     Case(
         name="a batch that fills the memory",
@@ -122,8 +122,8 @@ CASES = [
         Case(
             name=f"{command} with ehvi in the space large",
             words=f"{WORDS[command]} --search-strategy ehvi --search-space large",
-            error="the search strategy ehvi must have a space of a few numbers, but large has one bit per head and unit. "
-            "Use random_search, local_search, morea or nsga2 there.",
+            error="the search strategy ehvi must have a space of a few numbers, but large has one bit per head and "
+            "unit. Use random_search, local_search, morea or nsga2 there.",
         )
         for command in ("search", "nas", "compress")
     ),

@@ -268,7 +268,7 @@ def test_extraction_tells_what_goes_wrong(
 
 
 def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
-    run_cli: RunCli, trained: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = mlflow.MlflowClient()
     monkeypatch.setitem(LIMITS, "max_int8_loss", Limit(least=-1, most=1, reason="a gate that nothing passes"))
