@@ -9,7 +9,7 @@ from compressor.files import new_directory, write_json
 from mlproject.plots import write_latency_png
 from mlproject.settings import BenchmarkOptions
 from mlproject.sources import TimedModel, find_timed_models
-from mlproject.tables import print_table
+from mlproject.tables import markdown_text, print_table
 from mlproject.tracking import StageRun
 from mlproject.views import latency_view
 
@@ -113,7 +113,8 @@ def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
         run.tracker.links["Latencies in MLflow"] = link
     run.describe(
         f"Median latency with batch {base['batch_size']} and {base['length']} tokens, threads: "
-        f"{report['environment']['threads']}, {report['environment']['cpu']}.\n\n![Latency]({run.picture(PNG_FILE)})"
+        f"{report['environment']['threads']}, {markdown_text(report['environment']['cpu'])}.\n\n"
+        f"![Latency]({run.picture(PNG_FILE)})"
     )
 
 

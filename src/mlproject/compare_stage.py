@@ -12,7 +12,7 @@ from mlproject.comparing import Compared, Comparison, Group, compare_searches, f
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import COST_AXES, ERROR_AXIS
 from mlproject.sources import require_other_directory
-from mlproject.tables import markdown_table, print_table
+from mlproject.tables import markdown_table, markdown_text, print_table
 from mlproject.tracking import StageRun
 
 JSON_FILE, CSV_FILE, HTML_FILE = "compare.json", "compare.csv", "compare.html"
@@ -63,7 +63,7 @@ def compare(output_dir: Path, search_dirs: Sequence[Path], run: StageRun) -> dic
     spare = ["front members", "evaluations", "searches", "smallest error"]
     print_table(f"Fronts of {len(search_dirs)} searches, {comparison.task}", header, rows, spare=spare)
     run.describe(
-        f"{_lead(comparison)}\n\n{markdown_table(header, rows)}\n\n"
+        f"{markdown_text(_lead(comparison))}\n\n{markdown_table(header, rows)}\n\n"
         f"![Fronts](get-artifact?path={_STEM}.png&run_uuid={run.run_id})"
     )
     return written

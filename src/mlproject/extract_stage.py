@@ -13,7 +13,15 @@ from compressor.limits import check_number
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
 from mlproject.choosing import Choice, choose
-from mlproject.model_card import CARD_FILE, describe_comparison, form_table, write_model_card
+from mlproject.model_card import (
+    CARD_FILE,
+    describe_comparison,
+    describe_difference,
+    describe_finetuning,
+    describe_repair,
+    form_table,
+    write_model_card,
+)
 from mlproject.sources import (
     find_super_network,
     full_evaluation,
@@ -234,7 +242,7 @@ def _extract_one(
         save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, info)
         report["extracted"]["model_mb"] = file_size_mb(temporary / "model.safetensors")
         write_json(temporary / EXTRACTION_FILE, report)
-        write_model_card(temporary, report, opened.base_model, opened.data, dimensions)
+        write_model_card(temporary, report, opened.base_model, opened.data, dimensions, notes(report))
     return report
 
 
@@ -342,19 +350,15 @@ def _show(report: Mapping[str, Any]) -> None:
     parity = report["parity"]
     print_table(f"Extracted {report['name']}", *form_table(report))
     differences = [name for name in ("sliced", "loaded") if name in parity]
+    difference = max(parity[name] for name in differences)
     print(
-        f"Searched = {' = '.join(differences)} within {max(parity[name] for name in differences):.1e} of the logit "
-        f"scale, error {parity['error_loaded']:.4f}"
+        f"Searched = {' = '.join(differences)} {describe_difference(difference)}, error {parity['error_loaded']:.4f}"
         + (" as searched." if "error" in report["chosen"] else " (it was not searched).")
     )
     if report["repair"] is not None:
-        found = report["repair"]
-        kept = "kept" if found["kept"] else "not better, so not kept"
-        print(f"Repaired: validation error {found['error_before']:.4f} → {found['error_after']:.4f} ({kept}).")
+        print(describe_repair(report["repair"]))
     if report["finetuning"] is not None:
-        tuned = report["finetuning"]
-        kept = "kept" if tuned["kept_epoch"] else "not better, so not kept"
-        print(f"Distilled: validation error {tuned['error_before']:.4f} → {min(tuned['errors']):.4f} ({kept}).")
+        print(describe_finetuning(report["finetuning"]))
     if report["test"] is not None:
         print(f"On the test rows: {describe_comparison(report['test'])}.")
     for note in notes(report):
@@ -362,8 +366,8 @@ def _show(report: Mapping[str, Any]) -> None:
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
-    """What nobody should ship unawares: no layer left, or much accuracy lost."""
-    full, extracted, found = report["super_network"], report["extracted"], []
+    """What nobody should ship unawares: no layer left, much error gained, or some beyond chance."""
+    full, extracted, test, found = report["super_network"], report["extracted"], report["test"], []
     if not any(report["kept"]["heads"]) and not any(report["kept"]["units"]):
         found.append("it keeps no layer at all, so it reads words without their context.")
     if full is not None and extracted["error"] > full["error"] + POOR_INCREASE:
@@ -371,5 +375,12 @@ def notes(report: Mapping[str, Any]) -> list[str]:
             f"its error is {extracted['error'] - full['error']:.3f} above the super-network's "
             f"({extracted['error']:.4f} against {full['error']:.4f}). Another member of the front: "
             "compressor extract --index I (the search's table, and its pareto_front.csv)."
+        )
+    if test is not None and test["interval"][0] > 0:
+        low, high = test["interval"]
+        found.append(
+            f"on the test rows it is worse than the super-network, and not by chance: {test['difference']:.4f} more "
+            f"error (95 % {low:.4f} to {high:.4f}). Where that is too much, take a larger member of the front: "
+            "compressor extract --index I."
         )
     return found

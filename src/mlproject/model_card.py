@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from compressor.data import TaskData
 from compressor.demo import DEMO_MODEL
 from compressor.dimensions import EncoderDimensions
 from compressor.tasks import Task
-from mlproject.tables import markdown_table
+from mlproject.tables import markdown_block, markdown_code, markdown_table, markdown_text
 
 CARD_FILE = "README.md"
 _DEMO_BASE, _DEMO_LICENCE = "sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"
@@ -54,12 +54,48 @@ def describe_comparison(test: Mapping[str, Any]) -> str:
     )
 
 
+def describe_difference(difference: float) -> str:
+    """How far two forms of a model are from each other."""
+    return "exactly" if difference == 0 else f"within {difference:.1e} of the logit scale"
+
+
+def describe_repair(repair: Mapping[str, Any]) -> str:
+    """What came of the repair without training, in a sentence."""
+    before, after = repair["error_before"], repair["error_after"]
+    if repair["kept"]:
+        return f"Repair without training lowered the validation error from {before:.4f} to {after:.4f}."
+    return f"Repair without training was tried and left out: {_no_gain(before, after)}."
+
+
+def describe_finetuning(finetuning: Mapping[str, Any]) -> str:
+    """What came of the distillation after extraction, in a sentence."""
+    before, after = finetuning["error_before"], min(finetuning["errors"])
+    if finetuning["kept_epoch"]:
+        best = f"epoch {finetuning['kept_epoch']} was the best"
+        return f"Distillation lowered the validation error from {before:.4f} to {after:.4f} ({best})."
+    return f"Distillation was tried and left out: {_no_gain(before, after)}."
+
+
+def _no_gain(before: float, after: float) -> str:
+    if after > before:
+        return f"it would have raised the validation error from {before:.4f} to {after:.4f}"
+    return f"the validation error stayed at {before:.4f}"
+
+
 def write_model_card(
-    path: Path, report: Mapping[str, Any], base_model: str, data: TaskData, dimensions: EncoderDimensions
+    path: Path,
+    report: Mapping[str, Any],
+    base_model: str,
+    data: TaskData,
+    dimensions: EncoderDimensions,
+    notes: Sequence[str],
 ) -> Path:
-    """Writes the card of an extraction report into a model directory."""
+    """Writes the card of an extraction report into a model directory, with what nobody should ship unawares.
+
+    Labels, names and paths are shown as they are, whatever they hold.
+    """
     front_matter = _front_matter(base_model, data)
-    text = f"---\n{front_matter}---\n\n{_body(path, report, base_model, data, dimensions)}"
+    text = f"---\n{front_matter}---\n\n{_body(path, report, base_model, data, dimensions, notes)}"
     (path / CARD_FILE).write_text(text, encoding="utf-8")
     return path / CARD_FILE
 
@@ -94,7 +130,14 @@ def _base(base_model: str) -> tuple[str | None, str | None]:
     return (None if Path(base_model).expanduser().is_dir() else base_model), None
 
 
-def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData, dimensions: EncoderDimensions) -> str:
+def _body(
+    path: Path,
+    report: Mapping[str, Any],
+    base_model: str,
+    data: TaskData,
+    dimensions: EncoderDimensions,
+    notes: Sequence[str],
+) -> str:
     from compressor.modeling_sliced import MIN_TRANSFORMERS
 
     task, (hub_name, licence) = data.task, _base(base_model)
@@ -108,9 +151,9 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
         for layer, (h, u) in enumerate(zip(heads, units, strict=True))
     ]
     lines = [
-        f"# {base}, pruned for {task.name}",
+        f"# {markdown_text(base)}, pruned for {task.name}",
         "",
-        _ORIGINS["alone" if report["chosen"].get("epochs") else "shared"].format(base=base),
+        _ORIGINS["alone" if report["chosen"].get("epochs") else "shared"].format(base=markdown_code(base)),
         "",
         markdown_table(*form_table(report)),
         "",
@@ -119,6 +162,8 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
     ]
     if report["test"] is not None:
         lines.append(f"On the test rows, super-network → extracted: {describe_comparison(report['test'])}.")
+    for note in notes:
+        lines += ["", f"> **Note:** {markdown_text(note)}"]
     lines += ["", "## Use", "", "```python"]
     lines += [
         f"from transformers import AutoTokenizer, {auto}",
@@ -140,19 +185,17 @@ def _body(path: Path, report: Mapping[str, Any], base_model: str, data: TaskData
         "",
         "## How it was made",
         "",
-        f"- Base model: {base}; licence: {licence or 'not stated by the base model'}",
+        f"- Base model: {markdown_code(base)}; licence: {markdown_text(licence or 'not stated by the base model')}",
         f"- Task: {task.name}, metric {task.metric}, at most {task.max_length} tokens"
-        + (f"; labels: {', '.join(data.label_names)}" if data.label_names else ""),
+        + (f"; labels: {', '.join(map(markdown_code, data.label_names))}" if data.label_names else ""),
         f"- Data: {len(data.train):,} training rows, digest `{data.digest}` over all parts",
-        f"- Sub-network: `{report['chosen'].get('sub_network', report['name'])}`",
-        f"- Repair without training: {_describe_repair(report['repair'])}",
-        f"- Fine-tuning after extraction: {_describe_finetuning(report['finetuning'])}",
-        f"- Parity: searched = saved and loaded within {report['parity']['loaded']:.1e} of the logit scale",
+        f"- Sub-network: {markdown_code(report['chosen'].get('sub_network', report['name']))}",
+        *([] if report["repair"] is None else [f"- {describe_repair(report['repair'])}"]),
+        *([] if report["finetuning"] is None else [f"- {describe_finetuning(report['finetuning'])}"]),
+        f"- Parity: searched = saved and loaded, {describe_difference(report['parity']['loaded'])}",
         f"- Versions: {_versions()}",
         "",
-        "```bash",
-        shlex.join(["compressor", *sys.argv[1:]]),
-        "```",
+        markdown_block(shlex.join(["compressor", *sys.argv[1:]]), "bash"),
         "",
     ]
     return "\n".join(lines)
@@ -167,26 +210,11 @@ _PAPER = (
     "(Klein et al., *Structural Pruning of Pre-trained Language Models via Neural Architecture Search*, TMLR 2024)."
 )
 _ORIGINS = {
-    "shared": "A sub-network of a fine-tuned `{base}`, found by multi-objective neural architecture search over shared "
+    "shared": "A sub-network of a fine-tuned {base}, found by multi-objective neural architecture search over shared "
     "weights and cut out physically " + _PAPER,
-    "alone": "A sub-network cut out of the pre-trained `{base}` and fine-tuned alone, found by multi-objective neural "
+    "alone": "A sub-network cut out of the pre-trained {base} and fine-tuned alone, found by multi-objective neural "
     "architecture search " + _PAPER,
 }
-
-
-def _describe_repair(repair: Mapping[str, Any] | None) -> str:
-    if repair is None:
-        return "none"
-    kept = "kept" if repair["kept"] else "not better, so not kept"
-    return f"validation error {repair['error_before']:.4f} → {repair['error_after']:.4f} ({kept})"
-
-
-def _describe_finetuning(finetuning: Mapping[str, Any] | None) -> str:
-    if finetuning is None:
-        return "none"
-    before, after = finetuning["error_before"], min(finetuning["errors"])
-    kept = f"kept epoch {finetuning['kept_epoch']}" if finetuning["kept_epoch"] else "not better, so not kept"
-    return f"distilled from the super-network, validation error {before:.4f} → {after:.4f} ({kept})"
 
 
 def _versions() -> str:

@@ -3,6 +3,7 @@
 Every text that is not ours goes through `escape`; the page's own policy forbids it to load anything.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -37,9 +38,12 @@ def figure(chart: Chart) -> str:
     if isinstance(chart, HeatMap):
         rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
         numbers = details(f"{chart.title}: the numbers as a table", table([chart.row_title, *chart.columns], rows))
+    drawn = f'<div class="scroll">{draw(chart)}</div>'
+    if not isinstance(chart, HeatMap):
+        drawn = f'<div class="wide">{drawn}</div><div class="narrow">{draw(chart, narrow=True)}</div>'
     return (
         f"<figure><h3>{escape(chart.title)}</h3>{legend(chart)}"
-        f'<div class="scroll">{draw(chart)}</div><figcaption>{escape(chart.caption)}</figcaption>{numbers}</figure>'
+        f"{drawn}<figcaption>{escape(chart.caption)}</figcaption>{numbers}</figure>"
     )
 
 
@@ -58,15 +62,28 @@ def note(text: str) -> str:
     return f'<p class="note"><strong>Note:</strong> {escape(text)}</p>'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False) -> str:
-    """A table of plain texts, numbers or `words`; the first column names the row."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False, marked: int | None = None
+) -> str:
+    """A table of plain texts, numbers or `words`; the first column names the row, and the row `marked` stands out."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
+        f'<tr{_CHOSEN if place == marked else ""}><th scope="row">{escape(row[0])}</th>'
+        f"{''.join(f'<td>{_cell(cell)}</td>' for cell in row[1:])}</tr>"
+        for place, row in enumerate(rows)
     )
-    kind = ' class="words"' if words else ""
+    kind = ' class="words"' if words else ' class="few"' if len(header) <= _FEW else ""
     return f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+_FEW = 4
+"""Columns up to which a narrow screen breaks the lines of cells, instead of scrolling."""
+_CHOSEN = ' class="chosen"'
+
+
+def _cell(text: str) -> str:
+    """A cell's text; what is in brackets stays in one line where a narrow screen breaks lines."""
+    return re.sub(r"\([^()]*\)", r"<span>\g<0></span>", escape(text))
 
 
 def details(summary: str, content: str) -> str:

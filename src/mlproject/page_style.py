@@ -38,6 +38,7 @@ figcaption { color: var(--soft); font-size: .875rem; max-width: 80ch; margin-top
 .row { display: flex; flex-wrap: wrap; gap: 0 40px }
 .row figure { flex: 1 1 420px; max-width: 100% }
 .scroll { overflow-x: auto }
+.narrow { display: none }
 svg { display: block; width: 100%; height: auto }
 svg text { fill: var(--text); font-size: 13px; font-variant-numeric: tabular-nums }
 svg .tick { fill: var(--soft); font-size: 12px }
@@ -70,6 +71,9 @@ th,td { padding: 4px 10px; border-bottom: 1px solid var(--grid); text-align: rig
 th:first-child { text-align: left }
 thead th { color: var(--soft); font-weight: 600 }
 tbody th { font-weight: 500 }
+.chosen { background: var(--panel) }
+.chosen th,.chosen td { font-weight: 700 }
+td span { white-space: nowrap }
 .words td, .words th { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top }
 .words td, .words th { min-width: 8.5em }
 pre {
@@ -91,6 +95,13 @@ summary { cursor: pointer; font-size: .875rem; color: var(--soft) }
 .chain strong,.chain span { display: block }
 .chain span { font-size: .8125rem; color: var(--soft); white-space: pre-line }
 @media screen and (max-width: 700px) {
+  main { padding: 16px 14px 40px }
+  .wide { display: none }
+  .narrow { display: block }
+  th,td { padding: 4px 6px }
+  tbody th,.few td,.few th { white-space: normal }
+  .scroll tbody th { position: sticky; left: 0; background: var(--page) }
+  .scroll .chosen th { background: var(--panel) }
   .chain { flex-direction: column; gap: 26px }
   .chain li { max-width: none }
   .chain li+li::before { left: 50%; top: -13px; transform: translate(-50%,-50%) }

@@ -1,6 +1,6 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -13,7 +13,7 @@ from compressor.settings import TrainingSettings
 from mlproject.benchmark_stage import JSON_FILE, benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
-from mlproject.extract_stage import EXTRACTION_FILE, extract
+from mlproject.extract_stage import EXTRACTION_FILE, extract, notes
 from mlproject.journal import copy_journal
 from mlproject.mlflow_log import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.model_card import describe_comparison
@@ -25,7 +25,7 @@ from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, Se
 from mlproject.sources import EXPORT_FILE, RESULTS_FILE, read_search_results, weights_digest
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_log import option_params
-from mlproject.tables import markdown_table, print_table
+from mlproject.tables import markdown_code, markdown_table, markdown_text, print_table
 from mlproject.tracking import StageRun, Tracker
 from mlproject.train_stage import train_supernet
 
@@ -193,6 +193,9 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     rows = [[label, *(_format(key, form[key]) for form in served.values())] for key, label in labels]
     print_table(f"Dense super-network and extracted sub-network {extraction['name']}", header, rows)
     print(f"On the test rows: {describe_comparison(extraction['test'])}.")
+    remarks = notes(extraction)
+    for remark in remarks:
+        print(f"Note: {remark}")
     run.log_metrics(
         {
             f"{name}/{key}": value
@@ -201,18 +204,36 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
             if value is not None
         }
     )
-    fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
     run.log_artifact(folders["search"] / PNG_FILE)
     run.log_artifact(output_dir / "summary.json")
-    run.describe(
-        f"**{extraction['name']}** keeps {extraction['extracted']['relative_encoder_params']:.0%} of the encoder: "
-        f"{_change(summary, 'error')} error, {_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.\n\n"
-        f"{_story(folders['search'], summary, extraction, fastest)}\n\n"
-        f"Another one: `compressor extract --search {quote(str(folders['search']))} --index I`\n\n"
-        f"This one as a service: `compressor export --model {quote(str(folders['model']))} --register-as NAME --alias "
-        f"champion`, then `mlflow models serve -m models:/NAME@champion --env-manager local`\n\n"
-        f"![Pareto front]({run.picture(PNG_FILE)})\n\n{markdown_table(header, rows)}"
-    )
+    _describe(folders, summary, extraction, remarks, markdown_table(header, rows), run)
+
+
+def _describe(
+    folders: Mapping[str, Path],
+    summary: dict[str, dict[str, Any]],
+    extraction: dict[str, Any],
+    remarks: Sequence[str],
+    table: str,
+    run: StageRun,
+) -> None:
+    """Sets the description of the parent run: what was made, from what, and the commands that follow."""
+    fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
+    another = f"compressor extract --search {quote(str(folders['search']))} --index I"
+    register = f"compressor export --model {quote(str(folders['model']))} --register-as NAME --alias champion"
+    share = f"{extraction['extracted']['relative_encoder_params']:.0%}"
+    parts = [
+        f"**{markdown_text(extraction['name'])}** keeps {share} of the encoder: {_change(summary, 'error')} error, "
+        f"{_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.",
+        *(f"> **Note:** {markdown_text(remark)}" for remark in remarks),
+        _story(folders["search"], summary, extraction, fastest),
+        f"Another one: {markdown_code(another)}",
+        f"This one as a service: {markdown_code(register)}, then "
+        "`mlflow models serve -m models:/NAME@champion --env-manager local`",
+        f"![Pareto front]({run.picture(PNG_FILE)})",
+        table,
+    ]
+    run.describe("\n\n".join(parts))
 
 
 _MAX_MEMBERS = 20
@@ -220,20 +241,29 @@ _MAX_MEMBERS = 20
 
 
 def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any], fastest: str) -> str:
-    """One table in Markdown: the super-network, the members of the front as searched, and the one that was chosen."""
+    """One table in Markdown: the super-network, the members of the front as searched, the chosen one as extracted.
+
+    Members have the index that `extract` takes, and the chosen one is marked.
+    """
     results = read_search_results(search_dir)
-    forms = {"dense": extraction["super_network"], **{f"chosen: {extraction['name']}": extraction["extracted"]}}
-    members = [results["evaluations"][index] for index in results["front"]]
-    members = [member for member in members if member["relative_encoder_params"] < 1][:_MAX_MEMBERS]
-    named = [("dense", forms.pop("dense")), *((e["name"], e) for e in members), *forms.items()]
-    measured = {"dense": summary["dense"], f"chosen: {extraction['name']}": summary["pruned"]}
+    chosen = extraction["name"]
+    members = [(str(index), results["evaluations"][place]) for index, place in enumerate(results["front"])]
+    whole = next((index for index, member in members if member["relative_encoder_params"] == 1), "")
+    named: list[tuple[str, str, dict[str, Any], dict[str, Any]]]
+    named = [("dense", whole, extraction["super_network"], summary["dense"])]
+    named += [
+        (member["name"] + (" ← chosen" if member["name"] == chosen else ""), index, member, {})
+        for index, member in members
+        if index != whole
+    ][:_MAX_MEMBERS]
+    named.append((f"{chosen}, extracted", "", extraction["extracted"], summary["pruned"]))
     rows = []
-    for name, form in named:
+    for name, index, form, served in named:
         low, high = form.get("error_interval") or (None, None)
-        served = measured.get(name, {})
         rows.append(
             [
                 name,
+                index,
                 f"{form['error']:.4f}" + ("" if low is None else f" ({low:.3f}–{high:.3f})"),
                 f"{form['params'] / 1e6:.2f}",
                 f"{form['relative_encoder_params']:.1%}",
@@ -242,7 +272,7 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any]
                 f"{served[fastest]:.2f}" if served else "",
             ]
         )
-    header = ["", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
+    header = ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
     return markdown_table(header, rows)
 
 

@@ -1,13 +1,16 @@
 """Pictures and tables of a Pareto front: PNG, CSV, self-contained HTML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compressor.search import SearchResult
-from mlproject.page import figure, render_page
+from mlproject.page import figure, paragraph, render_page, table
 from mlproject.paper_charts import save_figure
 from mlproject.report_figures import ERROR_AXIS, front_chart
+
+_MAX_ROWS = 100
+"""Of the front's table on its page."""
 
 
 def write_front_csv(result: SearchResult, path: Path) -> Path:
@@ -26,10 +29,14 @@ def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
     return save_figure(front_chart(result, title), path)
 
 
-def write_front_html(result: SearchResult, path: Path, title: str) -> Path:
-    """The same picture with hover, as one file that needs no network."""
+def write_front_html(
+    result: SearchResult, path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Path:
+    """The same picture with hover, and the front's table, as one file that needs no network."""
     lead = f"{len(result.evaluations)} sub-networks, of which {len(result.front)} are on the Pareto front."
-    page = render_page(title, lead, [figure(front_chart(result, "Error against cost"))])
+    more = [paragraph("The others are in pareto_front.csv.")] if len(rows) > _MAX_ROWS else []
+    parts = [figure(front_chart(result, "Error against cost")), table(header, rows[:_MAX_ROWS]), *more]
+    page = render_page(title, lead, parts)
     path.write_text(page, encoding="utf-8")
     return path
 

@@ -17,7 +17,7 @@ from mlproject import page
 from mlproject.benchmark_stage import model_rows
 from mlproject.charts import Chart
 from mlproject.extract_stage import notes
-from mlproject.model_card import describe_comparison, form_table
+from mlproject.model_card import describe_comparison, describe_finetuning, describe_repair, form_table
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
 from mlproject.reported import Reported, read_reported
@@ -64,7 +64,7 @@ def _write(path: Path, reported: Reported) -> Path:
     options, task_name = results["options"], results["source"]["task_name"]
     kind = "trained alone" if results.get("supernet") is None else "of one super-network"
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
-    front = front_chart(result, f"Error against cost, {title}")
+    front = front_chart(result, f"Error against cost, {title}", reported.extraction)
     heads, units = kept_maps(result.front, EncoderDimensions(**results["dimensions"]))
     few = len(heads.columns) <= _SIDE_BY_SIDE
     maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
@@ -78,7 +78,7 @@ def _write(path: Path, reported: Reported) -> Path:
     bars = [chart for chart in (errors, latencies) if chart]
     sections = [
         *([_at_a_glance(reported)] if reported.extraction else []),
-        page.section("The Pareto front", page.figure(front), *_front_table(result)),
+        page.section("The Pareto front", page.figure(front), *_front_table(result, reported.extraction)),
         page.section("What is kept per layer", *maps),
         *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
@@ -92,11 +92,17 @@ def _write(path: Path, reported: Reported) -> Path:
     return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
 
 
-def _front_table(result: SearchResult) -> list[str]:
+def _front_table(result: SearchResult, extraction: Mapping[str, Any] | None) -> list[str]:
     header, rows = front_table(result.front, result.full)
+    chosen = None if extraction is None else extraction["name"]
+    place = next((place for place, row in enumerate(rows) if row[0] == chosen), None)
+    if place is not None:
+        rows[place][0] += " ← chosen"
+        if place >= _MAX_ROWS:  # the chosen one is never among those that are left out
+            rows[_MAX_ROWS - 1], place = rows[place], _MAX_ROWS - 1
     more = len(rows) - _MAX_ROWS
     rest = [page.paragraph(f"{more} more members are in pareto_front.csv beside the search's results.")]
-    return [page.table(header, rows[:_MAX_ROWS]), *(rest if more > 0 else [])]
+    return [page.table(header, rows[:_MAX_ROWS], marked=place), *(rest if more > 0 else [])]
 
 
 def _at_a_glance(reported: Reported) -> str:
@@ -111,12 +117,40 @@ def _at_a_glance(reported: Reported) -> str:
         ]
     if extraction["test"] is not None:
         parts.append(f"On the test rows, dense → extracted: {describe_comparison(extraction['test'])}.")
+    header, rows = form_table(extraction)
+    sentence, timed = _latencies(reported)
     return page.section(
         "At a glance",
-        page.paragraph(" ".join(parts)),
+        page.paragraph(" ".join([*parts, *sentence])),
         *(page.note(text) for text in notes(extraction)),
-        page.table(*form_table(extraction)),
+        page.table(header, [*rows, *(timed if len(header) > 2 else [])]),
     )
+
+
+def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
+    """How long dense and extracted take for the first inputs that were timed: in a sentence, and as rows of a table."""
+    if reported.benchmark is None:
+        return [], []
+    models, first = reported.benchmark["models"], reported.benchmark["latencies"][0]
+    shape = first["batch_size"], first["length"]
+    found = {r["model"]: r for r in reported.benchmark["latencies"] if (r["batch_size"], r["length"]) == shape}
+    dense, extracted = _names(reported)
+    rows = [
+        [f"latency p50 (ms), {precision}", *(f"{found[name + suffix]['p50_ms']:.2f}" for name in (dense, extracted))]
+        for precision, suffix in (("fp32", ""), ("int8", "-int8"), ("fp16", "-fp16"))
+        if {dense + suffix, extracted + suffix} <= found.keys()
+    ]
+    if not rows:
+        return [], []
+    before, after = found[dense]["p50_ms"], found[extracted]["p50_ms"]
+    texts = "One text" if shape[0] == 1 else f"A batch of {shape[0]} texts"
+    length = f"of {shape[1]} tokens" if isinstance(shape[1], int) else "of the validation rows' lengths"
+    mb = [f"{models[name]['mb']:.1f}" for name in (dense, extracted)]
+    rows.append(["ONNX file (MB), fp32", *mb])
+    return [
+        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} ({before / after:.1f} times as fast), "
+        f"in fp32 on {reported.benchmark['environment']['threads']} thread(s)."
+    ], rows
 
 
 def _error_chart(reported: Reported) -> Chart | None:
@@ -174,15 +208,9 @@ def _parity(reported: Reported) -> str:
         parts.append(page.chain(links))
         repaired = reported.extraction.get("repair")
         if repaired is not None:
-            kept = "kept" if repaired["kept"] else "not better, so not kept"
-            text = f"validation error {repaired['error_before']:.4f} → {repaired['error_after']:.4f} ({kept})"
-            parts.append(page.paragraph(f"Then repaired without training: {text}."))
+            parts.append(page.paragraph(describe_repair(repaired)))
         if tuned is not None:
-            kept = f"epoch {tuned['kept_epoch']} kept" if tuned["kept_epoch"] else "not better, so not kept"
-            best = min((tuned["error_before"], *tuned["errors"]))
-            parts.append(
-                page.paragraph(f"Then distilled: validation error {tuned['error_before']:.4f} → {best:.4f} ({kept}).")
-            )
+            parts.append(page.paragraph(describe_finetuning(tuned)))
     if reported.export is not None:
         fp32 = reported.export["forms"]["fp32"]
         texts = f"{_difference(max(fp32['parity'].values()), MAX_ONNX_DIFFERENCE)}\n"

@@ -25,8 +25,11 @@ def main_cost(objectives: Sequence[str]) -> str:
     return next((name for name in objectives if name != "error"), "params")
 
 
-def front_chart(result: SearchResult, title: str) -> PointChart:
-    """Error against cost: every sub-network pale, the front with intervals and its members' indices, dense marked."""
+def front_chart(result: SearchResult, title: str, extraction: Mapping[str, Any] | None = None) -> PointChart:
+    """Error against cost: every sub-network pale, the front with intervals and its members' indices, dense marked.
+
+    With `extraction`, the report of an extracted member, that model is marked too.
+    """
     cost = main_cost(result.objectives)
     axis, factor, _ = COST_AXES[cost]
     places = {member.name: str(index) for index, member in enumerate(result.front)}
@@ -54,6 +57,8 @@ def front_chart(result: SearchResult, title: str) -> PointChart:
     if result.full is not None:
         full = Series(name="super-network (dense)", marks=(mark(result.full),), color=DENSE, shape="star", size=8)
         groups.append(full)
+    if extraction is not None:
+        groups.append(_extracted_series(result, extraction, cost, factor))
     best, smallest = result.front[0], min(result.front, key=lambda e: getattr(e, cost))
     return PointChart(
         stem="pareto_front",
@@ -67,6 +72,21 @@ def front_chart(result: SearchResult, title: str) -> PointChart:
         y_label=ERROR_AXIS,
         series=tuple(group for group in groups if group.marks),
     )
+
+
+def _extracted_series(result: SearchResult, extraction: Mapping[str, Any], cost: str, factor: float) -> Series:
+    """The chosen sub-network as it was extracted: at its final error, with the cost it has or was searched with."""
+    form, name = extraction["extracted"], extraction["name"]
+    searched = next((e for e in result.evaluations if e.name == name), None)
+    x = form.get(cost) or (None if searched is None else getattr(searched, cost))
+    if x is None:
+        return Series(name="", marks=())
+    low, high = form["error_interval"]
+    note = f"{name}, extracted\nerror {form['error']:.4f} (95 %: {low:.3f}–{high:.3f})"
+    if searched is not None and searched.error != form["error"]:
+        note += f", {searched.error:.4f} as searched"
+    mark = Mark(x=x * factor, y=form["error"], low=low, high=high, note=note)
+    return Series(name=f"chosen: {name}, as extracted", marks=(mark,), color=_EXTRACTED, shape="diamond", size=6)
 
 
 def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import RESULTS_FILE
-from mlproject.tables import markdown_table, print_table
+from mlproject.tables import markdown_code, markdown_table, print_table
 from mlproject.tracking import StageRun
 from mlproject.views import pareto_view
 
@@ -60,7 +60,7 @@ def write_search_results(
         )
         write_front_csv(result, temporary / CSV_FILE)
         write_front_png(result, temporary / PNG_FILE, title)
-        write_front_html(result, temporary / HTML_FILE, title)
+        write_front_html(result, temporary / HTML_FILE, title, *front_table(result.front, result.full))
 
 
 def read_search_result(results: Mapping[str, Any]) -> SearchResult:
@@ -96,7 +96,7 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
         + markdown_table(header, rows[:_MAX_ROWS])
         + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
         + f"\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
-        + f"Cut one out: `compressor extract --search {quote(str(output_dir))} --index I`"
+        + f"Cut one out: {markdown_code(f'compressor extract --search {quote(str(output_dir))} --index I')}"
     )
     link = run.save_view(view, pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
     by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"

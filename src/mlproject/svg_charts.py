@@ -1,10 +1,12 @@
 """Charts as inline SVG of a page: no network, no library. Colours are the page's, so that it can turn dark."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from mlproject.charts import (
     PALETTE,
+    Bar,
     BarChart,
     Chart,
     HeatMap,
@@ -21,11 +23,13 @@ _Place = Callable[[Point], Point]
 """From a chart's values to where they are drawn."""
 _Box = tuple[float, float, float, float]
 _WIDTH, _HEIGHT = 560, 380
-_LARGEST, _SMALLEST = 1.25, 0.6
+_NARROW_WIDTH, _NARROW_HEIGHT = 350, 330
+"""Of a drawing for a phone, whose text has the same size."""
+_LARGEST, _SMALLEST = 1.25, 0.9
 """Of a drawing's own size; where there is less room, the page scrolls."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
-_CHAR = 7.0
-"""Width of a character in the page's text size, about."""
+_CHAR, _LINE = 7.0, 16
+"""Width of a character in the page's text size, about, and height of a line."""
 _MAX_NOTED = 700
 """Points of a series that get a note each; more are drawn as one path, so that the page stays small."""
 _BAR, _BAR_LABEL, _BAR_TEXT, _PANEL_TITLE = 20, 125, 165, 26
@@ -34,12 +38,16 @@ _WARM_FROM, _HOT_FROM = 0.6, 0.8
 """Shares from which on a cell's text has to change its colour: on a dark page, on a light one."""
 
 
-def draw(chart: Chart) -> str:
-    """The chart as an SVG element."""
+def draw(chart: Chart, *, narrow: bool = False) -> str:
+    """The chart as an SVG element; `narrow` for a phone."""
+    width: float
+    height: float
     if isinstance(chart, PointChart):
-        width, height, body = _draw_points(chart)
+        width, height = (_NARROW_WIDTH, _NARROW_HEIGHT) if narrow else (_WIDTH, _HEIGHT)
+        body = _draw_points(chart, width, height)
+        height += _LINE * (len(_label_lines(chart.x_label, width)) - 1)
     elif isinstance(chart, BarChart):
-        width, height, body = _draw_bars(chart)
+        width, height, body = _draw_narrow_bars(chart) if narrow else _draw_bars(chart)
     else:
         width, height, body = _draw_heat_map(chart)
     label = escape(f"{chart.title}. {chart.alt}", quote=True)
@@ -63,17 +71,17 @@ def _key(one: Series) -> str:
     return line + ("" if one.size == 0 else _shape(one, 13, 7, min(one.size, 5), ""))
 
 
-def _draw_points(chart: PointChart) -> tuple[float, float, list[str]]:
+def _draw_points(chart: PointChart, width: float, height: float) -> list[str]:
     x_range, y_range = chart.x_range, chart.y_range
 
     def place(point: Point) -> Point:
         x, y = point
         return (
-            _LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (_WIDTH - _LEFT - _RIGHT),
-            _HEIGHT - _BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (_HEIGHT - _TOP - _BOTTOM),
+            _LEFT + (x - x_range[0]) / (x_range[1] - x_range[0]) * (width - _LEFT - _RIGHT),
+            height - _BOTTOM - (y - y_range[0]) / (y_range[1] - y_range[0]) * (height - _TOP - _BOTTOM),
         )
 
-    body = _axes(chart, x_range, y_range, place)
+    body = _axes(chart, width, height, place)
     for band in chart.bands:
         corners = map(place, outline(band, x_range, y_range))
         body.append(f'<path d="{_path(corners)}Z" class="band {_class(band.color)}"/>')
@@ -89,26 +97,34 @@ def _draw_points(chart: PointChart) -> tuple[float, float, list[str]]:
             body.append(f'<path d="{path}" class="line {_class(series.color)}{_dash(series)}"/>')
         body += _marks(series, place)
     for series in chart.series:
-        body += _labels(series.marks, place, taken)
-    return _WIDTH, _HEIGHT, body
+        body += _labels(series.marks, place, taken, (width, height))
+    return body
 
 
-def _axes(chart: PointChart, x_range: Point, y_range: Point, place: _Place) -> list[str]:
-    bottom, middle = _HEIGHT - _BOTTOM, (_TOP + _HEIGHT - _BOTTOM) / 2
+def _axes(chart: PointChart, width: float, height: float, place: _Place) -> list[str]:
+    x_range, y_range = chart.x_range, chart.y_range
+    bottom, middle = height - _BOTTOM, (_TOP + height - _BOTTOM) / 2
     body = []
     for value in nice_ticks(*y_range):
         y = place((x_range[0], value))[1]
-        body.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" class="grid"/>')
+        body.append(f'<path d="M{_LEFT} {y:.1f}H{width - _RIGHT}" class="grid"/>')
         body.append(f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" class="tick end">{value:g}</text>')
-    for value in nice_ticks(*x_range, most=8):
+    for value in nice_ticks(*x_range, most=8 if width == _WIDTH else 5):
         x = place((value, y_range[0]))[0]
         body.append(f'<path d="M{x:.1f} {bottom}v5" class="axis"/>')
         body.append(f'<text x="{x:.1f}" y="{bottom + 19}" class="tick mid">{value:g}</text>')
-    body.append(f'<path d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}" class="axis"/>')
-    across = (_LEFT + _WIDTH - _RIGHT) / 2
-    body.append(f'<text x="{across:g}" y="{_HEIGHT - 8}" class="mid">{escape(chart.x_label)}</text>')
+    body.append(f'<path d="M{_LEFT} {_TOP}V{bottom}H{width - _RIGHT}" class="axis"/>')
+    across = (_LEFT + width - _RIGHT) / 2
+    for number, line in enumerate(_label_lines(chart.x_label, width)):
+        y = height - 8 + _LINE * number
+        body.append(f'<text x="{across:g}" y="{y:g}" class="mid">{escape(line)}</text>')
     body.append(f'<text transform="translate(14 {middle:g})rotate(-90)" class="mid">{escape(chart.y_label)}</text>')
     return body
+
+
+def _label_lines(label: str, width: float) -> list[str]:
+    """The lines of the x axis' name."""
+    return textwrap.wrap(label, int((width - _LEFT) / _CHAR) + 3)
 
 
 def _marks(series: Series, place: _Place) -> Iterable[str]:
@@ -126,7 +142,7 @@ def _marks(series: Series, place: _Place) -> Iterable[str]:
             yield _shape(series, x, y, series.size, mark.note)
 
 
-def _labels(marks: Sequence[Mark], place: _Place, taken: list[_Box]) -> Iterable[str]:
+def _labels(marks: Sequence[Mark], place: _Place, taken: list[_Box], size: Point) -> Iterable[str]:
     """The marks' labels, each at the first of four places that is free; where none is, it stays away."""
     for mark in marks:
         if not mark.label:
@@ -135,7 +151,7 @@ def _labels(marks: Sequence[Mark], place: _Place, taken: list[_Box]) -> Iterable
         width = _CHAR * len(mark.label)
         for dx, dy in ((7, -7), (-7 - width, 16), (7, 16), (-7 - width, -7)):
             box = (x + dx, y + dy - 10, x + dx + width, y + dy + 2)
-            inside = box[0] > _LEFT and box[2] < _WIDTH and box[1] > 0 and box[3] < _HEIGHT - _BOTTOM
+            inside = box[0] > _LEFT and box[2] < size[0] and box[1] > 0 and box[3] < size[1] - _BOTTOM
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 yield f'<text x="{box[0]:.1f}" y="{y + dy:.1f}" class="label">{escape(mark.label)}</text>'
@@ -182,18 +198,10 @@ def _draw_bars(chart: BarChart) -> tuple[float, float, list[str]]:
         y += _PANEL_TITLE
         top = y
         for bar in panel.bars:
-            middle, length = y + _BAR / 2, bar.value * scale
+            middle, end = y + _BAR / 2, max(bar.value, bar.high or 0.0) * scale
             body.append(f'<text x="{_BAR_LABEL - 8}" y="{middle + 4:g}" class="end">{escape(bar.label)}</text>')
-            body.append(
-                f'<rect x="{_BAR_LABEL}" y="{y + 3:g}" width="{max(length, 0.5):.1f}" height="{_BAR - 6}" '
-                f'class="bar {_class(bar.color)}"{_note(bar.note)}/>'
-            )
-            end = length
-            if bar.low is not None and bar.high is not None:
-                low, end = _BAR_LABEL + bar.low * scale, bar.high * scale
-                ends = f"M{low:.1f} {middle:g}H{_BAR_LABEL + end:.1f}m0-4v8M{low:.1f} {middle - 4:g}v8"
-                body.append(f'<path d="{ends}" class="halo"/><path d="{ends}" class="whisker ink"/>')
-            at = _BAR_LABEL + max(end, length) + 8
+            body.append(_bar(bar, _BAR_LABEL, y, scale))
+            at = _BAR_LABEL + end + 8
             body.append(f'<text x="{at:.1f}" y="{middle + 4:g}">{escape(bar.text)}</text>')
             y += _BAR
         body.append(f'<path d="M{_BAR_LABEL} {top:g}V{y:g}" class="axis"/>')
@@ -202,12 +210,47 @@ def _draw_bars(chart: BarChart) -> tuple[float, float, list[str]]:
     return _WIDTH, y + 18, body
 
 
+def _draw_narrow_bars(chart: BarChart) -> tuple[float, float, list[str]]:
+    """The bars with name and text above each instead of beside it."""
+    body, y = [], 4.0
+    for panel in chart.panels:
+        scale = (_NARROW_WIDTH - _RIGHT) / chart.scale(panel)
+        body.append(f'<text x="0" y="{y + 14:g}" class="panel">{escape(panel.title)}</text>')
+        y += _PANEL_TITLE
+        for bar in panel.bars:
+            body.append(f'<text x="0" y="{y + 11:g}">{escape(bar.label)}</text>')
+            body.append(f'<text x="{_NARROW_WIDTH}" y="{y + 11:g}" class="end">{escape(bar.text)}</text>')
+            y += _LINE
+            body.append(_bar(bar, 0, y, scale))
+            y += _BAR + 4
+        y += 10
+    for line in textwrap.wrap(chart.x_label, int(_NARROW_WIDTH / _CHAR)):
+        body.append(f'<text x="0" y="{y + 10:g}">{escape(line)}</text>')
+        y += _LINE
+    return _NARROW_WIDTH, y + 2, body
+
+
+def _bar(bar: Bar, left: float, y: float, scale: float) -> str:
+    """A bar and the whisker of its interval."""
+    middle = y + _BAR / 2
+    drawn = (
+        f'<rect x="{left:g}" y="{y + 3:g}" width="{max(bar.value * scale, 0.5):.1f}" height="{_BAR - 6}" '
+        f'class="bar {_class(bar.color)}"{_note(bar.note)}/>'
+    )
+    if bar.low is not None and bar.high is not None:
+        low, high = left + bar.low * scale, left + bar.high * scale
+        ends = f"M{low:.1f} {middle:g}H{high:.1f}m0-4v8M{low:.1f} {middle - 4:g}v8"
+        drawn += f'<path d="{ends}" class="halo"/><path d="{ends}" class="whisker ink"/>'
+    return drawn
+
+
 def _draw_heat_map(chart: HeatMap) -> tuple[float, float, list[str]]:
     left = 12 + _CHAR * max(map(len, (*chart.rows, chart.row_title)))
     cell = max(12 + 1.15 * _CHAR * max(len(text) for row in chart.texts for text in row), 30.0)
     top, body = 44, []
     body.append(f'<text x="0" y="36" class="tick">{escape(chart.row_title)}</text>')
-    across = left + cell * len(chart.columns) / 2
+    title = 1.1 * _CHAR * len(chart.column_title)
+    across = left + max(cell * len(chart.columns), title) / 2
     body.append(f'<text x="{across:g}" y="14" class="mid tick">{escape(chart.column_title)}</text>')
     for column, name in enumerate(chart.columns):
         body.append(f'<text x="{left + cell * (column + 0.5):g}" y="36" class="tick mid">{escape(name)}</text>')
@@ -223,7 +266,7 @@ def _draw_heat_map(chart: HeatMap) -> tuple[float, float, list[str]]:
             kind = "hot" if share > _HOT_FROM else "warm" if share > _WARM_FROM else "tick" if share == 0 else ""
             text = escape(chart.texts[row][column])
             body.append(f'<text x="{x + cell / 2:g}" y="{y + 15}" class="mid {kind}">{text}</text>')
-    return left + cell * len(chart.columns) + 2, top + _CELL_HEIGHT * len(chart.rows) + 4, body
+    return left + max(cell * len(chart.columns), title) + 2, top + _CELL_HEIGHT * len(chart.rows) + 4, body
 
 
 def _path(points: Iterable[Point]) -> str:

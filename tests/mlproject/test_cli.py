@@ -1,6 +1,7 @@
 """The commands end to end on a tiny encoder: what they write, log and print, and every mistake of a hurried person."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -222,6 +223,8 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     assert test["base_error"] == report["super_network"]["test_error"]
     assert test["interval"][0] <= test["difference"] <= test["interval"][1]
     assert f"error {parity['error_loaded']:.4f} as searched" in outcome.out
+    assert re.search("^Repair without training (lowered|was tried and left out: )", outcome.out, flags=re.M)
+    assert re.search("^Distillation (lowered|was tried and left out: )", outcome.out, flags=re.M)
     assert "On the test rows: error" in outcome.out
     card = (tmp_path / "one" / "README.md").read_text()
     assert f"| parameters (M) | {report['super_network']['params'] / 1e6:.2f} |" in card
@@ -352,7 +355,16 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     history = mlflow.MlflowClient().get_metric_history(search.info.run_id, "search/hypervolume")
     assert [point.value for point in history] == pytest.approx(results["hypervolumes"])
     assert [entry.dataset.digest for entry in search.inputs.dataset_inputs]
-    assert "| error (validation) |" in parent.data.tags["mlflow.note.content"]
+    story = parent.data.tags["mlflow.note.content"]
+    assert "| error (validation) |" in story
+    pruned = [
+        (n, i) for n, i in enumerate(results["front"]) if results["evaluations"][i]["relative_encoder_params"] < 1
+    ]
+    chosen = json.loads((tmp_path / "out" / "model" / "extraction.json").read_text())["name"]
+    for number, index in pruned:
+        name = f"subnet-{index:03d}"
+        assert f"| {name}{' ← chosen' if name == chosen else ''} | {number} |" in story  # what --index takes
+    assert story.count("← chosen") == 1
     experiment = mlflow.get_experiment(parent.info.experiment_id)
     assert any(tag.startswith("mlflow.sharedViewState.") for tag in experiment.tags)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -131,7 +131,7 @@ def test_a_whole_report(all_folders: dict[str, Path], tmp_path: Path) -> None:
     assert made == {f"{name}.{kind}" for name in (*FIGURES, "errors", "latency") for kind in ("png", "svg")}
     assert "logits differ by 2.0e-07" in text
     assert "logits differ by 3.0e-06" in text
-    assert "0.4000 → 0.3500 (epoch 1 kept)" in text
+    assert "Distillation lowered the validation error from 0.4000 to 0.3500 (epoch 1 was the best)." in text
     assert "its error is 0.150 above the super-network&#x27;s" in text
     assert "error 0.3500 (0.300–0.400)" not in text  # the benchmark's models come first
     assert "pruned 0.3600 (0.310–0.410)" in text  # in the alternative text, on the test rows
@@ -189,7 +189,8 @@ def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(
 ) -> None:
     text = write_report(tmp_path / "report.html", all_folders).read_text()
     pictures = [attributes for attributes in Page(text).named("svg") if attributes.get("role") == "img"]
-    assert len(pictures) == 6
+    assert len({attributes["aria-label"] for attributes in pictures}) == 6
+    assert len(pictures) == 10  # four of them are drawn for phones too; one of the two is shown
     assert all(len(attributes["aria-label"] or "") > 40 for attributes in pictures)
     assert "5 sub-networks, 3 on the front: from error 0.2000 at 0.00 M parameters" in text
     assert text.count("<figcaption>") == 6
@@ -197,6 +198,36 @@ def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(
         assert axis in text
     assert "hypervolume up to (1, 1), higher is better" in text
     assert "median latency of a batch in ms, lower is better" in text
+
+
+def test_the_chosen_member_stands_out_and_its_latency_is_at_a_glance(
+    all_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    text = write_report(tmp_path / "report.html", all_folders).read_text()
+    glance = text.partition("<h2>At a glance</h2>")[2].partition("</section>")[0]
+    assert "One text of 8 tokens takes 2.00 ms where dense takes 2.00 (1.0 times as fast), in fp32 on 1" in glance
+    assert '<th scope="row">latency p50 (ms), fp32</th><td>2.00</td><td>2.00</td>' in glance
+    assert "and not by chance: 0.1500 more error (95 % 0.1000 to 0.2000)" in glance
+    assert text.count('<tr class="chosen">') == 1
+    assert '<tr class="chosen"><th scope="row">subnet-003 ← chosen</th><td>2</td><td>0.4000</td>' in text
+    assert "chosen: subnet-003, as extracted" in text
+    assert "subnet-003, extracted\nerror 0.3500 (95 %: 0.300–0.400), 0.4000 as searched" in text
+
+
+def test_the_chosen_member_is_never_left_out_of_a_long_table(all_folders: dict[str, Path], tmp_path: Path) -> None:
+    search = write_search(tmp_path / "long", [(0.2 + 0.001 * n, 1000 - 3 * n) for n in range(150)])
+    chosen = json.loads((search / "search_results.json").read_text())["evaluations"][140]
+    file = all_folders["model"] / "extraction.json"
+    kept = {key: chosen[key] for key in ("index", "name", "sub_network", "error")}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"name": chosen["name"], "chosen": kept}))
+    text = write_report(tmp_path / "report.html", {"search": search, "model": all_folders["model"]}).read_text()
+    assert '<tr class="chosen"><th scope="row">subnet-140 ← chosen</th><td>140</td>' in text
+
+
+def test_a_front_has_its_table_on_its_own_page(search: Path) -> None:
+    text = (search / "pareto_front.html").read_text()
+    assert "its number is its index in the table" in text
+    assert '<th scope="row">subnet-003</th><td>2</td><td>0.4000</td>' in text
 
 
 def test_heads_and_units_per_layer(search: Path, tmp_path: Path) -> None:
