@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ from compressor.errors import FileError, OutputError
 
 INCOMPLETE = ".incomplete"
 """Marks a directory into which files are being moved."""
+TEMPORARY = ".compressor-tmp"
+"""How the names of hidden files and folders end that are not yet in their place; a killed process leaves some."""
+_DEPTH = 4
+"""Folders below an output directory in which something may be written."""
 
 
 def write_text(path: Path, text: str) -> Path:
     """The file `path` with the content `text`, written atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -40,28 +44,47 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def append_json_line(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Adds `value` as one line of JSON to a file; a `durable` one outlasts a loss of power, any a killed process."""
+    """Adds `value` as one line of JSON to a file; a `durable` one outlasts a loss of power, any a killed process.
+
+    Where the disk is full, the file is as it was before: half a line would spoil the next one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False) + "\n")
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
+    line = (json.dumps(value, allow_nan=False) + "\n").encode()
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        before, written = os.fstat(file).st_size, 0
+        try:
+            while written < len(line):
+                written += os.write(file, line[written:])
+            if durable:
+                os.fsync(file)
+        except OSError:
+            os.ftruncate(file, before)
+            raise
+    finally:
+        os.close(file)
 
 
 def read_json_lines(path: Path) -> list[Any]:
     """The values of a file made by `append_json_line`, none where there is no file.
 
-    A last line that a crash cut short is dropped, from the file too.
+    A last line that a crash cut short is dropped, from the file too. A line that is no JSON, because the file was
+    damaged since, is None.
     """
     if not path.is_file():
         return []
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+        os.truncate(path, len(whole))
+    return [_parse(line) for line in whole.splitlines()]
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):  # ValueError: also of bytes that are no text
+        return None
 
 
 def read_json(path: Path) -> Any:
@@ -74,7 +97,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileError(f"the file {path} must exist, but it does not. Check the path.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
 
 
@@ -103,10 +126,11 @@ def new_directory(path: Path) -> Iterator[Path]:
     """A temporary directory whose files appear in `path` when the block ends well, and vanish when it does not.
 
     A new `path` appears at once. In one that holds other files these stay, and `INCOMPLETE` marks it while ours are
-    moved in.
+    moved in. What a killed process leaves of a temporary one is found by `remove_temporaries`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    place = path if path.is_dir() else path.parent
+    temporary = Path(tempfile.mkdtemp(dir=place, prefix=f".{path.name}.", suffix=TEMPORARY))
     temporary.chmod(0o755)
     try:
         yield temporary
@@ -121,6 +145,34 @@ def new_directory(path: Path) -> Iterator[Path]:
         (path / INCOMPLETE).unlink()
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what processes that were killed have left half written in a directory and the folders below it.
+
+    Only for a directory in which no other process writes.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if name.startswith(".") and name.endswith(TEMPORARY):
+                path = Path(parent) / name
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        deep = len(Path(parent).relative_to(folder).parts) >= _DEPTH
+        folders[:] = [] if deep else [name for name in folders if not name.endswith(TEMPORARY)]
+
+
+def make_directory(path: Path) -> list[Path]:
+    """The directory `path`; those that had to be made for it, the innermost first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Removes those of some directories that are there and empty, in that order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def claim_output_dir(path: Path, overwrite: bool = False) -> Path:

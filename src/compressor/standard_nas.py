@@ -40,7 +40,7 @@ from compressor.search import (
 )
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork
-from compressor.trial import SPEC_FILE, TRIAL_FILE, epoch_directory
+from compressor.trial import PARENT_VARIABLE, SPEC_FILE, TRIAL_FILE, epoch_directory
 
 TRIALS_DIR = "trials"
 TRIAL_COMMAND = (sys.executable, "-m", "compressor.trial")
@@ -212,6 +212,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
             "OMP_NUM_THREADS": str(num_threads),
             "OMP_WAIT_POLICY": "PASSIVE",
             "TQDM_DISABLE": "1",
+            PARENT_VARIABLE: str(os.getpid()),
         }
 
     def _schedule(self, trial_id: int, config: Config) -> None:

@@ -5,21 +5,29 @@ reports to Syne Tune after each epoch. Weights are saved before they are reporte
 trial that is started again reports its known epochs at once and trains only if more are wanted.
 """
 
+import ctypes
+import json
 import os
+import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CompressorError
-from compressor.files import append_json_line, new_directory, read_json, read_json_lines
+from compressor.files import append_json_line, new_directory, read_json, read_json_lines, write_text
 
 SPEC_FILE, TRIAL_FILE = "spec.json", "trial.json"
 """What all trials share, in the folder above them; which sub-network a trial trains and what it costs."""
 REPORTS_FILE = "reports.jsonl"
 """What a trial has reported, an epoch a line."""
+PARENT_VARIABLE = "COMPRESSOR_TRIAL_PARENT"
+"""In a trial's environment: the process id of the search that started it."""
 _LOOK_AT_PARENT_S = 0.5
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl: the signal that a process gets when its parent dies."""
 
 
 def epoch_directory(trial_directory: Path, epoch: int) -> Path:
@@ -36,7 +44,7 @@ def run_trial(directory: Path) -> None:
     from syne_tune import Reporter
 
     started, report = time.perf_counter(), Reporter()
-    known = read_json_lines(directory / REPORTS_FILE)
+    known = known_reports(directory)
     for values in known:
         report(**values)
     spec, trial = read_json(directory.parent / SPEC_FILE), read_json(directory / TRIAL_FILE)
@@ -85,15 +93,41 @@ def run_trial(directory: Path) -> None:
     fine_tune(model, data.task, train, validation, settings, on_epoch)
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process as soon as the search that started it is gone: it may be started again."""
+def known_reports(directory: Path) -> list[dict[str, Any]]:
+    """What a trial has reported of the epochs from the first on; what comes after a damaged line is dropped."""
+    lines = read_json_lines(directory / REPORTS_FILE)
+    keys = {"epoch", "epoch_error", "loss", "error", "best_epoch"}
+    known = []
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, dict) or not keys <= line.keys() or line["epoch"] != number:
+            break
+        known.append(line)
+    if len(known) < len(lines):
+        write_text(directory / REPORTS_FILE, "".join(json.dumps(values) + "\n" for values in known))
+    return known
+
+
+def end_with_parent() -> None:
+    """Ends this process as soon as the search that started it is gone, however it went: it may be started again.
+
+    At once where the operating system can do that (Linux), else within half a second.
+    """
+    parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # gone while this process was loading its libraries
+        os._exit(1)
+    threading.Thread(target=_watch, args=[parent], daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_AT_PARENT_S)
     os._exit(1)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    end_with_parent()
     try:
         run_trial(Path(sys.argv[1]))
     except CompressorError as problem:

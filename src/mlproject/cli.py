@@ -5,11 +5,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -43,6 +43,7 @@ from mlproject.options import (
     add_options,
 )
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
+from mlproject.signals import StopSignal, stop_signals, stopped
 
 Options = TypeVar("Options")
 
@@ -101,7 +102,7 @@ def search(supernet: str, **values: Any) -> None:
         result = search_stage.search(output_dir, locate(supernet, *SUPER_NETWORK), set_anew, options, run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise stopped()
 
 
 @cli.command("nas", cls=HuggingFaceCommand)
@@ -119,7 +120,7 @@ def nas(**values: Any) -> None:
             run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
         )
         if result.interrupted:
-            raise KeyboardInterrupt
+            raise stopped()
 
 
 @cli.command("extract", cls=HuggingFaceCommand)
@@ -183,8 +184,12 @@ def sync(output_dir: str, **_debug: Any) -> None:
     """
     _quiet_libraries()
     from mlproject import tracking
+    from mlproject.outbox import read_header
+    from mlproject.resuming import lock_output_dir
 
-    count, run = tracking.sync(Path(output_dir).expanduser().resolve())
+    path = Path(output_dir).expanduser().resolve()
+    with lock_output_dir(path) if read_header(path) else nullcontext():
+        count, run = tracking.sync(path)
     look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
     click.echo(f"Logged {count} entries that were missing. Next: {look}")
 
@@ -262,11 +267,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; an error is one line on stderr and exit code 1."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
+        with stop_signals():
+            cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("stopped by the user; what was finished is kept.", words)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        by, code = (stop.by, stop.exit_code) if isinstance(stop, StopSignal) else ("the user", 1)
+        _fail(f"stopped by {by}; what was finished is kept.", words, code)
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
         _fail_joined(message)
@@ -288,21 +295,34 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     values = click.get_current_context().params
     _quiet_libraries()
     from mlproject.outbox import clear
-    from mlproject.resuming import choose_output_dir
+    from mlproject.resuming import take_output_dir
     from mlproject.tracking import Tracker
 
-    try:
-        output_dir, header = choose_output_dir(command, values)
-    except CompressorError as error:  # no run of ours is there yet that could say so
-        _fail_joined(str(error))
-        raise
-    if values["overwrite_output_dir"]:
-        clear(output_dir)
-    tracker = Tracker(output_dir)
-    if tracker.goes_on:
-        click.echo(f"Going on in {output_dir}.")
-    with tracker.start_run(command, {"stage": command}, header) as run:
+    with ExitStack() as stack:
+        try:
+            output_dir, header = stack.enter_context(take_output_dir(command, values))
+        except CompressorError as error:  # no run of ours is there yet that could say so
+            _fail_joined(str(error))
+            raise
+        overwritten = clear(output_dir) if values["overwrite_output_dir"] else {}
+        tracker = Tracker(output_dir)
+        if tracker.goes_on:
+            click.echo(f"Going on in {output_dir}.")
+        if tracker.goes_on and tracker.outbox.says_finished and tracker.outbox.header["options"] == header["options"]:
+            _log_the_rest(output_dir)
+        run = stack.enter_context(tracker.start_run(command, {"stage": command}, header))
+        tracker.end_overwritten(overwritten)
         yield run, output_dir, tracker
+
+
+def _log_the_rest(output_dir: Path) -> NoReturn:
+    """Ends a command that was killed after its work was done, but not all of it was logged."""
+    from mlproject import tracking
+
+    count, run = tracking.sync(output_dir)
+    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    click.echo(f"Made {output_dir} before; logged {count} entries that were missing. Next: {look}")
+    raise click.exceptions.Exit(0)
 
 
 def _done(run: "StageRun", made: str, following: str | None = None) -> None:
@@ -318,11 +338,11 @@ def _done(run: "StageRun", made: str, following: str | None = None) -> None:
     click.echo(f"Made {made}. Next: {following or look}")
 
 
-def _fail(message: str, words: list[str]) -> None:
+def _fail(message: str, words: list[str], code: int = 1) -> None:
     if "--debug" in words:
         raise
     click.echo(f"Error: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def _fail_joined(message: str) -> None:

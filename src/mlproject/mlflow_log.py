@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, brief
+from compressor.files import TEMPORARY
 from compressor.limits import Problem
+from compressor.locks import hold
 from mlproject.outbox import Entry
 from mlproject.views import encode_view
 
@@ -29,6 +31,10 @@ _MAX_PARAM = 500
 _MAX_MODEL_NAME = 256
 """Characters of a registered model's name in MLflow's tables."""
 _SERVER_TIMEOUT_S = 10
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""With a server that takes a request and does not answer: it is lost after about a minute."""
+_BUSY = ("database is locked", "disk is full")
+"""What SQLite says where the same may work later."""
 
 
 class TrackingError(CompressorError):
@@ -39,37 +45,50 @@ class MlflowLog:
     """An MLflow tracking server, or database, that entries are delivered to."""
 
     def __init__(self) -> None:
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        """Opens the store that MLflow's environment names; a SQLite database that is not there yet is made.
+
+        Raises:
+            TrackingError: there is no such store, or it cannot be used.
+        """
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         import mlflow
 
-        self.client = mlflow.MlflowClient()
         self.uri = _absolute(mlflow.get_tracking_uri())
+        try:
+            make_database(self.uri)
+            self.client = mlflow.MlflowClient()
+        except Exception as error:  # MLflow raises what the store below it raises
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI must name an MLflow server or database that can be used, but {self.uri} cannot: "
+                f"{_reason(error)}. Give it as http://host:port or sqlite:///mlflow.db, or unset it."
+            ) from error
 
-    def start_run(self, name: str, tags: Mapping[str, str], run_id: str | None = None) -> tuple[str, str]:
+    def start_run(self, name: str, tags: Mapping[str, str], key: str, run_id: str | None = None) -> tuple[str, str]:
         """The ids of a run and its experiment: the one to go on with, the one `mlflow run` made, or a new one.
 
+        A new one is tagged with `key`, by which it is found again if its id was not noted.
+
         Raises:
-            TrackingError: the server is away, the run is gone, or its experiment cannot take artifacts from here.
+            TrackingError: the run is gone, or its experiment cannot take artifacts from here.
         """
-        require_server(self.uri)
         made_by_mlflow_run = os.environ.get("MLFLOW_RUN_ID")
         try:
+            run_id = run_id or self._find_run(key)
             if run_id or made_by_mlflow_run:
                 run = self.client.get_run(run_id or made_by_mlflow_run)
                 self.client.update_run(run.info.run_id, status="RUNNING")
-                for key, value in tags.items():
-                    self.client.set_tag(run.info.run_id, key, value)
+                for tag, value in {**tags, KEY_TAG: key}.items():
+                    self.client.set_tag(run.info.run_id, tag, value)
                 if run_id and made_by_mlflow_run not in (None, run_id):
                     self.client.set_tag(made_by_mlflow_run, "mlflow.note.content", f"Went on with the run {run_id}.")
             else:
-                run = self._create_run(name, tags)
+                run = self._create_run(name, {**tags, KEY_TAG: key})
         except Exception as error:  # MLflow raises what the store below it raises
-            reason = brief(error)
             raise TrackingError(
-                f"MLflow at {self.uri} must take new runs, but it does not: {reason}. Check MLFLOW_TRACKING_URI, and "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where it asks for them."
+                f"MLflow at {self.uri} must take new runs, but it does not: {_reason(error)}. Check "
+                "MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where it asks for them."
             ) from error
         try:
             _require_artifacts(run.info.artifact_uri, self.uri)
@@ -78,10 +97,20 @@ class MlflowLog:
             raise
         return str(run.info.run_id), str(run.info.experiment_id)
 
+    def _find_run(self, key: str) -> str | None:
+        """The id of the run with that key; None where there is none."""
+        found = self.client.search_runs([self._experiment_id()], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
     def _create_run(self, name: str, tags: Mapping[str, str]) -> Any:
         """A new run in the experiment that the environment names, with MLflow's own tags of user, source and commit."""
-        from mlflow.exceptions import MlflowException
         from mlflow.tracking.context.registry import resolve_tags
+
+        return self.client.create_run(self._experiment_id(), tags=resolve_tags(dict(tags)), run_name=name)
+
+    def _experiment_id(self) -> str:
+        """The id of the experiment that the environment names, made where it is not there."""
+        from mlflow.exceptions import MlflowException
 
         experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
         if not experiment_id:
@@ -93,7 +122,7 @@ class MlflowLog:
                     if self.client.get_experiment_by_name(wanted) is None:  # else another process was faster
                         raise
             experiment_id = self.client.get_experiment_by_name(wanted).experiment_id
-        return self.client.create_run(experiment_id, tags=resolve_tags(dict(tags)), run_name=name)
+        return str(experiment_id)
 
     def deliver(self, entry: Entry, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool) -> Any:
         """Sends one entry; the id of the run it made, or what the kind gives.
@@ -112,6 +141,22 @@ class MlflowLog:
             order_by=["attributes.start_time DESC"],
         )
         return [(run.info.run_id, Path(run.data.tags.get(DIRECTORY_TAG, "/nonexistent"))) for run in found]
+
+    def kill(self, key: str) -> None:
+        """Marks the run with that key as KILLED, if there is one."""
+        run_id = self._find_run(key)
+        if run_id is not None:
+            self.client.set_terminated(run_id, "KILLED")
+
+    def kill_running(self, run_id: str) -> None:
+        """Marks a run and those below it as KILLED, where they are still said to be running."""
+        experiment_id = self.client.get_run(run_id).info.experiment_id
+        below = self.client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+        for run in (self.client.get_run(run_id), *below):
+            if run.info.run_id != run_id:
+                self.kill_running(run.info.run_id)
+            elif run.info.status == "RUNNING":
+                self.client.set_terminated(run_id, "KILLED")
 
     def fail(self, run_id: str, message: str) -> None:
         """Marks a run as FAILED, with the reason."""
@@ -186,7 +231,8 @@ def is_connection_problem(error: BaseException) -> bool:
 
     causes = [error, error.__cause__, error.__context__]
     text = str(error)
-    return any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
+    away = any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
+    return away or any(busy in text for busy in _BUSY)
 
 
 def has_saved_views() -> bool:
@@ -208,12 +254,48 @@ def require_server(uri: str) -> None:
     import requests
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_SERVER_TIMEOUT_S)
+        for path in ("health", "api/2.0/mlflow/experiments/search?max_results=1"):  # the second asks its database
+            requests.get(f"{uri.rstrip('/')}/{path}", timeout=_SERVER_TIMEOUT_S)
     except requests.RequestException as error:
         raise TrackingError(
             f"the MLflow server {uri} must answer, but it does not ({type(error).__name__}). "
             "Start it or unset MLFLOW_TRACKING_URI to log into mlflow.db in this folder."
         ) from error
+
+
+def make_database(uri: str) -> None:
+    """Makes the SQLite database of an address, where it is not there: beside its place, and then put into it.
+
+    MLflow builds it in dozens of steps. Two processes at once, or one that is killed, would leave half of them.
+    """
+    path = _database_file(uri)
+    if path is None or (path.is_file() and path.stat().st_size):
+        return
+    import mlflow
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(path.with_name(f".{path.name}.lock"), wait=True, remove=True):
+        if path.is_file() and path.stat().st_size:
+            return
+        new = path.with_name(f".{path.name}{TEMPORARY}")
+        for old in path.parent.glob(f"{new.name}*"):  # of a process that was killed
+            old.unlink()
+        try:
+            mlflow.MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _database_file(uri: str) -> Path | None:
+    """The file of a SQLite database; None for any other store."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if path != uri and path != ":memory:" and "?" not in path else None
+
+
+def _reason(error: Exception) -> str:
+    """What an error of MLflow says, without the address of an explanation for programmers."""
+    return brief(error).partition(" (Background on this error")[0].rstrip(".")
 
 
 def _absolute(uri: str) -> str:
@@ -264,6 +346,8 @@ def run_placeholder(name: str) -> str:
 
 
 def _create(delivery: _Delivery, entry: Entry) -> str:
+    if entry["run"] in delivery.run_ids:  # told twice, as the first was damaged
+        return delivery.run_ids[entry["run"]]
     parent = delivery.run_ids[entry["parent"]]
     if delivery.again:
         found = delivery.client.search_runs(

@@ -1,19 +1,22 @@
 """What a command has to tell MLflow, written down before it is told: an append-only file, and how far it got.
 
 Entries are plain JSON. One whose content is there already is not added again, so that a command that goes on after an
-interruption may tell all of it once more. Nothing is written before the output directory holds something, so that a
-command that fails at once leaves no trace.
+interruption may tell all of it once more. The header is written before MLflow hears of anything, so that a command that
+is killed at any moment goes on in its own run; one that fails before it has made anything takes it away again.
+
+Lines that were damaged since are passed over: what they said is told again by the command that goes on.
 """
 
 import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.files import append_json_line, read_json, read_json_lines, write_json
+from compressor.errors import FileError, OutputError
+from compressor.files import append_json_line, make_directory, read_json, read_json_lines, remove_empty, write_json
 
 Entry = dict[str, Any]
 """`kind`, the `run` it belongs to (by our own name for it), and what the kind needs; told `again` if it says so."""
@@ -21,6 +24,10 @@ Entry = dict[str, Any]
 FOLDER = ".compressor"
 """Of an output directory: what the tool keeps for itself."""
 _HEADER, _ENTRIES, _DELIVERED = "command.json", "entries.jsonl", "delivered.jsonl"
+LOCK_FILE = "lock"
+"""In `FOLDER`: held by the process that is at work in the output directory."""
+_HEADER_KEYS = {"command": str, "options": dict, "tracking_uri": str}
+_DAMAGED: Entry = {"kind": "damaged", "run": "", "again": True}
 TOP = "top"
 """Our name for the run of the command itself."""
 _TIMES = ("start_ms", "end_ms", "now_ms")
@@ -36,24 +43,46 @@ class Outbox:
         self.run_ids: dict[str, str] = {}
         """MLflow's ids of the runs, by our names for them."""
         self._folder = output_dir / FOLDER
-        self._entries: list[Entry] = read_json_lines(self._folder / _ENTRIES)
+        self._entries: list[Entry] = [_checked(line) for line in read_json_lines(self._folder / _ENTRIES)]
         self._known = {_content(entry) for entry in self._entries}
         self._points = {point for entry in self._entries for point in _points(entry)}
         self._written = len(self._entries)
         self._header_written = bool(self.header)
         self._delivered = 0
-        for line in read_json_lines(self._folder / _DELIVERED):
-            self._delivered = line["number"]
-            if "run_id" in line:
-                self.run_ids[line["run"]] = line["run_id"]
+        marks = read_json_lines(self._folder / _DELIVERED)
+        whole = [mark for mark in marks if isinstance(mark, dict) and isinstance(mark.get("number"), int)]
+        for mark in whole:
+            self._delivered = mark["number"]
+            if isinstance(mark.get("run_id"), str) and isinstance(mark.get("run"), str):
+                self.run_ids[mark["run"]] = mark["run_id"]
+        if len(whole) < len(marks) or self._delivered > len(self._entries):
+            self._delivered = 0  # which runs are known is not: all is told again
+        self.num_old = len(self._entries)
+        """Entries of an earlier process: which of them it has delivered is not known for sure."""
+        self.damaged = _DAMAGED in self._entries or len(whole) < len(marks)
+        """Whether something of it cannot be read any more."""
+        self.kept = False
+        """Whether there is work to lose, though nothing is in the output directory yet."""
+        self._made: list[Path] = []
         self._marks: list[Entry] = []
         self._lock = threading.Lock()  # entries are added by one thread and delivered by another
 
     def begin(self, header: dict[str, Any]) -> None:
-        """Sets the header."""
+        """Sets the header, and makes the directory for it."""
         self._header_written = self._header_written and header == self.header
         self.header = header
+        self._made += make_directory(self.output_dir)
         self.write()
+
+    def forget_if_empty(self) -> None:
+        """Takes the outbox away again, where nothing was made and all was told; the directory too, if it made it."""
+        own = {_HEADER, _ENTRIES, _DELIVERED, LOCK_FILE}
+        empty = all(path.name == FOLDER for path in self.output_dir.glob("*"))
+        empty = empty and all(path.name in own for path in self._folder.glob("*"))
+        if empty and not self.kept and not self.num_pending:
+            self.header = {}
+            clear(self.output_dir)
+            remove_empty([self._folder, *self._made])
 
     def add(self, entry: Entry) -> bool:
         """Adds an entry; False if its content is there already. Points of a metric that are known are left out."""
@@ -74,8 +103,22 @@ class Outbox:
 
     def pending(self) -> Iterator[Entry]:
         """The entries that were not delivered, oldest first; each is to be marked before the next is taken."""
-        while self._delivered < len(self._entries):
+        while self._delivered < self._written:  # not those that a full disk has refused
             yield self._entries[self._delivered]
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the oldest pending entry is an earlier process's."""
+        return self._delivered < self.num_old
+
+    @property
+    def says_finished(self) -> bool:
+        """Whether the command has come to its end, as far as the entries tell."""
+        return self.last_status(TOP) == "FINISHED"
+
+    def last_status(self, run: str) -> str | None:
+        """What a run ended with the last time; None for one that has not ended."""
+        return _last_status(self._entries, run)
 
     @property
     def num_pending(self) -> int:
@@ -92,12 +135,12 @@ class Outbox:
         self._marks.append(mark)
         self.write()
 
-    def write(self, *, make_directory: bool = False) -> None:
-        """Brings the files up to date, where the output directory is there or is to be made."""
+    def write(self) -> None:
+        """Brings the files up to date; makes the output directory for what a command that was begun there has said."""
         with self._lock:
-            if not make_directory and not self.output_dir.is_dir():
+            if not self.header and not self.output_dir.is_dir():
                 return
-            if not self._header_written:
+            if self.header and not self._header_written:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_json(self._folder / _HEADER, self.header)
                 self._header_written = True
@@ -110,20 +153,58 @@ class Outbox:
 
 
 def read_header(output_dir: Path) -> dict[str, Any]:
-    """What an output directory was begun with: command, options, tracking server and run; empty for another one."""
+    """What an output directory was begun with: command, options, tracking server and run; empty for another one.
+
+    Raises:
+        OutputError: the file that says it is damaged.
+    """
     path = output_dir / FOLDER / _HEADER
-    return dict(read_json(path)) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        header = read_json(path)
+    except FileError:
+        header = None
+    if not isinstance(header, dict) or not all(isinstance(header.get(k), kind) for k, kind in _HEADER_KEYS.items()):
+        raise OutputError(
+            f"{path} must say which command was begun there, but it is damaged. Results beside it are whole; choose "
+            "another --output-dir, or begin anew with --overwrite-output-dir."
+        )
+    return header
 
 
-def clear(output_dir: Path) -> None:
-    """Forgets what an output directory was begun with: it is to be written anew."""
-    shutil.rmtree(output_dir / FOLDER, ignore_errors=True)
+def clear(output_dir: Path) -> dict[str, Any]:
+    """Forgets what an output directory was begun with, but not that it is locked; the header, as far as it is known."""
+    try:
+        before = read_header(output_dir)
+    except OutputError:
+        before = {}
+    for path in (output_dir / FOLDER).glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK_FILE:
+            path.unlink(missing_ok=True)
+    return before
 
 
 def is_finished(output_dir: Path) -> bool:
     """Whether the command that an output directory was begun with came to its end."""
-    ends = [e for e in read_json_lines(output_dir / FOLDER / _ENTRIES) if e["kind"] == "end" and e["run"] == TOP]
-    return bool(ends) and ends[-1]["status"] == "FINISHED"
+    entries = [_checked(line) for line in read_json_lines(output_dir / FOLDER / _ENTRIES)]
+    return _last_status(entries, TOP) == "FINISHED"
+
+
+def _last_status(entries: Sequence[Entry], run: str) -> str | None:
+    said = [entry for entry in entries if entry["kind"] in ("end", "reopen") and entry["run"] == run]
+    return str(said[-1].get("status")) if said and said[-1]["kind"] == "end" else None
+
+
+def _checked(line: Any) -> Entry:
+    """A line as an entry; a damaged one as an entry that says nothing, so that all others keep their numbers."""
+    try:
+        whole = isinstance(line["kind"], str) and isinstance(line["run"], str) and _points(line) is not None
+    except (TypeError, KeyError, ValueError):
+        whole = False
+    return line if whole else _DAMAGED
 
 
 def _points(entry: Entry) -> set[tuple[str, str, float, int]]:

@@ -22,6 +22,7 @@ from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
+from mlproject.signals import stopped
 from mlproject.sources import EXPORT_FILE, RESULTS_FILE, read_search_results, weights_digest
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_log import option_params
@@ -59,7 +60,7 @@ def compress(
 
     def run_search(folder: Path, stage: StageRun) -> None:
         if search(folder, supernet, {}, search_options, stage).interrupted:
-            raise KeyboardInterrupt
+            raise stopped()
 
     supernet = stages.run(
         "train-supernet",
@@ -143,6 +144,7 @@ class _Stages:
             if before is None or fingerprint(stage, before, budget) != key:
                 continue
             if before == inputs:
+                self._tracker.end_stage(stage)
                 print(f"{stage}: skipped, {found} was made from the same inputs (run {run_id}).")
                 self._run.set_tags({f"skipped.{stage}": run_id})
                 return found

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -156,8 +157,8 @@ class StageRun:
         return f"get-artifact?path={artifact}&run_uuid={self.run_id}"
 
     def keep(self) -> None:
-        """Makes the output directory, so that the command can go on in this run: from here on there is work to lose."""
-        self.tracker.outbox.write(make_directory=True)
+        """Says that there is work to lose from here on: a failure leaves the output directory, for another try."""
+        self.tracker.outbox.kept = True
 
     def link(self) -> str:
         """Where the run's page is."""
@@ -203,7 +204,13 @@ class Tracker:
         """Pages worth opening, by what they show; printed when a command ends."""
         self.results: dict[int, Any] = {}
         """What the delivery of an entry gave, by the entry's identity."""
-        self._again = self.outbox.num_pending > 0  # the first one may have been sent before a crash
+        self._again = False  # whether the next entry may have been sent, though nothing says so
+        if self.outbox.damaged:
+            print(
+                f"Warning: what was to be logged from {output_dir} is damaged in part. It is told again as far as it "
+                "is known; results are whole.",
+                file=sys.stderr,
+            )
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
 
     @property
@@ -223,17 +230,31 @@ class Tracker:
         It is the one that the output directory was begun with, else the one `mlflow run` made (MLFLOW_RUN_ID), else a
         new one. `header` is kept with the outbox, so that the same command can go on.
 
+        The output directory is made and says so before MLflow does anything: from then on a killed command goes on. A
+        command that fails while nothing else is in it takes it away again.
+
         Raises:
             TrackingError: the server is away, or another one than the output directory was begun with.
         """
         before = self.outbox.header
         if before:
             require_same_server(before["tracking_uri"], self.log.uri, self.outbox.output_dir)
-        run_id, self.experiment_id = self.log.start_run(name, tags, before.get("run_id"))
+        require_server(self.log.uri)
+        if self.outbox.last_status(TOP) is not None:
+            self.outbox.add({"kind": "reopen", "run": TOP, "again": True})
+        key: str = before.get("run_key") or uuid.uuid4().hex
+        known = {"run_key": key, "experiment_id": before.get("experiment_id"), "run_id": before.get("run_id")}
+        self.outbox.begin({**header, "tracking_uri": self.log.uri, **known})
+        try:
+            run_id, self.experiment_id = self.log.start_run(name, tags, key, known["run_id"])
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # the run may be there, but not yet its id
+                _quietly(lambda: self.log.kill(key))
+            elif not before:
+                self.outbox.forget_if_empty()
+            raise
         self.outbox.run_ids[TOP] = run_id
-        self.outbox.begin(
-            {**header, "tracking_uri": self.log.uri, "experiment_id": self.experiment_id, "run_id": run_id}
-        )
+        self.outbox.begin({**self.outbox.header, "experiment_id": self.experiment_id, "run_id": run_id})
         run = StageRun(self)
         with self._ending(run):
             yield run
@@ -257,9 +278,21 @@ class Tracker:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             run._add("end", status=status, tags={"error": _message(error)}, end_ms=now_ms(), again=True)
             self.finish()
+            if status == "FAILED" and run._name == TOP:
+                self.outbox.forget_if_empty()
             raise
         run._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
         self.finish()
+
+    def end_stage(self, stage: str) -> None:
+        """Ends the run of a stage that was killed between its last result and its end."""
+        if stage in self.outbox.run_ids and self.outbox.last_status(stage) != "FINISHED":
+            StageRun(self, stage)._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
+
+    def end_overwritten(self, before: Mapping[str, Any]) -> None:
+        """Ends the run of an output directory that is overwritten, given its header, if it was killed."""
+        if before.get("tracking_uri") == self.log.uri and before.get("run_id"):
+            _quietly(lambda: self.log.kill_running(before["run_id"]))
 
     def add(self, entry: Entry) -> None:
         """Adds an entry to the outbox and has it delivered in the background."""
@@ -281,8 +314,6 @@ class Tracker:
             else:
                 self.lost, self._again = False, True
                 self.wait()
-        if self.outbox.num_pending:
-            self.outbox.write(make_directory=True)
         return self.outbox.num_pending
 
     def find_finished(self, fingerprint: str) -> list[tuple[str, Path]]:
@@ -309,10 +340,9 @@ class Tracker:
                 self.outbox.mark_delivered(entry)  # MLflow has refused to make its run
                 continue
             run_id = None
+            again = self._again or self.outbox.is_old
             try:
-                result = self.log.deliver(
-                    entry, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, self._again
-                )
+                result = self.log.deliver(entry, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, again)
                 run_id = result if entry["kind"] == "create" else None
                 self.results[id(entry)] = result
             except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
@@ -342,14 +372,13 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
     """
     tracker = Tracker(output_dir)
     header = tracker.outbox.header
-    if not header:
+    if not header.get("run_id"):
         raise TrackingError(
             f"{output_dir} must be the output directory of a command, but nothing was logged there. Check the path."
         )
     require_same_server(header["tracking_uri"], tracker.log.uri, output_dir)
     require_server(tracker.log.uri)
-    tracker.experiment_id = header["experiment_id"]
-    tracker.outbox.run_ids[TOP] = header["run_id"]
+    tracker.experiment_id, tracker.outbox.run_ids[TOP] = header["experiment_id"], header["run_id"]
     count = tracker.outbox.num_pending
     left = tracker.finish()
     if left:

@@ -1,12 +1,22 @@
 """Files that are whole or absent."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from compressor.errors import FileError, OutputError
-from compressor.files import claim_output_dir, new_directory, read_json, write_json, write_text
+from compressor.files import (
+    append_json_line,
+    claim_output_dir,
+    new_directory,
+    read_json,
+    read_json_lines,
+    remove_temporaries,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +81,49 @@ def test_output_directories(tmp_path: Path) -> None:
         "Choose another --output-dir or add --overwrite-output-dir."
     )
     assert claim_output_dir(tmp_path, overwrite=True) == tmp_path
+
+
+def test_a_line_that_a_full_disk_cuts_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "lines.jsonl"
+    append_json_line(file, {"first": 1})
+    write = os.write
+
+    def almost_full(handle: int, content: bytes) -> int:
+        if len(content) > 5:
+            return write(handle, content[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "write", almost_full)
+        append_json_line(file, {"second": 2})
+    append_json_line(file, {"third": 3})
+    assert read_json_lines(file) == [{"first": 1}, {"third": 3}]
+
+
+def test_lines_that_are_no_json_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_bytes(b'{"a": 1}\n\xff\xfe\n\n{"b"\n{"c": 3}\n{"cut')
+    assert read_json_lines(file) == [{"a": 1}, None, None, None, {"c": 3}]
+    assert file.read_bytes().endswith(b'{"c": 3}\n')
+
+
+def test_only_what_is_half_written_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), new_directory(tmp_path / "model") as directory:
+        left = tmp_path / "deep" / directory.name  # a killed process leaves such a name
+        left.mkdir(parents=True)
+        (left / "half").touch()
+        raise ZeroDivisionError
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "deep" / "whole").touch()
+    remove_temporaries(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [".hidden", "deep", "deep/whole"]
+
+
+def test_files_go_through_a_folder_inside_the_directory_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with new_directory(tmp_path / "out") as directory:
+        assert directory.parent == tmp_path / "out"
+        (directory / "file").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from compressor.files import append_json_line
 from mlproject.journal import JOURNAL_FILE, copy_journal, open_journal
 
@@ -9,7 +11,7 @@ from mlproject.journal import JOURNAL_FILE, copy_journal, open_journal
 def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> None:
     search = {"seed": 0, "objectives": ("error", "params")}
     assert open_journal(tmp_path / "a", search) == {}
-    line = {"sub_network": "abc", "error": 0.5}
+    line = {"sub_network": "abc", "error": 0.5, "eval_seconds": 1.0, "macs": 10, "latency_ms": None}
     append_json_line(tmp_path / "a" / JOURNAL_FILE, line)
     with (tmp_path / "a" / JOURNAL_FILE).open("a") as file:
         file.write('{"sub_netw')  # killed while it was written
@@ -18,3 +20,26 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     assert open_journal(tmp_path / "b", search) == {"abc": line}
     assert open_journal(tmp_path / "a", search | {"seed": 1}) == {}
     assert not (tmp_path / "a" / JOURNAL_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\xff\x00\n",
+        b"[]\n",
+        b"{\n",
+        b'{"sub_network": "x"}\n',
+        b'{"sub_network": "x", "error": NaN, "eval_seconds": 1, "macs": 1, "latency_ms": 1}\n',
+    ],
+)
+def test_damaged_evaluations_are_made_again(damage: bytes, tmp_path: Path) -> None:
+    search = {"seed": 0}
+    open_journal(tmp_path, search)
+    lines = [
+        {"sub_network": name, "error": 0.5, "eval_seconds": 1.0, "macs": 10, "latency_ms": None} for name in ("a", "b")
+    ]
+    append_json_line(tmp_path / JOURNAL_FILE, lines[0])
+    with (tmp_path / JOURNAL_FILE).open("ab") as file:
+        file.write(damage)
+    append_json_line(tmp_path / JOURNAL_FILE, lines[1])
+    assert open_journal(tmp_path, search) == {"a": lines[0], "b": lines[1]}

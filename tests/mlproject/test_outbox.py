@@ -1,8 +1,11 @@
-"""The outbox: in order, once, across processes, without a trace before there are results."""
+"""The outbox: in order, once, across processes, through damage, without a trace where nothing was made."""
 
 from pathlib import Path
 
-from mlproject.outbox import FOLDER, Entry, Outbox
+import pytest
+
+from compressor.errors import OutputError
+from mlproject.outbox import FOLDER, TOP, Entry, Outbox, clear, is_finished
 
 
 def metric(value: float, now_ms: int = 0) -> Entry:
@@ -50,18 +53,91 @@ def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     assert Outbox(tmp_path).num_pending == 2
 
 
-def test_nothing_is_written_before_the_directory_is_there(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "out")
-    outbox.begin({"command": "search"})
-    outbox.add(metric(0.5))
-    assert not (tmp_path / "out").exists()
-    (tmp_path / "out").mkdir()
-    outbox.add(metric(0.6))
-    assert (Outbox(tmp_path / "out").num_pending, Outbox(tmp_path / "out").header) == (2, {"command": "search"})
+HEADER = {"command": "search", "options": {}, "tracking_uri": "sqlite:///mlflow.db"}
 
 
-def test_it_makes_the_directory_where_it_has_to(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "out")
+def test_the_header_is_there_before_anything_else(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "deep" / "out")
+    assert not (tmp_path / "deep").exists()
+    outbox.begin(HEADER)
+    assert Outbox(tmp_path / "deep" / "out").header == HEADER
     outbox.add(metric(0.5))
-    outbox.write(make_directory=True)
-    assert Outbox(tmp_path / "out").num_pending == 1
+    assert Outbox(tmp_path / "deep" / "out").num_pending == 1
+
+
+def test_a_command_that_has_made_nothing_leaves_nothing(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "deep" / "out")
+    outbox.begin(HEADER)
+    outbox.add(metric(0.5))
+    outbox.forget_if_empty()
+    assert (tmp_path / "deep" / "out").is_dir()  # MLflow is to be told
+    outbox.mark_delivered(next(outbox.pending()))
+    (tmp_path / "deep" / "out" / "result").touch()
+    outbox.forget_if_empty()
+    assert Outbox(tmp_path / "deep" / "out").header == HEADER
+    (tmp_path / "deep" / "out" / "result").unlink()
+    outbox.forget_if_empty()
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.begin(HEADER)
+    outbox.forget_if_empty()
+    assert list(tmp_path.iterdir()) == []
+
+
+DAMAGED = {
+    "binary": b"\xff\xfe\x00\n",
+    "cut": b'{"kind": "log", "ru\n',
+    "other JSON": b"[1, 2]\n",
+    "a number": b"7\n",
+    "wrong keys": b'{"kind": 3, "run": "top"}\n',
+    "wrong points": b'{"kind": "log", "run": "top", "metrics": [[1]]}\n',
+    "nested too deep": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("name", ["entries.jsonl", "delivered.jsonl"])
+def test_damaged_lines_are_passed_over(damage: bytes, name: str, tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for entry in ({"kind": "create", "run": "subnet-000"}, metric(0.5), metric(0.6)):
+        outbox.add(entry)
+    outbox.mark_delivered(next(outbox.pending()), "id-0")
+    outbox.mark_delivered(next(outbox.pending()))
+    lines = (tmp_path / FOLDER / name).read_bytes().splitlines(keepends=True)
+    (tmp_path / FOLDER / name).write_bytes(lines[0] + damage + b"".join(lines[2:]))
+    other = Outbox(tmp_path)
+    assert other.damaged and other.is_old
+    assert other.run_ids == {"subnet-000": "id-0"}
+    assert other.num_pending == (1 if name == "entries.jsonl" else 3)
+    told = []
+    while other.num_pending:
+        told.append(next(other.pending()))
+        other.mark_delivered(told[-1])
+    assert told[-1] == metric(0.6)
+    assert other.add(metric(0.5)) == (name == "entries.jsonl")  # what a damaged line said can be said again
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"command": "search"}', '{"command": 1, "options": {}}', "\0\0"])
+def test_a_damaged_header_is_a_sentence(content: str, tmp_path: Path) -> None:
+    Outbox(tmp_path).begin(HEADER)
+    (tmp_path / FOLDER / "command.json").write_text(content)
+    with pytest.raises(OutputError) as raised:
+        Outbox(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path}/{FOLDER}/command.json must say which command was begun there, but it is damaged. Results beside "
+        "it are whole; choose another --output-dir, or begin anew with --overwrite-output-dir."
+    )
+    assert clear(tmp_path) == {}
+    assert not Outbox(tmp_path).header
+
+
+def test_a_run_that_was_opened_again_has_no_end(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    assert outbox.last_status(TOP) is None
+    outbox.add({"kind": "end", "run": TOP, "status": "FINISHED", "tags": {}, "end_ms": 1})
+    assert outbox.says_finished and is_finished(tmp_path)
+    outbox.add({"kind": "reopen", "run": TOP, "again": True})
+    assert not outbox.says_finished and not is_finished(tmp_path)

@@ -1,5 +1,6 @@
 """Output directories: new ones, used ones, and those where a command goes on."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from compressor.errors import OutputError
 from mlproject.outbox import TOP, Outbox, clear
-from mlproject.resuming import choose_output_dir
+from mlproject.resuming import choose_output_dir, take_output_dir
 
 OTHER = "Choose another --output-dir or add --overwrite-output-dir."
 
@@ -22,9 +23,10 @@ def begin(path: Path, status: str | None, **more: Any) -> None:
     path.mkdir(parents=True)
     header = choose_output_dir("search", values(path, **more))[1]
     outbox = Outbox(path)
-    outbox.begin(header)
+    outbox.begin(header | {"tracking_uri": "sqlite:///mlflow.db"})
     if status is not None:
-        outbox.add({"kind": "end", "run": TOP, "status": status, "tags": {}, "end_ms": 1})
+        outbox.add(end := {"kind": "end", "run": TOP, "status": status, "tags": {}, "end_ms": 1})
+        outbox.mark_delivered(end)
 
 
 def refusal(path: Path | None, command: str = "search", **more: Any) -> str:
@@ -88,3 +90,50 @@ def test_resume_without_anything_begun(tmp_path: Path) -> None:
     assert refusal(tmp_path / "s", resume=True) == (
         f"--resume must find a command that was begun in {tmp_path}/s, but there is none. Leave --resume out to begin."
     )
+
+
+def test_two_commands_at_once_are_refused(tmp_path: Path) -> None:
+    refused = (
+        f"--output-dir must be of one command at a time, but another one is at work in {tmp_path}/s (process "
+        f"{os.getpid()}). Wait for its end, or choose another --output-dir."
+    )
+    with take_output_dir("search", values(tmp_path / "s")):
+        for command, more in (("search", {}), ("nas", {}), ("search", {"overwrite_output_dir": True})):
+            with pytest.raises(OutputError) as raised, take_output_dir(command, values(tmp_path / "s", **more)):
+                pass
+            assert str(raised.value) == refused
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_directory_with_nothing_but_a_lock_is_new(tmp_path: Path) -> None:
+    (tmp_path / "s" / ".compressor").mkdir(parents=True)
+    (tmp_path / "s" / ".compressor" / "lock").touch()
+    with take_output_dir("search", values(tmp_path / "s")) as (path, _):
+        (path / "result").touch()
+    assert (tmp_path / "s" / "result").exists()
+
+
+def test_what_killed_processes_left_half_written_is_removed(tmp_path: Path) -> None:
+    begin(tmp_path / "s", None)
+    for name in (".s.1.compressor-tmp", "trials/3/.epoch-1.2.compressor-tmp", ".compressor/training/.x.compressor-tmp"):
+        (tmp_path / "s" / name).mkdir(parents=True)
+        (tmp_path / "s" / name / "half").touch()
+    (tmp_path / "s" / ".mine").touch()
+    (tmp_path / "s" / ".results.json.3.compressor-tmp").touch()
+    with take_output_dir("search", values(tmp_path / "s")):
+        left = {str(path.relative_to(tmp_path / "s")) for path in (tmp_path / "s").rglob("*")}
+        assert {name for name in left if "compressor-tmp" in name} == set()
+        assert ".mine" in left
+
+
+def test_default_directories_of_one_second_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _: "now")
+    with take_output_dir("search", values(None)) as (first, _), take_output_dir("search", values(None)) as (second, _):
+        assert (first.name, second.name) == ("search-now", "search-now-2")
+
+
+def test_a_finished_command_that_has_not_told_all_is_not_refused(tmp_path: Path) -> None:
+    begin(tmp_path / "s", "FINISHED")
+    Outbox(tmp_path / "s").add({"kind": "log", "run": TOP, "tags": {"a": "b"}, "now_ms": 0})
+    assert choose_output_dir("search", values(tmp_path / "s"))[0] == tmp_path / "s"

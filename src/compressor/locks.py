@@ -1,0 +1,91 @@
+"""Locks between processes: files that the operating system unlocks when their holder dies, however it dies."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOOK_AGAIN_S = 0.1
+
+
+class LockedError(Exception):
+    """Another process holds the lock."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+        """Its process id, as far as it is known."""
+
+
+@contextmanager
+def hold(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[None]:
+    """Holds the lock file `path` for the time of the block; the folder must exist. With `remove` the file goes again.
+
+    Where the file system knows no locks (some network drives), nothing is held.
+
+    Raises:
+        LockedError: another process holds it, and `wait` is not set.
+    """
+    file = _acquire(path, wait)
+    try:
+        yield
+    finally:
+        if remove:
+            path.unlink(missing_ok=True)
+        os.close(file)  # which unlocks it
+
+
+def _acquire(path: Path, wait: bool) -> int:
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            locked = _try_lock(file)
+            if locked and _is_still(file, path):
+                _note_holder(file)
+                return file
+            if not locked and not wait:
+                raise LockedError(os.pread(file, 20, 0).decode(errors="replace").strip() or "unknown")
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+        if not locked:
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _try_lock(file: int) -> bool:
+    """Whether the lock could be taken, or there are no locks here."""
+    lock = _flock()
+    try:
+        if lock is not None:
+            lock(file)
+    except BlockingIOError:
+        return False
+    except OSError:  # this file system has none
+        return True
+    return True
+
+
+def _flock() -> Callable[[int], None] | None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return None
+    return lambda file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_still(file: int, path: Path) -> bool:
+    """Whether the open file is what is there under that name: the former holder may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _note_holder(file: int) -> None:
+    try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+    except OSError:  # a full disk keeps nobody from holding a lock
+        pass
