@@ -140,6 +140,7 @@ class Workshop:
         self.folder, self.ready, self._root = root / "case", root / "ready", root
         self._find_database = find_database or self._make_database
         """Gives an empty database of MLflow, asked for by the first case that needs one."""
+        self._num_databases = 0
         self.folder.mkdir(parents=True)
         with _surroundings(self.folder, MemoryClient()):
             _make_ready(self.folder)
@@ -151,8 +152,8 @@ class Workshop:
         try:
             for change in case.change if isinstance(case.change, tuple) else (case.change,):
                 change(self.folder)
-            client = self._real_client() if case.database else MemoryClient()
-            with _surroundings(self.folder, client, case.environment):
+            client, more = self._real_client() if case.database else (MemoryClient(), {})
+            with _surroundings(self.folder, client, {**more, **case.environment}):
                 outcome = _run(case, self.folder, client)
             return outcome if look is None else replace(outcome, looked_at=look(self.folder))
         finally:
@@ -177,11 +178,15 @@ class Workshop:
                 shutil.copy2(self.ready / name, path)
                 self._as_made[name] = _Seen.of(path)
 
-    def _real_client(self) -> Any:
-        """A client of a database of the case's own."""
+    def _real_client(self) -> tuple[Any, dict[str, str]]:
+        """A client of a database of the case's own, whose path no other has: open databases are known by it."""
         import mlflow
 
-        return mlflow.MlflowClient(copy_database(self._find_database(), self.folder))
+        self._num_databases += 1
+        folder = self.folder / f"mlflow-{self._num_databases}"
+        folder.mkdir()
+        uri = copy_database(self._find_database(), folder)
+        return mlflow.MlflowClient(uri), {"MLFLOW_TRACKING_URI": uri}
 
     def _make_database(self) -> Path:
         import mlflow
@@ -211,22 +216,32 @@ class MemoryClient:
         """An experiment of that name."""
         return types.SimpleNamespace(experiment_id="1", name=name)
 
-    def create_run(self, experiment_id: str, *_arguments: Any, **_more: Any) -> Any:
+    def search_experiments(self, **_more: Any) -> list[Any]:
+        """The one experiment."""
+        return [self.get_experiment_by_name("compressor")]
+
+    def create_run(self, experiment_id: str, *_arguments: Any, tags: Any = None, **_more: Any) -> Any:
         """A new run."""
         run_id = f"run-{len(self.runs)}"
         info = types.SimpleNamespace(
             run_id=run_id, experiment_id=experiment_id, status="RUNNING", artifact_uri="artifacts"
         )
-        self.runs[run_id] = types.SimpleNamespace(info=info, data=types.SimpleNamespace(params={}, tags={}))
+        data = types.SimpleNamespace(params={}, tags=dict(tags or {}))
+        self.runs[run_id] = types.SimpleNamespace(info=info, data=data)
         return self.runs[run_id]
+
+    def set_tag(self, run_id: str, name: str, value: str) -> None:
+        """Sets a tag of a run."""
+        self.runs[run_id].data.tags[name] = value
 
     def get_run(self, run_id: str) -> Any:
         """The run of that id."""
         return self.runs[run_id]
 
-    def search_runs(self, *_arguments: Any, **_more: Any) -> list[Any]:
-        """All runs: nothing asks for others here."""
-        return list(self.runs.values())
+    def search_runs(self, _experiments: Any, search_filter: str = "", **_more: Any) -> list[Any]:
+        """The runs with the tags that a filter asks for."""
+        wanted = dict(re.findall(r"tags\.`(.+?)` = '(.*?)'", search_filter))
+        return [run for run in self.runs.values() if wanted.items() <= run.data.tags.items()]
 
     def update_run(self, run_id: str, status: str, **_more: Any) -> None:
         """Sets a run's status."""
@@ -251,7 +266,7 @@ def _surroundings(folder: Path, client: Any, environment: Mapping[str, str] | No
         stack.enter_context(mock.patch.dict(os.environ, environment or {}))
         for name in set(_NAMES) - set(environment or {}):
             os.environ.pop(name, None)
-        os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///:memory:")
         if is_memory:
             stack.enter_context(mock.patch.object(mlflow, "MlflowClient", client))
             stack.enter_context(mock.patch.dict(mlflow_log._KINDS, served))
@@ -286,7 +301,7 @@ def _run(case: Case, folder: Path, client: Any) -> Outcome:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     after, seconds = _seen(folder), time.monotonic() - start
-    allowed = (*case.leaves, *(("mlflow.db*", "mlruns*") if case.database else ()))
+    allowed = (*case.leaves, *(("mlflow*", "mlruns*") if case.database else ()))
     written = (name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name))
     runs = client.search_runs([] if isinstance(client, MemoryClient) else _experiments(client))
     return Outcome(

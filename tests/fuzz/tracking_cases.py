@@ -7,7 +7,7 @@ CASES = [
         name="a run that MLflow does not have",
         words="search --supernet runs:/0123456789abcdef0123456789abcdef/supernet",
         database=True,
-        error="runs:/…/supernet must be in MLflow at sqlite:///{folder}/mlflow.db, but it "
+        error="runs:/…/supernet must be in MLflow at sqlite:///…/mlflow.db, but it "
         "cannot be had: …. Check the address and MLFLOW_TRACKING_URI.",
     ),
 ]
