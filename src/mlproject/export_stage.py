@@ -40,6 +40,7 @@ def export(
 
     Raises:
         ParityError: the fp32 graph computes something else than PyTorch; nothing is written.
+        TrackingError: MLflow refuses to register the model; everything else is done.
     """
     from compressor.batches import encode, evaluation_batches
     from compressor.evaluation import Evaluator
@@ -93,6 +94,7 @@ def export(
     if log_models:
         uri = log_models_of(output_dir, model_dir, opened.source.task, report, options, run, name)
         _show_serving(uri, opened.source.task)
+        run.tracker.require_registered()
     return report
 
 

@@ -211,6 +211,8 @@ class Tracker:
                 "is known; results are whole.",
                 file=sys.stderr,
             )
+        self._unregistered: dict[str, str] = {}
+        """Why MLflow would not register a model, by the name it was to have."""
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
 
     @property
@@ -316,6 +318,19 @@ class Tracker:
                 self.wait()
         return self.outbox.num_pending
 
+    def require_registered(self) -> None:
+        """Raises where MLflow has refused to register a model: without it the command did not do what it was asked to.
+
+        Raises:
+            TrackingError: it has.
+        """
+        for name, reason in self._unregistered.items():
+            raise TrackingError(
+                f"the model must be registered as {name!r}, but MLflow refuses: {reason}. All files are kept in "
+                f"{self.outbox.output_dir}; once the reason is gone give the same command again, or export the model "
+                "with another --register-as."
+            )
+
     def find_finished(self, fingerprint: str) -> list[tuple[str, Path]]:
         """Finished runs of this experiment that were given the same, newest first, each with its directory."""
         if self.lost:
@@ -348,6 +363,8 @@ class Tracker:
             except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
                 if self._report(error):
                     return
+                if entry.get("register_as"):
+                    self._unregistered[entry["register_as"]] = brief(error).rstrip(".")
             self._again = False
             self.outbox.mark_delivered(entry, run_id)
 
@@ -383,6 +400,7 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
     left = tracker.finish()
     if left:
         raise TrackingError(f"MLflow at {tracker.log.uri} must take {left} more entries, but it went away. Try again.")
+    tracker.require_registered()
     return count, StageRun(tracker)
 
 

@@ -312,6 +312,35 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     )
 
 
+def test_a_refused_registration_fails_and_keeps_the_files(
+    run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise mlflow.MlflowException("no permission.")
+
+    words = ["export", "--model", "net", "--precision", "fp32", "--register-as", "moods", "--alias", "champion"]
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", refuse)
+        outcome = run_cli(*words, "--output-dir", "onnx")
+    assert outcome.code == 1
+    assert outcome.error_lines[-1] == (
+        "Error: the model must be registered as 'moods', but MLflow refuses: no permission. All files are kept in "
+        f"{tmp_path}/onnx; once the reason is gone give the same command again, or export the model with another "
+        "--register-as."
+    )
+    assert (tmp_path / "onnx" / "model.onnx").is_file()
+    run = next(run for run in runs() if run.data.tags["stage"] == "export")
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", outcome.error_lines[-1].removeprefix("Error: "))
+    outcome = run_cli(*words, "--output-dir", "onnx")  # in the same run
+    assert outcome.code == 0, outcome.err
+    assert mlflow.MlflowClient().get_run(run.info.run_id).info.status == "FINISHED"
+    assert mlflow.MlflowClient().get_model_version_by_alias("moods", "champion")
+    outcome = run_cli("export", "--model", "net", "--register-as", "a/b", "--alias", "v1")
+    assert outcome.error_lines[0].startswith(
+        "Error: --register-as must be a name that MLflow takes (Invalid model name"
+    )
+
+
 def test_no_stage_writes_over_what_it_reads(run_cli: RunCli, searched: Path) -> None:
     for words in (
         ["search", "--supernet", "net", "--output-dir", "net"],
