@@ -5,6 +5,7 @@ because that is how `mlflow run` passes a parameter without a value.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import click
@@ -42,6 +43,18 @@ class HuggingFaceCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Click's own parsing, after the words are put into its form."""
         return super().parse_args(ctx, normalise_arguments(args))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options below the headings of their groups."""
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (_INPUT, *HEADINGS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                rows[_heading_of(parameter)].append(record)
+        for heading, records in rows.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 class IntegerList(click.ParamType):  # type: ignore[type-arg]
@@ -421,3 +434,33 @@ OUTPUT = [
     ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 ]
+
+_INPUT = "Input"
+HEADINGS: dict[str, list[list[Any]]] = {
+    "Model": [MODEL],
+    "Data": [DATA],
+    "Training": [CHECKPOINTS, SAMPLING, TRAINING],
+    "Search space and evaluation": [SPACE, SPACE_OF_SEARCH, EVALUATION],
+    "Search": [SEARCH, TRIALS],
+    "Choice": [CHOICE, SEVERAL],
+    "Export": [EXPORT],
+    "Benchmark": [LATENCY],
+    "Output": [CACHE, OUTPUT],
+}
+"""What options stand under in a command's help. Those that a command defines itself are its input."""
+
+
+def _heading_of(parameter: click.Parameter) -> str:
+    if "--help" in parameter.opts:
+        return "Output"
+    return next((heading for heading, names in _names_by_heading().items() if parameter.name in names), _INPUT)
+
+
+@cache
+def _names_by_heading() -> dict[str, set[str]]:
+    @add_options(*(group for groups in HEADINGS.values() for group in groups))
+    def all_options() -> None: ...
+
+    parameters = iter(reversed(all_options.__click_params__))  # type: ignore[attr-defined]  # Click keeps them so
+    sizes = {heading: sum(map(len, groups)) for heading, groups in HEADINGS.items()}
+    return {heading: {next(parameters).name for _ in range(size)} for heading, size in sizes.items()}

@@ -1,11 +1,14 @@
 """The words of a command line."""
 
+import re
+
 import click
 import pytest
 from click.testing import CliRunner
 
+import compressor
 from mlproject.cli import cli
-from mlproject.options import normalise_arguments
+from mlproject.options import _names_by_heading, normalise_arguments
 
 
 def test_underscores_empty_values_and_equals() -> None:
@@ -21,6 +24,23 @@ def test_help_explains_each_option(command: str) -> None:
         if isinstance(option, click.Option) and not option.hidden:
             assert option.help, option.name
             assert option.opts[0] in result.output
+
+
+def test_help_stands_below_headings() -> None:
+    def headings(command: str) -> list[str]:
+        return re.findall(r"^([A-Z].*):$", CliRunner().invoke(cli, [command, "--help"]).output, flags=re.M)
+
+    both = ["Model", "Data", "Training", "Search space and evaluation"]
+    assert headings("train-supernet") == [*both, "Output"]
+    assert headings("compress") == [*both, "Search", "Choice", "Export", "Benchmark", "Output"]
+    assert headings("search") == ["Input", "Data", "Search space and evaluation", "Search", "Output"]
+    assert headings("extract") == ["Input", "Choice", "Output"]
+    assert headings("sync") == ["Output"]
+    assert _names_by_heading()["Export"] == {"precision", "portable", "max_int8_loss", "register_as", "alias"}
+
+
+def test_the_version_is_told() -> None:
+    assert CliRunner().invoke(cli, ["--version"]).output == f"compressor {compressor.__version__}\n"
 
 
 def test_the_paper_s_names_are_accepted() -> None:
