@@ -10,12 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from compressor.errors import SearchError
 from compressor.limits import check_number
 from compressor.pareto import compute_hypervolume, find_front
-from compressor.progress import bar_interval
+from compressor.progress import progress_bar
 from compressor.search_methods import MAX_REPEATS
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork, full_sub_network
@@ -223,7 +221,7 @@ def run_search(
         bar.set_postfix(hypervolume=f"{hypervolumes[-1]:.4f}", refresh=False)
         return evaluation
 
-    with tqdm(total=min(num_samples, space.size), unit="subnet", desc="search", mininterval=bar_interval()) as bar:
+    with progress_bar(total=min(num_samples, space.size), unit="subnet", desc="search") as bar:
         if full != space.largest:
             evaluate_once(None, full)
         repeats = 0

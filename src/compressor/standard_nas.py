@@ -27,7 +27,7 @@ from tqdm import tqdm
 from compressor.costs import CostModel
 from compressor.errors import SearchError
 from compressor.files import holds_json, module_environment, write_json
-from compressor.progress import bar_interval
+from compressor.progress import progress_bar
 from compressor.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.search import (
     DEFAULT_OBJECTIVES,
@@ -126,7 +126,7 @@ def run_standard_nas(
         return {"kept": sub_network.to_json(space.dimensions), "costs": costs}
 
     total = min(num_trials or space.size, space.size)
-    with tqdm(desc="standard NAS", mininterval=bar_interval(), **_bar_of(total, max_wallclock_time, num_trials)) as bar:
+    with progress_bar(desc="standard NAS", **_bar_of(total, max_wallclock_time, num_trials)) as bar:
         full_costs = _costs(cost_model, cost_model.full, sequence_length)
         recorder = _Recorder(
             scheduler,

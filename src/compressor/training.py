@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from compressor.batches import Batch, EncodedRows, training_batches
 from compressor.errors import TrainingError
@@ -22,7 +21,7 @@ from compressor.evaluation import Evaluator
 from compressor.families import forget_layer_order, get_dimensions, get_layer_order, note_layer_order
 from compressor.importance import order_by_importance, order_layers
 from compressor.losses import distillation_loss, task_loss
-from compressor.progress import bar_interval
+from compressor.progress import progress_bar
 from compressor.search_spaces import SEARCH_SPACES, SearchSpace, create_search_space
 from compressor.settings import TrainingSettings
 from compressor.shared import activate
@@ -179,7 +178,7 @@ def _train(
     reports = [] if state is None else list(state.reports)
     with (
         torch.random.fork_rng(),
-        tqdm(total=len(train) * settings.epochs, unit="row", desc=what, mininterval=bar_interval()) as bar,
+        progress_bar(total=len(train) * settings.epochs, unit="row", desc=what) as bar,
     ):
         torch.manual_seed(settings.seed)
         if state is not None:

@@ -78,7 +78,8 @@ class MlflowLog:
             run_id = run_id or self._find_run(key)
             if run_id or made_by_mlflow_run:
                 run = self.client.get_run(run_id or made_by_mlflow_run)
-                self.client.update_run(run.info.run_id, status="RUNNING")
+                ours = name if is_random_name(run.info.run_name) else None  # else the user's: mlflow run --run-name
+                self.client.update_run(run.info.run_id, status="RUNNING", name=ours)
                 for tag, value in {**tags, KEY_TAG: key}.items():
                     self.client.set_tag(run.info.run_id, tag, value)
                 if run_id and made_by_mlflow_run not in (None, run_id):
@@ -162,6 +163,18 @@ class MlflowLog:
         """Marks a run as FAILED, with the reason."""
         self.client.set_tag(run_id, "error", message)
         self.client.set_terminated(run_id, "FAILED")
+
+
+def is_random_name(name: str | None) -> bool:
+    """Whether a run's name is one that MLflow draws where nobody gives one, such as intelligent-fly-553."""
+    from mlflow.utils import name_utils
+
+    predicates, nouns = (
+        {word.lower() for word in words} for words in (name_utils._GENERATOR_PREDICATES, name_utils._GENERATOR_NOUNS)
+    )
+    predicate, _, rest = (name or "").partition("-")
+    noun, _, number = rest.rpartition("-")
+    return predicate in predicates and noun in nouns and number.isdecimal()
 
 
 def find_registration_problems(name: str | None, alias: str | None) -> list[Problem]:
