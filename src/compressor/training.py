@@ -26,7 +26,7 @@ from compressor.search_spaces import SEARCH_SPACES, SearchSpace, create_search_s
 from compressor.settings import TrainingSettings
 from compressor.shared import activate
 from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
-from compressor.sub_network import SubNetwork
+from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import Task
 from compressor.training_state import EpochReport, TrainingState, TrainingStates
 
@@ -173,6 +173,7 @@ def _train(
     optimizer, schedule = create_optimizer(model, settings, num_steps)
     order_rng = np.random.default_rng([settings.seed, 1])
     draw_rng = np.random.default_rng([settings.seed, 2])
+    everything_kept = None if smallest is None else full_sub_network(get_dimensions(model))
     everything = (model, optimizer, schedule, {"order": order_rng, "draw": draw_rng})
     state = None if states is None else states.load()
     reports = [] if state is None else list(state.reports)
@@ -191,6 +192,8 @@ def _train(
                     note_layer_order(model, order_layers(model, task, train, seed=settings.seed))
             model.train()
             losses: list[float] = []
+            own: list[float] = []
+            others: list[float] = []
             for picked, batch in training_batches(train, settings.per_device_train_batch_size, order_rng):
                 step = Step(
                     index=(epoch - 1) * steps_per_epoch + len(losses),
@@ -201,20 +204,25 @@ def _train(
                 )
                 labels = torch.from_numpy(train.labels[picked]).to(model.device)
                 logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
-                loss = run_updates(model, batch, labels, plan(step), settings, task.regression, logits)
-                losses.append(_require_finite(loss, step.index + 1, settings, model))
+                updates = plan(step)
+                found = run_updates(model, batch, labels, updates, settings, task.regression, logits)
+                losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
+                for update, loss in zip(updates, found.tolist(), strict=True):
+                    (own if update.sub_network in (None, everything_kept) else others).append(loss)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad(set_to_none=True)
                 bar.update(len(picked))
-                bar.set_postfix(epoch=epoch, loss=f"{np.mean(losses[-20:]):.3f}", refresh=False)
+                bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
             report = EpochReport(
                 epoch=epoch,
                 step=epoch * steps_per_epoch,
                 loss=float(np.mean(losses)),
                 error=evaluator.evaluate().error,
                 smallest_error=None if smallest is None else evaluator.evaluate(smallest()).error,
+                own_loss=float(np.mean(own)) if own else None,
+                sub_network_loss=float(np.mean(others)) if others else None,
             )
             reports.append(report)
             if on_epoch(report):
@@ -233,14 +241,14 @@ def run_updates(
     regression: bool,
     teacher: Tensor | None = None,
 ) -> Tensor:
-    """The summed loss (detached) of one step's updates, their gradients added up in the shared weights.
+    """The losses (detached) of one step's updates [updates], their gradients added up in the shared weights.
 
     Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
     every such strategy gives to the super-network.
     """
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
-    total = torch.zeros((), device=model.device)
+    losses: list[Tensor] = []
     for update in updates:
         with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
             with autocast:
@@ -252,8 +260,8 @@ def run_updates(
             loss.backward()  # type: ignore[no-untyped-call]
         if teacher is None:
             teacher = logits.detach()
-        total += loss.detach()
-    return total
+        losses.append(loss.detach())
+    return torch.stack(losses)
 
 
 def create_optimizer(

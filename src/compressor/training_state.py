@@ -38,6 +38,10 @@ class EpochReport:
     """Validation error of the model as a whole."""
     smallest_error: float | None
     """Validation error of the search space's smallest sub-network; None where a model is trained alone."""
+    own_loss: float | None = None
+    """Mean loss of the model as a whole, over the steps that update it; None where none does."""
+    sub_network_loss: float | None = None
+    """Mean loss of a sub-network, over all updates of one; None where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

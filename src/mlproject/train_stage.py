@@ -6,7 +6,7 @@ stages only directories travel. `compress` runs all of them in one process.
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compressor.data import DataSource, load_task_data
 from compressor.settings import TrainingSettings
@@ -14,6 +14,9 @@ from mlproject.outbox import FOLDER
 from mlproject.settings import ModelOptions
 from mlproject.stage_log import log_data, log_files, option_params
 from mlproject.tracking import StageRun
+
+if TYPE_CHECKING:
+    from compressor.training_state import EpochReport
 
 
 def train_supernet(
@@ -90,10 +93,11 @@ def train_supernet(
         remember(report)
         if model_options.save_checkpoints:
             save_super_network(output_dir / f"checkpoint-epoch-{report.epoch}", model, tokenizer, info)
-        metrics = {"loss": report.loss, "error": report.error, "smallest_error": report.smallest_error}
+        metrics = {"loss": report.own_loss, "sub_network_loss": report.sub_network_loss}
+        metrics |= {"error": report.error, "smallest_error": report.smallest_error}
         run.log_metrics({f"train/{name}": value for name, value in metrics.items() if value is not None}, report.epoch)
         tqdm.write(
-            f"Epoch {report.epoch}: summed loss {report.loss:.3f}, error {report.error:.4f} (super-network), "
+            f"Epoch {report.epoch}: {_losses(report)}error {report.error:.4f} (super-network), "
             f"{report.smallest_error:.4f} (smallest sub-network)"
         )
 
@@ -130,3 +134,10 @@ def train_supernet(
     log_files(run, output_dir, "supernet")
     states.clear()
     return output_dir
+
+
+def _losses(report: "EpochReport") -> str:
+    """The losses of an epoch in words, those that there are."""
+    named = {"super-network": report.own_loss, "sub-networks": report.sub_network_loss}
+    found = ", ".join(f"{loss:.3f} ({name})" for name, loss in named.items() if loss is not None)
+    return f"loss {found}, "

@@ -98,13 +98,27 @@ def test_distillation_learns_from_the_first_update() -> None:
     distilled = run_updates(
         tiny_model(), batch, labels, [full, Update(SMALL, distill=True)], settings, regression=False
     )
-    assert float(distilled) > float(plain)
+    assert float(distilled.sum()) > float(plain.sum())
+    assert float(distilled[0]) == pytest.approx(float(plain[0]))
 
 
 @pytest.mark.parametrize("space", list(SEARCH_SPACES))
 def test_auto_trains_in_every_space(space: str, tokenizer: PreTrainedTokenizerFast) -> None:
     _, reports = train(tokenizer, sampling_strategy="auto", search_space=space, num_train_epochs=2)
     assert np.isfinite([report.loss for report in reports]).all()
+
+
+def test_losses_have_one_meaning_from_the_first_epoch_to_the_last(tokenizer: PreTrainedTokenizerFast) -> None:
+    """The sum of a step's losses jumps where sub-networks join in; the super-network's own loss goes on falling."""
+    _, reports = train(tokenizer, count=120, sampling_strategy="auto", num_train_epochs=3, num_random_sub_nets=2)
+    first, second, third = reports
+    assert (first.own_loss, first.sub_network_loss) == (pytest.approx(first.loss), None)
+    assert second.own_loss is not None and second.sub_network_loss is not None
+    assert second.loss == pytest.approx(second.own_loss + 2 * second.sub_network_loss)
+    assert second.loss > 1.5 * first.loss
+    assert third.own_loss is not None and third.own_loss < first.loss
+    _, (report,) = train(tokenizer, sampling_strategy="random", num_train_epochs=1)
+    assert report.own_loss is None and report.sub_network_loss is not None
 
 
 def test_auto_orders_after_its_warm_up(tokenizer: PreTrainedTokenizerFast) -> None:

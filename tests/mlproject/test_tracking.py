@@ -9,7 +9,7 @@ import mlflow
 import pytest
 import requests
 
-from mlproject.mlflow_log import TrackingError
+from mlproject.mlflow_log import MlflowLog, TrackingError, is_random_name
 from mlproject.outbox import FOLDER, read_header
 from mlproject.tracking import StageRun, Tracker, sync
 
@@ -198,3 +198,21 @@ def test_children_are_logged_in_the_background(tracker: Tracker) -> None:
         assert child.info.status == "FINISHED"
     history = tracker.log.client.get_metric_history(run.run_id, "search/hypervolume")
     assert [(point.step, point.value) for point in history] == [(0, 0.1), (1, 0.2)]
+
+
+def test_a_joined_run_gets_our_name_unless_the_user_gave_one(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.utils.name_utils import _generate_random_name
+
+    assert all(is_random_name(_generate_random_name()) for _ in range(50))
+    client = mlflow.MlflowClient()
+    for given, name in (
+        (None, "search"),
+        ("intelligent-fly-553", "search"),
+        ("sweep-3", "sweep-3"),
+        ("a-b-1", "a-b-1"),
+    ):
+        run_id = client.create_run("0", run_name=given).info.run_id
+        monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+        MlflowLog().start_run("search", {})
+        assert client.get_run(run_id).info.run_name == name
+        assert client.get_run(run_id).data.tags["mlflow.runName"] == name
