@@ -213,6 +213,6 @@ def test_a_joined_run_gets_our_name_unless_the_user_gave_one(mlflow_uri: str, mo
     ):
         run_id = client.create_run("0", run_name=given).info.run_id
         monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-        MlflowLog().start_run("search", {})
+        MlflowLog().start_run("search", {}, f"key of {given}")
         assert client.get_run(run_id).info.run_name == name
         assert client.get_run(run_id).data.tags["mlflow.runName"] == name
