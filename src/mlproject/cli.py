@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from compressor import __version__
-from compressor.data import DataSource
+from compressor.data import DataSource, find_path
 from compressor.errors import CompressorError, OptionError, brief
 from compressor.files import read_json
 from compressor.limits import Problem, check_number, refuse
@@ -382,7 +382,7 @@ def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> 
 def _source(values: dict[str, Any]) -> DataSource:
     columns = tuple(part for value in values["text_columns"] for part in value.split(","))
     files = {
-        name: str(Path(values[name]).expanduser().absolute()) if values[name] else None
+        name: str(find_path(values[name]).absolute()) if values[name] else None
         for name in ("train_file", "validation_file", "test_file")
     }
     own_data = (files["train_file"] or values["dataset_name"]) and values["task_name"] == DataSource.task_name

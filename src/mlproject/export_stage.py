@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import load_task_data
+from compressor.data import in_order_of, load_task_data
 from compressor.files import new_directory, write_json
 from compressor.tasks import Task
 from mlproject.settings import ExportOptions
@@ -54,7 +54,7 @@ def export(
     opened = open_model(model_dir)
     model, tokenizer = opened.model, opened.tokenizer
     run.log_params({f"{name}_model": str(model_dir), "precision": ",".join(options.precision)})
-    data = load_task_data(opened.source)
+    data = in_order_of(load_task_data(opened.source), opened.metadata["labels"])
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     batches = evaluation_batches(validation, 64)
     with new_directory(output_dir) as temporary:

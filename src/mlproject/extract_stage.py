@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import DataSource, TaskData, load_task_data
+from compressor.data import DataSource, TaskData, in_order_of, load_task_data
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import SearchError
 from compressor.files import new_directory, write_json
@@ -153,10 +153,11 @@ def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any
         settings = replace(settings, **super_network.info.get("settings", {}))
         base_model = super_network.info.get("model_name_or_path", super_network.path.name)
     else:
-        data = load_task_data(source)
+        loaded = load_task_data(source)
         full = full_evaluation(results)
         dense_dir = folder / full["model"] if full is not None and full["model"] else None
         any_model = load_sliced_model(dense_dir or folder / str(chosen.get("model")))
+        data = in_order_of(loaded, any_model.info["label_names"])
         dense, tokenizer = any_model.model if dense_dir else None, any_model.tokenizer
         base_model = results["model_name_or_path"]
     require_same_rows(data, results)

@@ -9,7 +9,7 @@ from compressor.data import DataSource, load_task_data
 from compressor.files import append_json_line
 from compressor.settings import TrainingSettings
 from mlproject.settings import ModelOptions, NasOptions
-from mlproject.stage_log import log_data, log_files, option_params
+from mlproject.stage_log import log_data, log_files, option_params, print_notes
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def nas(
     model_name = {"model_name_or_path": model_options.model_name_or_path}
     run.log_params(option_params(source, options) | set_already | model_name)
     data = load_task_data(source)
+    print_notes(data.notes)
     log_data(run, data, source)
     settings = settings.for_rows(len(data.train))
     alone["num_train_epochs"] = settings.epochs

@@ -13,8 +13,9 @@ from compressor.sub_network import SubNetwork
 from mlproject.journal import JOURNAL_FILE, open_journal
 from mlproject.settings import SearchOptions
 from mlproject.sources import open_super_network, require_other_directory, weights_digest
-from mlproject.stage_log import log_data, option_params
+from mlproject.stage_log import log_data, option_params, print_notes
 from mlproject.tracking import StageRun
+from mlproject.unseen_rows import require_unseen_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,7 @@ def search(
 
     require_other_directory(output_dir, supernet)
     super_network, source, data = open_super_network(supernet, data_options)
+    print_notes(require_unseen_rows(super_network.info, source, data))
     trained_in = super_network.info.get("settings", {}).get("search_space", TrainingSettings.search_space)
     search_space: str = options.search_space or trained_in
     options = replace(options, search_space=search_space)

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from compressor.data import DataSource, TaskData, load_task_data
+from compressor.data import DataSource, TaskData, in_order_of, load_task_data
 from compressor.errors import ModelError, OutputError, SearchError, TaskDataError
 from compressor.files import file_sha256, read_json
 from mlproject.addresses import SUPER_NETWORK, locate
@@ -52,8 +50,7 @@ def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[Super
             "Name the data: --task-name, or --train-file with --text-column and --label-column."
         )
     trained_on = DataSource.from_json(written) if written else None
-    named_anew = trained_on is None or "train_file" in overrides or "dataset_name" in overrides
-    source = replace(DataSource() if named_anew or trained_on is None else trained_on, **overrides)
+    source = _replace_source(trained_on, overrides)
     data = load_task_data(source)
     if source == trained_on and data.digest != super_network.info["data_digest"]:
         raise TaskDataError(
@@ -61,7 +58,19 @@ def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[Super
             f"but the digest is {data.digest}. Restore the files or train again."
         )
     _require_fitting_head(super_network, data)
-    return super_network, source, data if written else _in_model_order(data, super_network)
+    return super_network, source, in_order_of(data, _label_names(super_network))
+
+
+def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any]) -> DataSource:
+    """The source of the training with what the user set anew; other files of the same task leave the task as it was."""
+    source = trained_on or DataSource()
+    if overrides.get("task_name", source.task_name) != source.task_name:
+        source = DataSource()
+    elif "train_file" in overrides or "dataset_name" in overrides:
+        source = replace(
+            source, train_file=None, validation_file=None, test_file=None, dataset_name=None, dataset_config_name=None
+        )
+    return replace(source, **overrides)
 
 
 def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None:
@@ -70,7 +79,8 @@ def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None
     model, task = super_network.model, data.task
     chooses = picks_choices(model)
     outputs = len(data.label_names) if not (task.regression or task.multiple_choice) else 1
-    if chooses != task.multiple_choice or (not chooses and model.config.num_labels != outputs):
+    fits = chooses or (model.config.num_labels >= outputs if data.label_names else model.config.num_labels == 1)
+    if chooses != task.multiple_choice or not fits:
         shape = "multiple choice" if task.multiple_choice else f"{outputs} output{'s' if outputs > 1 else ''}"
         has = "multiple choice" if chooses else f"{model.config.num_labels} outputs"
         raise ModelError(
@@ -79,25 +89,11 @@ def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None
         )
 
 
-def _in_model_order(data: TaskData, super_network: "SuperNetwork") -> TaskData:
-    """The data with class indices as a checkpoint of other hands numbers them, told by its label names.
-
-    Raises:
-        TaskDataError: the checkpoint names its labels, but otherwise than the data.
-    """
-    names = tuple(str(super_network.model.config.id2label[index]) for index in range(len(data.label_names)))
-    unnamed = all(name.startswith("LABEL_") for name in names) or all(name.isdecimal() for name in data.label_names)
-    if not data.label_names or data.task.multiple_choice or unnamed:
-        return data
-    position = {name.lower(): index for index, name in enumerate(names)}
-    if set(position) != {name.lower() for name in data.label_names}:
-        raise TaskDataError(
-            f"the labels of the data must be the checkpoint's, {', '.join(names)}, but are "
-            f"{', '.join(data.label_names)}. Rename one or the other."
-        )
-    order = np.asarray([position[name.lower()] for name in data.label_names])
-    train, validation, test = (replace(rows, labels=order[rows.labels]) for rows in data.parts.values())
-    return replace(data, label_names=names, train=train, validation=validation, test=test)
+def _label_names(super_network: "SuperNetwork") -> tuple[str, ...]:
+    """The labels in the order of the model's outputs: as training wrote them down, or as its configuration says."""
+    config = super_network.model.config
+    written = super_network.info.get("label_names") or [config.id2label[i] for i in range(config.num_labels)]
+    return tuple(map(str, written))
 
 
 def open_model(path: Path) -> OpenedModel:

@@ -1,5 +1,6 @@
 """What every stage logs alike: the options it was given and the rows it used."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,9 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
             digest=rows.digest,
             context=name,
         )
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Prints what is odd about some data, a line each."""
+    for note in notes:
+        print(f"Note: {note}")

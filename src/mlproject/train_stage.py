@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data import DataSource, load_task_data
+from compressor.overlap import note_rows
 from compressor.settings import TrainingSettings
 from mlproject.outbox import FOLDER
 from mlproject.settings import ModelOptions
-from mlproject.stage_log import log_data, log_files, option_params
+from mlproject.stage_log import log_data, log_files, option_params, print_notes
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def train_supernet(
 
     run.log_params(option_params(source, model_options, settings))
     data = load_task_data(source)
+    print_notes(data.notes)
     settings = settings.for_rows(len(data.train))
     run.log_params({"num_train_epochs": settings.epochs})
     log_data(run, data, source)
@@ -73,6 +75,7 @@ def train_supernet(
         "source": source.to_json(),
         "data_digest": data.digest,
         "label_names": list(data.label_names),
+        "training_rows": note_rows(data.parts),
         "model_name_or_path": model_options.model_name_or_path,
         "settings": asdict(settings),
         "dimensions": get_dimensions(model).to_json(),

@@ -1,0 +1,198 @@
+"""Tables in files: CSV, TSV, JSONL, JSON or Parquet, told apart by suffix. No row or column is lost without a word.
+
+Quotes in a table of lines mean what RFC 4180 says. GLUE's TSV files have stray quotes that mean nothing: taken for
+quoting they join the lines between two of them. So where quotes join lines that are whole without them, a TSV file is
+read line by line and a CSV file is refused.
+"""
+
+import csv
+import io
+import json
+import re
+import reprlib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.errors import TaskDataError, brief
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """The rows of a CSV, TSV, JSONL, JSON or Parquet file; CSV values stay text, doubled column names stay doubled.
+
+    Raises:
+        TaskDataError: the file is missing, empty, of another suffix or not what its suffix says.
+    """
+    import pyarrow
+
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise TaskDataError(
+            f"a data file must end in .csv, .tsv, .jsonl, .json or .parquet, but got {path.name}. Convert or rename it."
+        )
+    try:
+        there, regular = path.exists(), path.is_file()
+    except OSError:  # a name that is too long
+        there = regular = False
+    if not there:
+        raise TaskDataError(f"the data file {path} must exist, but it does not. Check the path.")
+    if not regular:
+        raise TaskDataError(f"the data file {path} must be a regular file, but it is none. Name a file.")
+    try:
+        if suffix == ".parquet":
+            table = _read_parquet(path)
+        elif suffix in (".csv", ".tsv"):
+            table = _read_lines(path.name, _read_text(path), "," if suffix == ".csv" else "\t")
+        else:
+            table = _read_json(path.name, _read_text(path))
+    except RecursionError:
+        raise TaskDataError(_unreadable(path, "it is nested too deeply")) from None
+    except (ValueError, OSError, Warning, pyarrow.ArrowException) as error:
+        raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+    if table.empty:
+        raise TaskDataError(f"a data file must hold at least one row, but {path.name} holds none. Check the file.")
+    return table
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    return f"{path.name} must be a {path.suffix[1:]} file, but it cannot be read: {reason}. Correct the file."
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file without its byte-order mark.
+
+    Raises:
+        TaskDataError: it is not UTF-8, or binary.
+    """
+    content = path.read_bytes()
+    place = content.find(b"\0")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = content.index(error.object[error.start :])  # positions count from behind a byte-order mark
+    if place >= 0:
+        raise TaskDataError(
+            f"{path.name} must be a file of UTF-8 text, but its byte {place + 1} is 0x{content[place]:02x}. "
+            "Save it as UTF-8."
+        )
+    return text
+
+
+def _read_parquet(path: Path) -> "pd.DataFrame":
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        table: pd.DataFrame = file.read().to_pandas()
+        return table
+
+
+def _read_json(name: str, text: str) -> "pd.DataFrame":
+    """The rows of a JSON list, or of one JSON object a line."""
+    import pandas as pd
+
+    rows: list[Any]
+    if text.lstrip().startswith("["):
+        rows = json.loads(text, object_pairs_hook=_to_row)
+    else:
+        rows = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            try:
+                if line.strip():
+                    rows.append(json.loads(line, object_pairs_hook=_to_row))
+            except ValueError as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+                raise ValueError(f"line {number}: {reason}") from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise TaskDataError(
+                f"every row of {name} must be a JSON object, but row {number} is {reprlib.repr(row)}. "
+                "Write the columns as its keys."
+            )
+    if "\\ud" in text.lower():
+        rows = [{key: _without_halves(value) for key, value in row.items()} for row in rows]
+    return pd.DataFrame(rows)
+
+
+def _without_halves(value: Any) -> Any:
+    """A text without halves of surrogate pairs, as cut emojis leave them: they are no characters."""
+    return value.encode("utf-8", "ignore").decode() if isinstance(value, str) else value
+
+
+def _to_row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {doubled!r} stands twice in one object")
+    return row
+
+
+def _read_lines(name: str, text: str, separator: str) -> "pd.DataFrame":
+    """The table of a CSV or TSV text, by its quotes or, where these are stray, line by line."""
+    quoted: pd.DataFrame | None
+    problem = None
+    try:
+        quoted = _split(text, separator, csv.QUOTE_MINIMAL)
+    except (ValueError, Warning) as error:
+        quoted, problem = None, error
+    plain = _split_lines(text, separator) if '"' in text else None
+    if plain is None and problem is not None:
+        raise problem
+    if plain is not None and separator == "\t" and (quoted is None or len(quoted) < len(plain)):
+        return plain
+    if quoted is not None and not _joins_whole_lines(quoted, separator):
+        return quoted
+    if quoted is not None and plain is None and _is_well_quoted(text, separator):
+        return quoted
+    does = "do not close" if quoted is None else "join whole lines"
+    raise TaskDataError(
+        f"the quotes in {name} must enclose one field each, but some {does}. Quote every text and double the quotes in "
+        'it (""), or use JSONL.'
+    )
+
+
+def _split(text: str, separator: str, quoting: Any) -> "pd.DataFrame":
+    import pandas as pd
+
+    options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "index_col": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
+        table: pd.DataFrame = pd.read_csv(io.StringIO(text, newline=""), quoting=quoting, **options)
+        header = pd.read_csv(io.StringIO(text, newline=""), quoting=quoting, header=None, nrows=1, **options)
+    names = header.iloc[0].tolist()
+    if len(names) == len(table.columns):  # pandas calls a second column 'text' 'text.1', and one without a name too
+        table.columns = pd.Index([name or made for name, made in zip(names, table.columns, strict=True)])
+    return table
+
+
+def _split_lines(text: str, separator: str) -> "pd.DataFrame | None":
+    """One row a line, quotes being letters; None where a line has not as many fields as the header."""
+    lines = [line for line in re.split("\r\n|\n|\r", text) if line.strip()]
+    if len({line.count(separator) for line in lines}) != 1:
+        return None
+    try:
+        return _split(text, separator, csv.QUOTE_NONE)
+    except (ValueError, Warning):
+        return None
+
+
+def _joins_whole_lines(table: "pd.DataFrame", separator: str) -> bool:
+    """Whether some field holds a line from its beginning to its end that looks like a row."""
+    fields = (value for row in table.itertuples(index=False) for value in row)
+    inner = (value.split("\n")[1:-1] for value in fields if isinstance(value, str) and value.count("\n") > 1)
+    return any(line.count(separator) == len(table.columns) - 1 for lines in inner for line in lines)
+
+
+def _is_well_quoted(text: str, separator: str) -> bool:
+    """Whether every quote stands where RFC 4180 lets one stand."""
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+            pass
+    except csv.Error as error:
+        return "field limit" in str(error)
+    return True

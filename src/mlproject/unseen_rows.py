@@ -1,0 +1,69 @@
+"""Rows that a super-network may be searched on: none that it was trained on.
+
+A search with other files, another seed or other limits splits anew. Without this check training rows would come among
+the validation rows, and every error would be too good.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.data import DataSource, TaskData, load_task_data
+from compressor.errors import CompressorError, TaskDataError
+from compressor.overlap import LEAK, fingerprints, note_rows, recall_rows, relabelled_share, share_of
+
+_FEW = 10
+"""Fewer rows than these may have other labels by chance."""
+
+
+def require_unseen_rows(info: Mapping[str, Any], source: DataSource, data: TaskData) -> list[str]:
+    """A line for each thing to know of rows that are not those of the training.
+
+    A row is unseen where no training row has its texts. Some stand twice in most data: validation and test rows may
+    hold as large a share of training rows as they held in training (give or take two standard deviations), and `LEAK`
+    of all rows more.
+
+    Raises:
+        TaskDataError: training rows are among the validation or test rows, or have other labels now.
+    """
+    if "source" in info and source == DataSource.from_json(info["source"]):
+        return []
+    noted = info.get("training_rows") or _note_again(info)
+    if noted is None:
+        return [*data.notes, "which rows the super-network was trained on is not known: these may be among them."]
+    seen, shares = recall_rows(noted)
+    wrong, found = [], list(data.notes)
+    for name in ("validation", "test"):
+        marks = fingerprints(data.parts[name])
+        count, usual = round(share_of(marks, seen) * len(marks)), shares[name] * len(marks)
+        line = f"{count:,} of the {len(marks):,} {name} rows"
+        if count > usual + 2 * math.sqrt(usual) + LEAK * len(marks):
+            wrong.append(line)
+        elif count:
+            found.append(f"the super-network was trained on {line}: errors on such rows are too good.")
+    if wrong:
+        raise TaskDataError(
+            "a super-network must be searched and tested on rows it was not trained on, but was trained on "
+            f"{' and '.join(wrong)}. Leave --dataset-seed and the files as they were in training, or give others."
+        )
+    if data.label_names:
+        shared, other = relabelled_share(np.concatenate([fingerprints(rows) for rows in data.parts.values()]), seen)
+        if shared >= _FEW and other > 0.5:
+            raise TaskDataError(
+                f"rows that the super-network was trained on must have the labels they had, but {other:.0%} of "
+                f"{shared:,} have another one. Correct the labels, or train again."
+            )
+    return found
+
+
+def _note_again(info: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What version 0.1.0 did not note of the training rows, where they are still there."""
+    if "source" not in info:
+        return None
+    try:
+        data = load_task_data(DataSource.from_json(info["source"]))
+    except CompressorError:
+        return None
+    return note_rows(data.parts) if data.digest == info.get("data_digest") else None
