@@ -425,7 +425,7 @@ TEXTS: list[tuple[tuple[Any, ...], str]] = [
 URIS = (
     "postgresql://localhost:1/x", "mysql://localhost:1/x", "mssql://x", "http://localhost:1", "http://127.0.0.1:1/x",
     "http://", "https://", "http://[::1", "http://localhost:99999", "http:///x", "ftp://localhost/x",
-    "sqlite:////nowhere/at/all/x.db", "sqlite:///train.jsonl", "sqlite:///base", "sqlite:///", "databricks",
+    "sqlite:////proc/nowhere/x.db", "sqlite:///train.jsonl", "sqlite:///base", "sqlite:///", "databricks",
     "databricks://x", "uc:x", "file:///dev/null", "file:///proc/x", "nonsense://x", "s3://x/y", "\\\\x\\y",
     "sqlite+nonsense:///x.db", "/dev/null/x", "train.jsonl",
 )  # fmt: skip
