@@ -466,10 +466,8 @@ def tracking() -> Iterator[Probe]:
 
 # What a command was told and had done -----------------------------------------------------------------------------
 
-GOES_ON = {
-    "net": TRAIN.replace("out", "net"),
-    "search": SEARCH.replace("out", "search").replace("--num-samples 2", "--num-samples 5"),
-}
+GOES_ON = {"search": "search --supernet net --num-samples 5 --output-dir search"}
+"""A command that goes on in the folder of what was made, with a larger budget."""
 KEPT = ("command.json", "entries.jsonl", "delivered.jsonl", "journal.json", "stage.json")
 
 
