@@ -334,7 +334,7 @@ def measure(bench: Bench, length: int) -> None:
     """The latency of one text of `length` tokens, all models in turn."""
     files = {str(number): point.onnx for number, point in enumerate(bench.points) if point.onnx}
     runners = {number: open_runner(Path(file), 1) for number, file in files.items()}
-    for latency in measure_latencies(runners, [1], [length], runs=41):
+    for latency in measure_latencies(runners, [1], [length], runs=41)[0]:
         bench.points[int(latency.model)].latency_ms = latency.p50_ms
 
 

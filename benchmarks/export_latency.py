@@ -93,8 +93,8 @@ def main() -> None:
         runners = {name: open_runner(path, arguments.threads) for name, path in paths.items()}
         rows = []
         for batch_size, length in SHAPES:
-            latencies = measure_latencies(
-                runners, [batch_size], [length], threads=arguments.threads, runs=arguments.runs, warm_up=3
+            latencies, noise = measure_latencies(
+                runners, [batch_size], [length], threads=arguments.threads, runs=arguments.runs
             )
             p50 = {latency.model: latency.p50_ms for latency in latencies}
             row = {
@@ -106,6 +106,7 @@ def main() -> None:
                 "quarter_of_lean": round(p50["quarter"] / p50["lean"], 3),
                 "int8_speed_up": round(p50["lean"] / p50["int8"], 2),
                 "quarter_int8_speed_up": round(p50["quarter"] / p50["quarter_int8"], 2),
+                "noisy_rows": noise.noisy,
             }
             print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             rows.append(row)

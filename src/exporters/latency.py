@@ -1,6 +1,11 @@
-"""Honest latency: several models side by side in one run, alternating, inputs prepared outside of the clock."""
+"""Honest latency: several models side by side, in turn, inputs prepared outside of the clock; and how noisy it was.
+
+Rounds are timed in blocks, in which the kinds of batches take turns too, so that what happens on the machine hits all
+alike. Blocks in which others had the processor are timed again, up to a bound; what is still noisy then says so.
+"""
 
 import itertools
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.latency import time_alternating
+from compressor.latency import Block, Meters, time_block, warm_up
 from exporters.runners import Inputs, Runner, make_inputs
 
 REAL = "real"
@@ -34,7 +39,42 @@ class Latency:
     """p50 over that of the first model."""
     ratio_low: float = 1.0
     ratio_high: float = 1.0
-    """The ratio's 95 % interval, by resampling rounds."""
+    """The ratio's 95 % interval, by resampling blocks and rounds in them, of wall clock and processor time alike."""
+    waited: float | None = None
+    """The share of its time that the process was ready to run, but others did; None where nothing tells."""
+    block_spread: float = 0.0
+    """How much the ratio differs between blocks: the standard deviation of its logarithm."""
+    noisy: bool = False
+    """Whether others had the processor for more than `MAX_WAITED`, or blocks differ by more than `MAX_SPREAD`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What a benchmark saw of others on the machine."""
+
+    noisy: int
+    """Rows of the table that are."""
+    waited: float | None
+    """The largest share of a kind of batch."""
+    block_spread: float
+    """The largest of a row."""
+    switches_per_second: float
+    """Involuntary context switches, over all blocks that were timed."""
+    load_average: tuple[tuple[float, ...], tuple[float, ...]]
+    """Of 1, 5 and 15 minutes, at the start and at the end."""
+    passes: int
+    """How often the noisiest kind of batch was timed."""
+
+
+BLOCKS = 10
+"""Into which the rounds are cut."""
+MAX_WAITED, MAX_SPREAD = 0.05, 0.15
+"""From which on it is noisy. With a core for itself a benchmark waited for 0.01 at most and spread by 0.02 to 0.09."""
+MAX_PASSES = 3
+"""How often a kind of batch is timed that stays noisy."""
+_DRAWS = 1000
+_LEAST = 1e-9
+"""Of a time that is divided by: a coarse clock may stand still."""
 
 
 def measure_latencies(
@@ -45,40 +85,112 @@ def measure_latencies(
     real_lengths: Sequence[int] = (),
     threads: int = 1,
     runs: int = 30,
-    warm_up: int = 3,
-) -> list[Latency]:
+    warm_ups: int = 3,
+    meters: Meters | None = None,
+) -> tuple[list[Latency], Noise]:
     """The latencies of all models, which take turns within each round; `threads` are PyTorch's, others have theirs.
 
     Every batch size is timed at every length and, where given, at random draws of `real_lengths`.
     """
     import torch
 
-    before = torch.get_num_threads()
+    kinds: list[int | str] = [*lengths, *([REAL] if real_lengths else [])]
+    shapes = {
+        (batch_size, length): _batches(batch_size, length, real_lengths, runs + warm_ups)
+        for batch_size in batch_sizes
+        for length in kinds
+    }
+    calls = {
+        shape: {name: _call(runner, batches) for name, runner in runners.items()} for shape, batches in shapes.items()
+    }
+    one_thread = threads == 1 and all(runner.provider == "cpu" for runner in runners.values())
+    before, load = torch.get_num_threads(), _load_average()
     torch.set_num_threads(threads)
     try:
-        results: list[Latency] = []
-        for batch_size in batch_sizes:
-            kinds: list[int | str] = [*lengths, *([REAL] if real_lengths else [])]
-            for length in kinds:
-                batches = _batches(batch_size, length, real_lengths, runs + warm_up)
-                calls = {name: _call(runner, batches) for name, runner in runners.items()}
-                times = time_alternating(calls, runs=runs, warm_up=warm_up)
-                base = next(iter(times.values()))
-                results += [summarise(name, batch_size, length, seconds, base) for name, seconds in times.items()]
-        return results
+        for turns in calls.values():
+            warm_up(turns, warm_ups)
+        timed, passes = _time_blocks(calls, runs, one_thread, meters)
     finally:
         torch.set_num_threads(before)
+    results = [
+        summarise(name, batch_size, length, _quiet(blocks, runs) or blocks, one_thread)
+        for (batch_size, length), blocks in timed.items()
+        for name in runners
+    ]
+    every = [block for blocks in timed.values() for block in blocks]
+    known = [latency.waited for latency in results if latency.waited is not None]
+    return results, Noise(
+        noisy=sum(latency.noisy for latency in results),
+        waited=max(known, default=None),
+        block_spread=max(latency.block_spread for latency in results),
+        switches_per_second=float(np.mean([block.switches_per_second for block in every])),
+        load_average=(load, _load_average()),
+        passes=passes,
+    )
+
+
+def _time_blocks(
+    calls: Mapping[tuple[int, int | str], Mapping[str, Callable[[], object]]],
+    runs: int,
+    one_thread: bool,
+    meters: Meters | None,
+) -> tuple[dict[tuple[int, int | str], list[Block]], int]:
+    """The blocks of each kind of batch, and how often the noisiest was timed."""
+    timed: dict[tuple[int, int | str], list[Block]] = {shape: [] for shape in calls}
+    size = -(-runs // BLOCKS)
+    waiting, passes = list(calls), 0
+    while waiting and passes < MAX_PASSES:
+        for first in range(0, runs, size):
+            rounds = range(passes * runs + first, passes * runs + min(first + size, runs))
+            for shape in waiting:
+                timed[shape].append(time_block(calls[shape], rounds, one_thread=one_thread, meters=meters))
+        passes += 1
+        waiting = [shape for shape in waiting if _is_noisy(timed[shape], runs)]
+    return timed, passes
+
+
+def _quiet(blocks: Sequence[Block], runs: int) -> list[Block] | None:
+    """The blocks without noise, if they hold as many rounds as were asked for."""
+    quiet = [block for block in blocks if block.waited is None or block.waited <= MAX_WAITED]
+    return quiet if sum(len(next(iter(block.seconds.values()))) for block in quiet) >= runs else None
+
+
+def _is_noisy(blocks: Sequence[Block], runs: int) -> bool:
+    """Whether a kind of batch has to be timed again."""
+    quiet = _quiet(blocks, runs)
+    return quiet is None or max(_block_spread(name, quiet) for name in quiet[0].seconds) > MAX_SPREAD
+
+
+def _block_spread(model: str, blocks: Sequence[Block]) -> float:
+    """The standard deviation over blocks of the logarithm of the model's ratio; 0 where too few blocks tell."""
+    base = next(iter(blocks[0].seconds))
+    if len(blocks) < BLOCKS // 2:
+        return 0.0
+    medians = [[max(float(np.median(block.seconds[name])), _LEAST) for name in (model, base)] for block in blocks]
+    return float(np.std([np.log(time / base_time) for time, base_time in medians], ddof=1))
 
 
 def summarise(
-    model: str, batch_size: int, length: int | str, seconds: Sequence[float], base: Sequence[float]
+    model: str, batch_size: int, length: int | str, blocks: Sequence[Block], one_thread: bool = True
 ) -> Latency:
-    """The figures of one model's times and their ratio to the base's of the same rounds; percentiles interpolate."""
-    times_ms, base_ms = 1e3 * np.asarray(seconds), 1e3 * np.asarray(base)
+    """The figures of one model's times and their ratio to the first model's of the same rounds.
+
+    The interval reaches over what wall clock and processor time say where both mean the same: waiting for others makes
+    the slow of two models look slower than it is. Where only the fastest rounds can tell, it reaches to their ratio.
+    """
+    base = next(iter(blocks[0].seconds))
+    times_ms, base_ms = (1e3 * np.concatenate([block.seconds[name] for block in blocks]) for name in (model, base))
     p50, p90, p99 = np.percentile(times_ms, (50, 90, 99))
-    rounds = np.random.default_rng(0).integers(len(times_ms), size=(1000, len(times_ms)))
-    ratios = np.median(times_ms[rounds], axis=1) / np.median(base_ms[rounds], axis=1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    known = [block.waited for block in blocks if block.waited is not None]
+    waited, spread = float(np.mean(known)) if known else None, _block_spread(model, blocks)
+    noisy = (waited or 0.0) > MAX_WAITED or spread > MAX_SPREAD
+    rounds = _resample(blocks)
+    ends = [*_interval(times_ms, base_ms, rounds)]
+    if one_thread:
+        cpu, cpu_base = (np.concatenate([block.cpu_seconds[name] for block in blocks]) for name in (model, base))
+        ends += _interval(cpu, cpu_base, rounds)
+    elif noisy:
+        ends.append(float(times_ms.min() / base_ms.min()))
     return Latency(
         model=model,
         batch_size=batch_size,
@@ -90,9 +202,33 @@ def summarise(
         rows_per_second=float(batch_size / (times_ms.mean() / 1e3)),
         runs=len(times_ms),
         ratio=float(p50 / np.median(base_ms)),
-        ratio_low=float(low),
-        ratio_high=float(high),
+        ratio_low=min(ends),
+        ratio_high=max(ends),
+        waited=waited,
+        block_spread=spread,
+        noisy=noisy,
     )
+
+
+def _resample(blocks: Sequence[Block]) -> np.ndarray:
+    """Rounds [draws, rounds]: blocks drawn with replacement, and in each as many rounds as the longest has."""
+    sizes = np.array([len(next(iter(block.seconds.values()))) for block in blocks])
+    starts, most = np.cumsum(sizes) - sizes, int(sizes.max())
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(blocks), size=(_DRAWS, len(blocks)))[..., None]
+    within = (rng.random((_DRAWS, len(blocks), most)) * sizes[drawn]).astype(np.int64)
+    return np.asarray((starts[drawn] + within).reshape(_DRAWS, -1))
+
+
+def _interval(times: np.ndarray, base: np.ndarray, rounds: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the ratio of medians over drawn rounds, the same of both."""
+    ratios = np.median(times[rounds], axis=1) / np.maximum(np.median(base[rounds], axis=1), _LEAST)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _load_average() -> tuple[float, ...]:
+    return os.getloadavg() if hasattr(os, "getloadavg") else ()
 
 
 def describe_environment(threads: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mlproject.tracking import StageRun
 from mlproject.views import latency_view
 
 if TYPE_CHECKING:
-    from exporters.latency import Latency
+    from exporters.latency import Latency, Noise
 
 JSON_FILE, CSV_FILE, PNG_FILE = "latency.json", "latency.csv", "latency.png"
 
@@ -43,7 +43,7 @@ def benchmark(
     if lengths != tuple(sorted(options.lengths)):
         print(f"The models take at most {longest} tokens: timed at {', '.join(map(str, lengths))}.")
     real_lengths = next((timed.lengths for timed in found if timed.lengths), ())
-    latencies = measure_latencies(
+    latencies, noise = measure_latencies(
         runners,
         options.batch_sizes,
         lengths,
@@ -69,6 +69,7 @@ def benchmark(
             }
             for timed in found
         },
+        "noise": asdict(noise),
         "latencies": [asdict(latency) for latency in latencies],
     }
     with new_directory(output_dir) as temporary:
@@ -81,12 +82,45 @@ def benchmark(
             for latency in latencies
             for key in ("p50_ms", "p90_ms", "p99_ms")
         }
+        | _noise_metrics(noise)
     )
+    run.set_tags({"noisy": str(noise.noisy > 0).lower()})
     for file_name in (JSON_FILE, CSV_FILE, PNG_FILE):
         run.log_artifact(output_dir / file_name)
     _log_models(report, run)
     _show(latencies, found, report, options)
     return report
+
+
+def _noise_metrics(noise: "Noise") -> dict[str, float]:
+    values = {
+        "noisy_rows": noise.noisy,
+        "waited": noise.waited,
+        "block_spread": noise.block_spread,
+        "switches_per_second": noise.switches_per_second,
+        "load_average": noise.load_average[1][0] if noise.load_average[1] else None,
+    }
+    return {f"noise/{name}": float(value) for name, value in values.items() if value is not None}
+
+
+def noise_note(report: Mapping[str, Any]) -> str | None:
+    """What a reader must know of latencies that others on the machine disturbed; None where nothing did."""
+    noise = report.get("noise")
+    if noise is None or not noise["noisy"]:
+        return None
+    start, end = noise["load_average"]
+    seen = [
+        "" if noise["waited"] is None else f"this process waited for up to {noise['waited']:.0%} of its time",
+        f"ratios differed by up to {noise['block_spread']:.0%} between blocks of rounds",
+        f"it was put aside {noise['switches_per_second']:.0f} times a second",
+        f"the load average went from {start[0]:.1f} to {end[0]:.1f}" if start and end else "",
+    ]
+    again = f" though timed {noise['passes']} times" if noise["passes"] > 1 else ""
+    return (
+        f"{noise['noisy']} of {len(report['latencies'])} rows are noisy{again}: {', '.join(filter(None, seen))}. Their "
+        "milliseconds are those of a busy machine, their ratios known no closer than their intervals. Time them when "
+        "nothing else runs."
+    )
 
 
 def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
@@ -106,6 +140,7 @@ def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
                 "compressor.benchmark_run_id": run.run_id,
                 "runtime": model["runtime"],
                 "precision": model["precision"],
+                "noisy": str(first["noisy"]).lower(),
             },
         )
     link = run.save_view("Latency", latency_view(run.run_id))
@@ -113,8 +148,13 @@ def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
         run.tracker.links["Latencies in MLflow"] = link
     run.describe(
         f"Median latency with batch {base['batch_size']} and {base['length']} tokens, threads: "
-        f"{report['environment']['threads']}, {markdown_text(report['environment']['cpu'])}.\n\n"
-        f"![Latency]({run.picture(PNG_FILE)})"
+        f"{report['environment']['threads']}, {markdown_text(report['environment']['cpu'])}.
+
+"
+        + (f"Note: {note}
+
+" if (note := noise_note(report)) else "")
+        + f"![Latency]({run.picture(PNG_FILE)})"
     )
 
 
@@ -131,13 +171,15 @@ def _show(
             f"{row.p90_ms:.2f}",
             f"{row.p99_ms:.2f}",
             f"{row.rows_per_second:.0f}",
-            f"{row.ratio:.2f} ({row.ratio_low:.2f}–{row.ratio_high:.2f})",
+            f"{row.ratio:.2f} ({row.ratio_low:.2f}–{row.ratio_high:.2f})" + (" noisy" if row.noisy else ""),
         ]
         for row in sorted(latencies, key=lambda row: (row.batch_size, isinstance(row.length, str), row.length))
     ]
     header = ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", f"of {base}'s p50 (95 %)"]
     title = f"Latency on {options.threads} thread(s), {report['environment']['cpu']}"
     print_table(title, header, rows, spare=["p99 ms", "rows/s", "p90 ms"])
+    if note := noise_note(report):
+        print(f"Note: {note}")
     header = ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"]
     print_table("What they are", header, model_rows(report), spare=["load s", "peak MB", "runtime"])
 

@@ -14,7 +14,7 @@ from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_text
 from compressor.search import SearchResult
 from mlproject import page
-from mlproject.benchmark_stage import model_rows
+from mlproject.benchmark_stage import model_rows, noise_note
 from mlproject.charts import Chart
 from mlproject.extract_stage import notes
 from mlproject.model_card import describe_comparison, describe_finetuning, describe_repair, form_table
@@ -188,7 +188,8 @@ def _sizes(reported: Reported) -> str:
     if reported.benchmark is None:
         return ""
     header = ["model", "runtime", "precision", "error", "file (MB)", "load (s)", "peak memory (MB)"]
-    return page.table(header, model_rows(reported.benchmark))
+    note = noise_note(reported.benchmark)
+    return (page.note(note) if note else "") + page.table(header, model_rows(reported.benchmark))
 
 
 def _parity(reported: Reported) -> str:

@@ -217,13 +217,13 @@ def latency_chart(benchmark: Mapping[str, Any]) -> BarChart:
         title = f"Batch of {texts}, {kind}"
         bars = [_latency_bar(row, names, title) for row in sorted(rows, key=lambda row: names.index(row["model"]))]
         panels.append(Panel(title=title, bars=tuple(bars)))
-    environment = benchmark["environment"]
+    environment, runs = benchmark["environment"], sorted({row["runs"] for row in benchmark["latencies"]})
     return BarChart(
         stem="latency",
         title="Median latency, dense against extracted",
         caption=f"Each panel has its own scale; × is the share of {names[0]}'s time. "
-        f"{benchmark['latencies'][0]['runs']} timed runs, models taking turns, {environment['threads']} thread(s) of "
-        f"{environment['cpu']}, tokenizer not included.",
+        f"{' to '.join(dict.fromkeys((str(runs[0]), str(runs[-1]))))} timed runs, models taking turns, "
+        f"{environment['threads']} thread(s) of {environment['cpu']}, tokenizer not included.",
         alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in panels) + ".",
         x_label="median latency of a batch in ms, lower is better",
         panels=tuple(panels),
@@ -237,7 +237,9 @@ def _latency_bar(row: Mapping[str, Any], names: Sequence[str], title: str) -> Ba
     return Bar(
         label=row["model"],
         value=row["p50_ms"],
-        text=f"{row['p50_ms']:.2f} ms" + (f", × {row['ratio']:.2f}" if place else ""),
+        text=f"{row['p50_ms']:.2f} ms"
+        + (f", × {row['ratio']:.2f}" if place else "")
+        + (", noisy" if row.get("noisy") else ""),
         color=_bar_color(place),
         note=f"{row['model']}\n{title}\np50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms\n{ratio}",
     )
