@@ -148,12 +148,8 @@ def _log_models(report: Mapping[str, Any], run: StageRun) -> None:
         run.tracker.links["Latencies in MLflow"] = link
     run.describe(
         f"Median latency with batch {base['batch_size']} and {base['length']} tokens, threads: "
-        f"{report['environment']['threads']}, {markdown_text(report['environment']['cpu'])}.
-
-"
-        + (f"Note: {note}
-
-" if (note := noise_note(report)) else "")
+        f"{report['environment']['threads']}, {markdown_text(report['environment']['cpu'])}.\n\n"
+        + (f"Note: {note}\n\n" if (note := noise_note(report)) else "")
         + f"![Latency]({run.picture(PNG_FILE)})"
     )
 

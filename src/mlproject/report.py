@@ -148,9 +148,16 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     mb = [f"{models[name]['mb']:.1f}" for name in (dense, extracted)]
     rows.append(["ONNX file (MB), fp32", *mb])
     return [
-        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} ({before / after:.1f} times as fast), "
+        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} ({_speed_up(found[extracted], before / after)}), "
         f"in fp32 on {reported.benchmark['environment']['threads']} thread(s)."
     ], rows
+
+
+def _speed_up(row: Mapping[str, Any], times: float) -> str:
+    """How much faster than the base; of a noisy row the ends of its interval alone."""
+    if row.get("noisy") and row["ratio_low"] > 0:
+        return f"{1 / row['ratio_high']:.1f} to {1 / row['ratio_low']:.1f} times as fast: the machine was busy"
+    return f"{times:.1f} times as fast"
 
 
 def _error_chart(reported: Reported) -> Chart | None:
