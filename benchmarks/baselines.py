@@ -54,8 +54,8 @@ from exporters.onnx_export import export_onnx
 from exporters.quantization import needs_reduced_range, quantize_int8
 from exporters.runners import open_runner
 from mlproject.settings import SearchOptions
-from mlproject.sources import RESULTS_FILE
 from mlproject.tables import print_table
+from mlproject.written import RESULTS_FILE
 
 OURS, EXTRACTED, LAYERS, TORCH_PRUNING, ALONE, NAS, INT8, DENSE = (
     "super-network",

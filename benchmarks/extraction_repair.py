@@ -21,8 +21,9 @@ from compressor.settings import TrainingSettings
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
 from compressor.training import distill
-from mlproject.sources import find_super_network, open_super_network, read_search_results
+from mlproject.sources import find_super_network, open_super_network
 from mlproject.tables import print_table
+from mlproject.written import read_search_results
 
 WAYS = {
     "cut": (False, 0),

@@ -1,6 +1,8 @@
 """The sizes of an encoder. Apart from `families` so that search spaces can be read without loading PyTorch."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,3 +20,8 @@ class EncoderDimensions:
     def to_json(self) -> dict[str, int]:
         """The sizes by name."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "EncoderDimensions":
+        """The sizes of a form made by `to_json`."""
+        return cls(**{field.name: value[field.name] for field in fields(cls)})

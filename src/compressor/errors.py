@@ -1,5 +1,6 @@
 """Every error a user can cause: one base class, one line each, `law, but got value. Next step.`"""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,14 @@ class CompressorError(Exception):
     """Base of all errors with a message meant for the user; the command line prints it as one line."""
 
 
-def brief(error: BaseException, most: int = 200) -> str:
+def brief(error: object, most: int = 200) -> str:
     """What an error of other hands says, on one line of at most so many characters."""
     return " ".join(str(error).split())[:most]
+
+
+def brief_value(value: object) -> str:
+    """A value of a file as JSON, on one line and not long."""
+    return brief(json.dumps(value, default=str), 60)
 
 
 class OptionError(CompressorError):

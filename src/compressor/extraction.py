@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
+from compressor.checkpoints import check_checkpoint, check_loaded, load_tokenizer
+from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.dimensions import EncoderDimensions
-from compressor.errors import ModelError, ParityError, brief
+from compressor.errors import CompressorError, ModelError, ParityError, brief
 from compressor.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
-from compressor.files import read_json, write_json
+from compressor.files import write_json
 from compressor.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
+from compressor.records import SUB_NETWORK, read_record
 from compressor.sub_network import SubNetwork
 
 if TYPE_CHECKING:
@@ -49,10 +51,14 @@ def save_sliced_model(
     dimensions: EncoderDimensions,
     info: dict[str, Any],
 ) -> Path:
-    """Writes a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`."""
+    """Writes a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`.
+
+    The digests of its files are written into `sub_network.json`.
+    """
     with_classes(model, sub_network, dimensions).save_pretrained(path)
     tokenizer.save_pretrained(path)
-    write_json(path / SUB_NETWORK_FILE, info | {"sub_network": sub_network.to_json(dimensions)})
+    of_files = {"sub_network": sub_network.to_json(dimensions), FILES_KEY: digest_files(path)}
+    write_json(path / SUB_NETWORK_FILE, info | of_files)
     return path
 
 
@@ -97,10 +103,10 @@ def load_sliced_model(path: Path) -> SlicedModel:
     """A model saved by `save_sliced_model`, on the CPU, ready to evaluate.
 
     Raises:
-        ModelError: the directory does not hold a sliced model, or its weights do not fit its configuration.
+        ModelError: the directory does not hold a sliced model, its files do not fit each other, or they were changed.
         SubNetworkError: `sub_network.json` is broken.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     path = Path(path).expanduser().resolve()
     require_weights(path)
@@ -108,13 +114,21 @@ def load_sliced_model(path: Path) -> SlicedModel:
         raise ModelError(
             f"a sliced model must have a {SUB_NETWORK_FILE}, but {path} has none. Make one with compressor extract."
         )
-    info = read_json(path / SUB_NETWORK_FILE)
-    sub_network = SubNetwork.from_json(info["sub_network"], EncoderDimensions(**info["sub_network"]["dimensions"]))
+    info = read_sub_network(path)
+    sub_network = SubNetwork.from_json(
+        info["sub_network"], EncoderDimensions.from_json(info["sub_network"]["dimensions"])
+    )
+    check_checkpoint(path, whole=True)
+    require_same_files(path, info.get(FILES_KEY), SUB_NETWORK_FILE, "extract again with compressor extract")
     try:
-        config = AutoConfig.from_pretrained(path)
-        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(path, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (RuntimeError, SafetensorError, ValueError, OSError) as error:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)  # our classes are registered
+        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
+            path, trust_remote_code=False, output_loading_info=True
+        )
+        tokenizer = load_tokenizer(str(path))
+    except CompressorError:
+        raise
+    except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         reason = brief(error)
         raise ModelError(
             f"the sliced model in {path} must load, but it does not: {reason}. Extract it again."
@@ -125,7 +139,17 @@ def load_sliced_model(path: Path) -> SlicedModel:
             f"the weights in {path} must fit its config.json, but {wrong[0]} does not. Make it again with compressor "
             "extract."
         )
+    check_loaded(model, tokenizer, str(path))
     return SlicedModel(model=model.eval(), tokenizer=tokenizer, sub_network=sub_network, info=info)
+
+
+def read_sub_network(path: Path) -> dict[str, Any]:
+    """The content of `sub_network.json` in a directory.
+
+    Raises:
+        FileError: the file is broken.
+    """
+    return read_record(path / SUB_NETWORK_FILE, SUB_NETWORK, "Restore it, or extract again with compressor extract")
 
 
 def is_sliced(path: Path) -> bool:

@@ -94,11 +94,27 @@ def read_json(path: Path) -> Any:
         FileError: the file is not there or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileError(f"the file {path} must exist, but it does not. Check the path.") from None
     except (ValueError, RecursionError) as error:
         raise FileError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
+
+
+def _parse(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none; NaN and infinite numbers, which JSON does not have, are refused too.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def holds_json(path: Path, value: Any) -> bool:

@@ -73,7 +73,7 @@ def run_trial(directory: Path) -> None:
         encode(rows, data.task, tokenizer, max_positions(base)) for rows in (data.train, data.validation)
     )
     model = slice_model(base, sub_network).to(pick_device())
-    info = {"source": source.to_json(), "label_names": list(data.label_names)}
+    info = {"source": source.to_json(), "data_digest": data.digest, "label_names": list(data.label_names)}
     best: list[EpochReport] = []
 
     def on_epoch(epoch: EpochReport) -> None:

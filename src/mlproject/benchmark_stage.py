@@ -12,11 +12,12 @@ from mlproject.sources import TimedModel, find_timed_models
 from mlproject.tables import markdown_text, print_table
 from mlproject.tracking import StageRun
 from mlproject.views import latency_view
+from mlproject.written import LATENCY_FILE
 
 if TYPE_CHECKING:
     from exporters.latency import Latency, Noise
 
-JSON_FILE, CSV_FILE, PNG_FILE = "latency.json", "latency.csv", "latency.png"
+CSV_FILE, PNG_FILE = "latency.csv", "latency.png"
 
 
 def benchmark(
@@ -73,7 +74,7 @@ def benchmark(
         "latencies": [asdict(latency) for latency in latencies],
     }
     with new_directory(output_dir) as temporary:
-        write_json(temporary / JSON_FILE, report)
+        write_json(temporary / LATENCY_FILE, report)
         pd.DataFrame(report["latencies"]).to_csv(temporary / CSV_FILE, index=False)
         write_latency_png(report, temporary / PNG_FILE)
     run.log_metrics(
@@ -85,7 +86,7 @@ def benchmark(
         | _noise_metrics(noise)
     )
     run.set_tags({"noisy": str(noise.noisy > 0).lower()})
-    for file_name in (JSON_FILE, CSV_FILE, PNG_FILE):
+    for file_name in (LATENCY_FILE, CSV_FILE, PNG_FILE):
         run.log_artifact(output_dir / file_name)
     _log_models(report, run)
     _show(latencies, found, report, options)

@@ -209,7 +209,7 @@ def _spread(front: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, di
 
 def _from_file(results: Mapping[str, Any], path: Path) -> dict[str, Any]:
     written = read_json(path)
-    dimensions = EncoderDimensions(**results["dimensions"])
+    dimensions = EncoderDimensions.from_json(results["dimensions"])
     if isinstance(written, dict) and "sub_network" in written:
         written = written["sub_network"]
     if isinstance(written, dict) and "heads" in written:

@@ -11,12 +11,12 @@ from typing import Any
 
 from compressor.data import DataSource
 from compressor.errors import SearchError
-from compressor.files import read_json
 from compressor.pareto import attainment_surfaces, compute_hypervolume, find_front
 from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult
 from mlproject.report_figures import main_cost
 from mlproject.search_report import read_search_result
-from mlproject.sources import find_super_network, read_search_results
+from mlproject.sources import find_super_network
+from mlproject.written import read_search_results
 
 Identity = dict[str, Any]
 _NAMES = ("kind", "model_name_or_path", "search_space", "search_strategy", "sampling_strategy", "objectives")
@@ -169,9 +169,10 @@ def _identity(path: Path, results: Mapping[str, Any]) -> Identity:
     if results.get("supernet") is None:
         return {"kind": "standard NAS", "model_name_or_path": results["model_name_or_path"], **options}
     kind = {"kind": "shared weights", **options}
-    info = find_super_network(results, path) / "super_network.json"
-    written = read_json(info) if info.is_file() else {}
-    if "settings" not in written:
+    from compressor.models import read_super_network
+
+    written = read_super_network(find_super_network(results, path))
+    if "source" not in written:
         return kind | {"weights": results["supernet_digest"]}
     settings = {key: value for key, value in written["settings"].items() if key not in _SAME_RESULT}
     settings["training_seed"] = settings.pop("seed")

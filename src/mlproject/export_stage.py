@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data import in_order_of, load_task_data
+from compressor.digests import FILES_KEY, digest_files
 from compressor.files import new_directory, write_json
 from compressor.tasks import Task
 from mlproject.settings import ExportOptions
-from mlproject.sources import EXPORT_FILE, ONNX_FILE, OpenedModel, open_model, require_other_directory
+from mlproject.sources import OpenedModel, open_model, require_other_directory, require_same_rows
 from mlproject.stage_log import log_files
 from mlproject.tracking import StageRun
+from mlproject.written import EXPORT_FILE, ONNX_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +57,7 @@ def export(
     model, tokenizer = opened.model, opened.tokenizer
     run.log_params({f"{name}_model": str(model_dir), "precision": ",".join(options.precision)})
     data = in_order_of(load_task_data(opened.source), opened.metadata["labels"])
+    require_same_rows(data, opened.made_with, "the model was made with", "make the model again")
     validation = encode(data.validation, data.task, tokenizer, max_positions(model))
     batches = evaluation_batches(validation, 64)
     with new_directory(output_dir) as temporary:
@@ -80,8 +83,9 @@ def export(
             "lengths": sorted(validation.lengths.tolist())[:: max(1, len(validation) // _MAX_LENGTHS)],
             "forms": forms,
         }
-        write_json(temporary / EXPORT_FILE, report)
         tokenizer.save_pretrained(temporary)
+        report |= {"model_files": digest_files(model_dir), "data_digest": data.digest}
+        write_json(temporary / EXPORT_FILE, report | {FILES_KEY: digest_files(temporary)})
     for precision, form in forms.items():
         prefix = name if precision == "fp32" else f"{name}_{precision}"
         run.log_metrics({f"{prefix}/error": form["error"], f"{prefix}/mb": form["mb"]})

@@ -26,14 +26,14 @@ from mlproject.sources import (
     find_super_network,
     full_evaluation,
     open_super_network,
-    read_search_results,
     require_other_directory,
     require_same_rows,
-    require_same_weights,
+    require_searched_files,
 )
 from mlproject.stage_log import log_files
 from mlproject.tables import print_table
 from mlproject.tracking import StageRun
+from mlproject.written import EXTRACTION_FILE, PARITY_FILE, read_search_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from compressor.batches import EncodedRows
     from compressor.repair import Moments
 
-EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
 POOR_INCREASE = 0.05
 """Of the error, from which on a note is printed."""
@@ -76,7 +75,7 @@ class _Opened:
     @property
     def dimensions(self) -> EncoderDimensions:
         """The super-network's sizes."""
-        return EncoderDimensions(**self.results["dimensions"])
+        return EncoderDimensions.from_json(self.results["dimensions"])
 
     def evaluate(self, model: "PreTrainedModel", part: str, sub_network: SubNetwork | None = None) -> "np.ndarray":
         """The logits of a model on the rows of a part; with the search's batches, so that errors repeat exactly."""
@@ -148,7 +147,7 @@ def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any
                 f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
             )
         super_network, source, data = open_super_network(path, asdict(source))
-        require_same_weights(super_network, results)
+        require_searched_files(super_network, results)
         dense, dense_dir, tokenizer = super_network.model, super_network.path, super_network.tokenizer
         settings = replace(settings, **super_network.info.get("settings", {}))
         base_model = super_network.info.get("model_name_or_path", super_network.path.name)
@@ -160,7 +159,7 @@ def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any
         data = in_order_of(loaded, any_model.info["label_names"])
         dense, tokenizer = any_model.model if dense_dir else None, any_model.tokenizer
         base_model = results["model_name_or_path"]
-    require_same_rows(data, results)
+    require_same_rows(data, results, "were searched", "search again")
     positions = max_positions(dense if dense is not None else any_model.model)
     return _Opened(
         results=results,
@@ -237,7 +236,9 @@ def _extract_one(
         info = {
             "search": str(search_dir),
             "supernet": opened.results.get("supernet"),
+            "supernet_files": opened.results.get("supernet_files"),
             "source": opened.source.to_json(),
+            "data_digest": opened.data.digest,
             "label_names": list(opened.data.label_names),
         } | {key: report[key] for key in ("chosen", "error", "repair", "finetuning")}
         save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, info)
@@ -281,6 +282,11 @@ def _cut(
                 "the front. Choose a member of the front."
             )
         trained = load_sliced_model(opened.folder / chosen["model"])
+        if trained.sub_network.hash != chosen["sub_network"]:
+            raise SearchError(
+                f"the trained weights must be of sub-network {chosen['sub_network']}, but those in "
+                f"{opened.folder / chosen['model']} are of {trained.sub_network.hash}. Restore them or search again."
+            )
         return trained.model, trained.sub_network, opened.evaluate(trained.model, "validation"), {}
     assert opened.dense is not None
     sub_network = SubNetwork.from_json(chosen["kept"], opened.dimensions)

@@ -33,7 +33,7 @@ def nas(
     from compressor.batches import encode
     from compressor.costs import create_cost_model
     from compressor.families import get_dimensions, max_positions
-    from compressor.models import load_base_model
+    from compressor.models import digest_model, load_base_model
     from compressor.search_spaces import create_search_space
     from compressor.standard_nas import run_standard_nas
     from mlproject.journal import JOURNAL_FILE
@@ -76,7 +76,16 @@ def nas(
         space,
         cost_model,
         output_dir,
-        {"source": source.to_json(), "base_model": base_model, "settings": asdict(settings)},
+        {
+            "source": source.to_json(),
+            "base_model": base_model,
+            "settings": asdict(settings),
+            "depends_on": {
+                "model": digest_model(base_model["name_or_path"]),
+                "data_digest": data.digest,
+                "label_names": list(data.label_names),
+            },
+        },
         num_epochs=settings.epochs,
         sequence_length=length,
         observe=observe,

@@ -7,13 +7,14 @@ from shlex import quote
 from typing import Any
 
 from compressor.data import DataSource, load_task_data
-from compressor.files import file_sha256, read_json, write_json
-from compressor.models import resolve_model
+from compressor.digests import digest_files
+from compressor.files import file_sha256, write_json
+from compressor.models import digest_model
 from compressor.settings import TrainingSettings
-from mlproject.benchmark_stage import JSON_FILE, benchmark
+from mlproject.benchmark_stage import benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
-from mlproject.extract_stage import EXTRACTION_FILE, extract, notes
+from mlproject.extract_stage import extract, notes
 from mlproject.journal import copy_journal
 from mlproject.mlflow_log import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.model_card import describe_comparison
@@ -23,12 +24,12 @@ from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
 from mlproject.signals import stopped
-from mlproject.sources import EXPORT_FILE, RESULTS_FILE, read_search_results, weights_digest
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_log import option_params
 from mlproject.tables import markdown_code, markdown_table, markdown_text, print_table
 from mlproject.tracking import StageRun, Tracker
 from mlproject.train_stage import train_supernet
+from mlproject.written import RESULTS_FILE, read_export, read_extraction, read_latencies, read_search_results
 
 
 def compress(
@@ -56,7 +57,8 @@ def compress(
     run.set_tags(tags)
     run.log_params(option_params(source, model_options, settings, search_options, benchmark_options))
     stages = _Stages(output_dir, run, tracker, tags, use_cache)
-    data = load_task_data(source).digest
+    loaded = load_task_data(source)
+    of_data = {"data": loaded.digest, "label_names": loaded.label_names}
 
     def run_search(folder: Path, stage: StageRun) -> None:
         if search(folder, supernet, {}, search_options, stage).interrupted:
@@ -65,37 +67,45 @@ def compress(
     supernet = stages.run(
         "train-supernet",
         "supernet",
-        stage_inputs(source, model_options, settings, data=data, model=_model_digest(model_options)),
+        stage_inputs(source, model_options, settings, **of_data, model=digest_model(model_options.model_name_or_path)),
         lambda folder, stage: train_supernet(
             folder, source, model_options, settings, stage, search_options.num_samples
         ),
     )
-    supernet_weights = weights_digest(supernet)
+    supernet_files = digest_files(supernet)
     searched = stages.run(
         "search",
         "search",
-        stage_inputs(search_options, data=data, supernet=supernet_weights),
+        stage_inputs(source, search_options, **of_data, supernet=supernet_files),
         run_search,
         budget="num_samples",
     )
     model = stages.run(
         "extract",
         "model",
-        stage_inputs(choice, epochs=finetune_epochs, data=data, search=file_sha256(searched / RESULTS_FILE)),
+        stage_inputs(
+            source,
+            choice,
+            **of_data,
+            epochs=finetune_epochs,
+            supernet=supernet_files,
+            search=file_sha256(searched / RESULTS_FILE),
+            file=None if choice.config is None else file_sha256(Path(choice.config).expanduser()),
+        ),
         lambda folder, stage: extract(folder, searched, choice, finetune_epochs, stage),
     )
-    model_weights = weights_digest(model)
+    model_files = digest_files(model)
     dense_options = replace(export_options, register_as=None, alias=None)
     dense = stages.run(
         "export-dense",
         "onnx-dense",
-        stage_inputs(dense_options, data=data, weights=supernet_weights),
+        stage_inputs(source, dense_options, **of_data, model=supernet_files),
         lambda folder, stage: export(folder, supernet, dense_options, stage, "dense", log_models=False),
     )
     pruned = stages.run(
         "export",
         "onnx",
-        stage_inputs(export_options, data=data, weights=model_weights),
+        stage_inputs(source, export_options, **of_data, model=model_files),
         lambda folder, stage: export(folder, model, export_options, stage, "pruned"),
     )
     timed = [("dense", dense), ("pruned", pruned), ("dense", supernet), ("pruned", model)]
@@ -103,7 +113,9 @@ def compress(
         "benchmark",
         "benchmark",
         stage_inputs(
-            benchmark_options, models=[weights_digest(dense), weights_digest(pruned), supernet_weights, model_weights]
+            benchmark_options,
+            **of_data,
+            models=[digest_files(dense), digest_files(pruned), supernet_files, model_files],
         ),
         lambda folder, stage: benchmark(folder, timed, benchmark_options, stage),
     )
@@ -165,19 +177,10 @@ class _Stages:
             yield directory, run_id
 
 
-def _model_digest(options: ModelOptions) -> str:
-    """What the base model is: a hash of a directory's weights, or its name on the Hub."""
-    resolved = resolve_model(options.model_name_or_path)
-    return weights_digest(Path(resolved)) if Path(resolved).is_dir() else resolved
-
-
 def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
-    extraction, latencies = read_json(folders["model"] / EXTRACTION_FILE), read_json(folders["benchmark"] / JSON_FILE)
-    exports = {
-        "dense": read_json(folders["onnx-dense"] / EXPORT_FILE),
-        "pruned": read_json(folders["onnx"] / EXPORT_FILE),
-    }
+    extraction, latencies = read_extraction(folders["model"]), read_latencies(folders["benchmark"])
+    exports = {"dense": read_export(folders["onnx-dense"]), "pruned": read_export(folders["onnx"])}
     summary: dict[str, dict[str, Any]] = {}
     for name, model in latencies["models"].items():
         side = name.split("-")[0]

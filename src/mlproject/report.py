@@ -65,7 +65,7 @@ def _write(path: Path, reported: Reported) -> Path:
     kind = "trained alone" if results.get("supernet") is None else "of one super-network"
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
     front = front_chart(result, f"Error against cost, {title}", reported.extraction)
-    heads, units = kept_maps(result.front, EncoderDimensions(**results["dimensions"]))
+    heads, units = kept_maps(result.front, EncoderDimensions.from_json(results["dimensions"]))
     few = len(heads.columns) <= _SIDE_BY_SIDE
     maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
     hypervolume = hypervolume_chart(result, results["hypervolume_reference"])

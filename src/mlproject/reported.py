@@ -7,12 +7,10 @@ from typing import Any
 
 from compressor.data import DataSource
 from compressor.errors import OutputError
-from compressor.files import read_json
 from compressor.search import SearchResult
-from mlproject.benchmark_stage import JSON_FILE
-from mlproject.extract_stage import EXTRACTION_FILE
 from mlproject.search_report import read_search_result
-from mlproject.sources import EXPORT_FILE, find_super_network, read_search_results
+from mlproject.sources import find_super_network
+from mlproject.written import read_export, read_extraction, read_latencies, read_search_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +36,18 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
     """What the files of these directories say, checked to belong together.
 
     Raises:
-        OutputError: they do not.
+        OutputError: they do not, or a file is broken.
+        ModelError: an exported file was changed.
     """
+    from compressor.models import read_super_network
+
     results = read_search_results(folders["search"])
     super_network = None
     if results.get("supernet") is not None:
-        info = find_super_network(results, folders["search"]) / "super_network.json"
-        super_network = read_json(info) if info.is_file() else None
-    files = {"model": EXTRACTION_FILE, "onnx": EXPORT_FILE, "benchmark": JSON_FILE}
-    read = {name: read_json(folders[name] / file) if name in folders else None for name, file in files.items()}
+        info = read_super_network(find_super_network(results, folders["search"]))
+        super_network = info if "source" in info else None
+    readers = {"model": read_extraction, "onnx": read_export, "benchmark": read_latencies}
+    read = {name: reader(folders[name]) if name in folders else None for name, reader in readers.items()}
     _require_one_run(results, read["model"], read["onnx"], folders)
     return Reported(
         folders=folders,

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import DataSource
-from compressor.files import read_json
 from compressor.settings import TrainingSettings
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
-from mlproject.sources import EXPORT_FILE
+from mlproject.written import EXPORT_FILE, read_export
 
 
 def make_search(results: Mapping[str, Any], super_network: Mapping[str, Any], folder: str) -> list[str]:
@@ -55,7 +54,7 @@ def make_benchmark(benchmark: Mapping[str, Any], folder: str) -> list[str]:
     """The command of a benchmark, after those of its exports."""
     paths = [Path(model["path"]) for model in benchmark["models"].values()]
     folders = list(dict.fromkeys(path.parent if path.suffix == ".onnx" else path for path in paths))
-    exports = {path: read_json(path / EXPORT_FILE) for path in folders if (path / EXPORT_FILE).is_file()}
+    exports = {path: read_export(path, ()) for path in folders if (path / EXPORT_FILE).is_file()}
     lines = [make_export(export, path.name) for path, export in exports.items()]
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
     options = _words(benchmark.get("options", {}), asdict(BenchmarkOptions()))

@@ -13,10 +13,10 @@ from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult, summ
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
-from mlproject.sources import RESULTS_FILE
 from mlproject.tables import markdown_code, markdown_table, print_table
 from mlproject.tracking import StageRun
 from mlproject.views import pareto_view
+from mlproject.written import RESULTS_FILE
 
 CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"
 ARTIFACTS = (RESULTS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
@@ -65,7 +65,7 @@ def write_search_results(
 
 def read_search_result(results: Mapping[str, Any]) -> SearchResult:
     """What a search found, from the content of its result file."""
-    dimensions = EncoderDimensions(**results["dimensions"])
+    dimensions = EncoderDimensions.from_json(results["dimensions"])
     names = {field.name for field in fields(EvaluatedSubNetwork)} - {"sub_network", "error_interval"}
     evaluations = [
         EvaluatedSubNetwork(

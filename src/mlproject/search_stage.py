@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.digests import digest_files
 from compressor.files import append_json_line
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
@@ -77,10 +78,12 @@ def search(
     children: dict[int, StageRun] = {}
     predictions: dict[str, np.ndarray] = {}
     length = int(np.median(validation.lengths))
-    supernet_digest = weights_digest(super_network.path)
+    supernet_files = digest_files(super_network.path)
     search_of = {
-        "supernet_digest": supernet_digest,
+        "supernet_files": supernet_files,
+        "source": source.to_json(),
         "data_digest": data.digest,
+        "label_names": list(data.label_names),
         **{name: value for name, value in asdict(options).items() if name != "num_samples"},
     }
     recorded = open_journal(output_dir, search_of)
@@ -135,7 +138,8 @@ def search(
         origin={
             "supernet": str(super_network.path),
             "supernet_from_here": os.path.relpath(super_network.path, output_dir),
-            "supernet_digest": supernet_digest,
+            "supernet_digest": weights_digest(super_network.path),
+            "supernet_files": supernet_files,
             "supernet_run_id": super_network.info.get("run_id"),
             "source": source.to_json(),
             "data_digest": data.digest,

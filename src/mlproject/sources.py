@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data import DataSource, TaskData, in_order_of, load_task_data
-from compressor.errors import ModelError, OutputError, SearchError, TaskDataError
-from compressor.files import file_sha256, read_json
+from compressor.digests import require_same_files
+from compressor.errors import ModelError, OutputError, TaskDataError
+from compressor.files import file_sha256
 from mlproject.addresses import SUPER_NETWORK, locate
+from mlproject.written import EXPORT_FILE, RESULTS_FILE, read_export
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compressor.models import SuperNetwork
-
-RESULTS_FILE = "search_results.json"
-ONNX_FILE, EXPORT_FILE = "model.onnx", "export.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,10 @@ class OpenedModel:
     metadata: dict[str, Any]
     """What the exported file says of itself."""
     searched_error: float | None
-    """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network."""
+    """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network, and
+    for a sub-network of which no error is known."""
+    made_with: Mapping[str, Any]
+    """The record that the model's maker left, with the digest of its rows."""
 
 
 def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, DataSource, TaskData]":
@@ -110,13 +112,20 @@ def open_model(path: Path) -> OpenedModel:
         raise ModelError(f"--model must be a directory, but {path} is not there. Run compressor extract first.")
     if (path / "config.json").is_file() and is_sliced(path):
         sliced = load_sliced_model(path)
+        if not {"source", "label_names"} <= sliced.info.keys():
+            raise ModelError(
+                f"--model must say which data it is for, but sub_network.json in {path} names none. "
+                "Make the model with compressor extract."
+            )
+        _require_own_labels(sliced.model, sliced.info, path, "sub_network.json")
         metadata = {"labels": sliced.info["label_names"], "sub_network": sliced.sub_network.hash}
         return OpenedModel(
             model=sliced.model,
             tokenizer=sliced.tokenizer,
             source=DataSource.from_json(sliced.info["source"]),
             metadata=metadata,
-            searched_error=sliced.info.get("error", sliced.info["chosen"]["error"]),
+            searched_error=sliced.info.get("error", sliced.info.get("chosen", {}).get("error")),
+            made_with=sliced.info,
         )
     super_network = load_super_network(path)
     if not super_network.info:
@@ -124,6 +133,7 @@ def open_model(path: Path) -> OpenedModel:
             f"--model must be made by compressor extract or train-supernet, but {path} holds no super_network.json. "
             "Run one of them first."
         )
+    _require_own_labels(super_network.model, super_network.info, path, "super_network.json")
     metadata = {"labels": super_network.info["label_names"], "sub_network": "full"}
     return OpenedModel(
         model=super_network.model,
@@ -131,7 +141,25 @@ def open_model(path: Path) -> OpenedModel:
         source=DataSource.from_json(super_network.info["source"]),
         metadata=metadata,
         searched_error=None,
+        made_with=super_network.info,
     )
+
+
+def _require_own_labels(model: "PreTrainedModel", info: Mapping[str, Any], path: Path, file: str) -> None:
+    """Nothing, if the label names of a record are those of the model's configuration, in its order.
+
+    Raises:
+        ModelError: they are others, so that served answers would be named wrongly.
+    """
+    from compressor.families import picks_choices
+
+    names = [str(name) for name in info["label_names"]]
+    own = [str(name) for _, name in sorted(model.config.id2label.items())]
+    if names and not picks_choices(model) and names != own and not all(name.startswith("LABEL_") for name in own):
+        raise ModelError(
+            f"the labels of a model must be the same in {file} and config.json, but in {path} they are "
+            f"{', '.join(names[:10])} and {', '.join(own[:10])}. Restore the files, or make the model again."
+        )
 
 
 def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
@@ -147,30 +175,32 @@ def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
             )
 
 
-def require_same_weights(super_network: "SuperNetwork", results: Mapping[str, Any]) -> None:
-    """Nothing, if a search's super-network still has the weights that were searched.
+def require_searched_files(super_network: "SuperNetwork", results: Mapping[str, Any]) -> None:
+    """Nothing, if a search's super-network still has the files that were searched.
 
     Raises:
-        ModelError: the weights are others.
+        ModelError: some of them are others.
     """
+    written = results.get("supernet_files")
+    require_same_files(super_network.path, written, RESULTS_FILE, "search again with compressor search")
     digest = weights_digest(super_network.path)
-    if digest != results["supernet_digest"]:
+    if written is None and digest != results["supernet_digest"]:  # of version 0.1.0
         raise ModelError(
             f"the super-network must be the one that was searched (digest {results['supernet_digest']}), but "
             f"{super_network.path} has digest {digest}. Restore it or search again."
         )
 
 
-def require_same_rows(data: TaskData, results: Mapping[str, Any]) -> None:
-    """Nothing, if the data still has the rows that were searched.
+def require_same_rows(data: TaskData, written: Mapping[str, Any], what: str, next_step: str) -> None:
+    """Nothing, if the rows and their split are those of a record, which version 0.1.0 did not always tell.
 
     Raises:
         TaskDataError: the rows are others.
     """
-    if data.digest != results["data_digest"]:
+    if data.digest != written.get("data_digest", data.digest):
         raise TaskDataError(
-            f"the rows must be those that were searched (digest {results['data_digest']}), but the digest is "
-            f"{data.digest}. Restore the files or search again."
+            f"the rows must be those that {what} (digest {written['data_digest']}), but the digest is "
+            f"{data.digest}. Restore the files or {next_step}."
         )
 
 
@@ -199,11 +229,12 @@ class TimedModel:
     """Tokens of the validation rows, where they are known."""
 
 
-_KNOWN_BY = ("sub_network.json", "super_network.json")
-
-
-def _last_error(info: Mapping[str, Any]) -> float | None:
+def _last_error(path: Path) -> float | None:
     """The validation error that a model directory's own file tells: of a sliced model, or of a super-network."""
+    from compressor.extraction import is_sliced, read_sub_network
+    from compressor.models import read_super_network
+
+    info = read_sub_network(path) if is_sliced(path) else read_super_network(path)
     of_epochs = {epoch["epoch"]: epoch["error"] for epoch in info.get("epochs", ())}
     error: float | None = info.get("error", of_epochs.get(info.get("best_epoch")))
     return error
@@ -217,7 +248,7 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
     """
     path = path.expanduser().absolute()
     if path.is_dir() and (path / EXPORT_FILE).is_file():
-        report = read_json(path / EXPORT_FILE)
+        report = read_export(path)
         return [
             TimedModel(
                 name=name if precision == "fp32" else f"{name}-{precision}",
@@ -233,8 +264,9 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
             if form.get("accepted", True)
         ]
     if path.is_file() and path.suffix == ".onnx":
-        export = path.parent / EXPORT_FILE
-        forms = read_json(export)["forms"] if export.is_file() else {}
+        beside = (path.name, f"{path.name}.data")
+        exported = (path.parent / EXPORT_FILE).is_file()
+        forms = read_export(path.parent, beside)["forms"] if exported else {}
         named = next((suffix for suffix in ("int8", "fp16") if path.name.endswith(f".{suffix}.onnx")), "fp32")
         unknown: tuple[str, dict[str, Any]] = (named if path.name.startswith("model") else "?", {})
         precision, form = next(((p, f) for p, f in forms.items() if f["file"] == path.name), unknown)
@@ -250,7 +282,6 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
             )
         ]
     if (path / "config.json").is_file():
-        known = next((path / name for name in _KNOWN_BY if (path / name).is_file()), None)
         weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
         return [
             TimedModel(
@@ -259,29 +290,13 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
                 runtime="pytorch",
                 precision="fp32",
                 mb=weights / 1e6,
-                error=_last_error(read_json(known)) if known is not None else None,
+                error=_last_error(path),
             )
         ]
     raise ModelError(
         f"--model must be made by compressor export, extract or train-supernet, but {path} is not. "
         "Run compressor export first."
     )
-
-
-def read_search_results(path: Path) -> dict[str, Any]:
-    """The content of a search's result file, given the file or its directory.
-
-    Raises:
-        OutputError: there is no such file.
-        SearchError: the file holds something else.
-    """
-    results: dict[str, Any] = read_json(path / RESULTS_FILE if path.is_dir() else path)
-    whole = isinstance(results, dict) and {"evaluations", "front", "source"} <= results.keys()
-    if not whole or not all(place in range(len(results["evaluations"])) for place in results["front"]):
-        raise SearchError(
-            f"--search must be made by compressor search or nas, but {path} is not. Point to its output directory."
-        )
-    return results
 
 
 def full_evaluation(results: Mapping[str, Any]) -> dict[str, Any] | None:

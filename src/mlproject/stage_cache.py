@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compressor.errors import FileError
 from compressor.files import file_sha256, read_json, write_json
+from compressor.records import find_problem
 from mlproject.outbox import FOLDER
 
 _RECORD = "stage.json"
@@ -32,10 +34,18 @@ def write_record(folder: Path, stage: str, inputs: dict[str, Any]) -> None:
 
 
 def read_record(folder: Path, stage: str) -> dict[str, Any] | None:
-    """The inputs of the stage that is finished in a folder; None where it is not that stage, or not finished."""
+    """The inputs of the stage that is finished in a folder; None where it is not that stage, or not finished.
+
+    A broken record counts as none: the stage is then made again.
+    """
     path = folder / FOLDER / _RECORD
-    record = read_json(path) if path.is_file() else {}
-    return dict(record["inputs"]) if record.get("stage") == stage else None
+    try:
+        record = read_json(path) if path.is_file() else {}
+    except FileError:
+        return None
+    if find_problem(record, {"stage": str, "inputs": dict}) is not None or record["stage"] != stage:
+        return None
+    return dict(record["inputs"])
 
 
 @cache
@@ -43,6 +53,6 @@ def code_digest() -> str:
     """A content hash of the tool's own modules: other code may give other results."""
     source = Path(__file__).parents[1]
     files = sorted(
-        file for package in ("compressor", "exporters", "mlproject") for file in source.glob(f"{package}/*.py")
+        file for package in ("compressor", "exporters", "mlproject") for file in source.joinpath(package).rglob("*.py")
     )
     return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]

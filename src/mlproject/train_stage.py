@@ -42,7 +42,7 @@ def train_supernet(
     from compressor.batches import encode
     from compressor.families import get_dimensions, max_positions
     from compressor.forecast import describe_seconds, forecast
-    from compressor.models import load_base_model, pick_device, save_super_network
+    from compressor.models import digest_model, load_base_model, pick_device, save_super_network
     from compressor.search_spaces import create_search_space
     from compressor.training import train_super_network
     from compressor.training_state import EpochReport, TrainingStates
@@ -83,7 +83,8 @@ def train_supernet(
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "epochs": [],
     }
-    of = {name: info[name] for name in ("data_digest", "model_name_or_path", "settings", "dimensions", "params")}
+    depends = ("source", "data_digest", "label_names", "model_name_or_path", "settings", "dimensions", "params")
+    of = {name: info[name] for name in depends} | {"model": digest_model(model_options.model_name_or_path)}
     states = TrainingStates(directory=output_dir / FOLDER / "training", run=of)
     best: list[EpochReport] = []
 

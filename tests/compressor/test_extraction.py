@@ -192,6 +192,15 @@ def test_weights_of_another_sub_network(tmp_path: Path, tokenizer: PreTrainedTok
         sliced = slice_model(tiny_model(), sub_network)
         save_sliced_model(tmp_path / name, sliced, tokenizer, sub_network, DIMENSIONS, {})
     shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "odd" / "model.safetensors")
+    with pytest.raises(ModelError) as raised:
+        load_sliced_model(tmp_path / "odd")
+    assert str(raised.value) == (
+        f"the files of {tmp_path}/odd must be as sub_network.json names them, but model.safetensors was changed. "
+        "Restore them, or extract again with compressor extract."
+    )
+    info = json.loads((tmp_path / "odd" / "sub_network.json").read_text())
+    del info["files"]  # as version 0.1.0 wrote it
+    (tmp_path / "odd" / "sub_network.json").write_text(json.dumps(info))
     with pytest.raises(ModelError, match=r"the sliced model in .* must load, but it does not"):
         load_sliced_model(tmp_path / "odd")
 

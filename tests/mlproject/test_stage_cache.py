@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from mlproject.settings import SearchOptions
 from mlproject.stage_cache import code_digest, fingerprint, read_record, stage_inputs, write_record
 
@@ -25,3 +27,10 @@ def test_a_record_is_of_one_stage(tmp_path: Path) -> None:
     write_record(tmp_path, "search", {"seed": 0})
     assert read_record(tmp_path, "search") == {"seed": 0}
     assert read_record(tmp_path, "extract") is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"stage": "search"}', '{"stage": "search", "inputs": 3}'])
+def test_a_broken_record_means_that_the_stage_is_made_again(content: str, tmp_path: Path) -> None:
+    write_record(tmp_path, "search", {"seed": 0})
+    (tmp_path / ".compressor" / "stage.json").write_text(content)
+    assert read_record(tmp_path, "search") is None

@@ -1,0 +1,80 @@
+"""What a result depends on, as content hashes: written beside it, compared wherever it is read again.
+
+One function says what counts of a directory: weights, configuration, tokenizer, code and graphs. The rows of a task
+have a digest of their own (`TaskData.digest`), split included.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import ModelError
+from compressor.files import file_sha256
+
+FILES_KEY = "files"
+"""Of `super_network.json`, `sub_network.json` and `export.json`: the digests of the files beside it."""
+_PATTERNS = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "*.model",
+    "*.py",
+    "*.onnx",
+    "*.onnx.data",
+)
+_VOLATILE = ("transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only")
+"""Keys of configurations that change with each saving and change no result."""
+
+
+def digest_files(directory: Path) -> dict[str, str]:
+    """A content hash of 16 hexadecimal digits of each file in a directory that results depend on, by name."""
+    files = {file.name: file for pattern in _PATTERNS for file in directory.glob(pattern) if file.is_file()}
+    return {name: _digest(files[name]) for name in sorted(files)}
+
+
+def combine(digests: Mapping[str, str]) -> str:
+    """One digest of what `digest_files` says."""
+    return hashlib.sha256(json.dumps(dict(sorted(digests.items()))).encode()).hexdigest()[:16]
+
+
+def require_same_files(
+    directory: Path, written: Any, where: str, next_step: str, only: Collection[str] | None = None
+) -> None:
+    """Nothing, if the files of a directory (or `only` some of them) are those whose digests were written down.
+
+    Directories of version 0.1.0 have none (None); then there is nothing to compare.
+
+    Raises:
+        ModelError: some were changed, added or are missing; all are named.
+    """
+    if not isinstance(written, Mapping):
+        return
+    found = {name: digest for name, digest in digest_files(directory).items() if only is None or name in only}
+    problems = [f"{name} is missing" for name in sorted(set(written) - set(found))]
+    problems += [f"{name} was added" for name in sorted(set(found) - set(written))]
+    problems += [f"{name} was changed" for name in sorted(found) if name in written and written[name] != found[name]]
+    if problems:
+        raise ModelError(
+            f"the files of {directory} must be as {where} names them, but {', '.join(problems)}. "
+            f"Restore them, or {next_step}."
+        )
+
+
+def _digest(file: Path) -> str:
+    if file.suffix == ".json" and file.name.endswith("config.json"):
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            kept = {key: value for key, value in values.items() if key not in _VOLATILE}
+            return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+        except (ValueError, AttributeError, RecursionError):
+            pass  # a broken one is compared as it is
+    return file_sha256(file)[:16]

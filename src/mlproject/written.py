@@ -1,0 +1,226 @@
+"""The result files of the stages as their readers count on them: read, their form and their parts checked."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from compressor.digests import FILES_KEY, require_same_files
+from compressor.errors import FileError, ModelError, SearchError
+from compressor.records import COSTS, DIMENSIONS, FILES, SOURCE, NullableNumber, Number, read_record
+
+RESULTS_FILE = "search_results.json"
+ONNX_FILE, EXPORT_FILE = "model.onnx", "export.json"
+EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
+LATENCY_FILE = "latency.json"
+
+_INTERVAL = ([Number], None)
+_FORM = {"error": Number, "test_error": Number, "error_interval": [Number], "test_error_interval": [Number]}
+_RESULTS = {
+    "supernet?": (str, None),
+    "supernet_from_here?": str,
+    "supernet_digest?": str,
+    "supernet_files?": FILES,
+    "supernet_run_id?": (str, None),
+    "model_name_or_path?": str,
+    "source": SOURCE,
+    "data_digest": str,
+    "options": {"search_space": str, "search_strategy": str, "seed": int, "per_device_eval_batch_size?": int},
+    "dimensions": DIMENSIONS,
+    "layer_order?": [int],
+    "objectives": [str],
+    "hypervolume_reference": [Number],
+    "hypervolumes": [Number],
+    "front": [int],
+    "evaluations": [
+        {
+            "index": int,
+            "name": str,
+            "config": (dict, None),
+            "sub_network": str,
+            "error": Number,
+            **COSTS,
+            "eval_seconds": Number,
+            "macs?": NullableNumber,
+            "latency_ms?": NullableNumber,
+            "error_interval?": _INTERVAL,
+            "test_error?": NullableNumber,
+            "epochs?": (int, None),
+            "model?": (str, None),
+            "kept": {"heads": [str], "units": [str]},
+        }
+    ],
+}
+_PARITY = {"sliced?": Number, "loaded": Number, "label_agreement": NullableNumber, "error_loaded": Number}
+_EXTRACTION = {
+    "name": str,
+    "chosen": {"name": str, "sub_network?": str, "error?": Number},
+    "error": Number,
+    "repair": ({"error_before": Number, "error_after": Number, "kept": bool}, None),
+    "finetuning": ({"error_before": Number, "errors": [Number], "kept_epoch": int}, None),
+    "parity": _PARITY,
+    "kept": {"heads": [int], "units": [int]},
+    "extracted": {**_FORM, **{f"{name}?": shape for name, shape in COSTS.items()}, "model_mb?": Number},
+    "super_network": ({**_FORM, **COSTS, "macs": Number, "model_mb?": Number}, None),
+    "test": (
+        {
+            "base_error": Number,
+            "error": Number,
+            "difference": Number,
+            "interval": [Number],
+            "mcnemar_p": NullableNumber,
+        },
+        None,
+    ),
+}
+_EXPORT = {
+    "model": str,
+    "task": str,
+    "portable": bool,
+    "params": int,
+    "lengths": [int],
+    "forms": {
+        str: {
+            "file": str,
+            "mb": Number,
+            "error": Number,
+            "error_interval?": _INTERVAL,
+            "parity?": {str: Number},
+            "loss?": Number,
+            "max_loss?": Number,
+            "accepted?": bool,
+            "label_agreement?": NullableNumber,
+            "difference?": Number,
+        }
+    },
+    "files?": FILES,
+}
+_LATENCY = {
+    "environment": {"cpu": str, "threads": int},
+    "options?": dict,
+    "models": {
+        str: {
+            "path": str,
+            "runtime": str,
+            "precision": str,
+            "error": NullableNumber,
+            "error_interval?": _INTERVAL,
+            "mb": Number,
+            "load_seconds": Number,
+            "peak_mb": Number,
+        }
+    },
+    "latencies": [
+        {
+            "model": str,
+            "batch_size": int,
+            "length": (int, str),
+            "p50_ms": Number,
+            "p90_ms": Number,
+            "p99_ms": Number,
+            "rows_per_second": Number,
+            "ratio": Number,
+            "ratio_low": Number,
+            "ratio_high": Number,
+        }
+    ],
+}
+
+
+def read_search_results(path: Path) -> dict[str, Any]:
+    """The content of a search's result file, given the file or its directory.
+
+    Raises:
+        FileError: there is no such file, or it is broken.
+        SearchError: its parts do not belong together.
+    """
+    file = path / RESULTS_FILE if path.is_dir() else path
+    results = read_record(file, _RESULTS, "Point to the output directory of compressor search or nas")
+    evaluations, number = results["evaluations"], len(results["evaluations"])
+    origin = "model_name_or_path" if results.get("supernet") is None else "supernet_digest"
+    whole = (
+        bool(results["front"])
+        and all(place in range(number) for place in results["front"])
+        and [evaluation["index"] for evaluation in evaluations] == list(range(number))
+        and len(results["hypervolumes"]) == number
+        and all(len(evaluation.get("error_interval") or (0, 0)) == 2 for evaluation in evaluations)
+        and all(
+            evaluation["kept"].get("hash", evaluation["sub_network"]) == evaluation["sub_network"]
+            for evaluation in evaluations
+        )
+        and origin in results
+    )
+    if not whole:
+        raise SearchError(
+            f"--search must be made by compressor search or nas, but the parts of {file} do not belong together. "
+            "Restore it, or search again."
+        )
+    return results
+
+
+def read_extraction(folder: Path) -> dict[str, Any]:
+    """What `extraction.json` of a directory says; `parity.json` beside it must say the same.
+
+    Raises:
+        FileError: one of them is broken, or they are of two extractions.
+    """
+    next_step = "Restore it, or extract again with compressor extract"
+    extraction = read_record(folder / EXTRACTION_FILE, _EXTRACTION, next_step)
+    file = folder / PARITY_FILE
+    if file.is_file() and read_record(file, _PARITY, next_step) != extraction["parity"]:
+        raise FileError(
+            f"the file {file} must say what {EXTRACTION_FILE} says of parity, but says something else. {next_step}."
+        )
+    return extraction
+
+
+def read_export(folder: Path, only: Collection[str] | None = None) -> dict[str, Any]:
+    """What `export.json` of a directory says; its files (or `only` those) are the ones that were exported.
+
+    Raises:
+        FileError: the file is broken, or names files outside of its directory.
+        ModelError: a file was changed or is missing.
+    """
+    file = folder / EXPORT_FILE
+    export = read_record(file, _EXPORT, "Restore it, or export again with compressor export")
+    outside = [form["file"] for form in export["forms"].values() if not _is_plain(form["file"])]
+    if outside or "fp32" not in export["forms"]:
+        problem = f"names {outside[0]!r}" if outside else "has no fp32"
+        raise FileError(
+            f"the forms in {file} must be fp32 and others, each a file beside it, but it {problem}. "
+            "Restore it, or export again with compressor export."
+        )
+    names = [form["file"] for form in export["forms"].values() if only is None]
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise ModelError(
+            f"the forms in {file} must lie beside it, but {missing[0]} is missing. "
+            "Restore it, or export again with compressor export."
+        )
+    written = export.get(FILES_KEY)
+    kept = {name: digest for name, digest in (written or {}).items() if only is None or name in only}
+    require_same_files(
+        folder, written and kept, EXPORT_FILE, "export again with compressor export", only=frozenset(kept)
+    )
+    return export
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in the very directory."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
+def read_latencies(folder: Path) -> dict[str, Any]:
+    """What `latency.json` of a directory says.
+
+    Raises:
+        FileError: the file is broken.
+    """
+    file = folder / LATENCY_FILE
+    report = read_record(file, _LATENCY, "Restore it, or time again with compressor benchmark")
+    timed = {row["model"] for row in report["latencies"]}
+    if not timed or timed != set(report["models"]):
+        raise FileError(
+            f"the file {file} must hold latencies of each of its models, but does not. "
+            "Restore it, or time again with compressor benchmark."
+        )
+    return report
