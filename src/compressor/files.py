@@ -77,13 +77,13 @@ def read_json_lines(path: Path) -> list[Any]:
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(path, len(whole))
-    return [_parse(line) for line in whole.splitlines()]
+    return [_parse_line(line) for line in whole.splitlines()]
 
 
-def _parse(line: bytes) -> Any:
+def _parse_line(line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):  # ValueError: also of bytes that are no text
+        return _parse(line)
+    except ValueError:  # also of bytes that are no text
         return None
 
 
@@ -97,11 +97,11 @@ def read_json(path: Path) -> Any:
         return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileError(f"the file {path} must exist, but it does not. Check the path.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FileError(f"the file {path} must hold JSON, but does not parse: {error}. Make it again.") from None
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
