@@ -148,8 +148,8 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     mb = [f"{models[name]['mb']:.1f}" for name in (dense, extracted)]
     rows.append(["ONNX file (MB), fp32", *mb])
     return [
-        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} ({_speed_up(found[extracted], before / after)}), "
-        f"in fp32 on {reported.benchmark['environment']['threads']} thread(s)."
+        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} "
+        f"({_speed_up(found[extracted], before / after)}), in fp32 on {reported.benchmark['environment']['threads']} thread(s)."
     ], rows
 
 
