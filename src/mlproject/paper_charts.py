@@ -1,6 +1,8 @@
 """Charts as PNG and SVG files for papers and slides, by matplotlib; the same descriptions as on the page."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,22 @@ def save_figures(chart: Chart, folder: Path) -> list[Path]:
     return [save_figure(chart, folder / f"{chart.stem}.{kind}") for kind in ("png", "svg")]
 
 
+@contextmanager
+def plain_texts() -> Iterator[None]:
+    """While it lasts, text in pictures is no formula, and a letter that the font lacks is no warning."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def legend_name(name: str) -> str:
+    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+@plain_texts()
 def save_figure(chart: Chart, path: Path) -> Path:
     """The chart as a file; the name's end tells which kind. The same chart gives the same file."""
     import matplotlib
@@ -63,7 +81,7 @@ def _draw_points(chart: PointChart, axes: "Axes") -> None:
     axes.set(xlabel=chart.x_label, ylabel=chart.y_label, xlim=chart.x_range, ylim=chart.y_range)
     for order, series in enumerate(chart.series):
         _draw_series(series, axes, 2 + order)
-    axes.set_title(chart.title, wrap=True, fontsize=11)
+    _set_title(chart, axes)
     axes.grid(alpha=0.25)
 
 
@@ -90,7 +108,7 @@ def _draw_series(series: Series, axes: "Axes", order: int) -> None:
         )
     if series.name:  # an entry with both line and mark
         marker = _MARKERS[series.shape] if series.size else ""
-        axes.plot([], [], color=color, linestyle=style, marker=marker, markersize=6, label=series.name)
+        axes.plot([], [], color=color, linestyle=style, marker=marker, markersize=6, label=legend_name(series.name))
 
 
 def _spaced(marks: Sequence[Mark], axes: "Axes") -> list[Mark]:
@@ -141,7 +159,12 @@ def _draw_heat_map(chart: HeatMap, axes: "Axes") -> None:
     axes.set_xticks(range(len(chart.columns)), chart.columns, fontsize=8)
     axes.set_yticks(range(len(chart.rows)), chart.rows, fontsize=8)
     axes.set(xlabel=chart.column_title, ylabel=chart.row_title)
-    axes.set_title(chart.title, fontsize=11, wrap=True)
+    _set_title(chart, axes)
+
+
+def _set_title(chart: Chart, axes: "Axes") -> None:
+    """Names the picture; matplotlib takes two dollar signs for a formula when it wraps lines, whatever it is told."""
+    axes.set_title(chart.title, fontsize=11, wrap="$" not in chart.title)
 
 
 def _color(color: int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from compressor.search import SearchResult
 from mlproject.page import figure, paragraph, render_page, table
-from mlproject.paper_charts import save_figure
+from mlproject.paper_charts import legend_name, plain_texts, save_figure
 from mlproject.report_figures import ERROR_AXIS, front_chart
 
 _MAX_ROWS = 100
@@ -41,6 +41,7 @@ def write_front_html(
     return path
 
 
+@plain_texts()
 def write_latency_png(report: Mapping[str, Any], path: Path) -> Path:
     """Error against median latency of each model at the first batch size and the longest length; the base marked.
 
@@ -62,7 +63,7 @@ def write_latency_png(report: Mapping[str, Any], path: Path) -> Path:
         )
         error = 0.0 if model["error"] is None else model["error"]
         marker = "*" if number == 0 else {"int8": "s", "fp16": "^"}.get(model["precision"], "o")
-        label = f"{name} ({model['runtime']}, {model['precision']}" + (", base)" if number == 0 else ")")
+        label = f"{legend_name(name)} ({model['runtime']}, {model['precision']}" + (", base)" if number == 0 else ")")
         axes.scatter([row["p50_ms"]], [error], s=110 if number == 0 else 50, marker=marker, label=label)
     axes.set(
         xlabel=f"median latency in ms (batch {batch_size}, {length} tokens), lower is better",

@@ -4,8 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from mlproject.charts import Band, Mark, PointChart, Series, nice_ticks, outline, polyline, to_steps
+from mlproject.charts import (
+    Band,
+    Bar,
+    BarChart,
+    Mark,
+    Panel,
+    PointChart,
+    Series,
+    nice_ticks,
+    outline,
+    polyline,
+    to_steps,
+)
 from mlproject.paper_charts import save_figures
+from mlproject.plots import write_latency_png
 from mlproject.svg_charts import draw, legend
 
 
@@ -51,6 +64,50 @@ def test_labels_that_would_overlap_stay_away() -> None:
     same = tuple(Mark(x=5, y=5, label=f"l{n}") for n in range(9))
     assert draw(chart(Series(name="", marks=apart, color=0))).count('class="label"') == 3
     assert draw(chart(Series(name="", marks=same, color=0))).count('class="label"') < 5
+
+
+HOSTILE = "_$\\frac{$ 中 <b>"
+"""A name that is half a formula, which matplotlib would fail on, with a letter that its font lacks."""
+
+
+def test_names_in_pictures_are_no_formulas(tmp_path: Path) -> None:
+    series = (Series(name=HOSTILE, marks=(Mark(x=1, y=2, label=HOSTILE),), color=0),)
+    texts = {"title": HOSTILE, "caption": "", "alt": "", "x_label": HOSTILE, "y_label": HOSTILE}
+    points = PointChart(stem="p", series=series, **texts)
+    bars = BarChart(
+        stem="b",
+        title=HOSTILE,
+        caption="",
+        alt="",
+        x_label=HOSTILE,
+        panels=(Panel(title=HOSTILE, bars=(Bar(label=HOSTILE, value=1, text=HOSTILE),)),),
+    )
+    for one in (points, bars):
+        _, svg = save_figures(one, tmp_path)
+        assert svg.stat().st_size > 1000
+    model = {"error": None, "runtime": "onnxruntime", "precision": "fp32"}
+    row = {"model": HOSTILE, "batch_size": 1, "length": 8, "p50_ms": 1.0}
+    report = {"models": {HOSTILE: model}, "latencies": [row], "environment": {"threads": 1, "cpu": HOSTILE}}
+    assert write_latency_png(report, tmp_path / "latency.png").stat().st_size > 1000
+
+
+def test_a_phone_gets_a_drawing_with_text_of_the_same_size() -> None:
+    points = chart(Series(name="s", marks=(Mark(x=1, y=2, label="1", note="n"),), color=0))
+    bars = BarChart(
+        stem="b",
+        title="T",
+        caption="",
+        alt="A",
+        x_label="a name of the axis that is longer than a phone is wide, so it has lines",
+        panels=(Panel(title="P", bars=(Bar(label="dense", value=1, low=0.5, high=2, text="1.0"),)),),
+    )
+    for one in (points, bars):
+        wide, narrow = draw(one), draw(one, narrow=True)
+        assert 'viewBox="0 0 560 ' in wide
+        assert 'viewBox="0 0 350 ' in narrow
+        assert wide.count('class="mark') == narrow.count('class="mark')
+        assert wide.count('class="bar') == narrow.count('class="bar')
+    assert "longer than a phone is<" in draw(bars, narrow=True)
 
 
 def test_names_are_escaped_and_files_repeat_exactly(tmp_path: Path) -> None:
