@@ -131,6 +131,7 @@ def log_models_of(
         requirements=[f"{package}=={version(package)}" for package in _SERVING_PACKAGES],
         metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": report["params"]},
         metrics=_model_metrics(report, precision),
+        description=_describe_model(task, report, precision),
         register_as=options.register_as,
         alias=options.alias,
     )
@@ -144,6 +145,16 @@ def log_models_of(
 def _model_metrics(report: Mapping[str, Any], precision: str) -> dict[str, float]:
     form = report["forms"][precision]
     return {"error": form["error"], "mb": form["mb"], "params": report["params"]}
+
+
+def _describe_model(task: Task, report: Mapping[str, Any], precision: str) -> str:
+    """What a version of a registered model is, in a sentence."""
+    form = report["forms"][precision]
+    low, high = form["error_interval"]
+    return (
+        f"Task {task.name}: error (1 − {task.metric}) **{form['error']:.4f}** (95 % {low:.3f}–{high:.3f}) on the "
+        f"validation rows; {precision} ONNX, {form['mb']:.1f} MB, {report['params'] / 1e6:.2f} M parameters."
+    )
 
 
 _SERVING_PACKAGES = ("mlflow", "onnxruntime", "tokenizers", "numpy", "pydantic")

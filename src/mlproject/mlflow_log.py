@@ -3,6 +3,7 @@ package imports `mlflow`."""
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -87,9 +88,23 @@ class MlflowLog:
             else:
                 run = self._create_run(name, {**tags, KEY_TAG: key})
         except Exception as error:  # MLflow raises what the store below it raises
+            user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+            if http_status(error) == 401:
+                got = f"the password of {user!r}" if user else "a command without MLFLOW_TRACKING_USERNAME"
+                raise TrackingError(
+                    f"MLflow at {self.uri} must know who you are, but it does not take {got}. Set "
+                    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what its admin gave you."
+                ) from error
+            if is_forbidden(error):
+                experiment = self._whose_experiment(run_id or made_by_mlflow_run)
+                raise TrackingError(
+                    f"MLflow at {self.uri} must let you write into the experiment, but it forbids {experiment} to "
+                    f"{user or 'you'}. Ask its owner for the permission EDIT, or use an experiment of your own "
+                    "(--experiment-name with mlflow run, MLFLOW_EXPERIMENT_NAME with compressor)."
+                ) from error
             raise TrackingError(
                 f"MLflow at {self.uri} must take new runs, but it does not: {_reason(error)}. Check "
-                "MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where it asks for them."
+                "MLFLOW_TRACKING_URI."
             ) from error
         try:
             _require_artifacts(run.info.artifact_uri, self.uri)
@@ -97,6 +112,14 @@ class MlflowLog:
             self.fail(run.info.run_id, str(error))
             raise
         return str(run.info.run_id), str(run.info.experiment_id)
+
+    def _whose_experiment(self, run_id: str | None) -> str:
+        """The name of the experiment that a run belongs to, or would, as far as the server tells it."""
+        try:
+            number = self.client.get_run(run_id).info.experiment_id if run_id else self._experiment_id()
+            return f"{self.client.get_experiment(number).name!r} (experiment {number})"
+        except Exception:  # whoever may not write there may not be allowed to read its name either
+            return "it"
 
     def _find_run(self, key: str) -> str | None:
         """The id of the run with that key; None where there is none."""
@@ -236,6 +259,18 @@ def download(uri: str, folder: Path) -> Path:
             f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {reason}. "
             "Check the address and MLFLOW_TRACKING_URI."
         ) from error
+
+
+def http_status(error: BaseException) -> int | None:
+    """The status with which the server refused; None where it did not say."""
+    found = re.search(r"failed with error code (\d{3}) != 200", str(error))
+    named = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}.get(getattr(error, "error_code", ""))
+    return int(found[1]) if found else named
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the server is there, but does not let this user do what was asked."""
+    return http_status(error) in (401, 403)
 
 
 def is_connection_problem(error: BaseException) -> bool:
@@ -437,11 +472,23 @@ def _served_model(delivery: _Delivery, entry: Entry) -> str:
             registered_model_name=entry["register_as"],
         )
         mlflow.log_metrics(entry["metrics"], step=_SERVED_STEP, model_id=info.model_id)
+    if entry["register_as"]:
+        _describe_version(delivery, entry, str(info.registered_model_version))
     if entry["register_as"] and entry["alias"]:
         registered = str(info.registered_model_version)
         delivery.client.set_registered_model_alias(entry["register_as"], entry["alias"], registered)
         return f"models:/{entry['register_as']}@{entry['alias']}"
     return str(info.model_uri)
+
+
+def _describe_version(delivery: _Delivery, entry: Entry, number: str) -> None:
+    """Gives a registered version its description, and what it is as tags, by which versions are found and compared."""
+    name = entry["register_as"]
+    if entry.get("description"):
+        delivery.client.update_model_version(name, number, description=entry["description"])
+    for key, value in {**entry["metadata"], **entry["metrics"]}.items():
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        delivery.client.set_model_version_tag(name, number, key, text)
 
 
 def _onnx_model(delivery: _Delivery, entry: Entry) -> None:

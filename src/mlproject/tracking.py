@@ -23,6 +23,7 @@ from mlproject.mlflow_log import (
     describe_dataset,
     has_saved_views,
     is_connection_problem,
+    is_forbidden,
     now_ms,
     require_server,
     run_placeholder,
@@ -113,12 +114,14 @@ class StageRun:
         requirements: Sequence[str],
         metadata: Mapping[str, Any],
         metrics: Mapping[str, float],
+        description: str = "",
         register_as: str | None = None,
         alias: str | None = None,
     ) -> str | None:
         """Logs a model that MLflow can serve, from its code and files; its URI, or None where it was not logged.
 
-        With `register_as` it becomes a version of that registered model, and `alias` points to it.
+        With `register_as` it becomes a version of that registered model, with the description and with metadata and
+        metrics as tags, and `alias` points to it.
         """
         entry = self._add(
             "served_model",
@@ -130,6 +133,7 @@ class StageRun:
             requirements=list(requirements),
             metadata=dict(metadata),
             metrics=dict(metrics),
+            description=description,
             register_as=register_as,
             alias=alias,
             again=True,
@@ -199,7 +203,7 @@ class Tracker:
         self.goes_on = bool(self.outbox.header)
         """Whether the output directory was begun before."""
         self.experiment_id = ""
-        self.lost = False
+        self.lost, self._warning = False, ""
         self.links: dict[str, str] = {}
         """Pages worth opening, by what they show; printed when a command ends."""
         self.results: dict[int, Any] = {}
@@ -361,23 +365,29 @@ class Tracker:
                 run_id = result if entry["kind"] == "create" else None
                 self.results[id(entry)] = result
             except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
-                if self._report(error):
+                if self._report(error, entry):
                     return
                 if entry.get("register_as"):
                     self._unregistered[entry["register_as"]] = brief(error).rstrip(".")
             self._again = False
             self.outbox.mark_delivered(entry, run_id)
 
-    def _report(self, error: Exception) -> bool:
-        """Prints what went wrong; whether the server is lost."""
-        reason = brief(error)
-        self.lost = is_connection_problem(error)
+    def _report(self, error: Exception, entry: Entry | None = None) -> bool:
+        """Prints what went wrong, once; whether the server is lost, or lets us write no longer."""
+        reason, model = brief(error), (entry or {}).get("register_as")
+        self.lost = is_connection_problem(error) or is_forbidden(error)
         what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
         rest = "compressor sync logs the rest later" if self.lost else "logging goes on"
-        print(
-            f"Warning: {what} ({reason}). The work goes on, all results are kept in the output directory; {rest}.",
-            file=sys.stderr,
-        )
+        if is_forbidden(error) and model:  # what comes after it need not be forbidden too
+            self.lost, what = False, f"MLflow does not let you add a version to {model!r}"
+            rest = "ask the owner of that registered model for the permission EDIT, or take another --register-as"
+        elif is_forbidden(error):
+            what = f"MLflow at {self.log.uri} does not let you write"
+            rest = "with the permission EDIT of the experiment, compressor sync logs the rest later"
+        text = f"Warning: {what} ({reason}). The work goes on, all results are kept in the output directory; {rest}."
+        if text != self._warning:
+            print(text, file=sys.stderr)
+        self._warning = text
         return self.lost
 
 

@@ -90,7 +90,7 @@ def _link(base_url: str, experiment_id: str, query: dict[str, str]) -> str:
 def _state(search_filter: str, order_by: str, columns: list[str], charts: list[State]) -> State:
     # The page adds a bar chart for every metric to the section "Model metrics": it stays folded below ours.
     sections = [
-        {"uuid": SECTION, "name": "Compressor", "display": True, "columns": 2, "cardHeight": 480},
+        {"uuid": SECTION, "name": "Compressor", "display": True, "columns": 1, "cardHeight": 480},
         {"uuid": "model", "name": "Model metrics", "display": False},
     ]
     return {

@@ -284,7 +284,15 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         served = mlflow.pyfunc.load_model("models:/moods@champion")
         assert served.metadata.metadata["precision"] == precision
         assert served.predict(["w1 w5", ""])[0].label in ("0", "1")
-    assert [int(v.version) for v in client.search_model_versions("name='moods'")] == [2, 1]
+    versions = client.search_model_versions("name='moods'")
+    assert [int(v.version) for v in versions] == [2, 1]
+    for version, precision in zip(versions, ("fp32", "int8"), strict=True):
+        form = json.loads((tmp_path / f"onnx-{precision}" / "export.json").read_text())["forms"][precision]
+        assert f"error (1 − accuracy) **{form['error']:.4f}** (95 % " in version.description
+        assert f"{precision} ONNX, {form['mb']:.1f} MB, " in version.description
+        assert (version.tags["precision"], version.tags["task"]) == (precision, "custom")
+        assert version.tags["error"] == f"{form['error']:.4g}"
+        assert {"mb", "params", "metric"} <= version.tags.keys()
     run = next(run for run in runs() if run.data.tags["stage"] == "export")
     assert {model.name for model in run.outputs and client.search_logged_models([run.info.experiment_id])} == {
         "onnx-int8",

@@ -1,13 +1,17 @@
 """The tracking server: away at the start, lost in the middle, back again, displeased with one entry."""
 
+import json
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow
 import pytest
 import requests
+from mlflow.exceptions import MlflowException
 
 from mlproject.mlflow_log import MlflowLog, TrackingError, is_random_name
 from mlproject.outbox import FOLDER, read_header
@@ -157,6 +161,102 @@ def test_a_command_without_results_leaves_no_directory(tracker: Tracker, tmp_pat
         raise ValueError("bad")
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / FOLDER).exists()
+
+
+class Strict(BaseHTTPRequestHandler):
+    """A server that lets its users read alone; it answers as MLflow's basic-auth app does."""
+
+    readable: ClassVar[dict[str, Any]] = {
+        "/health": {},
+        "/api/2.0/mlflow/experiments/search": {},
+        "/api/2.0/mlflow/experiments/get-by-name": {"experiment": {"experiment_id": "7", "name": "compressor"}},
+        "/api/2.0/mlflow/experiments/get": {"experiment": {"experiment_id": "7", "name": "compressor"}},
+        "/api/2.0/mlflow/runs/search": {},
+    }
+    known = True
+
+    def do_GET(self) -> None:
+        found = self.readable.get(self.path.partition("?")[0])
+        if self.path == "/health" or (self.known and found is not None):
+            self.answer(200, json.dumps(found))
+        elif self.known:
+            self.answer(403, "Permission denied")
+        else:
+            self.answer(401, "You are not authenticated.")
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def answer(self, status: int, text: str) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def strict_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that lets nobody write."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Strict) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-password")
+        mlflow.set_tracking_uri(uri)
+        yield uri
+        server.shutdown()
+
+
+def test_an_experiment_of_a_colleague_names_the_permission_that_is_missing(strict_server: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError) as error, Tracker(tmp_path).start_run("search", {}, HEADER):
+        pass
+    assert str(error.value) == (
+        f"MLflow at {strict_server} must let you write into the experiment, but it forbids 'compressor' (experiment 7) "
+        "to bob. Ask its owner for the permission EDIT, or use an experiment of your own (--experiment-name with "
+        "mlflow run, MLFLOW_EXPERIMENT_NAME with compressor)."
+    )
+
+
+def test_a_wrong_password_is_told_from_a_missing_permission(
+    strict_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Strict, "known", False)
+    with pytest.raises(TrackingError) as error, Tracker(tmp_path).start_run("search", {}, HEADER):
+        pass
+    assert str(error.value) == (
+        f"MLflow at {strict_server} must know who you are, but it does not take the password of 'bob'. Set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what its admin gave you."
+    )
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    with pytest.raises(TrackingError, match="does not take a command without MLFLOW_TRACKING_USERNAME"):
+        Tracker(tmp_path / "out").start_run("search", {}, HEADER).__enter__()
+
+
+def test_a_permission_that_is_withdrawn_costs_one_warning_and_no_entry(
+    tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(*_: Any, **__: Any) -> None:
+        raise MlflowException(
+            "API request to endpoint /x failed with error code 403 != 200. Response body: 'Permission'"
+        )
+
+    with monkeypatch.context() as patch, tracker.start_run("search", {}, HEADER) as run:
+        tracker.wait()
+        patch.setattr(type(tracker.log.client), "log_batch", forbid)
+        for number in range(3):
+            run.log_metrics({"error": 0.5}, number)
+        assert tracker.finish() == 3
+    warnings = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (")[0] for line in warnings] == [
+        f"Warning: MLflow at {tracker.log.uri} does not let you write"
+    ]
+    assert "with the permission EDIT of the experiment, compressor sync logs the rest later." in warnings[0]
+    assert sync(tmp_path / "out")[0] == 3 + 1  # and the end of the run
 
 
 def test_one_refused_entry_does_not_stop_the_log(tracker: Tracker, capsys: pytest.CaptureFixture[str]) -> None:

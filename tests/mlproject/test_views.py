@@ -33,6 +33,12 @@ def test_pareto_view_lists_one_search_by_error() -> None:
     assert {chart["type"] for chart in view["compareRunCharts"]} == {"SCATTER", "PARALLEL"}
 
 
+def test_charts_stand_below_each_other() -> None:
+    """Beside MLflow's assistant two in a row would be a hand wide each."""
+    view = pareto_view("abc", ["num_layers"])
+    assert [section.get("columns") for section in view["compareRunSections"]] == [1, None]
+
+
 def test_links_are_quoted() -> None:
     link = runs_link("http://host:5000/", "1", "tags.`a b` = 'x&y'", "error", True, "TABLE")
     page, _, query = urlsplit(link).fragment.partition("?")
