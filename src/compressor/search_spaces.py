@@ -125,7 +125,9 @@ class SearchSpace(ABC):
         wrong = [
             f"{key} must be {_describe(allowed)}, but got {config.get(key)!r}"
             for key, allowed in ranges.items()
-            if not isinstance(config.get(key), int | np.integer) or config[key] not in allowed
+            if not isinstance(config.get(key), int | np.integer)
+            or isinstance(config[key], bool)  # true is 1 to Python
+            or config[key] not in allowed
         ]
         unknown = sorted(set(config) - set(ranges))
         if unknown:
