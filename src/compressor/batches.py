@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     texts = {"first": first} if second is None else {"first": first, "second": second}
 
     def tokenize(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        tokens = tokenizer(batch["first"], batch.get("second"), truncation=True, max_length=max_length)
+        with _same_afterwards(tokenizer):
+            tokens = tokenizer(batch["first"], batch.get("second"), truncation=True, max_length=max_length)
         return {name: tokens[name] for name in ("input_ids", "token_type_ids") if name in tokens}
 
     dataset = Dataset.from_dict(texts).map(
@@ -135,6 +137,16 @@ def _text_pairs(rows: Rows, task: Task) -> tuple[list[str], list[str] | None]:
         return first, second
     first = [row[0] for row in rows.texts]
     return first, [row[1] for row in rows.texts] if len(task.text_columns) == 2 else None
+
+
+@contextmanager
+def _same_afterwards(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
+    """The tokenizer's truncation as before: a model is saved alike, whether its rows' tokens were in the cache or not."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    before = backend.truncation if backend is not None else None
+    yield
+    if backend is not None:
+        backend.no_truncation() if before is None else backend.enable_truncation(**before)
 
 
 def _fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:

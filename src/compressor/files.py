@@ -16,6 +16,8 @@ INCOMPLETE = ".incomplete"
 """Marks a directory into which files are being moved."""
 TEMPORARY = ".compressor-tmp"
 """How the names of hidden files and folders end that are not yet in their place; a killed process leaves some."""
+_FULL_DISK = ("No space left on device", "disk is full", "Disk quota exceeded")
+"""How the operating system says it, also through safetensors; and how SQLite does."""
 _DEPTH = 4
 """Folders below an output directory in which something may be written."""
 
@@ -32,10 +34,17 @@ def write_text(path: Path, text: str) -> Path:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
         raise
     return path
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk is full: the same may work once there is space."""
+    return any(sign in str(error) for sign in _FULL_DISK)
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -58,8 +67,9 @@ def append_json_line(path: Path, value: Any, *, durable: bool = True) -> None:
                 written += os.write(file, line[written:])
             if durable:
                 os.fsync(file)
-        except OSError:
+        except OSError as error:
             os.ftruncate(file, before)
+            error.filename = str(path)
             raise
     finally:
         os.close(file)

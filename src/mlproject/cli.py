@@ -16,7 +16,7 @@ import click
 from compressor import __version__
 from compressor.data import DataSource, find_path
 from compressor.errors import CompressorError, OptionError, brief
-from compressor.files import read_json
+from compressor.files import is_full_disk, read_json
 from compressor.limits import Problem, check_number, refuse
 from compressor.search_methods import require_fit as require_method_fit
 from compressor.settings import TrainingSettings
@@ -285,7 +285,10 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(
             f"{error.strerror or type(error).__name__}: {error.filename or error}. Check disk and permissions.", words
         )
-    except Exception as error:  # a fault of ours: still one line, and how to see more
+    except Exception as error:
+        if is_full_disk(error):  # as safetensors and SQLite say it
+            _fail(f"No space left on device: {brief(error)}. Check disk and permissions.", words)
+        # a fault of ours: still one line, and how to see more
         _fail(f"{type(error).__name__}: {brief(error, 300)}. Add --debug for the traceback.", words)
 
 
@@ -306,6 +309,7 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
             raise
         overwritten = clear(output_dir) if values["overwrite_output_dir"] else {}
         tracker = Tracker(output_dir)
+        stack.callback(tracker.close)
         if tracker.goes_on:
             click.echo(f"Going on in {output_dir}.")
         if tracker.goes_on and tracker.outbox.says_finished and tracker.outbox.header["options"] == header["options"]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, brief
-from compressor.files import TEMPORARY
+from compressor.files import TEMPORARY, is_full_disk
 from compressor.limits import Problem
 from compressor.locks import hold
 from mlproject.outbox import Entry
@@ -34,8 +34,6 @@ _MAX_MODEL_NAME = 256
 _SERVER_TIMEOUT_S = 10
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """With a server that takes a request and does not answer: it is lost after about a minute."""
-_BUSY = ("database is locked", "disk is full")
-"""What SQLite says where the same may work later."""
 
 
 class TrackingError(CompressorError):
@@ -62,7 +60,8 @@ class MlflowLog:
             self.client = mlflow.MlflowClient()
         except Exception as error:  # MLflow raises what the store below it raises
             raise TrackingError(
-                f"MLFLOW_TRACKING_URI must name an MLflow server or database that can be used, but {self.uri} cannot: "
+                "MLFLOW_TRACKING_URI must name an MLflow server or database that can be used, but "
+                f"{_without_password(self.uri)} cannot: "
                 f"{_reason(error)}. Give it as http://host:port or sqlite:///mlflow.db, or unset it."
             ) from error
 
@@ -103,7 +102,7 @@ class MlflowLog:
                     "(--experiment-name with mlflow run, MLFLOW_EXPERIMENT_NAME with compressor)."
                 ) from error
             raise TrackingError(
-                f"MLflow at {self.uri} must take new runs, but it does not: {_reason(error)}. Check "
+                f"MLflow at {_without_password(self.uri)} must take new runs, but it does not: {_reason(error)}. Check "
                 "MLFLOW_TRACKING_URI."
             ) from error
         try:
@@ -280,7 +279,7 @@ def is_connection_problem(error: BaseException) -> bool:
     causes = [error, error.__cause__, error.__context__]
     text = str(error)
     away = any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
-    return away or any(busy in text for busy in _BUSY)
+    return away or is_full_disk(error) or "database is locked" in text
 
 
 def has_saved_views() -> bool:
@@ -319,6 +318,8 @@ def make_database(uri: str) -> None:
     path = _database_file(uri)
     if path is None or (path.is_file() and path.stat().st_size):
         return
+    if path.is_dir():
+        raise IsADirectoryError("it is a directory")
     import mlflow
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -342,8 +343,12 @@ def _database_file(uri: str) -> Path | None:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of MLflow says, without the address of an explanation for programmers."""
-    return brief(error).partition(" (Background on this error")[0].rstrip(".")
+    """What an error of MLflow says, without the statement that failed and the address of an explanation of it."""
+    return re.split(r" \(Background on this error| \[SQL:", brief(error))[0].rstrip(". ")
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:…@", uri)
 
 
 def _absolute(uri: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, brief
+from compressor.files import is_full_disk
 from mlproject.mlflow_log import (
     MlflowLog,
     TrackingError,
@@ -284,7 +285,7 @@ class Tracker:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
             run._add("end", status=status, tags={"error": _message(error)}, end_ms=now_ms(), again=True)
             self.finish()
-            if status == "FAILED" and run._name == TOP:
+            if status == "FAILED" and run._name == TOP and not is_full_disk(error):
                 self.outbox.forget_if_empty()
             raise
         run._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
@@ -308,6 +309,11 @@ class Tracker:
     def wait(self) -> None:
         """Waits until all that was added is delivered, or the server is lost."""
         self._background.submit(self._deliver_pending).result()
+
+    def close(self) -> None:
+        """Ends the delivery: whoever goes on in the output directory is alone from here on."""
+        self.lost = True
+        self._background.shutdown(wait=True, cancel_futures=True)
 
     def finish(self) -> int:
         """Waits for the delivery, with a second try where the server was lost; how many entries are left."""
