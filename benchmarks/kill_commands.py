@@ -37,16 +37,16 @@ _UNSTEADY = {
 }
 """Keys whose values tell times, machines or places."""
 
-TRAIN = "train-supernet --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-train-epochs 3"
-NAS = "nas --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-trials 3 --num-train-epochs 2"
+TRAIN = "train-supernet --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-train-epochs 2"
+NAS = "nas --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-trials 2 --num-train-epochs 2"
 COMPRESS = (
-    "compress --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-train-epochs 2 --num-samples 8 "
+    "compress --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-train-epochs 2 --num-samples 4 "
     "--finetune-epochs 1 --runs 2 --lengths 8 --batch-sizes 1"
 )
 COMMANDS = {
     "train-supernet": TRAIN,
-    "search": "search --supernet {base}/net --num-samples 30",
-    "nas": f"{NAS} --num-workers 2",
+    "search": "search --supernet {base}/net --num-samples 8",
+    "nas": NAS,
     "extract": "extract --search {base}/found --index 0 --finetune-epochs 2",
     "extract-all": "extract --search {base}/found --all --finetune-epochs 1",
     "export": "export --model {base}/model",
@@ -58,8 +58,8 @@ COMMANDS = {
 """By name; `{base}` is the folder of what they read."""
 PREPARED = {
     "net": TRAIN,
-    "found": "search --supernet {base}/net --num-samples 8",
-    "found-2": "search --supernet {base}/net --num-samples 8 --seed 1",
+    "found": "search --supernet {base}/net --num-samples 4",
+    "found-2": "search --supernet {base}/net --num-samples 4 --seed 1",
     "model": "extract --search {base}/found --index 0 --finetune-epochs 0",
 }
 
@@ -112,19 +112,32 @@ class Victim:
             shutil.copyfile(database, folder / "mlflow.db")
         self.folder, self._words, self._context = folder, list(words), context
 
-    def run(self, kill_after: float | None = None, by: str = "kill") -> int | None:
-        """Runs to the end, or gets SIGKILL (or, `by="terminate"`, SIGTERM) after so many seconds; the exit code.
-
-        None where it did not end in time.
-        """
+    def run(self, kill_after: float | None = None) -> int | None:
+        """Runs to the end, or is killed after so many seconds; the exit code, None where it did not end in time."""
         process = self._context.Process(target=_run_command, args=(self._words, str(self.folder)))
         process.start()
         process.join(SECONDS if kill_after is None else kill_after)
         in_time = kill_after is not None or not process.is_alive()
-        if process.is_alive():
-            getattr(process, by if in_time else "kill")()
-            process.join()
+        process.kill()
+        process.join()
         return process.exitcode if in_time else None
+
+    def terminate_at(self, pattern: str) -> int | None:
+        """Runs until there is a file of that pattern in its folder, and gets SIGTERM; the exit code."""
+        return self._end_at(pattern, "terminate")
+
+    def kill_at(self, pattern: str) -> int | None:
+        """The same with SIGKILL."""
+        return self._end_at(pattern, "kill")
+
+    def _end_at(self, pattern: str, how: str) -> int | None:
+        process = self._context.Process(target=_run_command, args=(self._words, str(self.folder)))
+        process.start()
+        while process.is_alive() and not any(file.stat().st_size for file in self.folder.glob(pattern)):
+            time.sleep(0.02)
+        getattr(process, how)()
+        process.join()
+        return process.exitcode
 
     @property
     def out(self) -> Path:
@@ -173,7 +186,7 @@ class Victim:
                 made[name] = _steady(json.loads(path.read_text()))
             elif path.suffix == ".jsonl":
                 made[name] = sorted(json.dumps(_steady(json.loads(x))) for x in path.read_text().splitlines())
-            else:
+            elif name.rpartition("/")[2] != "end":  # when a trial ended
                 made[name] = hashlib.sha256(path.read_bytes().replace(str(self.folder).encode(), b"")).hexdigest()
         unsteady = ("st_", "metadata", "std.err", "entries", "delivered", "command", "lock", "README")
         return {name: v for name, v in made.items() if not any(part in name.rpartition("/")[2] for part in unsteady)}
@@ -224,7 +237,7 @@ def prepare(context: Any, folder: Path) -> Path:
     import conftest
 
     folder.mkdir(parents=True)
-    rows = conftest.sentence_rows(300)
+    rows = conftest.sentence_rows(120)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     conftest.write_base_model(folder / "base", conftest.word_tokenizer())
     mlflow.MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()

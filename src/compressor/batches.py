@@ -141,7 +141,7 @@ def _text_pairs(rows: Rows, task: Task) -> tuple[list[str], list[str] | None]:
 
 @contextmanager
 def _same_afterwards(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
-    """The tokenizer's truncation as before: a model is saved alike, whether its rows' tokens were in the cache or not."""
+    """The tokenizer as before: it is saved alike, whether its rows' tokens were in the cache or not."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     before = backend.truncation if backend is not None else None
     yield

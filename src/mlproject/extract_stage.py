@@ -1,5 +1,7 @@
 """The stage `extract`: sub-networks as models of their own, proven equal to what was searched, distilled, judged."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.data import DataSource, TaskData, in_order_of, load_task_data
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import SearchError
-from compressor.files import new_directory, write_json
+from compressor.files import new_directory, read_json, write_json
 from compressor.limits import check_number
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
@@ -30,6 +32,7 @@ from mlproject.sources import (
     require_same_rows,
     require_searched_files,
 )
+from mlproject.stage_cache import read_record, stage_inputs, write_record
 from mlproject.stage_log import log_files
 from mlproject.tables import print_table
 from mlproject.tracking import StageRun
@@ -46,6 +49,8 @@ _LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
 POOR_INCREASE = 0.05
 """Of the error, from which on a note is printed."""
 _PARTS = ("validation", "test")
+_MEMBER = "extract member"
+"""What the record of one of several sub-networks is of: going on, those that are finished are left as they are."""
 _COSTS = ("params", "relative_params", "encoder_params", "relative_encoder_params")
 
 
@@ -120,7 +125,16 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     made = []
     for name, evaluation in chosen.items():
         target = output_dir / name if choice.several else output_dir
-        report = _extract_one(target, opened, evaluation, dense, full, teacher, moments, finetune_epochs, search_dir)
+        given = stage_inputs(member=evaluation, finetune_epochs=finetune_epochs, search=_digest(results))
+        if choice.several and run.tracker.goes_on and read_record(target, _MEMBER) == given:
+            print(f"{evaluation['name']} was extracted before.")
+            report = read_json(target / EXTRACTION_FILE)
+        else:
+            report = _extract_one(
+                target, opened, evaluation, dense, full, teacher, moments, finetune_epochs, search_dir
+            )
+            if choice.several:
+                write_record(target, _MEMBER, given)
         run.log_metrics({f"{name}/{k}" if choice.several else k: value for k, value in _metrics(report).items()})
         for file_name in _LOGGED:
             run.log_artifact(target / file_name, name if choice.several else None)
@@ -128,6 +142,10 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
         _show(report)
         made.append(target)
     return made
+
+
+def _digest(results: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
 
 
 def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any]) -> _Opened:

@@ -1,5 +1,6 @@
-"""Law 6: training, search and standard NAS that are killed at random moments end as if nothing had been."""
+"""Law 6: commands that are killed at random moments end as if nothing had been; SIGTERM ends them as Ctrl-C does."""
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -20,6 +21,14 @@ NUM_KILLS, NUM_EPOCHS = 10, 6
 TIMES = ("eval_seconds", "seconds")
 
 pytestmark = pytest.mark.slow
+
+_SPEC = importlib.util.spec_from_file_location(
+    "kill_commands", Path(__file__).parents[2] / "benchmarks" / "kill_commands.py"
+)
+assert _SPEC is not None and _SPEC.loader is not None
+kill_commands = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = kill_commands  # whose processes import it by its name
+_SPEC.loader.exec_module(kill_commands)
 
 
 def _command(words: list[str], folder: str, database: str) -> None:
@@ -181,3 +190,56 @@ def test_standard_nas_goes_on(context: Any, base_model_dir: Path, tmp_path: Path
     assert found == expected
     finished = [run for run in told(killed) if run[1] == "FINISHED"]
     assert finished == told(whole)
+
+
+@pytest.fixture(scope="module")
+def base(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands below read."""
+    made: Path = kill_commands.prepare(context, tmp_path_factory.mktemp("kills") / "base")
+    return made
+
+
+@pytest.mark.parametrize("name", ["extract", "extract-all", "export", "benchmark", "report", "compare", "compress"])
+def test_every_command_goes_on_in_its_own_run(name: str, context: Any, base: Path, tmp_path: Path) -> None:
+    counts = kill_commands.Counts()
+    kill_commands.kill_command(context, name, base, tmp_path, 3, random.Random(0), counts)
+    assert counts.found == []
+    assert counts.kills > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "moment", "kept"),
+    [
+        ("train-supernet", "out/checkpoint-epoch-1/config.json", None),
+        ("search", "out/evaluations.jsonl", "search_results.json"),
+        ("nas", "out/trials/*/reports.jsonl", "search_results.json"),
+        ("compress", "out/search/evaluations.jsonl", "search/evaluations.jsonl"),
+        ("extract-all", "out/*/extraction.json", None),
+    ],
+)
+def test_sigterm_ends_as_ctrl_c_does(
+    name: str, moment: str, kept: str | None, context: Any, base: Path, tmp_path: Path
+) -> None:
+    words = [*kill_commands.COMMANDS[name].format(base=base).split(), "--output-dir", "out"]
+    victim = kill_commands.Victim(context, words, tmp_path / "victim", base / "empty.db")
+    assert victim.terminate_at(moment) == 143, victim.log[-3000:]
+    assert victim.log.strip().splitlines()[-1] == "Error: stopped by SIGTERM; what was finished is kept."
+    statuses = {run.info.run_name: run.info.status for run in victim.runs}
+    assert statuses[name.removesuffix("-all")] == "KILLED"
+    assert "RUNNING" not in statuses.values()
+    assert victim.half_written == []
+    assert victim.live_trials() == []
+    assert kept is None or (victim.out / kept).is_file()
+    assert victim.run() == 0, victim.log[-3000:]
+    assert [run.info.status for run in victim.runs if "mlflow.parentRunId" not in run.data.tags] == ["FINISHED"]
+
+
+def test_trials_of_a_killed_search_die_with_it(context: Any, base: Path, tmp_path: Path) -> None:
+    words = [*kill_commands.COMMANDS["nas"].format(base=base).split(), "--output-dir", "out"]
+    victim = kill_commands.Victim(context, words, tmp_path / "victim", base / "empty.db")
+    victim.kill_at("out/trials/*/trial.json")  # while the trial is loading its libraries
+    deadline = time.monotonic() + 60
+    while victim.live_trials() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert victim.live_trials() == []
+    assert not list(victim.out.glob("trials/*/reports.jsonl"))
