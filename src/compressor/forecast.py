@@ -17,7 +17,7 @@ from compressor.costs import create_cost_model
 from compressor.families import get_dimensions
 from compressor.search_spaces import create_search_space
 from compressor.settings import TrainingSettings
-from compressor.strategies import Step, count_warm_up_epochs, get_strategy
+from compressor.strategies import Step, Update, count_warm_up_epochs, get_strategy
 from compressor.tasks import Task
 from compressor.training import run_updates
 
@@ -37,6 +37,14 @@ class Forecast:
     training_s: float
     evaluation_s: float
     """Of one sub-network of mean size on all validation rows."""
+    share: float
+    """Of the encoder, that a sub-network of mean size has."""
+    row_s: float
+    """The super-network's answer to one text of the validation rows, in a batch."""
+    token_s: float
+    """The same for one token."""
+    epoch_s: float
+    """An epoch of ordinary fine-tuning of the super-network alone, without its evaluation."""
 
 
 def forecast(
@@ -76,6 +84,9 @@ def forecast(
         for moment in _MOMENTS:
             take_step(moment)
         training_s = (clock() - start) / len(_MOMENTS) * num_steps
+        start = clock()
+        run_updates(model, batch, labels, [Update(None)], settings, task.regression)
+        epoch_s = (clock() - start) * steps_per_epoch
         model.zero_grad(set_to_none=True)
     model.eval()
     picked = _typical(validation, settings.per_device_eval_batch_size)
@@ -83,11 +94,18 @@ def forecast(
     with torch.inference_mode():
         start = clock()
         model(**inputs)
-        full_s = (clock() - start) * len(validation) / len(picked)
+        row_s = (clock() - start) / len(picked)
     model.train(was_training)
     cost_model = create_cost_model(model)
-    shares = [cost_model.costs(space.draw(rng)).relative_encoder_params for _ in range(_DRAWS)]
-    return Forecast(training_s=training_s, evaluation_s=full_s * float(np.mean(shares)))
+    share = float(np.mean([cost_model.costs(space.draw(rng)).relative_encoder_params for _ in range(_DRAWS)]))
+    return Forecast(
+        training_s=training_s,
+        evaluation_s=row_s * len(validation) * share,
+        share=share,
+        row_s=row_s,
+        token_s=row_s / float(validation.lengths[picked].max()),
+        epoch_s=epoch_s,
+    )
 
 
 def describe_seconds(seconds: float) -> str:

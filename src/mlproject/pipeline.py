@@ -25,6 +25,7 @@ from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
 from mlproject.signals import stopped
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
+from mlproject.stage_forecast import Plan
 from mlproject.stage_log import option_params
 from mlproject.tables import markdown_code, markdown_table, markdown_text, print_table
 from mlproject.tracking import StageRun, Tracker
@@ -59,6 +60,14 @@ def compress(
     stages = _Stages(output_dir, run, tracker, tags, use_cache)
     loaded = load_task_data(source)
     of_data = {"data": loaded.digest, "label_names": loaded.label_names}
+    plan = Plan(
+        num_samples=search_options.num_samples,
+        finetune_epochs=finetune_epochs,
+        num_precisions=len({"fp32", *export_options.precision}),
+        batch_sizes=benchmark_options.batch_sizes,
+        lengths=benchmark_options.lengths,
+        runs=benchmark_options.runs,
+    )
 
     def run_search(folder: Path, stage: StageRun) -> None:
         if search(folder, supernet, {}, search_options, stage).interrupted:
@@ -68,9 +77,7 @@ def compress(
         "train-supernet",
         "supernet",
         stage_inputs(source, model_options, settings, **of_data, model=digest_model(model_options.model_name_or_path)),
-        lambda folder, stage: train_supernet(
-            folder, source, model_options, settings, stage, search_options.num_samples
-        ),
+        lambda folder, stage: train_supernet(folder, source, model_options, settings, stage, plan),
     )
     supernet_files = digest_files(supernet)
     searched = stages.run(

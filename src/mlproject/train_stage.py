@@ -18,6 +18,7 @@ from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
     from compressor.training_state import EpochReport
+    from mlproject.stage_forecast import Plan
 
 
 def train_supernet(
@@ -26,13 +27,13 @@ def train_supernet(
     model_options: ModelOptions,
     settings: TrainingSettings,
     run: StageRun,
-    num_samples: int | None = None,
+    plan: "Plan | None" = None,
 ) -> Path:
     """Trains a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result.
 
     With the strategy `auto` that is the last epoch's. Where an interrupted training of the same rows and settings is
-    in `output_dir`, it goes on after its last epoch. What it will take is told first, and for the search of
-    `num_samples` that follows too.
+    in `output_dir`, it goes on after its last epoch. What it will take is told first, and where a `plan` says what
+    follows that too.
     """
     import shutil
 
@@ -41,11 +42,12 @@ def train_supernet(
 
     from compressor.batches import encode
     from compressor.families import get_dimensions, max_positions
-    from compressor.forecast import describe_seconds, forecast
+    from compressor.forecast import forecast
     from compressor.models import digest_model, load_base_model, pick_device, save_super_network
     from compressor.search_spaces import create_search_space
     from compressor.training import train_super_network
     from compressor.training_state import EpochReport, TrainingStates
+    from mlproject.stage_forecast import Sizes, describe_stages, forecast_stages
 
     run.log_params(option_params(source, model_options, settings))
     data = load_task_data(source)
@@ -113,11 +115,18 @@ def train_supernet(
     model.to(pick_device())
     expected = forecast(model, data.task, train, validation, settings)
     left = 1 - len(info["epochs"]) / settings.epochs
-    print(
-        f"Super-network {describe_seconds(left * expected.training_s)}"
-        + (f", search {describe_seconds(num_samples * expected.evaluation_s)}" if num_samples else "")
-        + "."
-    )
+    seconds = {"super-network": left * expected.training_s}
+    if plan is not None:
+        sizes = Sizes(
+            params=info["params"],
+            train_rows=len(train),
+            validation_rows=len(validation),
+            test_rows=len(data.test),
+            mean_length=float(validation.lengths.mean()),
+            max_positions=max_positions(model),
+        )
+        seconds = forecast_stages(expected, plan, sizes, left)
+    print(describe_stages(seconds))
     reports = train_super_network(
         model,
         data.task,

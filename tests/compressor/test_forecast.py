@@ -24,6 +24,10 @@ def test_steps_and_rows_are_multiplied_out(rows: EncodedRows) -> None:
     settings = TrainingSettings(per_device_train_batch_size=8, per_device_eval_batch_size=10, num_train_epochs=3)
     found = forecast(tiny_model(num_labels=2), TASKS["custom"], rows, rows, settings, lambda: next(ticks))
     assert found.training_s == 10 / 5 * 15  # five steps in 10 s; 5 steps an epoch
+    assert found.epoch_s == 10 * 5
+    assert found.row_s == 10 / 10
+    assert found.token_s * 30 > found.row_s > found.token_s
+    assert found.evaluation_s == pytest.approx(found.row_s * 40 * found.share)
     assert 0 < found.evaluation_s < 40  # one batch of ten in 10 s, four batches, for the whole super-network
 
 

@@ -1,0 +1,77 @@
+"""What the stages of `compress` are going to take, worked out from the few steps that `compressor.forecast` has timed.
+
+It is an estimate: what MLflow takes is left out but for the logging of models, the chosen sub-network is taken to be of
+mean size, and distillation to go on to its last epoch. The constants of exports are CPU seconds as measured on a server
+(benchmarks/LOG.md); those of logging and of loading are guesses.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from compressor.forecast import Forecast, describe_seconds
+from compressor.repair import NUM_REPAIR_ROWS
+
+EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
+"""Tracing a graph: whatever it is of, and for each million parameters."""
+QUANTIZE_S_PER_MILLION = 0.1
+LOG_MODELS_S = 10.0
+"""Logging a served model and its graph."""
+FOOTPRINT_S = 4.0
+"""A process that loads the libraries and a model."""
+NUM_FORWARDS = 5
+"""Of the sub-network over the validation rows, in extraction: shared, sliced, loaded, repaired, distilled."""
+WARM_UP_RUNS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `compress` is asked to do once the super-network is trained."""
+
+    num_samples: int
+    finetune_epochs: int
+    num_precisions: int
+    """Of each exported model, fp32 included."""
+    batch_sizes: Sequence[int]
+    lengths: Sequence[int]
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What it is done with."""
+
+    params: int
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    mean_length: float
+    """Tokens of a validation row."""
+    max_positions: int
+
+
+def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 1.0) -> dict[str, float]:
+    """Seconds by stage; `left` is the part of the training that is still to be done."""
+    rows, share, row_s = sizes.validation_rows, expected.share, expected.row_s
+    once = sizes.train_rows + rows + sizes.test_rows + min(NUM_REPAIR_ROWS, sizes.train_rows)
+    epochs = plan.finetune_epochs * (expected.epoch_s + row_s * rows)
+    extraction_s = row_s * once + share * (row_s * (NUM_FORWARDS * rows + sizes.test_rows) + epochs)
+    millions, smaller = sizes.params / 1e6, plan.num_precisions - 1
+    graphs = 2 * (EXPORT_S + (EXPORT_S_PER_MILLION + QUANTIZE_S_PER_MILLION * smaller) * millions)
+    answers = row_s * rows * (1 + share) * (1 + plan.num_precisions)  # PyTorch, and each precision in ONNX Runtime
+    forms = plan.num_precisions + 1  # and PyTorch, of the dense and of the pruned model
+    tokens = sum(min(length, sizes.max_positions) for length in plan.lengths) + sizes.mean_length
+    round_s = sum(plan.batch_sizes) * tokens * expected.token_s * (1 + share) * forms
+    return {
+        "super-network": left * expected.training_s,
+        "search": plan.num_samples * expected.evaluation_s,
+        "extraction": extraction_s,
+        "export": graphs + answers + LOG_MODELS_S,
+        "benchmark": (plan.runs + WARM_UP_RUNS) * round_s + 2 * forms * FOOTPRINT_S,
+    }
+
+
+def describe_stages(seconds: Mapping[str, float]) -> str:
+    """One sentence for people."""
+    parts = ", ".join(f"{stage} {describe_seconds(value)}" for stage, value in seconds.items())
+    total = f"; {describe_seconds(sum(seconds.values()))} in all" if len(seconds) > 1 else ""
+    return f"Estimated from a few steps on this machine: {parts}{total}."
