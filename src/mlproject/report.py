@@ -147,9 +147,10 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     length = f"of {shape[1]} tokens" if isinstance(shape[1], int) else "of the validation rows' lengths"
     mb = [f"{models[name]['mb']:.1f}" for name in (dense, extracted)]
     rows.append(["ONNX file (MB), fp32", *mb])
+    speed_up, threads = _speed_up(found[extracted], before / after), reported.benchmark["environment"]["threads"]
     return [
-        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} "
-        f"({_speed_up(found[extracted], before / after)}), in fp32 on {reported.benchmark['environment']['threads']} thread(s)."
+        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} ({speed_up}), in fp32 on {threads} "
+        "thread(s)."
     ], rows
 
 
