@@ -16,7 +16,7 @@ import numpy as np
 from compressor.demo import has_demo_reviews, read_demo_table
 from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
-from compressor.labels import find_label_names, list_names, positions_among, to_labels
+from compressor.labels import describe_alike, find_label_names, list_names, positions_among, to_labels
 from compressor.limits import Problem, check_numbers
 from compressor.overlap import describe_overlap
 from compressor.table_files import read_table
@@ -95,12 +95,24 @@ class DataSource:
             TaskDataError: the form was made by something else.
         """
         try:
-            return cls(**{**value, "text_columns": tuple(value["text_columns"])})
-        except (TypeError, KeyError) as error:
+            for name, content in value.items():
+                if name in _KINDS and not isinstance(content, _KINDS[name]):
+                    raise TypeError(f"{name} is {reprlib.repr(content)}")
+            return cls(**{**value, "text_columns": tuple(map(str, value["text_columns"]))})
+        except (TypeError, KeyError, AttributeError) as error:
             raise TaskDataError(
                 f"the source of data in a file must have the fields of a source, but {brief(error)}. "
                 "Restore the file, or make it again."
             ) from None
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("max_seq_length", "max_train_samples", "max_eval_samples"), int | None),
+    **dict.fromkeys(("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"), str | None),
+    **{"label_column": str | None, "metric": str | None, "text_columns": list | tuple},
+    **{"task_name": str, "regression": bool, "dataset_seed": int},
+}
+"""What the fields of a source are in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +183,8 @@ def load_task_data(source: DataSource) -> TaskData:
     test = _take(parts["test"], source.max_eval_samples, rng)
     data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names)
     _require_different_labels(data)
-    overlap = describe_overlap(data.parts)
-    return replace(data, notes=(*_odd_rows(data), *([overlap] if overlap else [])))
+    notes = [describe_alike(label_names), *_odd_rows(data), describe_overlap(data.parts)]
+    return replace(data, notes=tuple(note for note in notes if note))
 
 
 def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:

@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,16 @@ def find_label_names(table: "pd.DataFrame", task: Task) -> tuple[str, ...]:
             "values. Use another --label-column, or --regression for numbers."
         )
     return names
+
+
+def describe_alike(names: Sequence[str]) -> str | None:
+    """One line on labels that are told apart though they look like one, None where there are none."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if letter.isprintable())
+        groups.setdefault(_number_or_text(" ".join(seen.casefold().split())), []).append(name)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    return f"labels that look alike are told apart: {list_names(alike, 3)}." if alike else None
 
 
 def to_labels(table: "pd.DataFrame", task: Task, label_names: Sequence[str], part: str) -> np.ndarray:

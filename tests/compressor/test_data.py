@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -482,12 +483,21 @@ class TestInTheOrderOfAModel:
         )
 
 
-def test_a_source_of_something_else_is_refused() -> None:
-    for value in (
+@pytest.mark.parametrize(
+    "value",
+    [
         {},
+        [],
+        None,
         {"text_columns": 3},
         {"text_columns": [], "colour": "red"},
         {"text_columns": [], "dataset_seed": "x"},
-    ):
-        with pytest.raises(TaskDataError, match="the source of data in a file must have the fields of a source, but "):
-            DataSource.from_json(value)
+        {"text_columns": [], "dataset_seed": 1.5},
+        {"text_columns": [], "train_file": ["a"]},
+        {"text_columns": [], "regression": "no"},
+        {"text_columns": [], "metric": {}},
+    ],
+)
+def test_a_source_of_something_else_is_refused(value: Any) -> None:
+    with pytest.raises(TaskDataError, match="the source of data in a file must have the fields of a source, but "):
+        DataSource.from_json(value)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from compressor.errors import TaskDataError
-from compressor.labels import find_label_names, list_names, positions_among, to_labels
+from compressor.labels import describe_alike, find_label_names, list_names, positions_among, to_labels
 from compressor.tasks import TASKS, get_task
 
 CUSTOM = TASKS["custom"]
@@ -131,3 +131,10 @@ def test_a_model_without_names_takes_an_order_that_is_defined() -> None:
 
 def test_names_in_an_error_stay_short() -> None:
     assert list_names(["a\nb", "x" * 99, *"cdefghijklm"]) == f"a b, {'x' * 39}…, c, d, e, f, g, h, i, j"
+
+
+def test_labels_that_look_alike_are_told() -> None:
+    assert describe_alike(["007", "7", "Yes", "yes", "no", "no\u200b", "a b"]) == (
+        "labels that look alike are told apart: '007' and '7', 'Yes' and 'yes', 'no' and 'no\\u200b'."
+    )
+    assert describe_alike(["-1", "1", "01:00", "bad", "good", "not bad"]) is None
