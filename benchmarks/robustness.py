@@ -27,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bad_inputs import SECONDS, Probe, all_probes
+from compressor.files import append_json_line
 from fuzz.harness import Case, Outcome, Workshop, all_cases, problems
 
 KINDS = ("traceback", "unwritten", "accepted", "refused", "hung", "untidy")
@@ -57,6 +58,8 @@ def judge(probe: Probe, outcome: Outcome, same: bool) -> tuple[str, str]:
         return "traceback", (outcome.trace or outcome.err).strip().splitlines()[-1]
     if outcome.is_unwritten:
         return "unwritten", outcome.sentence
+    if outcome.code == 0 and probe.shows not in outcome.out:
+        return "accepted", f"exit code 0, but the output lacks {probe.shows!r}"
     if outcome.code == 0:
         wrong = probe.verdict == "refuse" or (probe.verdict == "same" and not same)
         return ("accepted" if wrong else ""), "exit code 0"
@@ -239,16 +242,16 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="run one of so many")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", action="store_true", help="run kill_commands.py too")
-    parser.add_argument("--list", type=Path, help="write every case's end to this file")
+    parser.add_argument("--list", type=Path, help="add every case's end to this file, one JSON line each")
     arguments = parser.parse_args()
     start, findings = time.monotonic(), []
     for finding in run_all(arguments.only, arguments.every, arguments.workers):
         findings.append(finding)
+        if arguments.list:
+            append_json_line(arguments.list, vars(finding), durable=False)
         if sys.stderr.isatty() or len(findings) % 200 == 0:
             print(f"\r{len(findings)} cases", end="", file=sys.stderr, flush=True)
     counts = show(findings)
-    if arguments.list:
-        arguments.list.write_text("".join(json.dumps(vars(finding)) + "\n" for finding in findings))
     more = kills() if arguments.kills else {}
     print(json.dumps({**counts, **more, "seconds": round(time.monotonic() - start)}))
 
