@@ -24,6 +24,10 @@ class Number:
     """A finite number, as a shape."""
 
 
+class Interval:
+    """Two finite numbers, the first not above the second, as a shape."""
+
+
 class Size:
     """A number of layers, heads or units, as a shape."""
 
@@ -114,6 +118,9 @@ def find_problem(value: Any, shape: Any, place: str = "") -> str | None:
 def _is_a(value: Any, shape: Any) -> bool:
     if shape is Number:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if shape is Interval:
+        ends = isinstance(value, list) and len(value) == 2 and all(_is_a(end, Number) for end in value)
+        return ends and value[0] <= value[1]
     if shape is Size:
         return type(value) is int and 0 < value <= _MAX_SIZE
     if shape is int:

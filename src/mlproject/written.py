@@ -6,15 +6,15 @@ from typing import Any
 
 from compressor.digests import FILES_KEY, require_same_files
 from compressor.errors import FileError, ModelError, SearchError
-from compressor.records import COSTS, DIMENSIONS, FILES, SOURCE, NullableNumber, Number, read_record
+from compressor.records import COSTS, DIMENSIONS, FILES, SOURCE, Interval, NullableNumber, Number, read_record
 
 RESULTS_FILE = "search_results.json"
 ONNX_FILE, EXPORT_FILE = "model.onnx", "export.json"
 EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 LATENCY_FILE = "latency.json"
 
-_INTERVAL = ([Number], None)
-_FORM = {"error": Number, "test_error": Number, "error_interval": [Number], "test_error_interval": [Number]}
+_INTERVAL = (Interval, None)
+_FORM = {"error": Number, "test_error": Number, "error_interval": Interval, "test_error_interval": Interval}
 _RESULTS = {
     "supernet?": (str, None),
     "supernet_from_here?": str,
@@ -35,7 +35,7 @@ _RESULTS = {
         {
             "index": int,
             "name": str,
-            "config": (dict, None),
+            "config": ({str: (int, str)}, None),
             "sub_network": str,
             "error": Number,
             **COSTS,
@@ -44,6 +44,7 @@ _RESULTS = {
             "latency_ms?": NullableNumber,
             "error_interval?": _INTERVAL,
             "test_error?": NullableNumber,
+            "on_front?": bool,
             "epochs?": (int, None),
             "model?": (str, None),
             "kept": {"heads": [str], "units": [str]},
@@ -56,17 +57,22 @@ _EXTRACTION = {
     "chosen": {"name": str, "sub_network?": str, "error?": Number},
     "error": Number,
     "repair": ({"error_before": Number, "error_after": Number, "kept": bool}, None),
-    "finetuning": ({"error_before": Number, "errors": [Number], "kept_epoch": int}, None),
+    "finetuning": ({"error_before": Number, "errors": [Number], "kept_epoch": int, "num_epochs?": int}, None),
     "parity": _PARITY,
     "kept": {"heads": [int], "units": [int]},
-    "extracted": {**_FORM, **{f"{name}?": shape for name, shape in COSTS.items()}, "model_mb?": Number},
-    "super_network": ({**_FORM, **COSTS, "macs": Number, "model_mb?": Number}, None),
+    "extracted": {
+        **_FORM,
+        **{f"{name}?": shape for name, shape in COSTS.items()},
+        "macs_length?": int,
+        "model_mb?": Number,
+    },
+    "super_network": ({**_FORM, **COSTS, "macs": Number, "macs_length?": int, "model_mb?": Number}, None),
     "test": (
         {
             "base_error": Number,
             "error": Number,
             "difference": Number,
-            "interval": [Number],
+            "interval": Interval,
             "mcnemar_p": NullableNumber,
         },
         None,
