@@ -50,7 +50,11 @@ def write(path: Path, value: Any) -> Path:
 def search(tmp_path: Path) -> Path:
     source = DataSource(task_name="custom", train_file=EVIL, text_columns=("text", "other"), label_column=EVIL)
     written = {
+        "format": 1,
         "source": source.to_json(),
+        "data_digest": "0123456789abcdef",
+        "label_names": [EVIL, "other"],
+        "epochs": [{"epoch": 1, "error": 0.2}],
         "model_name_or_path": EVIL,
         "attn_implementation": "sdpa",
         "settings": TrainingSettings(num_train_epochs=3, bf16=True).__dict__,
@@ -66,7 +70,11 @@ def form(error: float, params: int) -> dict[str, Any]:
         "test_error": error + 0.01,
         "test_error_interval": [error - 0.04, error + 0.06],
         "params": params,
+        "relative_params": params / 1000,
+        "encoder_params": params,
         "relative_encoder_params": params / 1000,
+        "macs": 1e6,
+        "macs_length": 8,
     }
 
 
@@ -78,6 +86,7 @@ def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
         "name": chosen["name"],
         "chosen": {key: chosen[key] for key in ("index", "name", "sub_network", "error")},
         "error": 0.35,
+        "repair": {"error_before": 0.4, "error_after": 0.45, "kept": False},
         "finetuning": {"error_before": 0.4, "errors": [0.35, 0.36], "kept_epoch": 1, "num_epochs": 4},
         "parity": {"sliced": 0.0, "loaded": 2e-7, "error_searched": 0.4, "error_loaded": 0.4, "label_agreement": 1.0},
         "kept": {"heads": [4, 4, 0], "units": [3, 3, 3]},
@@ -90,6 +99,10 @@ def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
     fp32 = {"file": "model.onnx", "mb": 4.0, "error": 0.35, "error_interval": [0.3, 0.4], "parity": {"real rows": 3e-6}}
     onnx = tmp_path / "onnx"
     export = {"model": str(tmp_path / "model"), "params": 500, "portable": False, "forms": {"fp32": fp32, "int8": int8}}
+    export |= {"task": "custom", "lengths": [4, 9]}
+    onnx.mkdir()
+    for name in ("model.onnx", "model.int8.onnx"):
+        (onnx / name).touch()
     models = {
         name: {"path": str(folder / file), "runtime": "onnxruntime", "precision": precision, "mb": 4.0, "error": 0.3}
         | {"error_interval": [0.2, 0.4], "load_seconds": 0.1, "peak_mb": 100.0}
@@ -99,7 +112,16 @@ def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
             ("pruned-int8", onnx, "model.int8.onnx", "int8"),
         )
     }
-    row = {"p50_ms": 2.0, "p90_ms": 3.0, "runs": 5, "ratio": 0.5, "ratio_low": 0.4, "ratio_high": 0.6}
+    row = {
+        "p50_ms": 2.0,
+        "p90_ms": 3.0,
+        "p99_ms": 4.0,
+        "rows_per_second": 500.0,
+        "runs": 5,
+        "ratio": 0.5,
+        "ratio_low": 0.4,
+        "ratio_high": 0.6,
+    }
     benchmark = {
         "environment": {"cpu": EVIL, "cpu_flags": ["avx2"], "threads": 1, "python": "3.11", "torch": "2"},
         "options": {"batch_sizes": [1], "lengths": [8], "threads": 1, "runs": 5, "provider": "cpu"},
@@ -131,6 +153,7 @@ def test_a_whole_report(all_folders: dict[str, Path], tmp_path: Path) -> None:
     assert made == {f"{name}.{kind}" for name in (*FIGURES, "errors", "latency") for kind in ("png", "svg")}
     assert "logits differ by 2.0e-07" in text
     assert "logits differ by 3.0e-06" in text
+    assert "left out: it would have raised the validation error from 0.4000 to 0.4500." in text
     assert "Distillation lowered the validation error from 0.4000 to 0.3500 (epoch 1 was the best)." in text
     assert "its error is 0.150 above the super-network&#x27;s" in text
     assert "error 0.3500 (0.300–0.400)" not in text  # the benchmark's models come first
