@@ -302,7 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for place, name in enumerate(chosen):
             num_kills = given.kills * (place + 1) // len(chosen) - given.kills * place // len(chosen)
             kill_command(context, name, base, Path(folder), num_kills, moments, counts)
-    figures = {name: value for name, value in vars(counts).items() if name != "found"}
+            figures = {key: value for key, value in vars(counts).items() if key != "found"}
+            print(f"  so far {figures}", flush=True)
     print(json.dumps({"kill_commands": figures | {"seconds": round(time.perf_counter() - started)}}))
 
 

@@ -271,7 +271,8 @@ def main(arguments: list[str] | None = None) -> None:
             cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt) as stop:
+    except (click.Abort, KeyboardInterrupt):
+        stop = stopped()
         by, code = (stop.by, stop.exit_code) if isinstance(stop, StopSignal) else ("the user", 1)
         _fail(f"stopped by {by}; what was finished is kept.", words, code)
     except click.ClickException as error:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 
@@ -19,6 +20,21 @@ def test_a_signal_is_one_line_and_its_exit_code(
     assert stop.value.code == code
     assert capsys.readouterr().err == f"Error: stopped by {name}; what was finished is kept.\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_plain_interruption_that_a_signal_caused_counts_as_the_signal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise KeyboardInterrupt  # as a library does that has tidied up first
+
+    monkeypatch.setattr(cli.cli, "main", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["nas"])
+    assert stop.value.code == 143
+    assert capsys.readouterr().err == "Error: stopped by SIGTERM; what was finished is kept.\n"
 
 
 def test_who_keeps_what_was_finished_ends_by_the_same_signal() -> None:
