@@ -272,8 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        stop = stopped()
-        by, code = (stop.by, stop.exit_code) if isinstance(stop, StopSignal) else ("the user", 1)
+        reason = stopped()
+        by, code = (reason.by, reason.exit_code) if isinstance(reason, StopSignal) else ("the user", 1)
         _fail(f"stopped by {by}; what was finished is kept.", words, code)
     except click.ClickException as error:
         message = " ".join(error.format_message().split())
