@@ -28,6 +28,8 @@ KEY_TAG = "compressor.run_key"
 """Our own name for a run below another: by it a run is found again whose creation was cut short."""
 FINGERPRINT_TAG, DIRECTORY_TAG = "compressor.fingerprint", "compressor.directory"
 """What a stage was given, as a hash, and where its results are."""
+DIGEST_TAG = "compressor.digest"
+"""Of a registered version: a hash of its files."""
 _MAX_PARAM = 500
 _MAX_MODEL_NAME = 256
 """Characters of a registered model's name in MLflow's tables."""
@@ -465,6 +467,9 @@ def _served_model(delivery: _Delivery, entry: Entry) -> str:
     """A model that MLflow can serve, from its code and files; its address. `register_as` makes it a version."""
     import mlflow
 
+    before = _registered_before(delivery, entry)
+    if before is not None:
+        return _name_version(delivery, entry, str(before.version)) or str(before.source)
     with _active(delivery.run_id(entry)):
         info = mlflow.pyfunc.log_model(
             name=entry["name"],
@@ -478,12 +483,28 @@ def _served_model(delivery: _Delivery, entry: Entry) -> str:
         )
         mlflow.log_metrics(entry["metrics"], step=_SERVED_STEP, model_id=info.model_id)
     if entry["register_as"]:
-        _describe_version(delivery, entry, str(info.registered_model_version))
-    if entry["register_as"] and entry["alias"]:
-        registered = str(info.registered_model_version)
-        delivery.client.set_registered_model_alias(entry["register_as"], entry["alias"], registered)
-        return f"models:/{entry['register_as']}@{entry['alias']}"
+        return _name_version(delivery, entry, str(info.registered_model_version)) or str(info.model_uri)
     return str(info.model_uri)
+
+
+def _registered_before(delivery: _Delivery, entry: Entry) -> Any:
+    """The version that an earlier process has registered of this very model, before it was killed; None without."""
+    if not delivery.again or not entry["register_as"]:
+        return None
+    found = delivery.client.search_model_versions(f"run_id = '{delivery.run_id(entry)}'")
+    return next(
+        (v for v in found if (v.name, v.tags.get(DIGEST_TAG)) == (entry["register_as"], entry.get("digest"))), None
+    )
+
+
+def _name_version(delivery: _Delivery, entry: Entry, number: str) -> str | None:
+    """Tells what a registered version is, and gives it its alias; its address by that, if it has one."""
+    name, alias = entry["register_as"], entry["alias"]
+    delivery.client.set_model_version_tag(name, number, DIGEST_TAG, entry.get("digest", ""))
+    _describe_version(delivery, entry, number)
+    if alias:
+        delivery.client.set_registered_model_alias(name, alias, number)
+    return f"models:/{name}@{alias}" if alias else None
 
 
 def _describe_version(delivery: _Delivery, entry: Entry, number: str) -> None:
@@ -496,7 +517,7 @@ def _describe_version(delivery: _Delivery, entry: Entry, number: str) -> None:
         delivery.client.set_model_version_tag(name, number, key, text)
 
 
-def _onnx_model(delivery: _Delivery, entry: Entry) -> None:
+def _onnx_model(delivery: _Delivery, entry: Entry) -> str:
     """An ONNX file in MLflow's own ONNX flavour, for any batch and length."""
     import mlflow
     import numpy as np
@@ -520,6 +541,7 @@ def _onnx_model(delivery: _Delivery, entry: Entry) -> None:
             pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
         )
         mlflow.log_metrics(entry.get("metrics", {}), step=_GRAPH_STEP, model_id=info.model_id)
+    return str(info.model_uri)
 
 
 @contextmanager

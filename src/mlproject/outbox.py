@@ -49,12 +49,15 @@ class Outbox:
         self._written = len(self._entries)
         self._header_written = bool(self.header)
         self._delivered = 0
+        self._results: dict[str, Any] = {}
         marks = read_json_lines(self._folder / _DELIVERED)
         whole = [mark for mark in marks if isinstance(mark, dict) and isinstance(mark.get("number"), int)]
         for mark in whole:
             self._delivered = mark["number"]
             if isinstance(mark.get("run_id"), str) and isinstance(mark.get("run"), str):
                 self.run_ids[mark["run"]] = mark["run_id"]
+            if "result" in mark and 0 < mark["number"] <= len(self._entries):
+                self._results[_content(self._entries[mark["number"] - 1])] = mark["result"]
         if len(whole) < len(marks) or self._delivered > len(self._entries):
             self._delivered = 0  # which runs are known is not: all is told again
         self.num_old = len(self._entries)
@@ -125,13 +128,24 @@ class Outbox:
         """How many entries were not delivered."""
         return len(self._entries) - self._delivered
 
-    def mark_delivered(self, entry: Entry, run_id: str | None = None) -> None:
-        """Notes that the oldest pending entry was delivered, and the id of the run it made."""
+    def result(self, entry: Entry) -> Any:
+        """What the delivery of an entry of that content gave, by this process or an earlier one; None if nothing."""
+        return self._results.get(_content(entry))
+
+    def is_pending(self, entry: Entry) -> bool:
+        """Whether an entry of that content waits to be delivered."""
+        return any(_content(waiting) == _content(entry) for waiting in self._entries[self._delivered :])
+
+    def mark_delivered(self, entry: Entry, run_id: str | None = None, result: Any = None) -> None:
+        """Notes that the oldest pending entry was delivered, the id of the run it made, and what else came of it."""
         self._delivered += 1
         mark: Entry = {"number": self._delivered}
         if run_id is not None:
             self.run_ids[entry["run"]] = run_id
             mark |= {"run": entry["run"], "run_id": run_id}
+        if result is not None:
+            self._results[_content(entry)] = result
+            mark["result"] = result
         self._marks.append(mark)
         self.write()
 

@@ -5,19 +5,20 @@ away costs nothing: the first failure prints one warning, the rest waits in the 
 `compressor sync`, or for the command that goes on. A server that is away at the start is an error at once.
 """
 
+import hashlib
 import math
 import os
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, brief
-from compressor.files import is_full_disk
+from compressor.files import file_sha256, is_full_disk
 from mlproject.mlflow_log import (
     MlflowLog,
     TrackingError,
@@ -124,7 +125,7 @@ class StageRun:
         With `register_as` it becomes a version of that registered model, with the description and with metadata and
         metrics as tags, and `alias` points to it.
         """
-        entry = self._add(
+        entry = self._add_model(
             "served_model",
             name=name,
             code=str(code),
@@ -137,24 +138,24 @@ class StageRun:
             description=description,
             register_as=register_as,
             alias=alias,
-            again=True,
+            digest=_digest(artifacts.values()),
         )
         self.tracker.wait()
-        uri: str | None = self.tracker.results.get(id(entry))
+        uri: str | None = self.tracker.outbox.result(entry)
         return uri
 
     def log_onnx_model(
         self, name: str, path: Path, example: Mapping[str, Any], logits: Any, metrics: Mapping[str, float]
     ) -> None:
         """Logs an ONNX file in MLflow's own ONNX flavour."""
-        self._add(
+        self._add_model(
             "onnx_model",
             name=name,
             path=self.tracker.seen_from_output(path),
             inputs={key: values.tolist() for key, values in example.items()},
             logits=logits.tolist(),
             metrics=dict(metrics),
-            again=True,
+            digest=_digest([path]),
         )
 
     def picture(self, artifact: str) -> str:
@@ -189,6 +190,14 @@ class StageRun:
         self._add("view", name=name, key=key, state=state, now_ms=now_ms(), again=True)
         return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
 
+    def _add_model(self, kind: str, **content: Any) -> Entry:
+        """An entry that costs much and makes something new each time: not told again once it has succeeded."""
+        entry: Entry = {"kind": kind, "run": self._name, "again": True, **content}
+        outbox = self.tracker.outbox
+        if outbox.result(entry) is None and not outbox.is_pending(entry):
+            self.tracker.add(entry)
+        return entry
+
     def _add(self, kind: str, **content: Any) -> Entry:
         entry: Entry = {"kind": kind, "run": self._name, **content}
         self.tracker.add(entry)
@@ -207,8 +216,6 @@ class Tracker:
         self.lost, self._warning = False, ""
         self.links: dict[str, str] = {}
         """Pages worth opening, by what they show; printed when a command ends."""
-        self.results: dict[int, Any] = {}
-        """What the delivery of an entry gave, by the entry's identity."""
         self._again = False  # whether the next entry may have been sent, though nothing says so
         if self.outbox.damaged:
             print(
@@ -364,19 +371,18 @@ class Tracker:
             if entry["kind"] != "create" and entry["run"] not in self.outbox.run_ids:
                 self.outbox.mark_delivered(entry)  # MLflow has refused to make its run
                 continue
-            run_id = None
+            run_id = given = None
             again = self._again or self.outbox.is_old
             try:
                 result = self.log.deliver(entry, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, again)
-                run_id = result if entry["kind"] == "create" else None
-                self.results[id(entry)] = result
+                run_id, given = (result, None) if entry["kind"] == "create" else (None, result)
             except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
                 if self._report(error, entry):
                     return
                 if entry.get("register_as"):
                     self._unregistered[entry["register_as"]] = brief(error).rstrip(".")
             self._again = False
-            self.outbox.mark_delivered(entry, run_id)
+            self.outbox.mark_delivered(entry, run_id, given)
 
     def _report(self, error: Exception, entry: Entry | None = None) -> bool:
         """Prints what went wrong, once; whether the server is lost, or lets us write no longer."""
@@ -438,6 +444,11 @@ def fail_joined_run(message: str) -> None:
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
         _quietly(lambda: MlflowLog().fail(run_id, message))
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """A content hash of some files."""
+    return hashlib.sha256(" ".join(map(file_sha256, paths)).encode()).hexdigest()[:16]
 
 
 def _quietly(call: Callable[[], object]) -> None:

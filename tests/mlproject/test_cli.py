@@ -320,6 +320,23 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     )
 
 
+def test_an_export_that_is_killed_registers_its_model_once(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    words = ["export", "--model", "net", "--precision", "fp32", "--register-as", "moods", "--output-dir", "onnx"]
+    assert run_cli(*words).code == 0
+    entries, delivered = (tmp_path / "onnx" / ".compressor" / name for name in ("entries.jsonl", "delivered.jsonl"))
+    told = entries.read_text().splitlines(keepends=True)
+    served = next(number for number, line in enumerate(told) if json.loads(line)["kind"] == "served_model")
+    marks = delivered.read_text().splitlines(keepends=True)
+    for known in (len(told) - 1, served):  # killed before its end; while MLflow made the version
+        entries.write_text("".join(told[: max(known, served + 1)]))
+        delivered.write_text("".join(marks[:known]))
+        outcome = run_cli(*words)
+        assert outcome.code == 0, outcome.err
+        assert "Serve it: mlflow models serve -m models:/" in outcome.out
+    assert len(mlflow.MlflowClient().search_model_versions("name = 'moods'")) == 1
+    assert [run.info.status for run in runs() if run.data.tags["stage"] == "export"] == ["FINISHED"]
+
+
 def test_a_refused_registration_fails_and_keeps_the_files(
     run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,3 +141,13 @@ def test_a_run_that_was_opened_again_has_no_end(tmp_path: Path) -> None:
     assert outbox.says_finished and is_finished(tmp_path)
     outbox.add({"kind": "reopen", "run": TOP, "again": True})
     assert not outbox.says_finished and not is_finished(tmp_path)
+
+
+def test_what_came_of_an_entry_is_known_to_the_next_process(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.add(model := {"kind": "served_model", "run": TOP, "digest": "abc", "again": True})
+    assert outbox.is_pending(model) and outbox.result(model) is None
+    outbox.mark_delivered(model, result="models:/m-1")
+    other = Outbox(tmp_path)
+    assert not other.is_pending(model) and other.result(dict(model)) == "models:/m-1"
+    assert other.result(model | {"digest": "other"}) is None
