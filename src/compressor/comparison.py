@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.metrics import compute_error
+from compressor.metrics import compute_error, is_defined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class Comparison:
     difference: float
     """`error` − `base_error`: positive where the other model is worse."""
     interval: tuple[float, float]
-    """Of the difference, 95 %: percentiles over resampled rows, the same rows for both models."""
+    """Of the difference, 95 %: percentiles over resampled rows, the same rows for both models. Draws that leave the
+    metric undefined, such as those of one label alone, are left out."""
     mcnemar_p: float | None
     """The exact two-sided p of McNemar's test that both are wrong equally often; None for regression."""
 
@@ -35,12 +36,14 @@ def compare_predictions(
 
     errors = compute_error(metric, base, labels), compute_error(metric, other, labels)
     rng, differences = np.random.default_rng(0), []
+    defined = [model for model in (base, other) if is_defined(metric, model, labels)]
     for _ in range(num_resamples):
         rows = rng.integers(len(labels), size=len(labels))
-        differences.append(
-            compute_error(metric, other[rows], labels[rows]) - compute_error(metric, base[rows], labels[rows])
-        )
-    low, high = np.quantile(differences, [0.025, 0.975])
+        if all(is_defined(metric, model[rows], labels[rows]) for model in defined):
+            differences.append(
+                compute_error(metric, other[rows], labels[rows]) - compute_error(metric, base[rows], labels[rows])
+            )
+    low, high = np.quantile(differences, [0.025, 0.975]) if differences else (-1.0, 1.0)
     only_base, only_other = (
         int(np.sum((base == labels) & (other != labels))),
         int(np.sum((base != labels) & (other == labels))),

@@ -56,6 +56,7 @@ LIMITS: dict[str, Limit] = {
     "index": Limit(least=0, most=100_000, reason="a place on the front, from 0"),
     "max_params": Limit(least=0, above=True, most=1e12, reason="a number of parameters, or up to 1 a share"),
     "max_error_increase": Limit(least=-2, most=2, reason=f"below 0 it is to be better; {_ERROR}"),
+    "confidence": Limit(least=0.5, most=0.999, reason="a chance; rows of a sample never give certainty"),
     "max_latency_ms": Limit(least=0, above=True, most=3_600_000, reason="milliseconds; the most is an hour"),
     "max_int8_loss": Limit(least=0, most=2, reason=_ERROR),
     "batch_sizes": Limit(least=1, most=1024, reason="all rows of a batch are in memory at once"),

@@ -43,7 +43,8 @@ def error_interval(
 ) -> tuple[float, float]:
     """The interval of an error from the rows it was measured on: Wilson's for accuracy, else a percentile bootstrap.
 
-    The bootstrap's resamples are always the same ones (seed 0).
+    The bootstrap's resamples are always the same ones (seed 0). Those that leave the metric undefined, such as one
+    without any positive row, say nothing of the model and are left out.
     """
     if metric == "accuracy":
         from scipy.stats import binomtest
@@ -52,11 +53,20 @@ def error_interval(
         interval = binomtest(wrong, len(labels)).proportion_ci(confidence_level=level, method="wilson")
         return float(interval.low), float(interval.high)
     rng, errors = np.random.default_rng(0), []
+    undefined = not is_defined(metric, predictions, labels)
     for _ in range(num_resamples):
         rows = rng.integers(len(labels), size=len(labels))
-        errors.append(compute_error(metric, predictions[rows], labels[rows]))
+        if undefined or is_defined(metric, predictions[rows], labels[rows]):
+            errors.append(compute_error(metric, predictions[rows], labels[rows]))
+    if not errors:  # of so few rows nothing can be told
+        return 0.0, max(1.0, compute_error(metric, predictions, labels))
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether a metric says anything of these rows: all but accuracy need two different labels and predictions."""
+    return metric == "accuracy" or bool(np.ptp(labels) > 0 and np.ptp(predictions) > 0)
 
 
 def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from compressor.progress import progress_bar
 from compressor.search_methods import MAX_REPEATS
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.trivial import TrivialPredictor, is_useful
 
 if TYPE_CHECKING:
     from compressor.costs import CostModel
@@ -60,6 +61,11 @@ class EvaluatedSubNetwork:
     model: str | None = None
     """Directory of its own trained weights, from the result's; None where the weights are the super-network's."""
 
+    @property
+    def error_range(self) -> tuple[float, float]:
+        """The error's 95 % interval, or the error twice where none is known."""
+        return self.error_interval or (self.error, self.error)
+
     def to_json(self) -> dict[str, Any]:
         """The fields by name; the sub-network as its config and hash."""
         fields = asdict(replace(self, sub_network=None))  # type: ignore[arg-type]
@@ -83,6 +89,8 @@ class SearchResult:
     objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
     interrupted: bool = False
     """Whether the user stopped it before it was done."""
+    trivial: TrivialPredictor | None = None
+    """What knows the labels but no text; None where an older version wrote the result."""
 
     @property
     def front(self) -> list[EvaluatedSubNetwork]:
@@ -94,6 +102,11 @@ class SearchResult:
     def full(self) -> EvaluatedSubNetwork | None:
         """The full super-network; a search has it always, standard NAS unless its trial was cut short."""
         return next((e for e in self.evaluations if e.relative_encoder_params == 1), None)
+
+    @property
+    def useless(self) -> list[int]:
+        """Places on the front of members that are no better than the trivial predictor."""
+        return [place for place, member in enumerate(self.front) if not is_useful(member.error_range, self.trivial)]
 
     @property
     def notable(self) -> set[str]:

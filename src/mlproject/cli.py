@@ -26,6 +26,7 @@ from mlproject.options import (
     CACHE,
     CHECKPOINTS,
     CHOICE,
+    CONFIDENCE,
     DATA,
     EVALUATION,
     EXPORT,
@@ -125,7 +126,7 @@ def nas(**values: Any) -> None:
 
 @cli.command("extract", cls=HuggingFaceCommand)
 @click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
-@add_options(CHOICE, SEVERAL, OUTPUT)
+@add_options(CHOICE, CONFIDENCE, SEVERAL, OUTPUT)
 def extract(search_dir: str, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
     choice, epochs = _check(values, _choice, _finetune_epochs)
@@ -139,7 +140,7 @@ def extract(search_dir: str, **values: Any) -> None:
 
 @cli.command("export", cls=HuggingFaceCommand)
 @click.option("--model", "model_dir", required=True, help="Made by extract or train-supernet: a directory or runs:/….")
-@add_options(EXPORT, OUTPUT)
+@add_options(EXPORT, CONFIDENCE, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX and prove it equal to PyTorch."""
     (options,) = _check(values, _export_options)
@@ -196,7 +197,20 @@ def sync(output_dir: str, **_debug: Any) -> None:
 
 @cli.command("compress", cls=HuggingFaceCommand)
 @add_options(
-    MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, SEARCH, CHOICE, EXPORT, LATENCY, CACHE, OUTPUT
+    MODEL,
+    CHECKPOINTS,
+    DATA,
+    SAMPLING,
+    TRAINING,
+    SPACE,
+    EVALUATION,
+    SEARCH,
+    CHOICE,
+    CONFIDENCE,
+    EXPORT,
+    LATENCY,
+    CACHE,
+    OUTPUT,
 )
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""

@@ -74,7 +74,7 @@ def export(
         forms = {"fp32": _form(path) | {"error": error, "error_interval": interval, "parity": differences}}
         for precision in options.precision:
             if precision != "fp32":
-                forms[precision] = _smaller(path, precision, opened, validation, logits, options.max_int8_loss)
+                forms[precision] = _smaller(path, precision, opened, validation, logits, options)
         report = {
             "model": str(model_dir.expanduser().resolve()),
             "task": opened.source.task_name,
@@ -94,7 +94,7 @@ def export(
         log_files(run, output_dir, name)
     else:
         run.log_artifact(output_dir / EXPORT_FILE, name)
-    _show(output_dir, forms)
+    _show(output_dir, forms, len(validation))
     if log_models:
         uri = log_models_of(output_dir, model_dir, opened.source.task, report, options, run, name)
         _show_serving(uri, opened.source.task)
@@ -209,7 +209,7 @@ def _smaller(
     opened: OpenedModel,
     validation: "EncodedRows",
     logits: "np.ndarray",
-    max_loss: float,
+    options: ExportOptions,
 ) -> dict[str, Any]:
     """The int8 or fp16 form of an exported graph, beside it, and how far it is from fp32.
 
@@ -219,37 +219,52 @@ def _smaller(
 
     if precision == "fp16":
         file = convert_fp16(path, path.with_name(path.stem + FP16_SUFFIX))
-        return _judge(file, opened, validation, logits, max_loss)
+        return _judge(file, opened, validation, logits, options, num_tries=1)
     found: dict[str, Any] = {}
-    for tables in (True, False):
+    tries = (True, False)
+    for tables in tries:
         file = path.with_name(path.stem + INT8_SUFFIX)
         quantize_int8(path, file, reduce_range=needs_reduced_range(), tables=tables)
-        found = _judge(file, opened, validation, logits, max_loss) | {"int8_embeddings": tables}
+        found = _judge(file, opened, validation, logits, options, len(tries)) | {"int8_embeddings": tables}
         if found["accepted"]:
             break
     return found
 
 
 def _judge(
-    file: Path, opened: OpenedModel, validation: "EncodedRows", logits: "np.ndarray", max_loss: float
+    file: Path,
+    opened: OpenedModel,
+    validation: "EncodedRows",
+    logits: "np.ndarray",
+    options: ExportOptions,
+    num_tries: int,
 ) -> dict[str, Any]:
-    """How far a smaller form is from the fp32 `logits` of the validation rows, and whether its error is accepted."""
+    """How far a smaller form is from the fp32 `logits` of the validation rows, and whether it is accepted.
+
+    It is where it surely loses no more error than is allowed: by a bound over all `num_tries`, as a member is chosen.
+    """
     import numpy as np
 
     from compressor.batches import evaluation_batches
-    from compressor.metrics import label_agreement
+    from compressor.bounds import compare_with_base
+    from compressor.metrics import label_agreement, predict
     from exporters.parity import onnx_logits
     from exporters.sessions import create_session
 
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, 64))
-    error, fp32_error = _error(opened, smaller, validation), _error(opened, logits, validation)
+    task = opened.source.task
+    both = [predict(of, task.regression) for of in (logits, smaller)]
+    losses = compare_with_base(task.metric, both[0], both[1:], validation.labels, num_candidates=num_tries)
+    (accepted,), (at_most,) = losses.holding(options.max_int8_loss, options.confidence)
     scale = max(float(np.abs(logits).max()), 1e-6)
     return _form(file) | {
-        "error": error,
+        "error": _error(opened, smaller, validation),
         "error_interval": _interval(opened, smaller, validation),
-        "loss": error - fp32_error,
-        "max_loss": max_loss,
-        "accepted": bool(error - fp32_error <= max_loss + 1e-9),
+        "loss": float(losses.values[0]),
+        "loss_at_most": float(at_most),
+        "confidence": options.confidence,
+        "max_loss": options.max_int8_loss,
+        "accepted": bool(accepted),
         "label_agreement": label_agreement(logits, smaller),
         "difference": float(np.abs(smaller - logits).max()) / scale,
     }
@@ -274,7 +289,7 @@ def _interval(opened: OpenedModel, logits: "np.ndarray", validation: "EncodedRow
     return error_interval(task.metric, predict(logits, task.regression), validation.labels)
 
 
-def _show(output_dir: Path, forms: Mapping[str, Mapping[str, Any]]) -> None:
+def _show(output_dir: Path, forms: Mapping[str, Mapping[str, Any]], num_rows: int) -> None:
     fp32 = forms["fp32"]
     print(
         f"Exported {output_dir / ONNX_FILE} ({fp32['mb']:.1f} MB): ONNX = PyTorch within "
@@ -291,6 +306,8 @@ def _show(output_dir: Path, forms: Mapping[str, Mapping[str, Any]]) -> None:
             )
             if not form["accepted"]:
                 print(
-                    f"Note: {precision} loses more than --max-int8-loss {form['max_loss']:g}, so it is not registered "
-                    "and not counted as a result."
+                    f"Note: {precision} may lose more than --max-int8-loss {form['max_loss']:g}: at most "
+                    f"{form['loss_at_most']:.4f} with {100 * form['confidence']:.4g} % confidence, as far as "
+                    f"{num_rows:,} validation rows can tell. So it is not registered and not counted as a result. More "
+                    "validation rows tell more; or allow more."
                 )

@@ -12,8 +12,10 @@ from compressor.dimensions import EncoderDimensions
 from compressor.errors import SearchError
 from compressor.files import new_directory, read_json, write_json
 from compressor.limits import check_number
+from compressor.predictions import read_predictions
 from compressor.settings import TrainingSettings
 from compressor.sub_network import SubNetwork
+from compressor.trivial import is_useful
 from mlproject.choosing import Choice, choose
 from mlproject.model_card import (
     CARD_FILE,
@@ -28,6 +30,7 @@ from mlproject.sources import (
     find_super_network,
     full_evaluation,
     open_super_network,
+    read_trivial,
     require_other_directory,
     require_same_rows,
     require_searched_files,
@@ -111,7 +114,8 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
 
     check_number("finetune_epochs", finetune_epochs)
     results = read_search_results(search_dir)
-    chosen = choose(results, choice)
+    folder = search_dir if search_dir.is_dir() else search_dir.parent
+    chosen = choose(results, choice, read_predictions(folder))
     names = ", ".join(evaluation["name"] for evaluation in chosen.values())
     run.log_params({"search": str(search_dir), "sub_network": names, "finetune_epochs": finetune_epochs})
     opened = _open(results, search_dir, next(iter(chosen.values())))
@@ -249,6 +253,7 @@ def _extract_one(
             "kept": {"heads": [len(h) for h in sub_network.heads], "units": [len(u) for u in sub_network.units]},
             "extracted": {key: chosen[key] for key in _COSTS if key in chosen} | _form(opened, sub_network, extracted),
             "super_network": full,
+            "trivial": opened.results.get("trivial"),
             "test": None if dense is None else _compare(opened, dense["test"], extracted["test"]),
         }
         info = {
@@ -373,6 +378,8 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
 def _show(report: Mapping[str, Any]) -> None:
     """Prints the extracted model beside the super-network."""
     parity = report["parity"]
+    if report["chosen"].get("reason"):
+        print(f"Chosen: {report['name']}, {report['chosen']['reason']}")
     print_table(f"Extracted {report['name']}", *form_table(report))
     differences = [name for name in ("sliced", "loaded") if name in parity]
     difference = max(parity[name] for name in differences)
@@ -391,8 +398,11 @@ def _show(report: Mapping[str, Any]) -> None:
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
-    """What nobody should ship unawares: no layer left, much error gained, or some beyond chance."""
+    """What nobody should ship unawares: no layer left, error gained by much or beyond chance, no better than trivial."""
     full, extracted, test, found = report["super_network"], report["extracted"], report["test"], []
+    trivial = read_trivial(report)
+    if not is_useful(extracted["error_interval"], trivial):
+        found.append(f"it is no better than {trivial} by more than its interval.")
     if not any(report["kept"]["heads"]) and not any(report["kept"]["units"]):
         found.append("it keeps no layer at all, so it reads words without their context.")
     if full is not None and extracted["error"] > full["error"] + POOR_INCREASE:

@@ -10,6 +10,7 @@ from compressor.data import TaskData
 from compressor.demo import DEMO_MODEL
 from compressor.dimensions import EncoderDimensions
 from compressor.tasks import Task
+from mlproject.sources import read_trivial
 from mlproject.tables import markdown_block, markdown_code, markdown_table, markdown_text
 
 CARD_FILE = "README.md"
@@ -33,7 +34,7 @@ FORM_ROWS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def form_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of an extraction report: super-network | extracted."""
+    """Header and rows of an extraction report: super-network | extracted | trivial predictor."""
     forms = {"super-network": report["super_network"], report["name"]: report["extracted"]}
     forms = {name: form for name, form in forms.items() if form is not None}
     rows = [
@@ -41,7 +42,12 @@ def form_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         for label, (key, cell) in FORM_ROWS.items()
         if all(key in form for form in forms.values())
     ]
-    return ["", *forms], rows
+    trivial = read_trivial(report)
+    if trivial is None:
+        return ["", *forms], rows
+    errors = {"error": f"{trivial.error:.4f}", "test_error": f"{trivial.test_error:.4f}"}
+    shown = [key for key, _ in FORM_ROWS.values() if all(key in form for form in forms.values())]
+    return ["", *forms, trivial.name], [[*row, errors.get(key, "")] for row, key in zip(rows, shown, strict=True)]
 
 
 def describe_comparison(test: Mapping[str, Any]) -> str:
@@ -160,6 +166,8 @@ def _body(
         f"Errors are 1 − {task.metric} with 95 % intervals, on {len(data.validation):,} validation and "
         f"{len(data.test):,} test rows.",
     ]
+    if report["chosen"].get("reason"):
+        lines.append(f"Chosen before repair and distillation: {markdown_text(report['chosen']['reason'])}")
     if report["test"] is not None:
         lines.append(f"On the test rows, super-network → extracted: {describe_comparison(report['test'])}.")
     for note in notes:

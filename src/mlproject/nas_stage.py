@@ -13,6 +13,8 @@ from mlproject.stage_log import log_data, log_files, option_params, print_notes
 from mlproject.tracking import StageRun
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from compressor.batches import EncodedRows
     from compressor.search import EvaluatedSubNetwork, SearchResult
     from compressor.standard_nas import RunningTrial
@@ -34,8 +36,10 @@ def nas(
     from compressor.costs import create_cost_model
     from compressor.families import get_dimensions, max_positions
     from compressor.models import digest_model, load_base_model
+    from compressor.predictions import ValidationPredictions
     from compressor.search_spaces import create_search_space
     from compressor.standard_nas import run_standard_nas
+    from compressor.trivial import find_trivial
     from mlproject.journal import JOURNAL_FILE
     from mlproject.search_report import mark_front_member, show_result, write_search_results
 
@@ -97,7 +101,8 @@ def nas(
         seed=options.seed,
         resume=run.tracker.goes_on,
     )
-    result = _examine_front(result, output_dir, data.task, validation, test)
+    result, predictions = _examine_front(result, output_dir, data.task, validation, test)
+    result = replace(result, trivial=find_trivial(data))
     write_search_results(
         output_dir,
         result,
@@ -111,6 +116,7 @@ def nas(
         space=space,
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks trained alone, {options.search_space} space",
         seconds=trials.seconds,
+        predictions=ValidationPredictions(labels=validation.labels, by_name=predictions),
     )
     for place, member in enumerate(result.front):
         mark_front_member(trials.run(member.name), member, place, run)
@@ -169,8 +175,9 @@ class _TrialRuns:
 
 def _examine_front(
     result: "SearchResult", output_dir: Path, task: "Task", validation: "EncodedRows", test: "EncodedRows"
-) -> "SearchResult":
-    """The result with intervals and test errors of the front and of the super-network, from their saved weights.
+) -> "tuple[SearchResult, dict[str, np.ndarray]]":
+    """The result with intervals and test errors of the front and of the super-network, from their saved weights, and
+    their validation predictions by name.
 
     Raises:
         ParityError: a saved model's validation error is not the one its trial reported.
@@ -181,6 +188,7 @@ def _examine_front(
     from compressor.models import pick_device
 
     wanted = result.notable
+    predictions: dict[str, np.ndarray] = {}
 
     def examine(e: "EvaluatedSubNetwork") -> "EvaluatedSubNetwork":
         if e.name not in wanted or e.model is None:
@@ -188,10 +196,12 @@ def _examine_front(
         model = load_sliced_model(output_dir / e.model).model.to(pick_device())
         evaluation = Evaluator(model, task, validation).evaluate()
         require_error(e.error, evaluation.error, evaluation.logits)
-        interval = error_interval(task.metric, predict(evaluation.logits, task.regression), validation.labels)
+        predictions[e.name] = predict(evaluation.logits, task.regression)
+        interval = error_interval(task.metric, predictions[e.name], validation.labels)
         return replace(e, error_interval=interval, test_error=Evaluator(model, task, test).evaluate().error)
 
-    return replace(result, evaluations=tuple(map(examine, result.evaluations)))
+    examined = tuple(map(examine, result.evaluations))
+    return replace(result, evaluations=examined), predictions
 
 
 def _absolute(name_or_path: str) -> str:

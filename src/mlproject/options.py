@@ -18,7 +18,7 @@ from compressor.search_spaces import SEARCH_SPACES
 from compressor.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS, TrainingSettings
 from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from compressor.tasks import TASKS
-from mlproject.choosing import SMALL_ENCODER, SMALL_INCREASE, Choice
+from mlproject.choosing import SMALL_INCREASE, Choice
 from mlproject.settings import (
     DEFAULT_FINETUNE_EPOCHS,
     DEFAULT_NUM_TRIALS,
@@ -321,12 +321,20 @@ TRIALS = [
     _objectives([name for name in OBJECTIVES if name != "latency_ms"]),
 ]
 
+CONFIDENCE = [
+    _option(
+        "--confidence",
+        type=float,
+        default=Choice.confidence,
+        help="Of what is promised about the error, from 0.5 to below 1.",
+    ),
+]
+
 CHOICE = [
     _boolean(
         "--knee",
         default=Choice.knee,
-        help=f"The front's knee. Without any choice: the smallest member with an error at most {SMALL_INCREASE} above "
-        f"the super-network's; if it keeps more than {SMALL_ENCODER:.0%} of the encoder, the best one that does not.",
+        help=f"The front's knee. Without any choice: --max-error-increase {SMALL_INCREASE}.",
     ),
     _option(
         "--index",
@@ -344,7 +352,8 @@ CHOICE = [
         "--max-error-increase",
         type=float,
         default=None,
-        help="Smallest with an error at most so far above the super-network's, such as 0.01.",
+        help="Smallest whose true error is at most so far above the super-network's, as sure as --confidence says; "
+        "the super-network itself where the validation rows cannot tell.",
     ),
     _option(
         "--max-latency-ms",
@@ -380,7 +389,7 @@ EXPORT = [
         "--max-int8-loss",
         type=float,
         default=ExportOptions.max_int8_loss,
-        help="By how much int8 may raise the validation error.",
+        help="By how much int8 may raise the true error, as sure as --confidence says.",
     ),
     _option("--register-as", default=None, help="Registered model in MLflow that gets this one as a new version."),
     _option("--alias", default=None, help="Alias of that version, such as champion; needs --register-as."),

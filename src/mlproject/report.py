@@ -45,7 +45,7 @@ def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path
         _write(temporary / REPORT_FILE, reported)
     for name in (REPORT_FILE, FIGURES):
         run.log_artifact(output_dir / name, FIGURES if name == FIGURES else None)
-    header, rows = front_table(reported.result.front, reported.result.full)
+    header, rows = front_table(reported.result)
     run.describe(f"**{REPORT_FILE}** under *Artifacts* shows all of it.\n\n{markdown_table(header, rows[:30])}")
     return output_dir / REPORT_FILE
 
@@ -93,7 +93,7 @@ def _write(path: Path, reported: Reported) -> Path:
 
 
 def _front_table(result: SearchResult, extraction: Mapping[str, Any] | None) -> list[str]:
-    header, rows = front_table(result.front, result.full)
+    header, rows = front_table(result)
     chosen = None if extraction is None else extraction["name"]
     place = next((place for place, row in enumerate(rows) if row[0] == chosen), None)
     if place is not None:
@@ -115,6 +115,8 @@ def _at_a_glance(reported: Reported) -> str:
             f"{extraction['name']} was extracted: it keeps {share:.1%} of the encoder and {params / 1e6:.2f} of "
             f"{full['params'] / 1e6:.2f} million parameters."
         ]
+    if extraction["chosen"].get("reason"):
+        parts.append(f"Chosen before repair and distillation: {extraction['chosen']['reason']}")
     if extraction["test"] is not None:
         parts.append(f"On the test rows, dense → extracted: {describe_comparison(extraction['test'])}.")
     header, rows = form_table(extraction)

@@ -2,24 +2,26 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_json
+from compressor.predictions import PREDICTIONS_FILE, ValidationPredictions, write_predictions
 from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
+from mlproject.sources import read_trivial
 from mlproject.tables import markdown_code, markdown_table, print_table
 from mlproject.tracking import StageRun
 from mlproject.views import pareto_view
 from mlproject.written import RESULTS_FILE
 
 CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"
-ARTIFACTS = (RESULTS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
+ARTIFACTS = (RESULTS_FILE, PREDICTIONS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
 """What of a search's directory goes to MLflow."""
 _MAX_ROWS = 30
 """Of a table in a description, which MLflow cuts at 8,000 characters."""
@@ -37,14 +39,16 @@ def write_search_results(
     space: SearchSpace,
     title: str,
     seconds: float,
+    predictions: ValidationPredictions | None = None,
 ) -> None:
-    """Writes a search's result file and its pictures; `origin` names super-network, data and options."""
+    """Writes a search's result file, its predictions and its pictures; `origin` names super-network, data, options."""
     with new_directory(output_dir) as temporary:
         write_json(
             temporary / RESULTS_FILE,
             {
                 "format": 1,
                 **origin,
+                "trivial": None if result.trivial is None else asdict(result.trivial),
                 "dimensions": space.dimensions.to_json(),
                 "layer_order": list(space.layer_order),
                 "objectives": list(result.objectives),
@@ -58,9 +62,11 @@ def write_search_results(
                 ],
             },
         )
+        if predictions is not None:
+            write_predictions(temporary / PREDICTIONS_FILE, predictions)
         write_front_csv(result, temporary / CSV_FILE)
         write_front_png(result, temporary / PNG_FILE, title)
-        write_front_html(result, temporary / HTML_FILE, title, *front_table(result.front, result.full))
+        write_front_html(result, temporary / HTML_FILE, title, *front_table(result))
 
 
 def read_search_result(results: Mapping[str, Any]) -> SearchResult:
@@ -79,7 +85,8 @@ def read_search_result(results: Mapping[str, Any]) -> SearchResult:
     full = next((e for e in evaluations if e.relative_encoder_params == 1), None)
     # Without the full super-network any scale does: it changes no order.
     costs = {name: float(getattr(full, name)) if full else 1.0 for name in objectives if name != "error"}
-    return summarise(evaluations, results["hypervolumes"], objectives, costs)
+    result = summarise(evaluations, results["hypervolumes"], objectives, costs)
+    return replace(result, trivial=read_trivial(results))
 
 
 def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:
@@ -88,7 +95,9 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
     run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
     for name in ARTIFACTS:
         run.log_artifact(output_dir / name)
-    header, rows = front_table(result.front, result.full)
+    if result.trivial is not None:
+        run.log_metrics({"trivial_error": result.trivial.error, "trivial_test_error": result.trivial.test_error})
+    header, rows = front_table(result)
     spare = [name for name in SPARE_COLUMNS if _MEASURED.get(name, ("",))[0] not in result.objectives]
     print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows, spare=spare)
     run.describe(
@@ -98,15 +107,28 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
         + f"\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
         + f"Cut one out: {markdown_code(f'compressor extract --search {quote(str(output_dir))} --index I')}"
     )
+    note = describe_useless(result)
+    if note:
+        print(f"Note: {note}")
     link = run.save_view(view, pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
     by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
     run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
 
 
-def front_table(
-    front: list[EvaluatedSubNetwork], full: EvaluatedSubNetwork | None
-) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a front, the super-network first; MACs and latency where they were measured."""
+def describe_useless(result: SearchResult) -> str | None:
+    """Where the front falls to the trivial predictor, in a sentence; None where it does not."""
+    places = result.useless
+    if not places:
+        return None
+    if len(places) == len(result.front):
+        return f"no member of the front is better than {result.trivial} by more than its interval."
+    which = f"index {places[0]}" if len(places) == 1 else f"the indices {', '.join(map(str, places))}"
+    return f"the front falls to {result.trivial} at {which}: not better by more than the interval."
+
+
+def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a front, the super-network first, the trivial predictor last; MACs and latency if measured."""
+    front, full, trivial = result.front, result.full, result.trivial
     more = {label: of for label, of in _MEASURED.items() if all(getattr(e, of[0]) is not None for e in front)}
     header = [
         "sub-network",
@@ -140,6 +162,13 @@ def front_table(
         ]
         for name, index, e in named
     ]
+    if trivial is not None:
+        errors = {
+            "sub-network": trivial.name,
+            "error": f"{trivial.error:.4f}",
+            "test error": f"{trivial.test_error:.4f}",
+        }
+        rows.append([errors.get(name, "") for name in header])
     return header, rows
 
 

@@ -44,8 +44,10 @@ def search(
     from compressor.latency import measure_latency_ms
     from compressor.metrics import predict
     from compressor.models import pick_device
+    from compressor.predictions import ValidationPredictions, pack, unpack
     from compressor.search import EvaluatedSubNetwork, run_search
     from compressor.search_spaces import create_search_space
+    from compressor.trivial import find_trivial
     from mlproject.search_report import (
         architecture,
         child_metrics,
@@ -76,7 +78,6 @@ def search(
     base_model = str(super_network.info.get("model_name_or_path", super_network.path.name))
     tags = child_tags(run, base_model, source.task_name, search_space, options.search_strategy)
     children: dict[int, StageRun] = {}
-    predictions: dict[str, np.ndarray] = {}
     length = int(np.median(validation.lengths))
     supernet_files = digest_files(super_network.path)
     search_of = {
@@ -89,10 +90,12 @@ def search(
     recorded = open_journal(output_dir, search_of)
     if recorded:
         print(f"Going on after {len(recorded)} sub-networks that were evaluated before.")
+    predictions = {key: unpack(line["predictions"]) for key, line in recorded.items() if "predictions" in line}
 
     def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
         if evaluation.sub_network.hash not in recorded:
-            append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json())
+            told = pack(predictions[evaluation.sub_network.hash])
+            append_json_line(output_dir / JOURNAL_FILE, evaluation.to_json() | {"predictions": told})
         children[evaluation.index] = run.log_child(
             evaluation.name,
             metrics=child_metrics(evaluation, hypervolume),
@@ -126,12 +129,14 @@ def search(
     )
     seconds = time.perf_counter() - started
     wanted = result.notable
-    for evaluation in result.evaluations:  # of those made by an earlier process only the error is known
+    for evaluation in result.evaluations:  # of those that an older version made only the error is known
         if evaluation.name in wanted and evaluation.sub_network.hash not in predictions:
             evaluate(evaluation.sub_network)
     test = encode(data.test, data.task, super_network.tokenizer, max_positions(model))
     result = _add_test_errors(result, Evaluator(model, data.task, test, options.per_device_eval_batch_size))
     result = _add_intervals(result, data.task.metric, predictions, validation.labels)
+    result = replace(result, trivial=find_trivial(data))
+    known = {e.name: predictions[e.sub_network.hash] for e in result.evaluations if e.sub_network.hash in predictions}
     write_search_results(
         output_dir,
         result,
@@ -149,6 +154,7 @@ def search(
         space=space,
         title=f"{source.task_name}: {len(result.evaluations)} sub-networks, {search_space} space",
         seconds=seconds,
+        predictions=ValidationPredictions(labels=validation.labels, by_name=known),
     )
     for place, member in enumerate(result.front):
         mark_front_member(children[member.index], member, place, run)

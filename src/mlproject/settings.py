@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from compressor.bounds import CONFIDENCE
 from compressor.limits import LIMITS, Problem, check_numbers, show
 from compressor.search import DEFAULT_OBJECTIVES, check_objectives
 from compressor.settings import TrainingSettings
@@ -81,7 +82,9 @@ class ExportOptions:
     portable: bool = False
     """Standard ONNX operators alone."""
     max_int8_loss: float = 0.01
-    """By how much the error of int8 may exceed that of fp32."""
+    """By how much the true error of int8 may exceed that of fp32, with `confidence`."""
+    confidence: float = CONFIDENCE
+    """That int8 loses no more."""
     register_as: str | None = None
     """The registered model in MLflow that gets a new version."""
     alias: str | None = None
@@ -107,7 +110,7 @@ class ExportOptions:
                     remedy="Write it as fp32,int8.",
                 )
             )
-        check_numbers(self, ("max_int8_loss",), wrong)
+        check_numbers(self, ("max_int8_loss", "confidence"), wrong)
 
 
 MAX_TOKENS = 2**20

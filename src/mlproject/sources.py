@@ -10,6 +10,7 @@ from compressor.data import DataSource, TaskData, in_order_of, load_task_data
 from compressor.digests import require_same_files
 from compressor.errors import ModelError, OutputError, TaskDataError
 from compressor.files import file_sha256
+from compressor.trivial import TrivialPredictor
 from mlproject.addresses import SUPER_NETWORK, locate
 from mlproject.written import EXPORT_FILE, RESULTS_FILE, read_export
 
@@ -302,6 +303,12 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
 def full_evaluation(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """The full super-network among the evaluations of a search; None where standard NAS did not finish it."""
     return next((e for e in results["evaluations"] if e["relative_encoder_params"] == 1), None)
+
+
+def read_trivial(results: Mapping[str, Any]) -> TrivialPredictor | None:
+    """The trivial predictor of a search result or an extraction report; None where an older version wrote it."""
+    written = results.get("trivial")
+    return None if written is None else TrivialPredictor(**written)
 
 
 def find_super_network(results: Mapping[str, Any], search_dir: Path) -> Path:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from compressor.comparison import compare_predictions
 from compressor.errors import TaskDataError
 from compressor.metrics import METRICS, compute_error, error_interval, predict
 
@@ -49,3 +50,20 @@ def test_intervals() -> None:
     low, high = error_interval("f1", guess, truth)
     assert low < compute_error("f1", guess, truth) < high
     assert error_interval("f1", guess, truth) == (low, high)
+
+
+def test_an_interval_does_not_jump_where_a_draw_has_no_positive_row() -> None:
+    labels = np.array([1, 1] + [0] * 98)
+    predictions = labels.copy()
+    predictions[50] = 1  # F1 0.8, an error of 0.2; a seventh of the draws has neither of the two positive rows
+    low, high = error_interval("f1", predictions, labels)
+    assert low <= compute_error("f1", predictions, labels) < high < 0.9
+    assert error_interval("f1", np.zeros(100, dtype=int), labels) == (1.0, 1.0)
+    assert error_interval("f1", labels[2:], labels[2:]) == (1.0, 1.0)
+
+
+def test_a_comparison_does_not_jump_either() -> None:
+    labels = np.array([1, 1] + [0] * 98)
+    other = labels.copy()
+    other[50] = 1
+    assert compare_predictions("f1", labels, other, labels).interval[1] < 0.9

@@ -1,12 +1,17 @@
 """Which member of a front each way to choose takes."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from compressor.data import DataSource
 from compressor.errors import OptionError, SearchError, SearchSpaceError
+from compressor.predictions import ValidationPredictions
 from compressor.search_spaces import create_search_space
 from conftest import DIMENSIONS
 from mlproject.choosing import Choice, choose
@@ -52,7 +57,7 @@ def results(**more: Any) -> dict[str, Any]:
     ("errors", "params", "name"),
     [
         ((0.20, 0.21, 0.215, 0.30), (1000, 800, 300, 100), "subnet-002"),  # the smallest that loses nothing
-        ((0.20, 0.21, 0.23, 0.30), (1000, 800, 500, 100), "subnet-002"),  # that is too large: the best of half of it
+        ((0.20, 0.21, 0.23, 0.30), (1000, 800, 500, 100), "subnet-001"),  # however large it is
         ((0.20, 0.21, 0.23, 0.30), (1000, 800, 700, 600), "subnet-001"),  # none is small
         ((0.20,), (1000,), "subnet-000"),
     ],
@@ -73,7 +78,7 @@ def test_without_the_super_network_the_default_is_the_knee() -> None:
 @pytest.mark.parametrize(
     ("choice", "name"),
     [
-        (Choice(), "subnet-003"),
+        (Choice(), "subnet-002"),
         (Choice(knee=True), "subnet-003"),
         (Choice(index=0), "subnet-000"),
         (Choice(index=4), "subnet-005"),
@@ -108,7 +113,10 @@ def test_latency() -> None:
             "--max-params must be met by a member of the front, but none has 0.05 or less; the nearest is subnet-005 "
             r"with 0.1 \(error 0.6000\). Raise --max-params",
         ),
-        (Choice(max_error_increase=-0.1), "the nearest is subnet-000 with 0"),
+        (
+            Choice(max_error_increase=-0.1),
+            r"--max-error-increase must be met by a member of the front, but none is at most -0\.1",
+        ),
         (Choice(tiers=tuple("abcdef")), "--tiers must be at most as many as the front has members, 5, but got 6"),
     ],
 )
@@ -165,3 +173,112 @@ def test_any_sub_network_of_a_file(tmp_path: Path) -> None:
         chosen({"num_layers": 9, "num_heads": 2, "num_units": 20})
     with pytest.raises(SearchError, match="--config must hold a JSON object"):
         chosen([1, 2])
+
+
+NUM_ROWS = 1000
+
+
+def told(wrong: float, *, alike: int = 0) -> np.ndarray:
+    """Predictions of rows whose label is 0: a share is wrong, first `alike` of the super-network's own mistakes."""
+    guesses = np.zeros(NUM_ROWS, dtype=np.int64)
+    guesses[:alike] = 1
+    guesses[500 : 500 + round(wrong * NUM_ROWS) - alike] = 1
+    return guesses
+
+
+def searched(members: dict[str, tuple[float, np.ndarray]]) -> tuple[dict[str, Any], ValidationPredictions]:
+    """A search of members with sizes and predictions, all on the front; the first is the super-network."""
+    labels = np.zeros(NUM_ROWS, dtype=np.int64)
+    evaluations = []
+    for number, (name, (size, guesses)) in enumerate(members.items()):
+        error = float(np.mean(guesses != labels))
+        evaluations.append(member(number, error, int(1000 * size)) | {"name": name, "error_interval": (error, error)})
+    found = results() | {"evaluations": evaluations, "front": list(range(len(members)))}
+    found["source"] = DataSource(task_name="demo").to_json()
+    by_name = {name: guesses for name, (_, guesses) in members.items()}
+    return found, ValidationPredictions(labels=labels, by_name=by_name)
+
+
+FULL = (1.0, told(0.20, alike=200))
+SURE = (0.6, told(0.205, alike=200))  # 5 rows newly wrong: an increase of 0.005, at most 0.011
+LUCKY = (0.3, told(0.205, alike=100))  # the same error, but 205 rows differ
+
+
+def test_the_luckiest_is_not_chosen() -> None:
+    found, predictions = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    assert list(choose(found, Choice())) == ["lucky"]  # as measured
+    chosen = choose(found, Choice(), predictions)
+    assert list(chosen) == ["sure"]
+    assert re.fullmatch(
+        r"at most 0\.015 worse than the super-network with 95 % confidence, as far as 1,000 validation rows can tell "
+        r"\(measured \+0\.0050, at most \+0\.01\d\d\)\.",
+        chosen["sure"]["reason"],
+    )
+    assert list(choose(found, Choice(max_error_increase=0.05), predictions)) == ["lucky"]
+    assert list(choose(found, Choice(max_error_increase=0.02, confidence=0.5), predictions)) == ["lucky"]
+
+
+def test_where_the_rows_cannot_tell_the_super_network_is_taken_and_told_why() -> None:
+    found, predictions = searched({"full": FULL, "lucky": LUCKY})
+    chosen = choose(found, Choice(), predictions)
+    assert list(chosen) == ["full"]
+    assert re.fullmatch(
+        "the super-network itself, as no smaller member of the front is at most 0.015 worse than the super-network "
+        r"with 95 % confidence, as far as 1,000 validation rows can tell\. The nearest is lucky with 30\.0% of the "
+        r"encoder \(measured \+0\.0050, at most \+0\.0\d\d\d\)\. More validation rows tell more; or accept more: "
+        r"--max-error-increase 0\.0\d+, or --index 1\.",
+        chosen["full"]["reason"],
+    )
+    accepted = re.search(r"--max-error-increase (\S+),", chosen["full"]["reason"])
+    assert accepted is not None
+    assert list(choose(found, Choice(max_error_increase=float(accepted[1])), predictions)) == ["lucky"]
+
+
+def test_of_more_candidates_more_is_asked() -> None:
+    """Trials of standard NAS off the front have left no predictions, yet the luckiest was picked among them."""
+    found, predictions = searched({"full": FULL, "sure": (0.6, told(0.203, alike=198))})
+    assert list(choose(found, Choice(), predictions)) == ["sure"]
+    others = [member(9, 0.5, 700) | {"name": f"trial-{number}"} for number in range(10_000)]
+    found["evaluations"] = [*found["evaluations"], *others]
+    assert list(choose(found, Choice(), predictions)) == ["full"]
+
+
+def test_every_choice_says_what_is_known() -> None:
+    found, predictions = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    by_tier = choose(found, Choice(tiers=("S", "M")), predictions)
+    assert re.fullmatch(
+        r"measured \+0\.0050, at most \+0\.0\d\d\d of error above the super-network's with 95 % confidence\.",
+        by_tier["S"]["reason"],
+    )
+    assert by_tier["M"]["reason"].startswith("at most 0.015 worse")
+    old = choose(found, Choice(index=1))["sure"]["reason"]
+    assert old == (
+        "at most 0.015 worse than the super-network as measured (no predictions are kept to judge by) "
+        "(measured +0.0050)."
+    )
+
+
+def test_nothing_that_is_no_better_than_the_trivial_predictor_is_chosen() -> None:
+    found, predictions = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    trivial = {"name": "always 'x'", "error": 0.203, "test_error": 0.2}
+    found["trivial"] = trivial
+    chosen = choose(found, Choice(max_error_increase=0.05), predictions)
+    assert list(chosen) == ["full"]
+    assert chosen["full"]["reason"].endswith("and better than always 'x' (error 0.2030).")
+    with pytest.raises(SearchError, match=r"--max-params must be met by a member of the front, but none has 0\.9"):
+        choose(found, Choice(max_params=0.9), predictions)
+    found["trivial"] = trivial | {"error": 0.1}
+    assert choose(found, Choice(), predictions)["full"]["reason"] == (
+        "the super-network itself is no better than always 'x' (error 0.1000). Train it longer or on more rows."
+    )
+    for choice, option in ((Choice(tiers=("S",)), "--tiers"), (Choice(max_params=0.9), "--max-params")):
+        with pytest.raises(SearchError, match=f"{option} must find a member of the front that is better than always"):
+            choose(found, choice, predictions)
+    assert list(choose(found, Choice(index=2), predictions)) == ["lucky"]  # by name anything can be had
+
+
+def test_predictions_of_another_search_are_refused() -> None:
+    found, predictions = searched({"full": FULL, "sure": SURE})
+    wrong = replace(predictions, by_name=dict(predictions.by_name) | {"sure": told(0.5)})
+    with pytest.raises(SearchError, match=r"validation_predictions\.safetensors must be of the search, but its error"):
+        choose(found, Choice(), wrong)

@@ -1,0 +1,75 @@
+"""The validation predictions of a search's sub-networks, kept so that a choice can say how sure it is."""
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+
+from compressor.errors import SearchError, brief
+
+PREDICTIONS_FILE = "validation_predictions.safetensors"
+_LABELS = "labels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationPredictions:
+    """What sub-networks predicted for the validation rows, and what is true of them."""
+
+    labels: np.ndarray
+    """Class indices or regression values, shape [rows]."""
+    by_name: Mapping[str, np.ndarray]
+    """Predictions [rows] by the names of the evaluations; of those that are known."""
+
+
+def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
+    """Writes the file of a search's validation predictions."""
+    from safetensors.numpy import save_file
+
+    tensors = {_LABELS: predictions.labels, **predictions.by_name}
+    save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path)
+    path.chmod(0o644)
+    return path
+
+
+def read_predictions(folder: Path) -> ValidationPredictions | None:
+    """The validation predictions beside a search's results; None where an older version wrote none.
+
+    Raises:
+        SearchError: the file cannot be read, or holds predictions of other rows.
+    """
+    from safetensors.numpy import load_file
+
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = load_file(path)
+        labels = found.pop(_LABELS)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise _broken(path, brief(error)) from None
+    if any(values.shape != labels.shape for values in found.values()):
+        raise _broken(path, "its tensors differ in length")
+    return ValidationPredictions(labels=labels, by_name=found)
+
+
+def _broken(path: Path, reason: str) -> SearchError:
+    return SearchError(
+        f"{path} must hold a search's validation predictions, but it cannot be read: {reason}. Search again."
+    )
+
+
+def pack(predictions: np.ndarray) -> str:
+    """Predictions [rows] as a short text, for a line of the journal."""
+    whole = np.issubdtype(predictions.dtype, np.integer)
+    values = predictions.astype("<i4" if whole else "<f4")
+    return ("i" if whole else "f") + base64.b64encode(zlib.compress(values.tobytes())).decode()
+
+
+def unpack(text: str) -> np.ndarray:
+    """The predictions of a text made by `pack`: int64, or float32 for values."""
+    values = np.frombuffer(zlib.decompress(base64.b64decode(text[1:])), dtype=f"<{text[0]}4")
+    return values.astype(np.int64 if text[0] == "i" else np.float32)
