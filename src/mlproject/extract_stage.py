@@ -398,7 +398,7 @@ def _show(report: Mapping[str, Any]) -> None:
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
-    """What nobody should ship unawares: no layer left, error gained by much or beyond chance, no better than trivial."""
+    """What nobody should ship unawares: no layer, error gained by much or beyond chance, no better than the trivial."""
     full, extracted, test, found = report["super_network"], report["extracted"], report["test"], []
     trivial = read_trivial(report)
     if not is_useful(extracted["error_interval"], trivial):
