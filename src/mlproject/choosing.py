@@ -193,7 +193,7 @@ def choose(
     if choice.all:
         found = {member["name"]: member for member in front}
     elif choice.tiers:
-        found = _spread(_require_useful(judged, "--tiers"), choice.tiers)
+        found = _spread(_require_useful(judged, "--tiers", front), choice.tiers)
     elif choice.index is not None:
         if not 0 <= choice.index < len(front):
             raise SearchError(
@@ -252,12 +252,12 @@ def _require_same_errors(results: Mapping[str, Any], predictions: ValidationPred
             )
 
 
-def _require_useful(judged: Judged, option: str) -> list[dict[str, Any]]:
-    useful = judged.useful
+def _require_useful(judged: Judged, option: str, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    useful = [member for member in members if judged.is_useful(member)]
     if not useful:
         raise SearchError(
-            f"{option} must find a member of the front that is better than {judged.trivial}, but none is by more "
-            "than its interval. Train the super-network longer or on more rows, or name a member with --index."
+            f"{option} must find a member of the front that is better than {judged.trivial}, but none that fits is by "
+            "more than its interval. Train the super-network longer or on more rows, or name a member with --index."
         )
     return useful
 
@@ -329,28 +329,27 @@ def _by_cost(judged: Judged, choice: Choice) -> dict[str, Any] | None:
     """
     if choice.max_params is not None:
         key = "relative_params" if choice.max_params <= 1 else "params"
-        return _best(_require_useful(judged, "--max-params"), key, choice.max_params, "--max-params")
+        return _best(judged, key, choice.max_params, "--max-params")
     if choice.max_latency_ms is not None:
         if any(member.get("latency_ms") is None for member in judged.front):
             raise SearchError(
                 "--max-latency-ms must have latencies to look at, but the search did not measure any. "
                 "Search with --objectives error,latency_ms."
             )
-        useful = _require_useful(judged, "--max-latency-ms")
-        return _best(useful, "latency_ms", choice.max_latency_ms, "--max-latency-ms")
+        return _best(judged, "latency_ms", choice.max_latency_ms, "--max-latency-ms")
     return None
 
 
-def _best(front: list[dict[str, Any]], key: str, limit: float, option: str) -> dict[str, Any]:
-    meeting = [member for member in front if member[key] <= limit]
+def _best(judged: Judged, key: str, limit: float, option: str) -> dict[str, Any]:
+    meeting = [member for member in judged.front if member[key] <= limit]
     if not meeting:
-        nearest = min(front, key=lambda member: member[key])
+        nearest = min(judged.front, key=lambda member: member[key])
         raise SearchError(
             f"{option} must be met by a member of the front, but none has {limit:g} or less; the nearest is "
             f"{nearest['name']} with {nearest[key]:.6g} (error {nearest['error']:.4f}). Raise {option}"
             + (" (up to 1 a share, above 1 a number of parameters)." if option == "--max-params" else ".")
         )
-    return min(meeting, key=lambda member: (member["error"], member[key]))
+    return min(_require_useful(judged, option, meeting), key=lambda member: (member["error"], member[key]))
 
 
 def _spread(front: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, dict[str, Any]]:

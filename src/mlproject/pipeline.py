@@ -24,6 +24,7 @@ from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
 from mlproject.signals import stopped
+from mlproject.sources import read_trivial
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_forecast import Plan
 from mlproject.stage_log import option_params
@@ -203,6 +204,13 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     served = {name: form for name, form in summary.items() if latencies["models"][name]["runtime"] == "onnxruntime"}
     header, labels = ["", *served], _labels(summary["dense"])
     rows = [[label, *(_format(key, form[key]) for form in served.values())] for key, label in labels]
+    trivial = read_trivial(extraction)
+    if trivial is not None:
+        errors = {"error": f"{trivial.error:.4f}", "test_error": f"{trivial.test_error:.4f}"}
+        header, rows = (
+            [*header, trivial.name],
+            [[*row, errors.get(key, "")] for row, (key, _) in zip(rows, labels, strict=True)],
+        )
     print_table(f"Dense super-network and extracted sub-network {extraction['name']}", header, rows)
     print(f"On the test rows: {describe_comparison(extraction['test'])}.")
     remarks = notes(extraction)
@@ -253,7 +261,8 @@ _MAX_MEMBERS = 20
 
 
 def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any], fastest: str) -> str:
-    """One table in Markdown: the super-network, the members of the front as searched, the chosen one as extracted.
+    """One table in Markdown: the super-network, the members of the front as searched, the chosen one as extracted, and
+    the trivial predictor.
 
     Members have the index that `extract` takes, and the chosen one is marked.
     """
@@ -262,7 +271,8 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any]
     members = [(str(index), results["evaluations"][place]) for index, place in enumerate(results["front"])]
     whole = next((index for index, member in members if member["relative_encoder_params"] == 1), "")
     named: list[tuple[str, str, dict[str, Any], dict[str, Any]]]
-    named = [("dense", whole, extraction["super_network"], summary["dense"])]
+    mark = " ← chosen" if extraction["extracted"]["relative_encoder_params"] == 1 else ""
+    named = [(f"dense{mark}", whole, extraction["super_network"], summary["dense"])]
     named += [
         (member["name"] + (" ← chosen" if member["name"] == chosen else ""), index, member, {})
         for index, member in members
@@ -284,6 +294,9 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any]
                 f"{served[fastest]:.2f}" if served else "",
             ]
         )
+    trivial = read_trivial(results)
+    if trivial is not None:
+        rows.append([trivial.name, "", f"{trivial.error:.4f}", *[""] * 5])
     header = ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
     return markdown_table(header, rows)
 

@@ -95,6 +95,8 @@ def _write(path: Path, reported: Reported) -> Path:
 def _front_table(result: SearchResult, extraction: Mapping[str, Any] | None) -> list[str]:
     header, rows = front_table(result)
     chosen = None if extraction is None else extraction["name"]
+    if result.full is not None and chosen == result.full.name:
+        chosen = "super-network"
     place = next((place for place, row in enumerate(rows) if row[0] == chosen), None)
     if place is not None:
         rows[place][0] += " ← chosen"

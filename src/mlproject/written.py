@@ -14,6 +14,7 @@ EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 LATENCY_FILE = "latency.json"
 
 _INTERVAL = (Interval, None)
+_TRIVIAL = ({"name": str, "error": Number, "test_error": Number}, None)
 _FORM = {"error": Number, "test_error": Number, "error_interval": Interval, "test_error_interval": Interval}
 _RESULTS = {
     "supernet?": (str, None),
@@ -27,6 +28,7 @@ _RESULTS = {
     "options": {"search_space": str, "search_strategy": str, "seed": int, "per_device_eval_batch_size?": int},
     "dimensions": DIMENSIONS,
     "layer_order?": [int],
+    "trivial?": _TRIVIAL,
     "objectives": [str],
     "hypervolume_reference": [Number],
     "hypervolumes": [Number],
@@ -54,7 +56,8 @@ _RESULTS = {
 _PARITY = {"sliced?": Number, "loaded": Number, "label_agreement": NullableNumber, "error_loaded": Number}
 _EXTRACTION = {
     "name": str,
-    "chosen": {"name": str, "sub_network?": str, "error?": Number},
+    "chosen": {"name": str, "sub_network?": str, "error?": Number, "reason?": str},
+    "trivial?": _TRIVIAL,
     "error": Number,
     "repair": ({"error_before": Number, "error_after": Number, "kept": bool}, None),
     "finetuning": ({"error_before": Number, "errors": [Number], "kept_epoch": int, "num_epochs?": int}, None),
@@ -92,6 +95,8 @@ _EXPORT = {
             "error_interval?": _INTERVAL,
             "parity?": {str: Number},
             "loss?": Number,
+            "loss_at_most?": Number,
+            "confidence?": Number,
             "max_loss?": Number,
             "accepted?": bool,
             "label_agreement?": NullableNumber,

@@ -118,6 +118,7 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     assert {file.name for file in (tmp_path / "search").iterdir()} == {
         ".compressor",
         "search_results.json",
+        "validation_predictions.safetensors",
         "evaluations.jsonl",
         "pareto_front.png",
         "pareto_front.csv",
@@ -280,7 +281,7 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         outcome = run_cli("export", "--model", "net", "--output-dir", f"onnx-{precision}", *words)
         assert outcome.code == 0, outcome.err
         assert "Serve it: mlflow models serve -m models:/moods@champion" in outcome.out
-        assert ("Note: int8 loses more than --max-int8-loss" in outcome.out) == (loss == -1)
+        assert ("Note: int8 may lose more than --max-int8-loss" in outcome.out) == (loss == -1)
         served = mlflow.pyfunc.load_model("models:/moods@champion")
         assert served.metadata.metadata["precision"] == precision
         assert served.predict(["w1 w5", ""])[0].label in ("0", "1")
@@ -383,6 +384,7 @@ def test_compress_logs_parent_stages_and_every_sub_network(
 ) -> None:
     words = train_words(base_model_dir, write_rows(sentence_rows(80)))
     more = ["--num-samples", 5, "--runs", 2, "--lengths", 8, "--output-dir", "out"]
+    more += ["--knee"]  # of so few rows the default choice can promise nothing of a smaller member
     outcome = run_cli("compress", *words[1:], *more)
     assert outcome.code == 0, outcome.err
     everything = runs()
