@@ -265,9 +265,7 @@ def test_nothing_that_is_no_better_than_the_trivial_predictor_is_chosen() -> Non
     chosen = choose(found, Choice(max_error_increase=0.05), predictions)
     assert list(chosen) == ["full"]
     assert chosen["full"]["reason"].endswith("and better than always 'x' (error 0.2030).")
-    with pytest.raises(
-        SearchError, match=r"--max-params must find .*, but none that fits is by more than"
-    ):
+    with pytest.raises(SearchError, match=r"--max-params must find .*, but none that fits is by more than"):
         choose(found, Choice(max_params=0.9), predictions)
     found["trivial"] = trivial | {"error": 0.1}
     assert choose(found, Choice(), predictions)["full"]["reason"] == (
