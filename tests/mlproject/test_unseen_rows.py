@@ -212,15 +212,20 @@ def test_a_super_network_notes_its_rows(named_net: Path) -> None:
 
 
 def test_served_labels_are_right_after_a_search_with_other_names(
-    named_net: Path, write_rows: WriteRows, tmp_path: Path, mlflow_uri: str, capsys: pytest.CaptureFixture[str]
+    named_net: Path, foreign: Path, write_rows: WriteRows, tmp_path: Path, mlflow_uri: str
 ) -> None:
     """Search, extract, export: the same errors and the same served labels as with the training's own names."""
     import onnx
 
     found = []
-    for name, names in (("as-trained", NAMES), ("renamed", ("good", "bad"))):
+    renamed = ("good", "bad")
+    for name, net, names in (
+        ("as-trained", named_net, NAMES),
+        ("renamed", named_net, renamed),
+        ("foreign", foreign, renamed),
+    ):
         file = write_rows(named_rows(80, 7, names), f"{name}.jsonl")
-        words = [["search", "--supernet", named_net, "--train-file", file, "--num-samples", 3]]
+        words = [["search", "--supernet", net, "--train-file", file, "--num-samples", 3]]
         words += [["extract", "--search", f"{name}-search", "--index", 0, "--finetune-epochs", 0]]
         words += [["export", "--model", f"{name}-extract", "--precision", "fp32"]]
         for line in words:
@@ -238,5 +243,5 @@ def test_served_labels_are_right_after_a_search_with_other_names(
                 re.findall(r"Good|bad", card.partition("labels:")[2].partition("\n")[0]),
             )
         )
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert found[0][2:] == (list(NAMES),) * 3
