@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from compressor.search import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolu
 from compressor.search_spaces import create_search_space
 from compressor.sub_network import SubNetwork, full_sub_network
 from compressor.tasks import TASKS
+from compressor.trivial import TrivialPredictor
 from mlproject.settings import SearchOptions
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
@@ -225,6 +226,7 @@ def write_search(
     source: DataSource | None = None,
     data_digest: str = "0123456789abcdef",
     supernet: Path | None = None,
+    trivial: TrivialPredictor | None = None,
     **options: object,
 ) -> Path:
     """The directory of a search that found these errors and parameter counts, the first being the super-network's."""
@@ -252,7 +254,7 @@ def write_search(
     ]
     costs = {"params": float(full_params)}
     hypervolumes = [hypervolume_of(evaluations[: n + 1], DEFAULT_OBJECTIVES, costs) for n in range(len(evaluations))]
-    result = summarise(evaluations, hypervolumes, DEFAULT_OBJECTIVES, costs)
+    result = replace(summarise(evaluations, hypervolumes, DEFAULT_OBJECTIVES, costs), trivial=trivial)
     origin = {
         "supernet": str(supernet or path / "net"),
         "supernet_digest": "fedcba9876543210",

@@ -22,7 +22,7 @@ from mlproject.paper_charts import save_figures
 from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
 from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
-from mlproject.search_report import front_table
+from mlproject.search_report import describe_useless, front_table
 from mlproject.sources import require_other_directory
 from mlproject.tables import markdown_table
 from mlproject.tracking import StageRun
@@ -78,7 +78,9 @@ def _write(path: Path, reported: Reported) -> Path:
     bars = [chart for chart in (errors, latencies) if chart]
     sections = [
         *([_at_a_glance(reported)] if reported.extraction else []),
-        page.section("The Pareto front", page.figure(front), *_front_table(result, reported.extraction)),
+        page.section(
+            "The Pareto front", page.figure(front), *_useless(result), *_front_table(result, reported.extraction)
+        ),
         page.section("What is kept per layer", *maps),
         *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
@@ -90,6 +92,12 @@ def _write(path: Path, reported: Reported) -> Path:
     for chart in charts:
         save_figures(chart, path.parent / FIGURES)
     return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
+
+
+def _useless(result: SearchResult) -> list[str]:
+    """A remark where the front falls to the trivial predictor."""
+    note = describe_useless(result)
+    return [] if note is None else [page.note(note)]
 
 
 def _front_table(result: SearchResult, extraction: Mapping[str, Any] | None) -> list[str]:
@@ -122,12 +130,13 @@ def _at_a_glance(reported: Reported) -> str:
     if extraction["test"] is not None:
         parts.append(f"On the test rows, dense → extracted: {describe_comparison(extraction['test'])}.")
     header, rows = form_table(extraction)
+    blank = [""] * (len(header) - 3)  # of the trivial predictor, which takes no time
     sentence, timed = _latencies(reported)
     return page.section(
         "At a glance",
         page.paragraph(" ".join([*parts, *sentence])),
         *(page.note(text) for text in notes(extraction)),
-        page.table(header, [*rows, *(timed if len(header) > 2 else [])]),
+        page.table(header, [*rows, *([*row, *blank] for row in (timed if extraction["super_network"] else []))]),
     )
 
 

@@ -14,6 +14,7 @@ COST_AXES = {
     "latency_ms": ("median latency of one text in ms, lower is better", 1.0, "ms"),
 }
 """Of each cost: what its axis says, by what it is multiplied, the unit after a number."""
+_ABOVE_THE_LINE = "What lies on or above the dashed line has learnt nothing from the texts. "
 MAX_HEAT_ROWS = 30
 """Of a heat map, so that page and paper can hold it."""
 _EXTRACTED = 2
@@ -57,6 +58,8 @@ def front_chart(result: SearchResult, title: str, extraction: Mapping[str, Any] 
     if result.full is not None:
         full = Series(name="super-network (dense)", marks=(mark(result.full),), color=DENSE, shape="star", size=8)
         groups.append(full)
+    if result.trivial is not None:
+        groups.append(_trivial_series(result, cost, factor))
     if extraction is not None:
         groups.append(_extracted_series(result, extraction, cost, factor))
     best, smallest = result.front[0], min(result.front, key=lambda e: getattr(e, cost))
@@ -64,14 +67,26 @@ def front_chart(result: SearchResult, title: str, extraction: Mapping[str, Any] 
         stem="pareto_front",
         title=title,
         caption="Down and left is better. No evaluated sub-network beats a member of the front in every objective "
-        f"({', '.join(result.objectives)}); its number is its index in the table. Intervals come from the number of "
-        "validation rows; the front is picked on these rows, so only the table's test errors are free of the pick.",
+        f"({', '.join(result.objectives)}); its number is its index in the table. "
+        + ("" if result.trivial is None else _ABOVE_THE_LINE)
+        + "Intervals come from the number of validation rows; the front is picked on these rows, so only the table's "
+        "test errors are free of the pick.",
         alt=f"{len(result.evaluations)} sub-networks, {len(result.front)} on the front: from error {best.error:.4f} at "
-        f"{_cost_text(best, cost)} to error {smallest.error:.4f} at {_cost_text(smallest, cost)}.",
+        f"{_cost_text(best, cost)} to error {smallest.error:.4f} at {_cost_text(smallest, cost)}."
+        + ("" if result.trivial is None else f" The trivial predictor is {result.trivial}."),
         x_label=axis,
         y_label=ERROR_AXIS,
         series=tuple(group for group in groups if group.marks),
     )
+
+
+def _trivial_series(result: SearchResult, cost: str, factor: float) -> Series:
+    """The trivial predictor's error as a line across the chart: a model above it has learnt nothing."""
+    trivial, costs = result.trivial, [getattr(e, cost) * factor for e in result.evaluations]
+    assert trivial is not None
+    note = f"trivial predictor: {trivial}"
+    marks = tuple(Mark(x=x, y=trivial.error, note=note) for x in sorted({min(costs), max(costs)}))
+    return Series(name=note, marks=marks, size=0, line="straight", dashed=True)
 
 
 def _extracted_series(result: SearchResult, extraction: Mapping[str, Any], cost: str, factor: float) -> Series:

@@ -12,6 +12,7 @@ import pytest
 from compressor.data import DataSource
 from compressor.errors import OutputError
 from compressor.settings import TrainingSettings
+from compressor.trivial import TrivialPredictor
 from conftest import DIMENSIONS, write_search
 from mlproject.cli import cli
 from mlproject.report import write_report
@@ -245,6 +246,20 @@ def test_the_chosen_member_is_never_left_out_of_a_long_table(all_folders: dict[s
     file.write_text(json.dumps(json.loads(file.read_text()) | {"name": chosen["name"], "chosen": kept}))
     text = write_report(tmp_path / "report.html", {"search": search, "model": all_folders["model"]}).read_text()
     assert '<tr class="chosen"><th scope="row">subnet-140 ← chosen</th><td>140</td>' in text
+
+
+def test_the_trivial_predictor_is_a_line_in_the_chart_and_a_remark(tmp_path: Path) -> None:
+    """Errors of the front are 0.2, 0.25 and 0.4, each with an interval of 0.1 to both sides."""
+    trivial = TrivialPredictor(name="always '<b>'", error=0.48, test_error=0.47)
+    search = write_search(tmp_path / "search", POINTS, trivial=trivial)
+    for page in (write_report(tmp_path / "report.html", {"search": search}), search / "pareto_front.html"):
+        text = page.read_text()
+        assert "trivial predictor: always &#x27;&lt;b&gt;&#x27; (error 0.4800)" in text
+        assert text.count('class="line muted dashed"') == 3  # in the legend, in the chart, in the phone's
+        assert "on or above the dashed line has learnt nothing" in text
+        assert '<th scope="row">always &#x27;&lt;b&gt;&#x27;</th><td></td><td>0.4800</td>' in text
+    report = (tmp_path / "report.html").read_text()
+    assert "<strong>Note:</strong> the front falls to always &#x27;&lt;b&gt;&#x27; (error 0.4800) at index 2" in report
 
 
 def test_a_front_has_its_table_on_its_own_page(search: Path) -> None:
