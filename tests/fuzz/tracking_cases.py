@@ -10,10 +10,7 @@ SILENT = (
     "the MLflow server URI must answer, but it does not (…). "
     "Start it or unset MLFLOW_TRACKING_URI to log into mlflow.db in this folder."
 )
-NO_NEW_RUNS = (
-    "MLflow at URI must take new runs, but it does not: …. Check MLFLOW_TRACKING_URI, and MLFLOW_TRACKING_USERNAME and "
-    "MLFLOW_TRACKING_PASSWORD where it asks for them."
-)
+NO_NEW_RUNS = "MLflow at URI must take new runs, but it does not: …. Check MLFLOW_TRACKING_URI…."
 URIS = {
     "mssql://x": UNUSABLE,
     "http://[::1": UNUSABLE,
