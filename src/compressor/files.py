@@ -132,6 +132,22 @@ def holds_json(path: Path, value: Any) -> bool:
     return path.is_file() and bool(read_json(path) == json.loads(json.dumps(value)))
 
 
+def seen_from(folder: Path, path: Path) -> str:
+    """A path as a file in a folder names it, so that both can move together and no file tells where they were.
+
+    Where they have nothing but the disk's root in common it is the path's last name alone.
+    """
+    folder, path = folder.expanduser().resolve(), path.expanduser().resolve()
+    common = Path(os.path.commonpath((folder, path)))
+    return os.path.relpath(path, folder) if common != common.parent else path.name
+
+
+def without_home(path: str) -> str:
+    """An absolute path with `~` in place of the user's own folder, whose name is nobody's business."""
+    home = str(Path.home())
+    return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
+
+
 def module_environment() -> dict[str, str]:
     """This process's environment, in which another Python finds these packages by `-m` wherever they lie."""
     source = str(Path(__file__).parents[1])

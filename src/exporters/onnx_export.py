@@ -57,6 +57,7 @@ def export_onnx(
         )
     assert program is not None
     proto = program.model_proto
+    _forget_sources(proto)
     for key, value in {**(metadata or {}), "vocab_size": model.config.vocab_size, "max_positions": longest}.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
@@ -68,6 +69,15 @@ def export_onnx(
             file.replace(path.parent / file.name)
     (path.parent / f"{path.stem}.exporting").rmdir()
     return path
+
+
+def _forget_sources(proto: Any) -> None:
+    """Removes what the exporter notes of its own: stack traces with the paths of this machine's files."""
+    for part in (proto.graph, *proto.functions):
+        for entry in (part, *part.node, *part.value_info, *part.input, *part.output):
+            for name in ("metadata_props", "doc_string"):
+                if any(field.name == name for field in entry.DESCRIPTOR.fields):
+                    entry.ClearField(name)
 
 
 def example_inputs(

@@ -34,7 +34,8 @@ def locate(text: str, *markers: str) -> Path:
     key = hashlib.sha256(f"{os.environ.get('MLFLOW_TRACKING_URI')} {text}".encode()).hexdigest()[:16]
     root = download(text, _CACHE.expanduser() / key)
     for marker in markers:
-        found = sorted(root.rglob(marker), key=lambda file: (len(file.parts), str(file)))
+        files = [file for file in root.rglob(marker) if marker != "config.json" or not _is_export(file.parent)]
+        found = sorted(files, key=lambda file: (len(file.parts), str(file)))
         folders = [file if marker.startswith("*") else file.parent for file in found]
         nearest = [folder for folder in folders if len(folder.parts) == len(folders[0].parts)]
         if len(nearest) > 1:
@@ -46,6 +47,11 @@ def locate(text: str, *markers: str) -> Path:
         f"{text} must hold {' or '.join(markers)}, but does not. Give the address of the run that made it, such as "
         "runs:/<id>/supernet, runs:/<id>/model or runs:/<id>/onnx."
     )
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a directory's `config.json` describes graphs in ONNX, not weights for PyTorch."""
+    return any((folder / name).is_file() for name in EXPORTED)
 
 
 def _with_tokenizer(folder: Path, root: Path) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.files import new_directory, write_json
+from compressor.files import new_directory, seen_from, write_json
 from mlproject.plots import write_latency_png
 from mlproject.settings import BenchmarkOptions
 from mlproject.sources import TimedModel, find_timed_models
@@ -59,7 +59,7 @@ def benchmark(
         "options": asdict(options),
         "models": {
             timed.name: {
-                "path": str(timed.path),
+                "path": seen_from(output_dir, timed.path),
                 "runtime": timed.runtime,
                 "precision": timed.precision,
                 "provider": runners[timed.name].provider,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.data import in_order_of, load_task_data
 from compressor.digests import FILES_KEY, digest_files
-from compressor.files import new_directory, write_json
+from compressor.files import new_directory, seen_from, write_json
 from compressor.tasks import Task
 from mlproject.settings import ExportOptions
 from mlproject.sources import OpenedModel, open_model, require_other_directory, require_same_rows
@@ -48,6 +48,7 @@ def export(
     from compressor.evaluation import Evaluator
     from compressor.extraction import require_error
     from compressor.families import max_positions
+    from exporters.hub_layout import link_graphs, write_stock_config
     from exporters.onnx_export import export_onnx
     from exporters.parity import check_onnx_parity, onnx_logits
     from exporters.sessions import create_session
@@ -76,7 +77,7 @@ def export(
             if precision != "fp32":
                 forms[precision] = _smaller(path, precision, opened, validation, logits, options)
         report = {
-            "model": str(model_dir.expanduser().resolve()),
+            "model": seen_from(output_dir, model_dir),
             "task": opened.source.task_name,
             "portable": options.portable,
             "params": sum(parameter.numel() for parameter in model.parameters()),
@@ -84,6 +85,8 @@ def export(
             "forms": forms,
         }
         tokenizer.save_pretrained(temporary)
+        write_stock_config(temporary, model, opened.metadata["labels"])
+        link_graphs(temporary, {name: form["file"] for name, form in forms.items() if form.get("accepted", True)})
         report |= {"model_files": digest_files(model_dir), "data_digest": data.digest}
         write_json(temporary / EXPORT_FILE, report | {FILES_KEY: digest_files(temporary)})
     for precision, form in forms.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.data import DataSource, TaskData, in_order_of, load_task_data
 from compressor.dimensions import EncoderDimensions
 from compressor.errors import SearchError
-from compressor.files import new_directory, read_json, write_json
+from compressor.files import new_directory, read_json, seen_from, without_home, write_json
 from compressor.limits import check_number
 from compressor.predictions import read_predictions
 from compressor.settings import TrainingSettings
@@ -257,10 +257,10 @@ def _extract_one(
             "test": None if dense is None else _compare(opened, dense["test"], extracted["test"]),
         }
         info = {
-            "search": str(search_dir),
-            "supernet": opened.results.get("supernet"),
+            "search": seen_from(target, search_dir),
+            "supernet": seen_from(target, opened.dense_dir) if opened.shared and opened.dense_dir else None,
             "supernet_files": opened.results.get("supernet_files"),
-            "source": opened.source.to_json(),
+            "source": _travelling(opened.source),
             "data_digest": opened.data.digest,
             "label_names": list(opened.data.label_names),
         } | {key: report[key] for key in ("chosen", "error", "repair", "finetuning")}
@@ -269,6 +269,12 @@ def _extract_one(
         write_json(temporary / EXTRACTION_FILE, report)
         write_model_card(temporary, report, opened.base_model, opened.data, dimensions, notes(report))
     return report
+
+
+def _travelling(source: DataSource) -> dict[str, Any]:
+    """The source of the rows as a model names it that others may get."""
+    named = {name: value for name, value in source.to_json().items() if name.endswith("_file") and value}
+    return source.to_json() | {name: without_home(value) for name, value in named.items()}
 
 
 def _repair(

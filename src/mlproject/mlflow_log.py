@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -482,6 +483,7 @@ def _served_model(delivery: _Delivery, entry: Entry) -> str:
             registered_model_name=entry["register_as"],
         )
         mlflow.log_metrics(entry["metrics"], step=_SERVED_STEP, model_id=info.model_id)
+        _forget_paths(delivery, info.model_id)
     if entry["register_as"]:
         return _name_version(delivery, entry, str(info.registered_model_version)) or str(info.model_uri)
     return str(info.model_uri)
@@ -515,6 +517,21 @@ def _describe_version(delivery: _Delivery, entry: Entry, number: str) -> None:
     for key, value in {**entry["metadata"], **entry["metrics"]}.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         delivery.client.set_model_version_tag(name, number, key, text)
+
+
+def _forget_paths(delivery: _Delivery, model_id: str) -> None:
+    """Writes a served model's description anew, without the paths that its files had on this machine."""
+    from mlflow.models import Model
+
+    model = Model.load(f"models:/{model_id}")
+    flavor = model.flavors["python_function"]
+    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "MLmodel"
+        model.save(str(file))
+        delivery.client.log_model_artifact(model_id, str(file))
 
 
 def _onnx_model(delivery: _Delivery, entry: Entry) -> str:

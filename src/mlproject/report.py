@@ -198,7 +198,8 @@ def _names(reported: Reported) -> tuple[str, str]:
     if reported.benchmark is None or "onnx" not in reported.folders:
         return "dense", "extracted"
     folder = reported.folders["onnx"].resolve()
-    models = {name: Path(model["path"]).parent.resolve() for name, model in reported.benchmark["models"].items()}
+    timed_in = reported.folders["benchmark"]  # absolute paths in files of version 0.1.0
+    models = {name: (timed_in / model["path"]).parent.resolve() for name, model in reported.benchmark["models"].items()}
     extracted = next((name for name, parent in models.items() if parent == folder), "extracted")
     dense = next((name for name, parent in models.items() if parent != folder), "dense")
     return dense, extracted
@@ -303,9 +304,9 @@ def _reproduction(reported: Reported) -> str:
         names = [member.name for member in reported.result.front]
         lines.append(make_model(reported.extraction, names, search.name, folders["model"]))
     if reported.export is not None:
-        lines.append(make_export(reported.export, folders["onnx"].name))
+        lines.append(make_export(reported.export, folders["onnx"]))
     if reported.benchmark is not None:
-        lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"].name) if x not in lines]
+        lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"]) if x not in lines]
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
     if "latency_ms" in reported.result.objectives:

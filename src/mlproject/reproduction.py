@@ -1,5 +1,6 @@
 """The commands that make a result again, from what its files say of their options."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -41,24 +42,29 @@ def make_model(extraction: Mapping[str, Any], front: list[str], search: str, fol
     return _line("extract", {"search": search} | chosen | {"finetune_epochs": epochs}, {}, output_dir=folder.name)
 
 
-def make_export(export: Mapping[str, Any], folder: str) -> str:
-    """The command of an export."""
+def make_export(export: Mapping[str, Any], folder: Path) -> str:
+    """The command of an export, whose model is named as seen from its folder."""
     forms = export["forms"]
     losses = [form["max_loss"] for form in forms.values() if "max_loss" in form]
     values = {"precision": tuple(forms), "portable": export["portable"], "max_int8_loss": (losses or [None])[0]}
-    model = {"model": Path(export["model"]).name}
-    return _line("export", model | values, asdict(ExportOptions()), output_dir=folder)
+    model = {"model": _from(folder, export["model"]).name}
+    return _line("export", model | values, asdict(ExportOptions()), output_dir=folder.name)
 
 
-def make_benchmark(benchmark: Mapping[str, Any], folder: str) -> list[str]:
-    """The command of a benchmark, after those of its exports."""
-    paths = [Path(model["path"]) for model in benchmark["models"].values()]
+def make_benchmark(benchmark: Mapping[str, Any], folder: Path) -> list[str]:
+    """The command of a benchmark, after those of its exports, all named as seen from its folder."""
+    paths = [_from(folder, model["path"]) for model in benchmark["models"].values()]
     folders = list(dict.fromkeys(path.parent if path.suffix == ".onnx" else path for path in paths))
     exports = {path: read_export(path, ()) for path in folders if (path / EXPORT_FILE).is_file()}
-    lines = [make_export(export, path.name) for path, export in exports.items()]
+    lines = [make_export(export, path) for path, export in exports.items()]
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
     options = _words(benchmark.get("options", {}), asdict(BenchmarkOptions()))
-    return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder)}"])]
+    return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder.name)}"])]
+
+
+def _from(folder: Path, written: str) -> Path:
+    """A path that a file in a folder names; files of version 0.1.0 name absolute ones."""
+    return Path(os.path.normpath(folder.expanduser().absolute() / written))
 
 
 def _line(command: str, values: Mapping[str, Any], defaults: Mapping[str, Any], *, output_dir: str) -> str:

@@ -14,6 +14,8 @@ from compressor.files import (
     read_json,
     read_json_lines,
     remove_temporaries,
+    seen_from,
+    without_home,
     write_json,
     write_text,
 )
@@ -127,3 +129,18 @@ def test_files_go_through_a_folder_inside_the_directory_that_is_there(tmp_path: 
         assert directory.parent == tmp_path / "out"
         (directory / "file").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+def test_a_path_as_a_file_that_travels_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert seen_from(tmp_path / "onnx", tmp_path / "model") == "../model"
+    assert seen_from(Path("a/b"), Path("a")) == ".."
+    assert seen_from(tmp_path, tmp_path / "onnx" / "model.onnx") == "onnx/model.onnx"
+    assert seen_from(Path("/data/onnx"), Path("/home/someone/model")) == "model"  # the rest would name the user
+
+
+def test_a_path_without_the_user_s_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert without_home("/home/someone/data/train.csv") == "~/data/train.csv"
+    assert without_home("/home/someone-else/train.csv") == "/home/someone-else/train.csv"
+    assert Path("~/data/train.csv").expanduser() == Path("/home/someone/data/train.csv")

@@ -1,19 +1,24 @@
 """Law 2: ONNX = PyTorch for sliced models of every family and task head, over shapes and paddings."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from onnx import helper
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+import exporters
 from compressor.errors import ParityError
+from compressor.extraction import with_classes
 from compressor.families import ENCODER_FAMILIES, max_positions
 from compressor.search_spaces import SEARCH_SPACES, create_search_space
 from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
 from conftest import DIMENSIONS, TASK_HEADS, tiny_config, tiny_model
-from exporters.onnx_export import example_inputs, export_onnx
+from exporters.hub_layout import link_graphs, write_stock_config
+from exporters.onnx_export import _forget_sources, example_inputs, export_onnx
 from exporters.parity import check_onnx_parity
 from exporters.quantization import convert_fp16, quantize_int8
 from exporters.runners import make_inputs, open_runner
@@ -38,6 +43,7 @@ def test_sliced_models_export_equal(
     session = create_session(path, threads=1)
     metadata = session.get_modelmeta().custom_metadata_map
     positions = str(max_positions(model))
+    assert not any(str(folder).encode() in path.read_bytes() for folder in (Path(exporters.__file__).parent, tmp_path))
     assert metadata == {"labels": '["a", "b"]', "task": "custom", "vocab_size": "60", "max_positions": positions}
     logits = run_session(session, make_inputs(open_runner(path, 1), [11] * 5))
     assert logits.shape == (5, {"classification": 3, "regression": 1, "multiple_choice": 4}[task_head])
@@ -142,3 +148,52 @@ def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, tokenizer: PreT
         assert smaller.dtype == np.float32
         assert 0 < np.abs(smaller - logits).max() < 0.2 * np.abs(logits).max()
         assert create_session(form, 1).get_modelmeta().custom_metadata_map["vocab_size"] == "60"
+
+
+def test_a_graph_does_not_tell_where_it_was_made() -> None:
+    node = helper.make_node("Identity", ["x"], ["y"], doc_string="/home/someone/model.py")
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "graph", values[:1], values[1:]))
+    for part in (model.graph, model.graph.node[0], model.graph.input[0], model):
+        entry = part.metadata_props.add()
+        entry.key, entry.value = "pkg.torch.onnx.stack_trace", "File /home/someone/model.py"
+    _forget_sources(model)
+    assert [entry.key for entry in model.metadata_props] == ["pkg.torch.onnx.stack_trace"]  # ours are kept
+    del model.metadata_props[:]
+    assert b"someone" not in model.SerializeToString()
+
+
+# What other tools look for
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_an_export_has_the_configuration_of_its_family(model_type: str, tmp_path: Path) -> None:
+    model = with_classes(slice_model(tiny_model(model_type), ODD), ODD, DIMENSIONS)
+    write_stock_config(tmp_path, model, ["bad", "so so", "good"])
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.model_type == model_type
+    assert config.id2label == {0: "bad", 1: "so so", 2: "good"}
+    assert config.label2id == {"bad": 0, "so so": 1, "good": 2}
+    assert config.architectures == [type(tiny_model(model_type)).__name__]
+    assert getattr(config, ENCODER_FAMILIES[model_type].units_field) == 3  # of the widest layer
+    assert config.num_hidden_layers == 3
+    assert not {"kept_heads", "kept_units", "auto_map"} & json.loads((tmp_path / "config.json").read_text()).keys()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_graphs_have_the_hub_s_names_too(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError("not supported")
+
+    if not links:
+        monkeypatch.setattr("os.link", no_links)
+    for name in ("model.onnx", "model.onnx.data", "model.int8.onnx"):
+        (tmp_path / name).write_text(name)
+    link_graphs(tmp_path, {"fp32": "model.onnx", "int8": "model.int8.onnx"})
+    made = {file.name: file for file in (tmp_path / "onnx").iterdir()}
+    assert {name: file.read_text() for name, file in made.items()} == {
+        "model.onnx": "model.onnx",
+        "model.onnx.data": "model.onnx.data",  # the graph names it so
+        "model_quantized.onnx": "model.int8.onnx",
+    }
+    assert all(file.stat().st_nlink == 1 + links for file in made.values())

@@ -58,3 +58,14 @@ def test_what_is_not_there_is_said(run_id: str) -> None:
         TrackingError, match=r"^models:/none@champion must be in MLflow at sqlite:.*but it cannot be had"
     ):
         locate("models:/none@champion", *TIMED)
+
+
+def test_an_export_s_config_makes_no_model_of_it(tmp_path: Path, mlflow_uri: str) -> None:
+    (tmp_path / "made" / "onnx").mkdir(parents=True)
+    for name in ("config.json", "export.json"):
+        (tmp_path / "made" / "onnx" / name).write_text("{}")
+    with mlflow.start_run() as run:
+        mlflow.log_artifacts(str(tmp_path / "made"))
+    assert locate(f"runs:/{run.info.run_id}", *TIMED).name == "onnx"
+    with pytest.raises(ModelError, match=r"must hold config\.json, but does not"):
+        locate(f"runs:/{run.info.run_id}", *MODEL_DIR)

@@ -133,6 +133,8 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
         outcome = run_cli("export", "--model", model, "--output-dir", name, "--max-int8-loss", 1)
         assert outcome.code == 0, outcome.err
         assert "Serve it: mlflow models serve -m models:/" in outcome.out
+    assert {file.name for file in (tmp_path / "onnx" / "onnx").iterdir()} == {"model.onnx", "model_quantized.onnx"}
+    assert json.loads((tmp_path / "onnx" / "config.json").read_text())["model_type"] == "bert"
     words = ["--model", "dense", "--model", "onnx", "--model", "model"]
     outcome = run_cli("benchmark", *words, "--runs", 2, "--lengths", "8")
     assert outcome.code == 0, outcome.err
@@ -147,7 +149,18 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     }
     assert {row["length"] for row in report["latencies"]} == {8, "real"}
     assert all(model["peak_mb"] > 10 for model in report["models"].values())
-    made = {file.name for file in next((tmp_path / "compressor-output").glob("benchmark-*")).iterdir()}
+    benchmarked = next((tmp_path / "compressor-output").glob("benchmark-*"))
+    for file in (
+        tmp_path / "onnx" / "export.json",
+        tmp_path / "model" / "sub_network.json",
+        benchmarked / "latency.json",
+    ):
+        told = file.read_text().replace(str(tmp_path / "train.jsonl"), "")  # the rows are needed, and asked for there
+        assert str(tmp_path) not in told, file
+    assert (benchmarked / report["models"]["onnx"]["path"]).resolve() == tmp_path / "onnx" / "model.onnx"
+    outcome = run_cli("export", "--model", "onnx", "--output-dir", "again")
+    assert "must hold safetensors weights, but" in outcome.error_lines[0]  # its config.json makes no model of it
+    made = {file.name for file in benchmarked.iterdir()}
     assert made == {".compressor", "latency.json", "latency.csv", "latency.png"}
 
 
@@ -285,6 +298,9 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         served = mlflow.pyfunc.load_model("models:/moods@champion")
         assert served.metadata.metadata["precision"] == precision
         assert served.predict(["w1 w5", ""])[0].label in ("0", "1")
+        flavor = served.metadata.flavors["python_function"]
+        uris = [artifact["uri"] for artifact in flavor["artifacts"].values()]
+        assert not any(Path(path).is_absolute() for path in [flavor["model_code_path"], *uris])
     versions = client.search_model_versions("name='moods'")
     assert [int(v.version) for v in versions] == [2, 1]
     for version, precision in zip(versions, ("fp32", "int8"), strict=True):
