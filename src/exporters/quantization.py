@@ -7,6 +7,8 @@ from typing import Any
 from exporters.lean import DOMAIN
 
 INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
+ONE_ROW = "one_row"
+"""In a graph's metadata: rows are to be computed one at a time, so that an answer depends on its text alone."""
 
 
 def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool = True) -> Path:
@@ -14,6 +16,9 @@ def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool 
 
     Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives
     weights 7 bits, for CPUs without VNNI, whose 8-bit products can overflow.
+
+    Activations are rounded by their range over the whole batch, padding included, so a row's answer depends on the
+    others: the file's metadata say that it is made for one row at a time (`ONE_ROW`).
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -22,7 +27,7 @@ def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool 
     logging.disable(logging.WARNING)  # it recommends a pre-processing that fused graphs do not need
     try:
         quantize_dynamic(
-            _split_attention(onnx.load(str(path))),
+            _mark(_split_attention(onnx.load(str(path)))),
             output,
             weight_type=QuantType.QInt8,
             per_channel=True,
@@ -33,6 +38,12 @@ def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool 
     finally:
         logging.disable(disabled)
     return output
+
+
+def _mark(model: Any) -> Any:
+    entry = model.metadata_props.add()
+    entry.key, entry.value = ONE_ROW, "true"
+    return model
 
 
 def _split_attention(model: Any) -> Any:

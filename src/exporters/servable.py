@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from tokenizers import Encoding, Tokenizer
 
 BATCH_SIZE = 32
-"""Rows that are computed at once; more are cut into batches of like lengths."""
+"""Rows that are computed at once; more are cut into batches of like lengths. An int8 graph asks for one at a time."""
 
 
 class TextPair(BaseModel):
@@ -58,6 +58,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._labels: list[str] = json.loads(facts["labels"])
         self._regression: bool = json.loads(facts["regression"])
         self._pad_values: dict[str, int] = json.loads(facts["pad_values"])
+        self._batch_size = 1 if facts.get("one_row") == "true" else BATCH_SIZE
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
         self._tokenizer.enable_truncation(int(facts["max_length"]))
@@ -85,7 +86,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
     def _batches(self, order: np.ndarray, rows: list[list[Any]]) -> list[list[int]]:
         batches: list[list[int]] = []
         for index in order:
-            fits = batches and len(batches[-1]) < BATCH_SIZE and len(rows[batches[-1][0]]) == len(rows[index])
+            fits = batches and len(batches[-1]) < self._batch_size and len(rows[batches[-1][0]]) == len(rows[index])
             if fits:
                 batches[-1].append(int(index))
             else:

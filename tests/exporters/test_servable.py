@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -16,6 +17,8 @@ from compressor.slicing import slice_model
 from compressor.sub_network import SubNetwork
 from conftest import WORDS, tiny_model
 from exporters.onnx_export import export_onnx
+from exporters.quantization import quantize_int8
+from exporters.servable import SingleTextModel
 
 CODE = Path(exporters.__file__).parent / "servable.py"
 ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
@@ -27,17 +30,20 @@ def sentences(count: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, size=int(rng.integers(1, 12)))) for _ in range(count)]
 
 
+FACTS = {
+    "labels": ["bad", "so so", "good"],
+    "regression": False,
+    "max_length": 16,
+    "pad_values": {"input_ids": 0, "token_type_ids": 0},
+}
+
+
 def load(
     kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, task_head: str | None = None
 ) -> tuple[Any, Any]:
     """The PyTorch model, and its served form as MLflow loads it."""
     model = slice_model(tiny_model("bert", task_head or HEADS[kind]), ODD)
-    facts = {
-        "labels": ["bad", "so so", "good"],
-        "regression": task_head == "regression",
-        "max_length": 16,
-        "pad_values": {"input_ids": 0, "token_type_ids": 0},
-    }
+    facts = FACTS | {"regression": task_head == "regression"}
     export_onnx(model, tokenizer, tmp_path / "model.onnx", facts)
     tokenizer.save_pretrained(tmp_path)
     with mlflow.start_run():
@@ -71,6 +77,21 @@ def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     for wrong in ("w1", ["w1", 3], [None]):
         with pytest.raises(MlflowException, match="type hint|Expected list"):
             served.predict(wrong)
+
+
+def test_an_int8_answer_depends_on_its_text_alone(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Dynamic int8 rounds by the range of a whole batch; in batches these answers differ."""
+    export_onnx(slice_model(tiny_model("bert"), ODD), tokenizer, tmp_path / "fp32.onnx", FACTS)
+    tokenizer.save_pretrained(tmp_path)
+    graph = quantize_int8(tmp_path / "fp32.onnx", tmp_path / "model.int8.onnx", reduce_range=False)
+    served = SingleTextModel()
+    context = SimpleNamespace(artifacts={"graph": str(graph), "tokenizer": str(tmp_path / "tokenizer.json")})
+    served.load_context(context)
+    texts = sentences(40)
+    together = served.predict(texts)
+    assert together == [served.predict([text])[0] for text in texts]
+    served._batch_size = 32
+    assert served.predict(texts) != together
 
 
 def test_pairs(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
