@@ -40,10 +40,11 @@ from compressor.search import (
 )
 from compressor.search_spaces import Config, SearchSpace
 from compressor.sub_network import SubNetwork
-from compressor.trial import PARENT_VARIABLE, SPEC_FILE, TRIAL_FILE, epoch_directory
+from compressor.trial import SPEC_FILE, TRIAL_FILE, epoch_directory
+from compressor.trial_process import PARENT_VARIABLE
 
 TRIALS_DIR = "trials"
-TRIAL_COMMAND = (sys.executable, "-m", "compressor.trial")
+TRIAL_COMMAND = (sys.executable, str(Path(__file__).with_name("trial_process.py")))
 FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"
 """How a trial ends: all epochs, stopped by the method, cut short by the budget or the user, crashed."""
 _SLEEP_S = 0.5

@@ -5,14 +5,9 @@ reports to Syne Tune after each epoch. Weights are saved before they are reporte
 trial that is started again reports its known epochs at once and trains only if more are wanted.
 """
 
-import ctypes
 import json
-import os
-import signal
 import sys
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +18,6 @@ SPEC_FILE, TRIAL_FILE = "spec.json", "trial.json"
 """What all trials share, in the folder above them; which sub-network a trial trains and what it costs."""
 REPORTS_FILE = "reports.jsonl"
 """What a trial has reported, an epoch a line."""
-PARENT_VARIABLE = "COMPRESSOR_TRIAL_PARENT"
-"""In a trial's environment: the process id of the search that started it."""
-_LOOK_AT_PARENT_S = 0.5
-_PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: the signal that a process gets when its parent dies."""
 
 
 def epoch_directory(trial_directory: Path, epoch: int) -> Path:
@@ -107,28 +97,13 @@ def known_reports(directory: Path) -> list[dict[str, Any]]:
     return known
 
 
-def end_with_parent() -> None:
-    """Ends this process as soon as the search that started it is gone, however it went: it may be started again.
-
-    At once where the operating system can do that (Linux), else within half a second.
-    """
-    parent = int(os.environ.get(PARENT_VARIABLE, os.getppid()))
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # gone while this process was loading its libraries
-        os._exit(1)
-    threading.Thread(target=_watch, args=[parent], daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK_AT_PARENT_S)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    end_with_parent()
+def main() -> None:
+    """Runs the trial whose directory the command line names."""
     try:
         run_trial(Path(sys.argv[1]))
     except CompressorError as problem:
         sys.exit(str(problem))
+
+
+if __name__ == "__main__":
+    main()
