@@ -101,8 +101,10 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        FileError: the file is not there or is not JSON.
+        FileError: the file is not there, is a directory or device, or is not JSON.
     """
+    if path.exists() and not path.is_file():  # a pipe or /dev/zero would be read for ever
+        raise FileError(f"the file {path} must be an ordinary file, but is a directory or device. Check the path.")
     try:
         return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,8 +1,9 @@
 """What `extract --config` is given: a config of the search space, or the sets of a sub-network."""
 
 import json
+import os
 
-from fuzz.harness import Case, write
+from fuzz.harness import Case, remove, write
 
 NOT_JSON = "the file c.json must hold JSON, but does not parse: …. Make it again."
 NO_OBJECT = "--config must hold a JSON object, but c.json holds KIND. Write a config or a sub_network.json."
@@ -90,7 +91,27 @@ FILES: dict[str, tuple[str, str]] = {
 }
 """Files by what is wrong with them, with the sentence."""
 
+NO_FILES = {"/dev/zero": None, "pipe": lambda folder: os.mkfifo(folder / "pipe"), "net": None}
+"""What has a name but is no file that could be read to its end."""
+
 CASES = [
+    *(
+        Case(
+            name=f"config: {name}",
+            words=f"extract --search search --config {name} --output-dir out",
+            change=change or (),
+            error=f"the file …{name} must be an ordinary file, but is a directory or device. Check the path.",
+        )
+        for name, change in NO_FILES.items()
+    ),
+    Case(
+        name="a directory in place of a result file",
+        words="extract --search search --output-dir out",
+        change=(remove("search/search_results.json"), lambda folder: (folder / "search/search_results.json").mkdir()),
+        error="the file {folder}/search/search_results.json must be an ordinary file, but is a directory or device. …",
+    ),
+]
+CASES += [
     Case(
         name=f"config: {what}",
         words="extract --search search --config c.json --finetune-epochs 0 --output-dir out",
