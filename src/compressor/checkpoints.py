@@ -64,6 +64,11 @@ def check_checkpoint(directory: Path, *, whole: bool) -> dict[str, Any]:
             "Use a directory made by save_pretrained."
         )
     family = get_family(config["model_type"])
+    if config.get("position_embedding_type") not in (None, "absolute"):
+        raise ModelError(
+            f"an encoder must have absolute positions, but position_embedding_type of {directory} is "
+            f"{brief_value(config['position_embedding_type'])}. Choose another model."
+        )
     _check_numbers(directory, config)
     tensors = {name: entry for file in sorted(directory.glob("*.safetensors")) for name, entry in _header(file).items()}
     integers = [

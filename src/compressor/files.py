@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import FileError, OutputError
+from compressor.errors import FileError, OutputError, brief
 
 INCOMPLETE = ".incomplete"
 """Marks a directory into which files are being moved."""
@@ -148,6 +148,27 @@ def without_home(path: str) -> str:
     """An absolute path with `~` in place of the user's own folder, whose name is nobody's business."""
     home = str(Path.home())
     return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
+
+
+def local_path(text: str) -> Path:
+    """The absolute path that a user typed; nothing needs to be there.
+
+    Raises:
+        FileError: no disk can have it: it is empty, too long, a loop of links, or holds what nobody types.
+    """
+    problem = "it is empty" if not text.strip() else ""
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        problem = "it holds control characters"
+    try:
+        path = Path(text if not problem else ".").expanduser().absolute()
+        path.resolve().is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of links in a loop, of an unknown user's home
+        problem = getattr(error, "strerror", None) or brief(error, 60)
+    if problem:
+        raise FileError(
+            f"a path must be one that a disk can have, but {brief(repr(text), 60)}: {problem.rstrip('.')}. Correct it."
+        )
+    return path
 
 
 def module_environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from compressor.demo import DEMO_MODEL, find_demo_model
 from compressor.digests import FILES_KEY, combine, digest_files, require_same_files
 from compressor.errors import CompressorError, ModelError, brief
 from compressor.families import get_auto_class, get_family, has_choice_head
-from compressor.files import new_directory, write_json
+from compressor.files import local_path, new_directory, write_json
 from compressor.hub import hub_answers
 from compressor.modeling_sliced import SLICED_PREFIX
 from compressor.records import SUPER_NETWORK, TRAINED, read_record
@@ -39,14 +39,15 @@ def resolve_model(name_or_path: str) -> str:
 
     Raises:
         ModelError: the directory is not there, or its files are missing, broken or of different models.
+        FileError: the name is none.
     """
     if name_or_path == DEMO_MODEL:
         return str(find_demo_model())
-    path = Path(name_or_path).expanduser()
+    path = local_path(name_or_path)
     if path.is_dir():
         check_checkpoint(path.resolve(), whole=False)
         return str(path.resolve())  # a relative path may be taken for a Hub name
-    if path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
+    if Path(name_or_path).is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
         raise ModelError(f"the model directory {name_or_path} must exist, but it does not. Check the path.")
     return name_or_path
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from compressor.errors import ModelError
+from compressor.files import local_path
 from mlproject.mlflow_log import download
 
 _CACHE = Path("~/.cache/mlflow-compressor")
@@ -28,9 +29,10 @@ def locate(text: str, *markers: str) -> Path:
     Raises:
         TrackingError: MLflow has no such thing, or is away.
         ModelError: what is there is of another kind.
+        FileError: no disk can have the path.
     """
     if not is_address(text):
-        return Path(text).expanduser().absolute()
+        return local_path(text)
     key = hashlib.sha256(f"{os.environ.get('MLFLOW_TRACKING_URI')} {text}".encode()).hexdigest()[:16]
     root = download(text, _CACHE.expanduser() / key)
     for marker in markers:
