@@ -59,6 +59,7 @@ def require_same_files(
     if not isinstance(written, Mapping):
         return
     found = {name: digest for name, digest in digest_files(directory).items() if only is None or name in only}
+    written = {name: digest for name, digest in written.items() if only is None or name in only}
     problems = [f"{name} is missing" for name in sorted(set(written) - set(found))]
     problems += [f"{name} was added" for name in sorted(set(found) - set(written))]
     problems += [f"{name} was changed" for name in sorted(found) if name in written and written[name] != found[name]]

@@ -208,9 +208,12 @@ def read_export(folder: Path, only: Collection[str] | None = None) -> dict[str, 
             "Restore it, or export again with compressor export."
         )
     written = export.get(FILES_KEY)
-    kept = {name: digest for name, digest in (written or {}).items() if only is None or name in only}
     require_same_files(
-        folder, written and kept, EXPORT_FILE, "export again with compressor export", only=frozenset(kept)
+        folder,
+        written,
+        EXPORT_FILE,
+        "export again with compressor export",
+        only=tuple(written or ()) if only is None else only,  # an older export may have left others
     )
     return export
 

@@ -1,5 +1,7 @@
 """Loading and saving super-networks, and the mistakes of a hurried person."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -99,3 +101,34 @@ def test_a_decoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast
     with pytest.raises(ModelError, match="must be an encoder"):
         get_dimensions(model)
     assert json.loads(model.config.to_json_string())["is_decoder"]
+
+
+@pytest.mark.parametrize("model_type", ["evil", "bert"])
+@pytest.mark.parametrize("place", ["config.json", "tokenizer_config.json"])
+def test_code_beside_a_model_neither_runs_nor_is_asked_for(
+    model_type: str, place: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_super_network(tmp_path / "net", tiny_model(num_labels=2), tokenizer, {"format": 1})
+    (tmp_path / "net" / "super_network.json").unlink()  # whose digests would tell at once
+    (tmp_path / "net" / "evil.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n")
+    for name, values in (
+        ("config.json", {"model_type": model_type}),
+        (place, {"auto_map": {"AutoConfig": "evil.A", "AutoModelForSequenceClassification": "evil.B"}}),
+        (place, {"auto_map": {"AutoTokenizer": ["evil.C", "evil.C"]}} if place == "tokenizer_config.json" else {}),
+    ):
+        file = tmp_path / "net" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 1000))
+    asked: list[object] = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    for load in (
+        lambda: load_super_network(tmp_path / "net"),
+        lambda: load_base_model(str(tmp_path / "net"), TASKS["custom"], ("a", "b"), seed=0),
+    ):
+        with contextlib.suppress(ModelError):
+            load()
+        if model_type == "evil":
+            with pytest.raises(ModelError, match="the encoder family must be one of"):
+                load()
+    assert not asked
+    assert not (tmp_path / "it-ran").exists()

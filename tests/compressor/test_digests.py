@@ -1,0 +1,46 @@
+"""What counts of a directory, and how a difference is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compressor.digests import combine, digest_files, require_same_files
+from compressor.errors import ModelError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("model.safetensors", "tokenizer.json", "vocab.txt", "modeling.py", "model.onnx", "README.md"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "config.json").write_text('{"hidden_act": "gelu", "transformers_version": "5.24.0"}')
+    return tmp_path
+
+
+def test_results_depend_on_weights_configuration_tokenizer_code_and_graphs(folder: Path) -> None:
+    names = ["config.json", "model.onnx", "model.safetensors", "modeling.py", "tokenizer.json", "vocab.txt"]
+    assert list(digest_files(folder)) == names
+
+
+def test_the_version_that_saved_a_configuration_does_not_count(folder: Path) -> None:
+    before = digest_files(folder)
+    (folder / "config.json").write_text('{"transformers_version": "5.14.0", "hidden_act": "gelu"}')
+    assert digest_files(folder) == before
+    (folder / "config.json").write_text('{"hidden_act": "relu", "transformers_version": "5.24.0"}')
+    assert combine(digest_files(folder)) != combine(before)
+
+
+def test_all_differences_are_named(folder: Path) -> None:
+    written = digest_files(folder)
+    require_same_files(folder, written, "super_network.json", "train again")
+    require_same_files(folder, None, "super_network.json", "train again")  # of version 0.1.0
+    (folder / "config.json").write_text(json.dumps({"hidden_act": "relu"}))
+    (folder / "vocab.txt").unlink()
+    (folder / "merges.txt").touch()
+    with pytest.raises(ModelError) as raised:
+        require_same_files(folder, written, "super_network.json", "train again")
+    assert str(raised.value) == (
+        f"the files of {folder} must be as super_network.json names them, but vocab.txt is missing, merges.txt was "
+        "added, config.json was changed. Restore them, or train again."
+    )
+    require_same_files(folder, written, "export.json", "export again", only={"model.onnx"})
