@@ -28,12 +28,16 @@ class Interval:
     """Two finite numbers, the first not above the second, as a shape."""
 
 
+class Positive:
+    """A finite number above 0, as a shape."""
+
+
 class Size:
     """A number of layers, heads or units, as a shape."""
 
 
 NullableNumber = (Number, None)
-COSTS = {"params": int, "relative_params": Number, "encoder_params": int, "relative_encoder_params": Number}
+COSTS = {"params": Positive, "relative_params": Positive, "encoder_params": int, "relative_encoder_params": Number}
 SOURCE = {
     "task_name": str,
     "train_file?": (str, None),
@@ -48,7 +52,7 @@ SOURCE = {
     "max_seq_length?": (int, None),
     "max_train_samples?": (int, None),
     "max_eval_samples?": (int, None),
-    "dataset_seed?": int,
+    "dataset_seed": int,
 }
 DIMENSIONS = dict.fromkeys(("num_layers", "num_heads", "num_units", "hidden_size", "head_size"), Size)
 FILES = {str: str}
@@ -121,6 +125,8 @@ def _is_a(value: Any, shape: Any) -> bool:
     if shape is Interval:
         ends = isinstance(value, list) and len(value) == 2 and all(_is_a(end, Number) for end in value)
         return ends and value[0] <= value[1]
+    if shape is Positive:
+        return _is_a(value, Number) and value > 0
     if shape is Size:
         return type(value) is int and 0 < value <= _MAX_SIZE
     if shape is int:

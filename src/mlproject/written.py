@@ -6,7 +6,18 @@ from typing import Any
 
 from compressor.digests import FILES_KEY, require_same_files
 from compressor.errors import FileError, ModelError, SearchError
-from compressor.records import COSTS, DIMENSIONS, FILES, SOURCE, Interval, NullableNumber, Number, read_record
+from compressor.records import (
+    COSTS,
+    DIMENSIONS,
+    FILES,
+    SOURCE,
+    Interval,
+    NullableNumber,
+    Number,
+    Positive,
+    find_problem,
+    read_record,
+)
 
 RESULTS_FILE = "search_results.json"
 ONNX_FILE, EXPORT_FILE = "model.onnx", "export.json"
@@ -15,7 +26,15 @@ LATENCY_FILE = "latency.json"
 
 _INTERVAL = (Interval, None)
 _TRIVIAL = ({"name": str, "error": Number, "test_error": Number}, None)
-_FORM = {"error": Number, "test_error": Number, "error_interval": Interval, "test_error_interval": Interval}
+_FORM = {
+    "error": Number,
+    "test_error": Number,
+    "error_interval": Interval,
+    "test_error_interval": Interval,
+    "macs?": Number,
+    "macs_length?": int,
+    "model_mb?": Number,
+}
 _RESULTS = {
     "supernet?": (str, None),
     "supernet_from_here?": str,
@@ -32,6 +51,8 @@ _RESULTS = {
     "objectives": [str],
     "hypervolume_reference": [Number],
     "hypervolumes": [Number],
+    "seconds": Number,
+    "measured_at?": dict,
     "front": [int],
     "evaluations": [
         {
@@ -53,7 +74,13 @@ _RESULTS = {
         }
     ],
 }
-_PARITY = {"sliced?": Number, "loaded": Number, "label_agreement": NullableNumber, "error_loaded": Number}
+_PARITY = {
+    "sliced?": Number,
+    "loaded": Number,
+    "label_agreement": NullableNumber,
+    "error_loaded": Number,
+    "error_searched": Number,
+}
 _EXTRACTION = {
     "name": str,
     "chosen": {"name": str, "sub_network?": str, "error?": Number, "reason?": str},
@@ -63,13 +90,8 @@ _EXTRACTION = {
     "finetuning": ({"error_before": Number, "errors": [Number], "kept_epoch": int, "num_epochs?": int}, None),
     "parity": _PARITY,
     "kept": {"heads": [int], "units": [int]},
-    "extracted": {
-        **_FORM,
-        **{f"{name}?": shape for name, shape in COSTS.items()},
-        "macs_length?": int,
-        "model_mb?": Number,
-    },
-    "super_network": ({**_FORM, **COSTS, "macs": Number, "macs_length?": int, "model_mb?": Number}, None),
+    "extracted": {**_FORM, **{f"{name}?": shape for name, shape in COSTS.items()}},
+    "super_network": ({**_FORM, **COSTS}, None),
     "test": (
         {
             "base_error": Number,
@@ -93,20 +115,23 @@ _EXPORT = {
             "mb": Number,
             "error": Number,
             "error_interval?": _INTERVAL,
-            "parity?": {str: Number},
-            "loss?": Number,
             "loss_at_most?": Number,
             "confidence?": Number,
-            "max_loss?": Number,
-            "accepted?": bool,
-            "label_agreement?": NullableNumber,
-            "difference?": Number,
         }
     },
     "files?": FILES,
 }
+_FP32 = {"parity": {str: Number}}
+_SMALLER = {
+    "loss": Number,
+    "max_loss": Number,
+    "accepted": bool,
+    "label_agreement": NullableNumber,
+    "difference": Number,
+}
+"""What a form of another precision has besides."""
 _LATENCY = {
-    "environment": {"cpu": str, "threads": int},
+    "environment": {"cpu": str, "cpu_flags": [str], "threads": int},
     "options?": dict,
     "models": {
         str: {
@@ -125,13 +150,14 @@ _LATENCY = {
             "model": str,
             "batch_size": int,
             "length": (int, str),
-            "p50_ms": Number,
+            "p50_ms": Positive,
             "p90_ms": Number,
             "p99_ms": Number,
             "rows_per_second": Number,
-            "ratio": Number,
+            "ratio": Positive,
             "ratio_low": Number,
             "ratio_high": Number,
+            "runs": int,
         }
     ],
 }
@@ -153,7 +179,7 @@ def read_search_results(path: Path) -> dict[str, Any]:
         and all(place in range(number) for place in results["front"])
         and [evaluation["index"] for evaluation in evaluations] == list(range(number))
         and len(results["hypervolumes"]) == number
-        and all(len(evaluation.get("error_interval") or (0, 0)) == 2 for evaluation in evaluations)
+        and all(evaluation.get(name) is not None for evaluation in evaluations for name in results["objectives"])
         and all(
             evaluation["kept"].get("hash", evaluation["sub_network"]) == evaluation["sub_network"]
             for evaluation in evaluations
@@ -207,6 +233,13 @@ def read_export(folder: Path, only: Collection[str] | None = None) -> dict[str, 
             f"the forms in {file} must lie beside it, but {missing[0]} is missing. "
             "Restore it, or export again with compressor export."
         )
+    for precision, form in export["forms"].items():
+        wrong = find_problem(form, _FP32 if precision == "fp32" else _SMALLER, f"forms.{precision}")
+        if wrong is not None or form.get("parity") == {}:
+            raise FileError(
+                f"the file {file} must be as it was written, but {wrong or 'its parity is empty'}. "
+                "Restore it, or export again with compressor export."
+            )
     written = export.get(FILES_KEY)
     require_same_files(
         folder,
