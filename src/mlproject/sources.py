@@ -259,7 +259,7 @@ def find_timed_models(name: str, path: Path) -> list[TimedModel]:
                 mb=form["mb"],
                 error=form["error"],
                 error_interval=form.get("error_interval"),
-                lengths=tuple(report["lengths"]),
+                lengths=tuple(report.get("lengths", ())),
             )
             for precision, form in report["forms"].items()
             if form.get("accepted", True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.digests import FILES_KEY, require_same_files
-from compressor.errors import FileError, ModelError, SearchError
+from compressor.errors import FileError, SearchError
 from compressor.records import (
     COSTS,
     DIMENSIONS,
@@ -86,12 +86,12 @@ _EXTRACTION = {
     "chosen": {"name": str, "sub_network?": str, "error?": Number, "reason?": str},
     "trivial?": _TRIVIAL,
     "error": Number,
-    "repair": ({"error_before": Number, "error_after": Number, "kept": bool}, None),
+    "repair?": ({"error_before": Number, "error_after": Number, "kept": bool}, None),
     "finetuning": ({"error_before": Number, "errors": [Number], "kept_epoch": int, "num_epochs?": int}, None),
     "parity": _PARITY,
     "kept": {"heads": [int], "units": [int]},
     "extracted": {**_FORM, **{f"{name}?": shape for name, shape in COSTS.items()}},
-    "super_network": ({**_FORM, **COSTS}, None),
+    "super_network": ({**_FORM, "params": Positive, "relative_encoder_params": Number}, None),
     "test": (
         {
             "base_error": Number,
@@ -105,10 +105,10 @@ _EXTRACTION = {
 }
 _EXPORT = {
     "model": str,
-    "task": str,
+    "task?": str,
     "portable": bool,
     "params": int,
-    "lengths": [int],
+    "lengths?": [int],
     "forms": {
         str: {
             "file": str,
@@ -152,8 +152,8 @@ _LATENCY = {
             "length": (int, str),
             "p50_ms": Positive,
             "p90_ms": Number,
-            "p99_ms": Number,
-            "rows_per_second": Number,
+            "p99_ms?": Number,
+            "rows_per_second?": Number,
             "ratio": Positive,
             "ratio_low": Number,
             "ratio_high": Number,
@@ -224,13 +224,6 @@ def read_export(folder: Path, only: Collection[str] | None = None) -> dict[str, 
         problem = f"names {outside[0]!r}" if outside else "has no fp32"
         raise FileError(
             f"the forms in {file} must be fp32 and others, each a file beside it, but it {problem}. "
-            "Restore it, or export again with compressor export."
-        )
-    names = [form["file"] for form in export["forms"].values() if only is None]
-    missing = sorted(name for name in names if not (folder / name).is_file())
-    if missing:
-        raise ModelError(
-            f"the forms in {file} must lie beside it, but {missing[0]} is missing. "
             "Restore it, or export again with compressor export."
         )
     for precision, form in export["forms"].items():

@@ -36,11 +36,11 @@ NEEDED = {
     ),
     "model/sub_network.json": ("sub_network", "sub_network.heads", "sub_network.dimensions"),
     "model/extraction.json": (
-        "name", "chosen", "error", "repair", "finetuning", "parity", "kept", "kept.heads", "extracted", "test",
+        "name", "chosen", "error", "finetuning", "parity", "kept", "kept.heads", "extracted", "test",
         "extracted.error", "super_network", "super_network.params",
     ),
     "onnx/export.json": (
-        "model", "task", "portable", "params", "lengths", "forms", "forms.fp32.file", "forms.int8.mb",
+        "model", "portable", "params", "forms", "forms.fp32.file", "forms.int8.mb",
         "forms.fp32.error",
     ),
     "benchmark/latency.json": (

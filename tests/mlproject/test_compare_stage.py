@@ -16,7 +16,16 @@ from mlproject.comparing import compare_searches
 def write_net(path: Path, **settings: Any) -> Path:
     """The file of a super-network with these training settings."""
     path.mkdir(parents=True)
-    written = {"model_name_or_path": "base", "settings": TrainingSettings(**settings).__dict__}
+    written = {
+        "format": 1,
+        "source": DataSource().to_json(),
+        "data_digest": "0123456789abcdef",
+        "label_names": [],
+        "model_name_or_path": "base",
+        "settings": TrainingSettings(**settings).__dict__,
+        "attn_implementation": "sdpa",
+        "epochs": [],
+    }
     (path / "super_network.json").write_text(json.dumps(written))
     return path
 
