@@ -16,7 +16,7 @@ import click
 from compressor import __version__
 from compressor.data import DataSource, find_path
 from compressor.errors import CompressorError, OptionError, brief
-from compressor.files import is_full_disk, read_json
+from compressor.files import is_full_disk, local_path, read_json
 from compressor.limits import Problem, check_number, refuse
 from compressor.search_methods import require_fit as require_method_fit
 from compressor.settings import TrainingSettings
@@ -188,7 +188,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     from mlproject.outbox import read_header
     from mlproject.resuming import lock_output_dir
 
-    path = Path(output_dir).expanduser().resolve()
+    path = local_path(output_dir).resolve()
     with lock_output_dir(path) if read_header(path) else nullcontext():
         count, run = tracking.sync(path)
     look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
@@ -419,7 +419,7 @@ def _whole_source(values: dict[str, Any]) -> DataSource:
 def _choice(values: dict[str, Any]) -> Choice:
     choice = _pick(Choice, values | {"tiers": values.get("tiers") or ()})
     if choice.config is not None:
-        read_json(Path(choice.config).expanduser())
+        read_json(local_path(choice.config))
     return choice
 
 
@@ -483,7 +483,7 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
     names: dict[str, Path] = {}
     for path in paths:
         given = path.partition(":/")[2].strip("/").replace("/", "-").replace("@", "-") if is_address(path) else None
-        stem = given or Path(path).expanduser().absolute().name
+        stem = given or local_path(path).name
         stem = stem.removesuffix(".onnx")
         name = stem if stem not in names else f"{stem}-{len(names)}"
         names[name] = locate(path, *TIMED)

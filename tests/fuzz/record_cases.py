@@ -57,14 +57,14 @@ def _error(file: str) -> str:
 
 CASES = [
     *(
-        Case(name=f"{file} is {what}: {words[:20]}", words=words, change=write(file, what), error=_error(file))
+        Case(name=f"{file} is {what}: {words[:32]}", words=words, change=write(file, what), error=_error(file))
         for file, commands in READ_BY.items()
         for words in commands
         for what in ("[]", "{}", "null", '"text"', "3")
     ),
     *(
         Case(
-            name=f"{file} of a newer version: {words[:20]}",
+            name=f"{file} of a newer version: {words[:32]}",
             words=words,
             change=edit_json(file, "format", 2),
             error=NEWER.replace("FILE", file),
