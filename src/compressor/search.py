@@ -199,6 +199,7 @@ def run_search(
     interrupted = False
     evaluations: list[EvaluatedSubNetwork] = []
     hypervolumes: list[float] = []
+    told: list[EvaluatedSubNetwork] = []
     known: dict[str, EvaluatedSubNetwork] = {}
 
     def evaluate_once(config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
@@ -230,6 +231,7 @@ def run_search(
         hypervolumes.append(hypervolume_of(evaluations, objectives, full_costs))
         if on_evaluation is not None:
             on_evaluation(evaluation, hypervolumes[-1])
+        told.append(evaluation)
         bar.update()
         bar.set_postfix(hypervolume=f"{hypervolumes[-1]:.4f}", refresh=False)
         return evaluation
@@ -247,9 +249,10 @@ def run_search(
                 evaluation = found or evaluate_once(dict(trial.config), sub_network)
                 scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
         except KeyboardInterrupt:
-            if not evaluations:
+            if not told:
                 raise
             interrupted = True
+            del evaluations[len(told) :], hypervolumes[len(told) :]  # the one that was cut short
     return replace(summarise(evaluations, hypervolumes, objectives, full_costs), interrupted=interrupted)
 
 

@@ -104,6 +104,12 @@ class Outbox:
         self.write()
         return True
 
+    def open_below(self, run: str) -> list[str]:
+        """Runs below another one that were made and have not ended."""
+        made = [entry["run"] for entry in self._entries if entry["kind"] == "create"]
+        below = [name for name in made if name != run and (run == TOP or name.startswith(f"{run}/"))]
+        return [name for name in below if self.last_status(name) is None]
+
     def pending(self) -> Iterator[Entry]:
         """The entries that were not delivered, oldest first; each is to be marked before the next is taken."""
         while self._delivered < self._written:  # not those that a full disk has refused

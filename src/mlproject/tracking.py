@@ -290,6 +290,8 @@ class Tracker:
             yield
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            for name in self.outbox.open_below(run._name):
+                StageRun(self, name)._add("end", status="KILLED", tags={}, end_ms=now_ms(), again=True)
             run._add("end", status=status, tags={"error": _message(error)}, end_ms=now_ms(), again=True)
             self.finish()
             if status == "FAILED" and run._name == TOP and not is_full_disk(error):

@@ -172,3 +172,14 @@ def test_bad_settings(cost_model: CostModel) -> None:
     assert str(raised.value) == "--num-samples must be at least 1, but got 0. Raise it."
     with pytest.raises(SearchError, match="the search strategy must be one of .*, but got 'grid'"):
         run_search(space, cost_model, surface, method="grid")
+
+
+def test_an_evaluation_that_is_cut_short_while_it_is_told_does_not_count(cost_model: CostModel) -> None:
+    def interrupted(evaluation: EvaluatedSubNetwork, _: float) -> None:
+        if evaluation.index == 2:
+            raise KeyboardInterrupt
+
+    space = create_search_space("small", DIMENSIONS)
+    result = run_search(space, cost_model, surface, num_samples=5, on_evaluation=interrupted)
+    assert result.interrupted
+    assert len(result.evaluations) == len(result.hypervolumes) == 2

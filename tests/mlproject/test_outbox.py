@@ -151,3 +151,12 @@ def test_what_came_of_an_entry_is_known_to_the_next_process(tmp_path: Path) -> N
     other = Outbox(tmp_path)
     assert not other.is_pending(model) and other.result(dict(model)) == "models:/m-1"
     assert other.result(model | {"digest": "other"}) is None
+
+
+def test_runs_that_have_not_ended_are_known(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for name in ("search", "search/subnet-000", "search/subnet-001", "export"):
+        outbox.add({"kind": "create", "run": name})
+    outbox.add({"kind": "end", "run": "search/subnet-000", "status": "FINISHED"})
+    assert outbox.open_below("search") == ["search/subnet-001"]
+    assert outbox.open_below(TOP) == ["search", "search/subnet-001", "export"]
