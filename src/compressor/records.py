@@ -1,8 +1,8 @@
 """The JSON files that stages leave for each other, read: their form, and whether they have it.
 
-A shape is a type, `Number` (finite), `None`, a tuple of shapes (any of them), `[shape]` (a list of such), or a dict:
-`{"key": shape, "key?": shape}` asks for keys, those with a question mark where they are there, and lets others be;
-`{str: shape}` is a mapping of any keys.
+A shape is a type, one of the classes below, such as `Number`, a text (that very one), `None`, a tuple of shapes (any of
+them), `[shape]` (a list of such), or a dict: `{"key": shape, "key?": shape}` asks for keys, those with a question mark
+where they are there, and lets others be; `{str: shape}` is a mapping of any keys.
 """
 
 import math
@@ -20,8 +20,20 @@ _MAX_SIZE = 1_000_000
 """Of anything that is counted per layer: a file that says more is broken."""
 
 
+_MOST = 2**63
+"""No count reaches it."""
+
+
 class Number:
     """A finite number, as a shape."""
+
+
+class Amount:
+    """A finite number that is not below 0, as a shape."""
+
+
+class Count:
+    """A whole number from 0 up to as many as can be counted, as a shape."""
 
 
 class Interval:
@@ -36,7 +48,7 @@ class Size:
     """A number of layers, heads or units, as a shape."""
 
 
-NullableNumber = (Number, None)
+NullableNumber, NullableAmount = (Number, None), (Amount, None)
 COSTS = {"params": Positive, "relative_params": Positive, "encoder_params": int, "relative_encoder_params": Number}
 SOURCE = {
     "task_name": str,
@@ -113,6 +125,8 @@ def find_problem(value: Any, shape: Any, place: str = "") -> str | None:
                 return f"{place or 'it'} lacks {missing[0]!r}"
             asked = ((key.removesuffix("?"), one) for key, one in shape.items())
             items = ((value[key], one, f"{place}.{key}".lstrip(".")) for key, one in asked if key in value)
+    elif isinstance(shape, str):
+        return None if value == shape else f"{place or 'it'} is {brief_value(value)}"
     else:
         fits = value is None if shape is None else _is_a(value, shape)
         return None if fits else f"{place or 'it'} is {brief_value(value)}"
@@ -125,6 +139,10 @@ def _is_a(value: Any, shape: Any) -> bool:
     if shape is Interval:
         ends = isinstance(value, list) and len(value) == 2 and all(_is_a(end, Number) for end in value)
         return ends and value[0] <= value[1]
+    if shape is Amount:
+        return _is_a(value, Number) and value >= 0
+    if shape is Count:
+        return type(value) is int and 0 <= value < _MOST
     if shape is Positive:
         return _is_a(value, Number) and value > 0
     if shape is Size:
