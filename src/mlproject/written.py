@@ -199,6 +199,7 @@ def read_search_results(path: Path) -> dict[str, Any]:
         and [evaluation["index"] for evaluation in evaluations] == list(range(number))
         and len(results["hypervolumes"]) == number
         and all(evaluation.get(name) is not None for evaluation in evaluations for name in results["objectives"])
+        and all(_is_plain(evaluation["name"]) for evaluation in evaluations)  # models are written into folders so named
         and all(
             evaluation["kept"].get("hash", evaluation["sub_network"]) == evaluation["sub_network"]
             for evaluation in evaluations

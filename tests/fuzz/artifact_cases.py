@@ -40,3 +40,13 @@ CASES += [
         ("texts", edit_json("model/extraction.json", "super_network.error_interval", ["0.1", "0.2"])),
     )
 ]
+
+CASES += [
+    Case(
+        name=f"an evaluation called {name}",
+        words="extract --search search --all --output-dir out",
+        change=edit_json("search/search_results.json", "evaluations.1.name", name),
+        error="--search must be made by compressor search or nas, but the parts of … do not belong together. …",
+    )
+    for name in ("../outside", "/outside", "..", "")
+]

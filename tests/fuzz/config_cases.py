@@ -5,7 +5,7 @@ import os
 
 from fuzz.harness import Case, remove, write
 
-NOT_JSON = "the file c.json must hold JSON, but does not parse: …. Make it again."
+NOT_JSON = "the file {folder}/c.json must hold JSON, but does not parse: …. Make it again."
 NO_OBJECT = "--config must hold a JSON object, but c.json holds KIND. Write a config or a sub_network.json."
 OF_SPACE = "in the search space small_ordered LAW. Correct the config."
 RANGES = 'index ranges must look like "0-3,7", but got …. Correct the file.'

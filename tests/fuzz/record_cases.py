@@ -56,6 +56,12 @@ def _error(file: str) -> str:
 
 
 CASES = [
+    Case(
+        name="search_results.json, a front before",
+        words="extract --search search",
+        change=edit_json("search/search_results.json", "front", [-1]),
+        error=_error("search/search_results.json"),
+    ),
     *(
         Case(name=f"{file} is {what}: {words[:32]}", words=words, change=write(file, what), error=_error(file))
         for file, commands in READ_BY.items()
@@ -112,7 +118,6 @@ CASES = [
         Case(name=f"search_results.json, {what}", words="extract --search search", change=change, error=PARTS)
         for what, change in (
             ("a front beyond", edit_json("search/search_results.json", "front", [99])),
-            ("a front before", edit_json("search/search_results.json", "front", [-1])),
             ("no front", edit_json("search/search_results.json", "front", [])),
             ("no evaluation", edit_json("search/search_results.json", "evaluations", [])),
             ("fewer hypervolumes", edit_json("search/search_results.json", "hypervolumes", [0.5])),
