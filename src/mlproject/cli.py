@@ -47,6 +47,8 @@ from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, Na
 from mlproject.signals import StopSignal, stop_signals, stopped
 
 Options = TypeVar("Options")
+_MAX_QUOTED = 600
+"""Characters of an error that may quote a value of any length."""
 
 if TYPE_CHECKING:
     from mlproject.tracking import StageRun, Tracker
@@ -290,15 +292,17 @@ def main(arguments: list[str] | None = None) -> None:
         by, code = (reason.by, reason.exit_code) if isinstance(reason, StopSignal) else ("the user", 1)
         _fail(f"stopped by {by}; what was finished is kept.", words, code)
     except click.ClickException as error:
-        message = " ".join(error.format_message().split())
+        message = _shorten(" ".join(error.format_message().split()))
         _fail_joined(message)
         known = words[0].replace("_", "-") if words else ""
-        _fail(f"{message} See compressor {known + ' ' if known in cli.commands else ''}--help.", words)
+        _fail(f"{message.rstrip('.')}. See compressor {known + ' ' if known in cli.commands else ''}--help.", words)
     except CompressorError as error:
         _fail(str(error), words)
     except OSError as error:
         _fail(
-            f"{error.strerror or type(error).__name__}: {error.filename or error}. Check disk and permissions.", words
+            f"{error.strerror or type(error).__name__}: {_shorten(str(error.filename or error))}. Check disk and "
+            "permissions.",
+            words,
         )
     except Exception as error:
         if is_full_disk(error):  # as safetensors and SQLite say it
@@ -362,6 +366,11 @@ def _fail(message: str, words: list[str], code: int = 1) -> None:
         raise
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
+
+
+def _shorten(text: str) -> str:
+    """A text that may quote whatever was typed, its middle left out where it is long."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED // 2]} … {text[-_MAX_QUOTED // 2 :]}"
 
 
 def _fail_joined(message: str) -> None:

@@ -6,6 +6,7 @@ because that is how `mlflow run` passes a parameter without a value.
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,8 +42,13 @@ class HuggingFaceCommand(click.Command):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Click's own parsing, after the words are put into its form."""
-        return super().parse_args(ctx, normalise_arguments(args))
+        """Click's own parsing, after the words are put into its form; a home that nobody has is told here."""
+        left = super().parse_args(ctx, normalise_arguments(args))
+        for name, value in ctx.params.items():
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and text.startswith("~") and not name.endswith("_file"):  # rows: in `data`
+                    _require_home(text, ctx)
+        return left
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options below the headings of their groups."""
@@ -55,6 +61,16 @@ class HuggingFaceCommand(click.Command):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
+
+
+def _require_home(path: str, ctx: click.Context) -> None:
+    """Raises unless a path that begins with ~ or ~NAME begins with a home that there is."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise click.UsageError(
+            f"a path with ~ must begin with somebody's home, but got {path[:100]!r}. Correct it.", ctx
+        ) from None
 
 
 class IntegerList(click.ParamType):  # type: ignore[type-arg]

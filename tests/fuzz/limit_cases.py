@@ -102,6 +102,32 @@ CASES = [
             ("a", "x" * 256, "--alias must be a name that MLflow takes (…), but got 'x…'. Use letters, …."),
         )
     ),
+    *(
+        Case(
+            name=f"{command} with a home that nobody has",
+            words=(*WORDS[command].split()[:1], flag, "~nobody-of-that-name/x"),
+            error="a path with ~ must begin with somebody's home, but got '~nobody-of-that-name/x'. Correct it. See "
+            f"compressor {command} --help.",
+        )
+        for command, flag in (
+            ("export", "--model"),
+            ("search", "--supernet"),
+            ("extract", "--search"),
+            ("benchmark", "--model"),
+            ("compress", "--output-dir"),
+            ("nas", "--model-name-or-path"),
+        )
+    ),
+    Case(
+        name="export of a model with a name of 5,000 characters",
+        words=("export", "--model", "m" * 5000),
+        error="File name too long: {folder}/mmm… … mmm…. Check disk and permissions.",
+    ),
+    Case(
+        name="a switch with a value of 5,000 characters",
+        words=("export", "--model", "model", "--portable", "x" * 5000),
+        error="Invalid value for '--portable': 'xxx… … xxx…. See compressor export --help.",
+    ),
     Case(
         name="compress with an index that no search can have",
         words=f"{WORDS['compress']} --num-samples 5 --index 5",
