@@ -467,7 +467,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Training": [CHECKPOINTS, SAMPLING, TRAINING],
     "Search space and evaluation": [SPACE, SPACE_OF_SEARCH, EVALUATION],
     "Search": [SEARCH, TRIALS],
-    "Choice": [CHOICE, SEVERAL],
+    "Choice": [CHOICE, SEVERAL, CONFIDENCE],
     "Export": [EXPORT],
     "Benchmark": [LATENCY],
     "Output": [CACHE, OUTPUT],
