@@ -13,6 +13,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from compressor.limits import LIMITS, Limit
+from compressor.predictions import read_predictions
 from conftest import WORDS, copy_database, sentence_rows, tiny_config, tiny_model
 from mlproject.cli import main
 
@@ -124,8 +125,16 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
         "pareto_front.csv",
         "pareto_front.html",
     }
+    known = read_predictions(tmp_path / "search")
+    assert known is not None
+    assert list(known.by_name) == [evaluation["name"] for evaluation in results["evaluations"]]
+    for evaluation in results["evaluations"]:
+        assert np.mean(known.by_name[evaluation["name"]] != known.labels) == pytest.approx(evaluation["error"])
+    assert results["trivial"]["name"] in ("always '0'", "always '1'")
+    assert results["trivial"]["name"] in outcome.out
     outcome = run_cli("extract", "--search", "search", "--index", 0, "--output-dir", "model")
     assert outcome.code == 0, outcome.err
+    assert f"Chosen: {results['evaluations'][results['front'][0]]['name']}, " in outcome.out
     parity = json.loads((tmp_path / "model" / "parity.json").read_text())
     assert max(parity["sliced"], parity["loaded"]) <= 1e-5
     assert parity["error_searched"] == parity["error_loaded"]

@@ -14,6 +14,7 @@ import mlflow
 import pytest
 from safetensors.torch import load_file
 
+from compressor.predictions import PREDICTIONS_FILE
 from conftest import sentence_rows
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -170,6 +171,9 @@ def test_search_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) -> N
     whole, killed = kill_and_compare(context, words, tmp_path, lines("found/evaluations.jsonl"))
     expected, found = (without_times(v.folder / "found" / "search_results.json") for v in (whole, killed))
     assert found == expected
+    told_before, told_now = (load_file(v.folder / "found" / PREDICTIONS_FILE) for v in (whole, killed))
+    assert told_before.keys() == told_now.keys()
+    assert all((told_before[name] == told_now[name]).all() for name in told_before)
     finished = [run for run in told(killed) if run[1] == "FINISHED"]
     assert finished == told(whole)
 
