@@ -142,7 +142,7 @@ CASES = [
     Case(
         name="compress with a config that is not there",
         words=f"{WORDS['compress']} --config none.json",
-        error="the file none.json must exist, but it does not. Check the path.",
+        error="the file {folder}/none.json must exist, but it does not. Check the path.",
     ),
     *(
         Case(
