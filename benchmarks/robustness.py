@@ -115,7 +115,7 @@ def work(pipe: Connection, only: str, every: int) -> None:
         workshop = Workshop(Path(folder))
         todo = list_all(workshop.ready, only)[::every]
         undisturbed: dict[Any, str] = {}
-        pipe.send(len(todo))
+        pipe.send([probe.case.name for probe in todo])
         while (number := pipe.recv()) is not None:
             probe = todo[number]
             case, words = probe.case, probe.case.words
@@ -152,7 +152,7 @@ class Worker:
         self._process = context.Process(target=work, args=(theirs, *self._todo), daemon=True)
         self._process.start()
         theirs.close()
-        self.count = self.pipe.recv()
+        self.names: list[str] = self.pipe.recv()
         self.number = None
 
     def give(self, number: int | None) -> None:
@@ -176,7 +176,7 @@ class Worker:
         os.killpg(self._process.pid, 9) if self._process.is_alive() else None
         self._process.join()
         self._start()
-        return Finding(area="?", name=f"#{number}", wrong="hung", text=why, seconds=3 * SECONDS)
+        return Finding(area="?", name=self.names[number or 0], wrong="hung", text=why, seconds=3 * SECONDS)
 
     def end(self) -> None:
         """Lets it go."""
@@ -187,7 +187,7 @@ class Worker:
 def run_all(only: str, every: int, num_workers: int) -> Iterator[Finding]:
     """How every probe ends, as it is known."""
     workers = [Worker(only, every) for _ in range(num_workers)]
-    numbers = iter(range(workers[0].count))
+    numbers = iter(range(len(workers[0].names)))
     busy = []
     for worker in workers:
         if (number := next(numbers, None)) is not None:
