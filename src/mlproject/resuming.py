@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import OutputError
-from compressor.files import claim_output_dir, make_directory, remove_empty, remove_temporaries
+from compressor.files import claim_output_dir, local_path, make_directory, remove_empty, remove_temporaries
 from compressor.locks import LockedError, hold
 from mlproject.outbox import FOLDER, LOCK_FILE, Outbox, is_finished, read_header
 
@@ -39,7 +39,7 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, di
         path = _newest_unfinished(command, header)
     else:
         path = _unused(DEFAULT_FOLDER / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}")
-    path = path.expanduser().resolve()
+    path = local_path(str(path)).resolve()
     begun = {} if values["overwrite_output_dir"] else read_header(path)
     if begun:
         _require_same_command(path, begun, header)

@@ -31,3 +31,12 @@ CASES = [
     *cases(EXPORT, "--alias", ("x",), "OPTION must be given with --register-as, but got 'VALUE' alone. …"),
     *cases(BENCHMARK, "--lengths", ("0", "8,0"), "OPTION must be at least 1, but got 0. Raise it."),
 ]
+
+CASES += [
+    Case(
+        name="an output directory that is a loop of links",
+        words=f"{SEARCH} --output-dir loop",
+        change=lambda folder: (folder / "loop").symlink_to("loop"),
+        error="a path must be one that a disk can have, but 'loop': …. Correct it.",
+    )
+]
