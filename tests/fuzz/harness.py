@@ -414,14 +414,19 @@ def edit_json(name: str, path: str, value: Any) -> Change:
 
     def change(folder: Path) -> None:
         document = json.loads((folder / name).read_text())
-        *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
-        place = document
-        for key in parents:
-            place = place[key]
-        place[last] = value
+        place, key = _find(document, path)
+        place[key] = value
         (folder / name).write_text(json.dumps(document))
 
     return change
+
+
+def _find(document: Any, path: str) -> tuple[Any, Any]:
+    """The list or object that holds the last step of a path, and that step as a place or key in it."""
+    *parents, last = path.split(".")
+    for key in parents:
+        document = document[int(key) if isinstance(document, list) else key]
+    return document, int(last) if isinstance(document, list) else last
 
 
 def drop_key(name: str, path: str) -> Change:
@@ -429,11 +434,8 @@ def drop_key(name: str, path: str) -> Change:
 
     def change(folder: Path) -> None:
         document = json.loads((folder / name).read_text())
-        *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
-        place = document
-        for key in parents:
-            place = place[key]
-        del place[last]
+        place, key = _find(document, path)
+        del place[key]
         (folder / name).write_text(json.dumps(document))
 
     return change
