@@ -578,7 +578,19 @@ def test_a_changed_super_network_is_noticed(run_cli: RunCli, searched: Path, tra
     BertForSequenceClassification(tiny_config("bert")).save_pretrained(trained)
     outcome = run_cli("extract", "--search", "search")
     assert outcome.code == 1
+    assert "must be as super_network.json names them, but config.json was changed" in outcome.error_lines[0]
+    _forget_files(trained / "super_network.json")
+    outcome = run_cli("extract", "--search", "search")
+    assert "must be as search_results.json names them, but config.json was changed" in outcome.error_lines[0]
+    _forget_files(searched / "search_results.json")  # as an older version left them
+    outcome = run_cli("extract", "--search", "search")
     assert "the super-network must be the one that was searched" in outcome.error_lines[0]
+
+
+def _forget_files(path: Path) -> None:
+    """Takes the hashes of a model's files out of a record."""
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in record.items() if not key.endswith("files")}))
 
 
 def test_changed_rows_are_noticed(run_cli: RunCli, trained: Path, write_rows: WriteRows) -> None:
@@ -703,7 +715,7 @@ def test_corrupt_weights(run_cli: RunCli, trained: Path) -> None:
     (trained / "model.safetensors").write_bytes(b"no safetensors")
     outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
     assert outcome.code == 1
-    assert "must load, but it does not" in outcome.error_lines[0]
+    assert "model.safetensors must be a whole safetensors file, but it is cut short" in outcome.error_lines[0]
     (trained / ".incomplete").touch()
     outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
     assert "a model directory must be whole, but writing" in outcome.error_lines[0]
@@ -779,6 +791,8 @@ def test_a_search_takes_the_space_of_the_training(run_cli: RunCli, trained: Path
 
     del config["layer_order"]  # a fine-tuned model of someone else's: now it is measured
     (tmp_path / "net" / "config.json").write_text(json.dumps(config))
+    del info["files"]
+    (tmp_path / "net" / "super_network.json").write_text(json.dumps(info))
     search()
     assert sorted(results()["layer_order"]) == [0, 1, 2]
     (tmp_path / "net" / "super_network.json").write_text(
