@@ -2,12 +2,22 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from mlproject import cli
 from mlproject.signals import StopSignal, stop_signals, stopped
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Signals have their usual effect, also where the tests run below `nohup`, which ignores SIGHUP."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
