@@ -280,7 +280,6 @@ CASES = [
             ("very long", "x" * 5000),
             ("of two lines", "net\nmodel"),
             ("colourful", "\x1b[31mnet"),
-            ("of nobody's home", "~nobody-here/net"),
         )
     ),
     *(
