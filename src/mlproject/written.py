@@ -223,6 +223,14 @@ def read_extraction(folder: Path) -> dict[str, Any]:
     next_step = "Restore it, or extract again with compressor extract"
     extraction = read_record(folder / EXTRACTION_FILE, _EXTRACTION, next_step)
     file = folder / PARITY_FILE
+    problem = None
+    if extraction["finetuning"] is not None and not extraction["finetuning"]["errors"]:
+        problem = "'finetuning.errors' is empty"
+    for form in ("extracted", "super_network"):
+        if extraction[form] is not None and ("macs" in extraction[form]) != ("macs_length" in extraction[form]):
+            problem = f"'{form}' has one of macs and macs_length alone"
+    if problem is not None:
+        raise FileError(f"the file {folder / EXTRACTION_FILE} must be as it was written, but {problem}. {next_step}.")
     if file.is_file() and read_record(file, _PARITY, next_step) != extraction["parity"]:
         raise FileError(
             f"the file {file} must say what {EXTRACTION_FILE} says of parity, but says something else. {next_step}."

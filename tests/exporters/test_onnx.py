@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 import exporters
@@ -139,7 +139,7 @@ def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, tokenizer: PreT
     assert "Attention" not in operators
     assert "MultiHeadAttention" in operators
     assert "MatMul" not in operators
-    assert int8.stat().st_size < path.stat().st_size
+    assert _weight_bytes(int8) < 0.5 * _weight_bytes(path)  # of so small a model the graph itself outweighs them
     runner = open_runner(path, 1)
     inputs = make_inputs(runner, [5, 11, 17])
     logits = np.asarray(runner.run(inputs))
@@ -148,6 +148,10 @@ def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, tokenizer: PreT
         assert smaller.dtype == np.float32
         assert 0 < np.abs(smaller - logits).max() < 0.2 * np.abs(logits).max()
         assert create_session(form, 1).get_modelmeta().custom_metadata_map["vocab_size"] == "60"
+
+
+def _weight_bytes(path: Path) -> int:
+    return sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(str(path)).graph.initializer)
 
 
 def test_a_graph_does_not_tell_where_it_was_made() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from compressor.data import DataSource
-from compressor.errors import OutputError
+from compressor.errors import FileError, OutputError
 from compressor.settings import TrainingSettings
 from compressor.trivial import TrivialPredictor
 from conftest import DIMENSIONS, write_search
@@ -335,3 +336,22 @@ def test_the_command_logs_what_it_makes(
     with pytest.raises(SystemExit):
         main(["report", "--search", "search", "--output-dir", "search", "--overwrite-output-dir"])
     assert "--output-dir must not be what is read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda extraction: extraction["finetuning"].update(errors=[]), "'finetuning.errors' is empty"),
+        (lambda extraction: extraction["super_network"].pop("macs_length"), "'super_network' has one of macs and"),
+        (lambda extraction: extraction["extracted"].pop("macs"), "'extracted' has one of macs and macs_length alone"),
+    ],
+)
+def test_an_extraction_without_its_parts_is_refused(
+    change: Callable[[dict[str, Any]], object], problem: str, all_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    file = all_folders["model"] / "extraction.json"
+    extraction = json.loads(file.read_text())
+    change(extraction)
+    file.write_text(json.dumps(extraction))
+    with pytest.raises(FileError, match=f"must be as it was written, but {problem}"):
+        write_report(tmp_path / "out" / "report.html", all_folders)
