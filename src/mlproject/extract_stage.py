@@ -409,6 +409,8 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     trivial = read_trivial(report)
     if not is_useful(extracted["error_interval"], trivial):
         found.append(f"it is no better than {trivial} by more than its interval.")
+    if extracted.get("relative_encoder_params") == 1:
+        found.append("nothing was pruned: it is the super-network itself.")
     if not any(report["kept"]["heads"]) and not any(report["kept"]["units"]):
         found.append("it keeps no layer at all, so it reads words without their context.")
     if full is not None and extracted["error"] > full["error"] + POOR_INCREASE:
