@@ -254,6 +254,9 @@ def _require_same_errors(results: Mapping[str, Any], predictions: ValidationPred
 
 def _require_useful(judged: Judged, option: str, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
     useful = [member for member in members if judged.is_useful(member)]
+    full = full_evaluation(judged.results)
+    if full is not None and not judged.is_useful(full):
+        return members  # nothing has learnt anything, which a note says of whatever is chosen
     if not useful:
         raise SearchError(
             f"{option} must find a member of the front that is better than {judged.trivial}, but none that fits is by "
