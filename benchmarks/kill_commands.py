@@ -122,18 +122,20 @@ class Victim:
         process.join()
         return process.exitcode if in_time else None
 
-    def terminate_at(self, pattern: str) -> int | None:
-        """Runs until there is a file of that pattern in its folder, and gets SIGTERM; the exit code."""
-        return self._end_at(pattern, "terminate")
+    def terminate_at(self, pattern: str, lines: int = 1) -> int | None:
+        """Runs until a file of that pattern in its folder has so many lines, and gets SIGTERM; the exit code."""
+        return self._end_at(pattern, "terminate", lines)
 
     def kill_at(self, pattern: str) -> int | None:
         """The same with SIGKILL."""
         return self._end_at(pattern, "kill")
 
-    def _end_at(self, pattern: str, how: str) -> int | None:
+    def _end_at(self, pattern: str, how: str, lines: int = 1) -> int | None:
         process = self._context.Process(target=_run_command, args=(self._words, str(self.folder)))
         process.start()
-        while process.is_alive() and not any(file.stat().st_size for file in self.folder.glob(pattern)):
+        while process.is_alive() and not any(
+            len(file.read_bytes().splitlines()) >= lines for file in self.folder.glob(pattern)
+        ):
             time.sleep(0.02)
         getattr(process, how)()
         process.join()

@@ -1,18 +1,25 @@
 """What loading a model costs: seconds and peak memory, in a process of its own.
 
-`python -m exporters.footprint PATH THREADS PROVIDER` prints them as one JSON line.
+`python -m exporters.footprint PATH THREADS PROVIDER PARENT` prints them as one JSON line.
 """
 
+import ctypes
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _SHAPE = (8, 128)
 """Batch size and length of the one call that is made, cut to what the model takes."""
+
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl: the signal that a process gets when its parent dies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +37,7 @@ def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footpr
     from compressor.files import module_environment  # not above: the measured process must not load PyTorch in vain
 
     done = subprocess.run(
-        [sys.executable, "-m", "exporters.footprint", str(path), str(threads), provider],
+        [sys.executable, "-m", "exporters.footprint", str(path), str(threads), provider, str(os.getpid())],
         capture_output=True,
         text=True,
         check=True,
@@ -43,7 +50,8 @@ def main() -> None:
     """Measures this very process."""
     from exporters.runners import make_inputs, open_runner
 
-    path, threads, provider = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    path, threads, provider, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    _end_with(parent)
     if path.is_file():
         import onnxruntime  # noqa: F401
     else:
@@ -58,6 +66,14 @@ def main() -> None:
     batch_size, length = _SHAPE
     runner.run(make_inputs(runner, [length] * batch_size, num_choices=1))
     print(json.dumps({"load_seconds": seconds, "peak_mb": _peak_bytes() / 1e6}))
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process at once when its parent is gone, on Linux; not by `compressor`, which would load PyTorch."""
+    with suppress(OSError, AttributeError):  # of another operating system
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def _peak_bytes() -> int:

@@ -220,7 +220,8 @@ def test_sigterm_ends_as_ctrl_c_does(
 ) -> None:
     words = [*kill_commands.COMMANDS[name].format(base=base).split(), "--output-dir", "out"]
     victim = kill_commands.Victim(context, words, tmp_path / "victim", base / "empty.db")
-    assert victim.terminate_at(moment) == 143, victim.log[-3000:]
+    lines = 2 if moment.endswith(".jsonl") else 1  # of a search whose first evaluation is cut short there is no result
+    assert victim.terminate_at(moment, lines) == 143, victim.log[-3000:]
     assert victim.log.strip().splitlines()[-1] == "Error: stopped by SIGTERM; what was finished is kept."
     statuses = {run.info.run_name: run.info.status for run in victim.runs}
     assert statuses[name.removesuffix("-all")] == "KILLED"
