@@ -48,10 +48,10 @@ def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footpr
 
 def main() -> None:
     """Measures this very process."""
-    from exporters.runners import make_inputs, open_runner
-
     path, threads, provider, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     _end_with(parent)
+    from exporters.runners import make_inputs, open_runner  # takes a while, in which the parent may go
+
     if path.is_file():
         import onnxruntime  # noqa: F401
     else:
