@@ -34,21 +34,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressor.batches import EncodedRows, encode
-from compressor.costs import create_cost_model
-from compressor.data import DataSource, load_task_data
-from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, get_layer_order, get_layers, max_positions
+from compressor.data.batches import EncodedRows, encode
+from compressor.data.sources import DataSource, load_task_data
+from compressor.evaluation.evaluator import Evaluator
 from compressor.files import write_json
-from compressor.models import load_base_model
-from compressor.pareto import compute_hypervolume, find_front
-from compressor.repair import measure_moments, repair
-from compressor.search import run_search
-from compressor.search_spaces import create_search_space
-from compressor.settings import TrainingSettings
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork
-from compressor.training import distill, fine_tune, train_super_network
+from compressor.network.costs import create_cost_model
+from compressor.network.families import get_dimensions, get_layer_order, get_layers, max_positions
+from compressor.network.loading import load_base_model
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.search.loop import run_search
+from compressor.search.pareto import compute_hypervolume, find_front
+from compressor.spaces import create_search_space
+from compressor.training.loop import distill, fine_tune, train_super_network
+from compressor.training.repair import measure_moments, repair
+from compressor.training.settings import TrainingSettings
 from exporters.latency import measure_latencies
 from exporters.onnx_export import export_onnx
 from exporters.quantization import needs_reduced_range, quantize_int8
@@ -225,8 +225,8 @@ def torch_pruning(bench: Bench, dense: Any, teacher: np.ndarray) -> None:
     """One-shot structural pruning by Taylor importance, the same share of every dimension."""
     import torch_pruning as tp
 
-    from compressor.batches import training_batches
-    from compressor.losses import task_loss
+    from compressor.data.batches import training_batches
+    from compressor.training.losses import task_loss
 
     for ratio in (0.15, 0.3, 0.5, 0.7):
         model = copy.deepcopy(dense).train()
@@ -311,8 +311,8 @@ def standard_nas(bench: Bench, _: Any, __: np.ndarray) -> None:
 
 def int8(bench: Bench, dense: Any, _: np.ndarray) -> None:
     """The dense encoder, its weights in int8; its share is that of the file's bytes."""
-    from compressor.batches import evaluation_batches
-    from compressor.metrics import compute_error, predict
+    from compressor.data.batches import evaluation_batches
+    from compressor.data.metrics import compute_error, predict
     from exporters.parity import onnx_logits
     from exporters.sessions import create_session
 

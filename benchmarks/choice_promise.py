@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import ndtr
 
-from compressor.bounds import CONFIDENCE, ErrorIncreases, compare_with_base
+from compressor.evaluation.bounds import CONFIDENCE, ErrorIncreases, compare_with_base
 from mlproject.choosing import SMALL_INCREASE
 
 KINDS = ("steep", "flat", "just above", "strangers")

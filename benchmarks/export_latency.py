@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from compressor.costs import create_cost_model
-from compressor.families import get_dimensions
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.network.costs import create_cost_model
+from compressor.network.families import get_dimensions
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork, full_sub_network
 from exporters.latency import describe_environment, measure_latencies
 from exporters.onnx_export import export_onnx
 from exporters.quantization import needs_reduced_range, quantize_int8

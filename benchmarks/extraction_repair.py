@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from compressor.batches import encode
-from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, max_positions
-from compressor.repair import measure_moments, repair
-from compressor.settings import TrainingSettings
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork
-from compressor.training import distill
+from compressor.data.batches import encode
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.families import get_dimensions, max_positions
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.training.loop import distill
+from compressor.training.repair import measure_moments, repair
+from compressor.training.settings import TrainingSettings
 from mlproject.sources import find_super_network, open_super_network
 from mlproject.tables import print_table
 from mlproject.written import read_search_results

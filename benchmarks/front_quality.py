@@ -24,19 +24,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from compressor.batches import encode
-from compressor.costs import CostModel, create_cost_model
-from compressor.data import DataSource, load_task_data
-from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, get_layer_order, max_positions, note_layer_order
-from compressor.importance import order_by_importance, order_layers
-from compressor.models import load_base_model
-from compressor.pareto import compute_hypervolume
-from compressor.search_spaces import SearchSpace, create_search_space
-from compressor.settings import TrainingSettings
-from compressor.strategies import SAMPLING_STRATEGIES, WARM_UP_SHARES, Step, Strategy, Update
-from compressor.sub_network import SubNetwork, full_sub_network
-from compressor.training import train_super_network
+from compressor.data.batches import encode
+from compressor.data.sources import DataSource, load_task_data
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.families import get_dimensions, get_layer_order, max_positions, note_layer_order
+from compressor.network.loading import load_base_model
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.search.pareto import compute_hypervolume
+from compressor.spaces import create_search_space
+from compressor.spaces.space import SearchSpace
+from compressor.training.importance import order_by_importance, order_layers
+from compressor.training.loop import train_super_network
+from compressor.training.settings import TrainingSettings
+from compressor.training.strategies import SAMPLING_STRATEGIES, WARM_UP_SHARES, Step, Strategy, Update
 
 NUM_SUB_NETWORKS = 41
 SHARES = (0.5, 0.25, 0.1)

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from compressor.costs import CostModel, create_cost_model
-from compressor.dimensions import EncoderDimensions
-from compressor.search import run_search
-from compressor.search_methods import SEARCH_METHODS
-from compressor.search_spaces import SearchSpace, create_search_space
-from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.search.loop import run_search
+from compressor.search.methods import SEARCH_METHODS
+from compressor.spaces import create_search_space
+from compressor.spaces.space import SearchSpace
 
 NUM_ROWS = 300
 """Validation rows of the surface of a trained super-network."""
@@ -85,11 +86,11 @@ def recorded_errors(supernet: Path) -> tuple[EncoderDimensions, CostModel, Calla
     """Sizes, costs and remembered validation errors of a trained super-network."""
     from dataclasses import replace
 
-    from compressor.batches import encode
-    from compressor.data import DataSource, load_task_data
-    from compressor.evaluation import Evaluator
-    from compressor.families import get_dimensions, max_positions
-    from compressor.models import load_super_network
+    from compressor.data.batches import encode
+    from compressor.data.sources import DataSource, load_task_data
+    from compressor.evaluation.evaluator import Evaluator
+    from compressor.network.families import get_dimensions, max_positions
+    from compressor.network.loading import load_super_network
 
     opened = load_super_network(supernet)
     data = load_task_data(DataSource.from_json(opened.info["source"]))

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from compressor.batches import EncodedRows, collate, encode
-from compressor.data import DataSource, Rows, load_task_data
-from compressor.evaluation import Evaluator
-from compressor.families import get_dimensions, get_family, get_layers
-from compressor.models import load_base_model
-from compressor.search_spaces import create_search_space
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork
+from compressor.data.batches import EncodedRows, collate, encode
+from compressor.data.sources import DataSource, Rows, load_task_data
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.families import get_dimensions, get_family, get_layers
+from compressor.network.loading import load_base_model
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.spaces import create_search_space
 
 LENGTH, REFERENCE_BATCH = 128, 8
 MATRIX_PRODUCTS = ("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "mkldnn_linear", "flash_attention")

@@ -12,15 +12,15 @@ import time
 import numpy as np
 import torch
 
-from compressor.batches import encode, training_batches
-from compressor.data import DataSource, load_task_data
-from compressor.families import get_dimensions
-from compressor.models import load_base_model
-from compressor.search_spaces import create_search_space
-from compressor.settings import TrainingSettings
-from compressor.strategies import Step, Update, get_strategy
-from compressor.sub_network import full_sub_network
-from compressor.training import run_updates
+from compressor.data.batches import encode, training_batches
+from compressor.data.sources import DataSource, load_task_data
+from compressor.network.families import get_dimensions
+from compressor.network.loading import load_base_model
+from compressor.network.sub_network import full_sub_network
+from compressor.spaces import create_search_space
+from compressor.training.loop import run_updates
+from compressor.training.settings import TrainingSettings
+from compressor.training.strategies import Step, Update, get_strategy
 
 
 def main() -> None:

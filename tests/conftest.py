@@ -30,14 +30,14 @@ from transformers import (
 )
 from transformers.models.camembert import CamembertConfig
 
-from compressor.batches import EncodedRows, encode
-from compressor.data import DataSource, Rows
-from compressor.dimensions import EncoderDimensions
-from compressor.search import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolume_of, summarise
-from compressor.search_spaces import create_search_space
-from compressor.sub_network import SubNetwork, full_sub_network
-from compressor.tasks import TASKS
-from compressor.trivial import TrivialPredictor
+from compressor.data.batches import EncodedRows, encode
+from compressor.data.sources import DataSource, Rows
+from compressor.data.tasks import TASKS
+from compressor.data.trivial import TrivialPredictor
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.search.loop import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolume_of, summarise
+from compressor.spaces import create_search_space
 from mlproject.settings import SearchOptions
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60

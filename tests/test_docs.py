@@ -22,7 +22,7 @@ import mlflow
 import mlflow.cli
 import pytest
 
-import compressor.models
+import compressor.network.loading
 from conftest import copy_database
 from mlproject.cli import cli, main
 
@@ -88,7 +88,7 @@ class Sandbox:
         if page in self.pages:
             return
         self.pages.append(page)
-        monkeypatch.setattr(compressor.models, "find_demo_model", lambda: model)
+        monkeypatch.setattr(compressor.network.loading, "find_demo_model", lambda: model)
         monkeypatch.chdir(self.folder)
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)

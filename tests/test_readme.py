@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from compressor.search_methods import TRIAL_METHODS
-from compressor.search_spaces import SEARCH_SPACES
-from compressor.strategies import SAMPLING_STRATEGIES
+from compressor.search.methods import TRIAL_METHODS
+from compressor.spaces import SEARCH_SPACES
+from compressor.training.strategies import SAMPLING_STRATEGIES
 from mlproject.cli import cli
 
 ROOT = Path(__file__).parents[1]

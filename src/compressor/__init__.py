@@ -9,6 +9,6 @@ import sys
 __version__ = "0.1.0"
 
 if "mlproject" not in sys.modules:
-    from compressor.modeling_sliced import register
+    from compressor.network.modeling_sliced import register
 
     register()

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressor.families import get_family, picks_choices
-from compressor.modeling_sliced import SLICED_PREFIX
+from compressor.network.families import get_family, picks_choices
+from compressor.network.modeling_sliced import SLICED_PREFIX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

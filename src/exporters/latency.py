@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.latency import Block, Meters, time_block, warm_up
+from compressor.evaluation.latency import Block, Meters, time_block, warm_up
 from exporters.runners import Inputs, Runner, make_inputs
 
 REAL = "real"

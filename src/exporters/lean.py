@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compressor.families import get_family, get_layers
-from compressor.modeling_sliced import EncoderFamily
+from compressor.network.families import get_family, get_layers
+from compressor.network.modeling_sliced import EncoderFamily
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

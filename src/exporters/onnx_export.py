@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compressor.families import max_positions, picks_choices
 from compressor.files import new_directory
+from compressor.network.families import max_positions, picks_choices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

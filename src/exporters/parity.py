@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.batches import Batch
-from compressor.evaluation import compute_logits
-from compressor.extraction import require_parity
-from compressor.families import max_positions
+from compressor.data.batches import Batch
+from compressor.evaluation.evaluator import compute_logits
+from compressor.network.families import max_positions
+from compressor.network.saving import require_parity
 from exporters.onnx_export import example_inputs
 from exporters.sessions import create_session, run_session
 

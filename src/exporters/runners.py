@@ -71,9 +71,9 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
 
     import torch
 
-    from compressor.extraction import is_sliced, load_sliced_model
-    from compressor.families import max_positions, picks_choices
-    from compressor.models import load_super_network
+    from compressor.network.families import max_positions, picks_choices
+    from compressor.network.loading import load_super_network
+    from compressor.network.saving import is_sliced, load_sliced_model
 
     opened = load_sliced_model(path) if is_sliced(path) else load_super_network(path)
     model = opened.model.to(provider).eval()

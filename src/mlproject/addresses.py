@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compressor.errors import ModelError
 from compressor.files import local_path
-from mlproject.mlflow_log import download
+from mlproject.tracking.delivery import download
 
 _CACHE = Path("~/.cache/mlflow-compressor")
 SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)

@@ -10,8 +10,8 @@ from mlproject.plots import write_latency_png
 from mlproject.settings import BenchmarkOptions
 from mlproject.sources import TimedModel, find_timed_models
 from mlproject.tables import markdown_text, print_table
-from mlproject.tracking import StageRun
-from mlproject.views import latency_view
+from mlproject.tracking.tracker import StageRun
+from mlproject.tracking.views import latency_view
 from mlproject.written import LATENCY_FILE
 
 if TYPE_CHECKING:

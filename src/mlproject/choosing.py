@@ -12,18 +12,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from compressor.bounds import CONFIDENCE, compare_with_base
-from compressor.data import DataSource
-from compressor.dimensions import EncoderDimensions
+from compressor.data.metrics import compute_error
+from compressor.data.sources import DataSource
+from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import SearchError
+from compressor.evaluation.bounds import CONFIDENCE, compare_with_base
+from compressor.evaluation.predictions import PREDICTIONS_FILE, ValidationPredictions
 from compressor.files import read_json
 from compressor.limits import Problem, check_numbers, refuse
-from compressor.metrics import compute_error
-from compressor.pareto import find_knee
-from compressor.predictions import PREDICTIONS_FILE, ValidationPredictions
-from compressor.search_spaces import create_search_space
-from compressor.sub_network import SubNetwork
-from compressor.trivial import TrivialPredictor, is_useful
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork
+from compressor.search.pareto import find_knee
+from compressor.spaces import create_search_space
 from mlproject.sources import full_evaluation, read_trivial
 
 SMALL_INCREASE = 0.015

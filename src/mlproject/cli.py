@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from compressor import __version__
-from compressor.data import DataSource, find_path
+from compressor.data.sources import DataSource, find_path
 from compressor.errors import CompressorError, OptionError, brief
 from compressor.files import is_full_disk, local_path, read_json
 from compressor.limits import Problem, check_number, refuse
-from compressor.search_methods import require_fit as require_method_fit
-from compressor.settings import TrainingSettings
+from compressor.search.methods import require_fit as require_method_fit
+from compressor.training.settings import TrainingSettings
 from mlproject.addresses import BENCHMARKED, EXPORTED, MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
 from mlproject.choosing import Choice, require_fit
 from mlproject.options import (
@@ -51,7 +51,7 @@ _MAX_QUOTED = 600
 """Characters of an error that may quote a value of any length."""
 
 if TYPE_CHECKING:
-    from mlproject.tracking import StageRun, Tracker
+    from mlproject.tracking.tracker import StageRun, Tracker
 
 
 class UnderscoreGroup(click.Group):
@@ -186,9 +186,9 @@ def sync(output_dir: str, **_debug: Any) -> None:
     OUTPUT_DIR is the output directory of the command that went on without it.
     """
     _quiet_libraries()
-    from mlproject import tracking
-    from mlproject.outbox import read_header
     from mlproject.resuming import lock_output_dir
+    from mlproject.tracking import tracker as tracking
+    from mlproject.tracking.outbox import read_header
 
     path = local_path(output_dir).resolve()
     with lock_output_dir(path) if read_header(path) else nullcontext():
@@ -316,9 +316,9 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     """The MLflow run of a command and its checked output directory."""
     values = click.get_current_context().params
     _quiet_libraries()
-    from mlproject.outbox import clear
     from mlproject.resuming import take_output_dir
-    from mlproject.tracking import Tracker
+    from mlproject.tracking.outbox import clear
+    from mlproject.tracking.tracker import Tracker
 
     with ExitStack() as stack:
         try:
@@ -340,7 +340,7 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
 
 def _log_the_rest(output_dir: Path) -> NoReturn:
     """Ends a command that was killed after its work was done, but not all of it was logged."""
-    from mlproject import tracking
+    from mlproject.tracking import tracker as tracking
 
     count, run = tracking.sync(output_dir)
     look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
@@ -375,7 +375,7 @@ def _shorten(text: str) -> str:
 
 def _fail_joined(message: str) -> None:
     if os.environ.get("MLFLOW_RUN_ID"):
-        from mlproject.tracking import fail_joined_run
+        from mlproject.tracking.tracker import fail_joined_run
 
         fail_joined_run(message)
 
@@ -452,7 +452,7 @@ def _nas_options(values: dict[str, Any]) -> NasOptions:
 def _export_options(values: dict[str, Any]) -> ExportOptions:
     options = _pick(ExportOptions, values)
     if options.register_as is not None:
-        from mlproject.mlflow_log import find_registration_problems
+        from mlproject.tracking.delivery import find_registration_problems
 
         refuse(find_registration_problems(options.register_as, options.alias))
     return options

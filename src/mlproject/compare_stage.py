@@ -13,7 +13,7 @@ from mlproject.paper_charts import save_figures
 from mlproject.report_figures import COST_AXES, ERROR_AXIS
 from mlproject.sources import require_other_directory
 from mlproject.tables import markdown_table, markdown_text, print_table
-from mlproject.tracking import StageRun
+from mlproject.tracking.tracker import StageRun
 
 JSON_FILE, CSV_FILE, HTML_FILE = "compare.json", "compare.csv", "compare.html"
 _STEM, _HYPERVOLUME_STEM = "compare", "compare_hypervolume"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
 from compressor.errors import SearchError
-from compressor.pareto import attainment_surfaces, compute_hypervolume, find_front
-from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult
+from compressor.search.loop import REFERENCE, EvaluatedSubNetwork, SearchResult
+from compressor.search.pareto import attainment_surfaces, compute_hypervolume, find_front
 from mlproject.report_figures import main_cost
 from mlproject.search_report import read_search_result
 from mlproject.sources import find_super_network
@@ -169,7 +169,7 @@ def _identity(path: Path, results: Mapping[str, Any]) -> Identity:
     if results.get("supernet") is None:
         return {"kind": "standard NAS", "model_name_or_path": results["model_name_or_path"], **options}
     kind = {"kind": "shared weights", **options}
-    from compressor.models import read_super_network
+    from compressor.network.loading import read_super_network
 
     written = read_super_network(find_super_network(results, path))
     if "source" not in written:

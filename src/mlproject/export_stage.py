@@ -7,20 +7,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import in_order_of, load_task_data
+from compressor.data.sources import in_order_of, load_task_data
+from compressor.data.tasks import Task
 from compressor.digests import FILES_KEY, digest_files
 from compressor.files import new_directory, seen_from, write_json
-from compressor.tasks import Task
 from mlproject.settings import ExportOptions
 from mlproject.sources import OpenedModel, open_model, require_other_directory, require_same_rows
 from mlproject.stage_log import log_files
-from mlproject.tracking import StageRun
+from mlproject.tracking.tracker import StageRun
 from mlproject.written import EXPORT_FILE, ONNX_FILE
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from compressor.batches import EncodedRows
+    from compressor.data.batches import EncodedRows
 
 _MAX_LENGTHS = 1000
 
@@ -44,10 +44,10 @@ def export(
         ParityError: the fp32 graph computes something else than PyTorch; nothing is written.
         TrackingError: MLflow refuses to register the model; everything else is done.
     """
-    from compressor.batches import encode, evaluation_batches
-    from compressor.evaluation import Evaluator
-    from compressor.extraction import require_error
-    from compressor.families import max_positions
+    from compressor.data.batches import encode, evaluation_batches
+    from compressor.evaluation.evaluator import Evaluator
+    from compressor.network.families import max_positions
+    from compressor.network.saving import require_error
     from exporters.hub_layout import link_graphs, write_stock_config
     from exporters.onnx_export import export_onnx
     from exporters.parity import check_onnx_parity, onnx_logits
@@ -189,7 +189,7 @@ def _metadata(opened: OpenedModel, validation: "EncodedRows") -> dict[str, Any]:
     import transformers
 
     import compressor
-    from compressor.families import max_positions
+    from compressor.network.families import max_positions
 
     task = opened.source.task
     return opened.metadata | {
@@ -248,9 +248,9 @@ def _judge(
     """
     import numpy as np
 
-    from compressor.batches import evaluation_batches
-    from compressor.bounds import compare_with_base
-    from compressor.metrics import label_agreement, predict
+    from compressor.data.batches import evaluation_batches
+    from compressor.data.metrics import label_agreement, predict
+    from compressor.evaluation.bounds import compare_with_base
     from exporters.parity import onnx_logits
     from exporters.quantization import INT8_SUFFIX
     from exporters.sessions import create_session
@@ -281,14 +281,14 @@ def _form(path: Path) -> dict[str, Any]:
 
 
 def _error(opened: OpenedModel, logits: "np.ndarray", validation: "EncodedRows") -> float:
-    from compressor.metrics import compute_error, predict
+    from compressor.data.metrics import compute_error, predict
 
     task = opened.source.task
     return compute_error(task.metric, predict(logits, task.regression), validation.labels)
 
 
 def _interval(opened: OpenedModel, logits: "np.ndarray", validation: "EncodedRows") -> tuple[float, float]:
-    from compressor.metrics import error_interval, predict
+    from compressor.data.metrics import error_interval, predict
 
     task = opened.source.task
     return error_interval(task.metric, predict(logits, task.regression), validation.labels)

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import DataSource, TaskData, in_order_of, load_task_data
-from compressor.dimensions import EncoderDimensions
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.trivial import is_useful
 from compressor.errors import SearchError
+from compressor.evaluation.predictions import read_predictions
 from compressor.files import new_directory, read_json, seen_from, without_home, write_json
 from compressor.limits import check_number
-from compressor.predictions import read_predictions
-from compressor.settings import TrainingSettings
-from compressor.sub_network import SubNetwork
-from compressor.trivial import is_useful
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork
+from compressor.training.settings import TrainingSettings
 from mlproject.choosing import Choice, choose
 from mlproject.model_card import (
     CARD_FILE,
@@ -38,15 +38,15 @@ from mlproject.sources import (
 from mlproject.stage_cache import read_record, stage_inputs, write_record
 from mlproject.stage_log import log_files
 from mlproject.tables import print_table
-from mlproject.tracking import StageRun
+from mlproject.tracking.tracker import StageRun
 from mlproject.written import EXTRACTION_FILE, PARITY_FILE, read_search_results
 
 if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from compressor.batches import EncodedRows
-    from compressor.repair import Moments
+    from compressor.data.batches import EncodedRows
+    from compressor.training.repair import Moments
 
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
 POOR_INCREASE = 0.05
@@ -87,14 +87,14 @@ class _Opened:
 
     def evaluate(self, model: "PreTrainedModel", part: str, sub_network: SubNetwork | None = None) -> "np.ndarray":
         """The logits of a model on the rows of a part; with the search's batches, so that errors repeat exactly."""
-        from compressor.evaluation import Evaluator
+        from compressor.evaluation.evaluator import Evaluator
 
         batch_size = self.results["options"].get("per_device_eval_batch_size", 64)
         return Evaluator(model, self.data.task, self.rows[part], batch_size).evaluate(sub_network).logits
 
     def error(self, logits: "np.ndarray", part: str) -> float:
         """The task error of logits on the rows of a part."""
-        from compressor.metrics import compute_error, predict
+        from compressor.data.metrics import compute_error, predict
 
         task = self.data.task
         return compute_error(task.metric, predict(logits, task.regression), self.rows[part].labels)
@@ -110,7 +110,7 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
         SearchError: nothing fits the choice.
         ParityError: a form of a sub-network computes something else than the searched one.
     """
-    from compressor.repair import measure_moments
+    from compressor.training.repair import measure_moments
 
     check_number("finetune_epochs", finetune_epochs)
     results = read_search_results(search_dir)
@@ -154,10 +154,10 @@ def _digest(results: Mapping[str, Any]) -> str:
 
 def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any]) -> _Opened:
     """The models and rows behind a search's results, checked to be those that were searched."""
-    from compressor.batches import encode
-    from compressor.extraction import load_sliced_model
-    from compressor.families import max_positions
-    from compressor.models import pick_device
+    from compressor.data.batches import encode
+    from compressor.network.families import max_positions
+    from compressor.network.loading import pick_device
+    from compressor.network.saving import load_sliced_model
 
     folder = search_dir if search_dir.is_dir() else search_dir.parent
     settings, source = TrainingSettings(), DataSource.from_json(results["source"])
@@ -209,10 +209,16 @@ def _extract_one(
     search_dir: Path,
 ) -> dict[str, Any]:
     """Writes one sub-network; what its `extraction.json` says."""
-    from compressor.extraction import file_size_mb, load_sliced_model, require_error, require_parity, save_sliced_model
-    from compressor.metrics import label_agreement
-    from compressor.models import pick_device
-    from compressor.training import distill
+    from compressor.data.metrics import label_agreement
+    from compressor.network.loading import pick_device
+    from compressor.network.saving import (
+        file_size_mb,
+        load_sliced_model,
+        require_error,
+        require_parity,
+        save_sliced_model,
+    )
+    from compressor.training.loop import distill
 
     parity: dict[str, float | None]
     model, sub_network, searched, parity = _cut(opened, chosen)
@@ -281,7 +287,7 @@ def _repair(
     opened: _Opened, model: "PreTrainedModel", sub_network: SubNetwork, moments: "Moments", error: float
 ) -> dict[str, Any]:
     """Repairs a sliced model in place, where that lowers its validation error; what came of it."""
-    from compressor.repair import repair
+    from compressor.training.repair import repair
 
     assert opened.dense is not None
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -301,8 +307,8 @@ def _cut(
     Raises:
         SearchError: standard NAS did not keep its weights.
     """
-    from compressor.extraction import load_sliced_model, require_parity
-    from compressor.slicing import slice_model
+    from compressor.network.saving import load_sliced_model, require_parity
+    from compressor.network.slicing import slice_model
 
     if not opened.shared:
         if not chosen.get("model"):
@@ -329,9 +335,9 @@ def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str,
     """Errors with intervals, and costs, of the super-network (None) or of a sub-network."""
     import numpy as np
 
-    from compressor.costs import create_cost_model
-    from compressor.extraction import file_size_mb
-    from compressor.metrics import error_interval, predict
+    from compressor.data.metrics import error_interval, predict
+    from compressor.network.costs import create_cost_model
+    from compressor.network.saving import file_size_mb
 
     task = opened.data.task
     values: dict[str, Any] = {}
@@ -353,8 +359,8 @@ def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str,
 
 def _compare(opened: _Opened, dense: "np.ndarray", extracted: "np.ndarray") -> dict[str, Any]:
     """The super-network against the extracted model on the test rows."""
-    from compressor.comparison import compare_predictions
-    from compressor.metrics import predict
+    from compressor.data.metrics import predict
+    from compressor.evaluation.comparison import compare_predictions
 
     task = opened.data.task
     base, other = predict(dense, task.regression), predict(extracted, task.regression)

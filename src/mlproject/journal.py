@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.files import holds_json, read_json_lines, write_json
-from mlproject.outbox import FOLDER
+from mlproject.tracking.outbox import FOLDER
 
 JOURNAL_FILE = "evaluations.jsonl"
 """One evaluation a line."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.data import TaskData
-from compressor.demo import DEMO_MODEL
-from compressor.dimensions import EncoderDimensions
-from compressor.tasks import Task
+from compressor.data.demo import DEMO_MODEL
+from compressor.data.sources import TaskData
+from compressor.data.tasks import Task
+from compressor.network.dimensions import EncoderDimensions
 from mlproject.sources import read_trivial
 from mlproject.tables import markdown_block, markdown_code, markdown_table, markdown_text
 
@@ -144,7 +144,7 @@ def _body(
     dimensions: EncoderDimensions,
     notes: Sequence[str],
 ) -> str:
-    from compressor.modeling_sliced import MIN_TRANSFORMERS
+    from compressor.network.modeling_sliced import MIN_TRANSFORMERS
 
     task, (hub_name, licence) = data.task, _base(base_model)
     base = hub_name or Path(base_model).name

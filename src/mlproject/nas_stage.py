@@ -5,20 +5,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import DataSource, load_task_data
+from compressor.data.sources import DataSource, load_task_data
 from compressor.files import append_json_line
-from compressor.settings import TrainingSettings
+from compressor.training.settings import TrainingSettings
 from mlproject.settings import ModelOptions, NasOptions
 from mlproject.stage_log import log_data, log_files, option_params, print_notes
-from mlproject.tracking import StageRun
+from mlproject.tracking.tracker import StageRun
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from compressor.batches import EncodedRows
-    from compressor.search import EvaluatedSubNetwork, SearchResult
-    from compressor.standard_nas import RunningTrial
-    from compressor.tasks import Task
+    from compressor.data.batches import EncodedRows
+    from compressor.data.tasks import Task
+    from compressor.search.loop import EvaluatedSubNetwork, SearchResult
+    from compressor.search.standard_nas import RunningTrial
 
 
 def nas(
@@ -32,14 +32,14 @@ def nas(
     """Trains sub-networks one by one; writes what `search` writes, and the front members' weights below `trials/`."""
     import numpy as np
 
-    from compressor.batches import encode
-    from compressor.costs import create_cost_model
-    from compressor.families import get_dimensions, max_positions
-    from compressor.models import digest_model, load_base_model
-    from compressor.predictions import ValidationPredictions
-    from compressor.search_spaces import create_search_space
-    from compressor.standard_nas import run_standard_nas
-    from compressor.trivial import find_trivial
+    from compressor.data.batches import encode
+    from compressor.data.trivial import find_trivial
+    from compressor.evaluation.predictions import ValidationPredictions
+    from compressor.network.costs import create_cost_model
+    from compressor.network.families import get_dimensions, max_positions
+    from compressor.network.loading import digest_model, load_base_model
+    from compressor.search.standard_nas import run_standard_nas
+    from compressor.spaces import create_search_space
     from mlproject.journal import JOURNAL_FILE
     from mlproject.search_report import mark_front_member, show_result, write_search_results
 
@@ -153,7 +153,7 @@ class _TrialRuns:
 
     def log(self, trial: "RunningTrial") -> None:
         """Logs what is new of a trial: that it started, an epoch, its end."""
-        from compressor.standard_nas import FAILED, FINISHED, STOPPED
+        from compressor.search.standard_nas import FAILED, FINISHED, STOPPED
         from mlproject.search_report import architecture, child_metrics
 
         if trial.name not in self._children:
@@ -182,10 +182,10 @@ def _examine_front(
     Raises:
         ParityError: a saved model's validation error is not the one its trial reported.
     """
-    from compressor.evaluation import Evaluator
-    from compressor.extraction import load_sliced_model, require_error
-    from compressor.metrics import error_interval, predict
-    from compressor.models import pick_device
+    from compressor.data.metrics import error_interval, predict
+    from compressor.evaluation.evaluator import Evaluator
+    from compressor.network.loading import pick_device
+    from compressor.network.saving import load_sliced_model, require_error
 
     wanted = result.notable
     predictions: dict[str, np.ndarray] = {}

@@ -11,14 +11,14 @@ from typing import Any
 
 import click
 
-from compressor.data import DataSource
-from compressor.metrics import METRICS
-from compressor.search import DEFAULT_OBJECTIVES, OBJECTIVES
-from compressor.search_methods import SEARCH_METHODS, TRIAL_METHODS
-from compressor.search_spaces import SEARCH_SPACES
-from compressor.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS, TrainingSettings
-from compressor.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
-from compressor.tasks import TASKS
+from compressor.data.metrics import METRICS
+from compressor.data.sources import DataSource
+from compressor.data.tasks import TASKS
+from compressor.search.loop import DEFAULT_OBJECTIVES, OBJECTIVES
+from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
+from compressor.spaces import SEARCH_SPACES
+from compressor.training.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS, TrainingSettings
+from compressor.training.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from mlproject.choosing import SMALL_INCREASE, Choice
 from mlproject.settings import (
     DEFAULT_FINETUNE_EPOCHS,

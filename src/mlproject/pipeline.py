@@ -6,19 +6,17 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from compressor.data import DataSource, load_task_data
+from compressor.data.sources import DataSource, load_task_data
 from compressor.digests import digest_files
 from compressor.files import file_sha256, write_json
-from compressor.models import digest_model
-from compressor.settings import TrainingSettings
+from compressor.network.loading import digest_model
+from compressor.training.settings import TrainingSettings
 from mlproject.benchmark_stage import benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
 from mlproject.extract_stage import extract, notes
 from mlproject.journal import copy_journal
-from mlproject.mlflow_log import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.model_card import describe_comparison
-from mlproject.outbox import clear
 from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
@@ -29,7 +27,9 @@ from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_
 from mlproject.stage_forecast import Plan
 from mlproject.stage_log import option_params
 from mlproject.tables import markdown_code, markdown_table, markdown_text, print_table
-from mlproject.tracking import StageRun, Tracker
+from mlproject.tracking.delivery import DIRECTORY_TAG, FINGERPRINT_TAG
+from mlproject.tracking.outbox import clear
+from mlproject.tracking.tracker import StageRun, Tracker
 from mlproject.train_stage import train_supernet
 from mlproject.written import RESULTS_FILE, read_export, read_extraction, read_latencies, read_search_results
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.search import SearchResult
+from compressor.search.loop import SearchResult
 from mlproject.page import figure, paragraph, render_page, table
 from mlproject.paper_charts import legend_name, plain_texts, save_figure
 from mlproject.report_figures import ERROR_AXIS, front_chart

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from compressor.dimensions import EncoderDimensions
 from compressor.files import new_directory, write_text
-from compressor.search import SearchResult
+from compressor.network.dimensions import EncoderDimensions
+from compressor.search.loop import SearchResult
 from mlproject import page
 from mlproject.benchmark_stage import model_rows, noise_note
 from mlproject.charts import Chart
@@ -25,7 +25,7 @@ from mlproject.reproduction import make_benchmark, make_export, make_model, make
 from mlproject.search_report import describe_useless, front_table
 from mlproject.sources import require_other_directory
 from mlproject.tables import markdown_table
-from mlproject.tracking import StageRun
+from mlproject.tracking.tracker import StageRun
 
 REPORT_FILE, FIGURES = "report.html", "figures"
 _MAX_ROWS = 100
@@ -216,7 +216,7 @@ def _sizes(reported: Reported) -> str:
 
 def _parity(reported: Reported) -> str:
     """How far each form of the sub-network is from the one before it."""
-    from compressor.extraction import MAX_PARITY_DIFFERENCE
+    from compressor.network.saving import MAX_PARITY_DIFFERENCE
     from exporters.parity import MAX_ONNX_DIFFERENCE
 
     parts = []

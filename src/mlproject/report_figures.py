@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.dimensions import EncoderDimensions
-from compressor.search import EvaluatedSubNetwork, SearchResult
+from compressor.network.dimensions import EncoderDimensions
+from compressor.search.loop import EvaluatedSubNetwork, SearchResult
 from mlproject.charts import DENSE, FRONT, Bar, BarChart, HeatMap, Mark, Panel, PointChart, Series
 
 ERROR_AXIS = "error (1 − metric), lower is better"

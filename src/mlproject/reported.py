@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
 from compressor.errors import OutputError
-from compressor.search import SearchResult
+from compressor.search.loop import SearchResult
 from mlproject.search_report import read_search_result
 from mlproject.sources import find_super_network
 from mlproject.written import read_export, read_extraction, read_latencies, read_search_results
@@ -39,7 +39,7 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
         OutputError: they do not, or a file is broken.
         ModelError: an exported file was changed.
     """
-    from compressor.models import read_super_network
+    from compressor.network.loading import read_super_network
 
     results = read_search_results(folders["search"])
     super_network = None

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compressor.data import DataSource
-from compressor.settings import TrainingSettings
+from compressor.data.sources import DataSource
+from compressor.training.settings import TrainingSettings
 from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
 from mlproject.written import EXPORT_FILE, read_export
 

@@ -10,7 +10,7 @@ from typing import Any
 from compressor.errors import OutputError
 from compressor.files import claim_output_dir, local_path, make_directory, remove_empty, remove_temporaries
 from compressor.locks import LockedError, hold
-from mlproject.outbox import FOLDER, LOCK_FILE, Outbox, is_finished, read_header
+from mlproject.tracking.outbox import FOLDER, LOCK_FILE, Outbox, is_finished, read_header
 
 DEFAULT_FOLDER = Path("compressor-output")
 _NOT_COMPARED = ("output_dir", "overwrite_output_dir", "resume", "debug", "use_cache", "fresh")

@@ -7,17 +7,17 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from compressor.dimensions import EncoderDimensions
+from compressor.evaluation.predictions import PREDICTIONS_FILE, ValidationPredictions, write_predictions
 from compressor.files import new_directory, write_json
-from compressor.predictions import PREDICTIONS_FILE, ValidationPredictions, write_predictions
-from compressor.search import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
-from compressor.search_spaces import Config, SearchSpace
-from compressor.sub_network import SubNetwork
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork
+from compressor.search.loop import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
+from compressor.spaces.space import Config, SearchSpace
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import read_trivial
 from mlproject.tables import markdown_code, markdown_table, print_table
-from mlproject.tracking import StageRun
-from mlproject.views import pareto_view
+from mlproject.tracking.tracker import StageRun
+from mlproject.tracking.views import pareto_view
 from mlproject.written import RESULTS_FILE
 
 CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"

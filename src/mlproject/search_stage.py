@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.digests import digest_files
 from compressor.files import append_json_line
-from compressor.settings import TrainingSettings
-from compressor.sub_network import SubNetwork
+from compressor.network.sub_network import SubNetwork
+from compressor.training.settings import TrainingSettings
 from mlproject.journal import JOURNAL_FILE, open_journal
 from mlproject.settings import SearchOptions
 from mlproject.sources import open_super_network, require_other_directory, weights_digest
 from mlproject.stage_log import log_data, option_params, print_notes
-from mlproject.tracking import StageRun
+from mlproject.tracking.tracker import StageRun
 from mlproject.unseen_rows import require_unseen_rows
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from compressor.evaluation import Evaluator
-    from compressor.search import SearchResult
+    from compressor.evaluation.evaluator import Evaluator
+    from compressor.search.loop import SearchResult
 
 
 def search(
@@ -36,18 +36,18 @@ def search(
     """
     import numpy as np
 
-    from compressor.batches import encode
-    from compressor.costs import create_cost_model
-    from compressor.evaluation import Evaluator
-    from compressor.families import get_dimensions, get_layer_order, max_positions
-    from compressor.importance import order_layers
-    from compressor.latency import measure_latency_ms
-    from compressor.metrics import predict
-    from compressor.models import pick_device
-    from compressor.predictions import ValidationPredictions, pack, unpack
-    from compressor.search import EvaluatedSubNetwork, run_search
-    from compressor.search_spaces import create_search_space
-    from compressor.trivial import find_trivial
+    from compressor.data.batches import encode
+    from compressor.data.metrics import predict
+    from compressor.data.trivial import find_trivial
+    from compressor.evaluation.evaluator import Evaluator
+    from compressor.evaluation.latency import measure_latency_ms
+    from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
+    from compressor.network.costs import create_cost_model
+    from compressor.network.families import get_dimensions, get_layer_order, max_positions
+    from compressor.network.loading import pick_device
+    from compressor.search.loop import EvaluatedSubNetwork, run_search
+    from compressor.spaces import create_search_space
+    from compressor.training.importance import order_layers
     from mlproject.search_report import (
         architecture,
         child_metrics,
@@ -178,7 +178,7 @@ def _add_intervals(
     result: "SearchResult", metric: str, predictions: Mapping[str, "np.ndarray"], labels: "np.ndarray"
 ) -> "SearchResult":
     """The result with 95 % intervals of the front members' and the super-network's validation errors."""
-    from compressor.metrics import error_interval
+    from compressor.data.metrics import error_interval
 
     wanted = result.notable
     return replace(

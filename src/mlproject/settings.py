@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from compressor.bounds import CONFIDENCE
+from compressor.evaluation.bounds import CONFIDENCE
 from compressor.limits import LIMITS, Problem, check_numbers, show
-from compressor.search import DEFAULT_OBJECTIVES, check_objectives
-from compressor.settings import TrainingSettings
+from compressor.search.loop import DEFAULT_OBJECTIVES, check_objectives
+from compressor.training.settings import TrainingSettings
 
 DEFAULT_FINETUNE_EPOCHS = 3
 """Of distillation after extraction, at the most."""

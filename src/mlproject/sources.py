@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.trivial import TrivialPredictor
 from compressor.digests import require_same_files
 from compressor.errors import ModelError, OutputError, TaskDataError
 from compressor.files import file_sha256
-from compressor.trivial import TrivialPredictor
 from mlproject.addresses import SUPER_NETWORK, locate
 from mlproject.written import EXPORT_FILE, RESULTS_FILE, read_export
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from compressor.models import SuperNetwork
+    from compressor.network.loading import SuperNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[Super
         ModelError: there is no super-network, or it does not fit the data.
         TaskDataError: the data cannot be told, or its rows have changed since training.
     """
-    from compressor.models import load_super_network
+    from compressor.network.loading import load_super_network
 
     super_network = load_super_network(path)
     written = super_network.info.get("source")
@@ -77,7 +77,7 @@ def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any])
 
 
 def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None:
-    from compressor.families import picks_choices
+    from compressor.network.families import picks_choices
 
     model, task = super_network.model, data.task
     chooses = picks_choices(model)
@@ -105,8 +105,8 @@ def open_model(path: Path) -> OpenedModel:
     Raises:
         ModelError: the directory was made by neither.
     """
-    from compressor.extraction import is_sliced, load_sliced_model
-    from compressor.models import load_super_network
+    from compressor.network.loading import load_super_network
+    from compressor.network.saving import is_sliced, load_sliced_model
 
     path = path.expanduser().resolve()
     if not path.is_dir():
@@ -152,7 +152,7 @@ def _require_own_labels(model: "PreTrainedModel", info: Mapping[str, Any], path:
     Raises:
         ModelError: they are others, so that served answers would be named wrongly.
     """
-    from compressor.families import picks_choices
+    from compressor.network.families import picks_choices
 
     names = [str(name) for name in info["label_names"]]
     own = [str(name) for _, name in sorted(model.config.id2label.items())]
@@ -232,8 +232,8 @@ class TimedModel:
 
 def _last_error(path: Path) -> float | None:
     """The validation error that a model directory's own file tells: of a sliced model, or of a super-network."""
-    from compressor.extraction import is_sliced, read_sub_network
-    from compressor.models import read_super_network
+    from compressor.network.loading import read_super_network
+    from compressor.network.saving import is_sliced, read_sub_network
 
     info = read_sub_network(path) if is_sliced(path) else read_super_network(path)
     of_epochs = {epoch["epoch"]: epoch["error"] for epoch in info.get("epochs", ())}

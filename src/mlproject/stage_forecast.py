@@ -1,4 +1,4 @@
-"""What the stages of `compress` are going to take, worked out from the few steps that `compressor.forecast` has timed.
+"""What the stages of `compress` are going to take, worked out from the few steps that `training.forecast` has timed.
 
 It is an estimate: what MLflow takes is left out but for the logging of models, the chosen sub-network is taken to be of
 mean size, and distillation to go on to its last epoch. The constants of exports are CPU seconds as measured on a server
@@ -8,8 +8,8 @@ mean size, and distillation to go on to its last epoch. The constants of exports
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from compressor.forecast import Forecast, describe_seconds
-from compressor.repair import NUM_REPAIR_ROWS
+from compressor.training.forecast import Forecast, describe_seconds
+from compressor.training.repair import NUM_REPAIR_ROWS
 
 EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
 """Tracing a graph: whatever it is of, and for each million parameters."""

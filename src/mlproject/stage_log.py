@@ -5,8 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from compressor.data import DataSource, TaskData
-from mlproject.tracking import StageRun
+from compressor.data.sources import DataSource, TaskData
+from mlproject.tracking.tracker import StageRun
 
 
 def option_params(*options: Any) -> dict[str, Any]:

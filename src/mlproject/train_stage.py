@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data import DataSource, load_task_data
-from compressor.overlap import note_rows
-from compressor.settings import TrainingSettings
-from mlproject.outbox import FOLDER
+from compressor.data.overlap import note_rows
+from compressor.data.sources import DataSource, load_task_data
+from compressor.training.settings import TrainingSettings
 from mlproject.settings import ModelOptions
 from mlproject.stage_log import log_data, log_files, option_params, print_notes
-from mlproject.tracking import StageRun
+from mlproject.tracking.outbox import FOLDER
+from mlproject.tracking.tracker import StageRun
 
 if TYPE_CHECKING:
-    from compressor.training_state import EpochReport
+    from compressor.training.state import EpochReport
     from mlproject.stage_forecast import Plan
 
 
@@ -40,13 +40,13 @@ def train_supernet(
     from safetensors.torch import load_file
     from tqdm import tqdm
 
-    from compressor.batches import encode
-    from compressor.families import get_dimensions, max_positions
-    from compressor.forecast import forecast
-    from compressor.models import digest_model, load_base_model, pick_device, save_super_network
-    from compressor.search_spaces import create_search_space
-    from compressor.training import train_super_network
-    from compressor.training_state import EpochReport, TrainingStates
+    from compressor.data.batches import encode
+    from compressor.network.families import get_dimensions, max_positions
+    from compressor.network.loading import digest_model, load_base_model, pick_device, save_super_network
+    from compressor.spaces import create_search_space
+    from compressor.training.forecast import forecast
+    from compressor.training.loop import train_super_network
+    from compressor.training.state import EpochReport, TrainingStates
     from mlproject.stage_forecast import Sizes, describe_stages, forecast_stages
 
     run.log_params(option_params(source, model_options, settings))

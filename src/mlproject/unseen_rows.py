@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import DataSource, TaskData, load_task_data
+from compressor.data.overlap import LEAK, fingerprints, note_rows, recall_rows, relabelled_share, share_of
+from compressor.data.sources import DataSource, TaskData, load_task_data
 from compressor.errors import CompressorError, TaskDataError
-from compressor.overlap import LEAK, fingerprints, note_rows, recall_rows, relabelled_share, share_of
 
 _FEW = 10
 """Fewer rows than these may have other labels by chance."""

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from compressor.costs import create_cost_model
-from compressor.families import ENCODER_FAMILIES, get_family, get_layers
-from compressor.search_spaces import SEARCH_SPACES, create_search_space
-from compressor.shared import activate, expand_heads
-from compressor.slicing import reorder, slice_model
-from compressor.sub_network import SubNetwork, full_sub_network
+from compressor.network.costs import create_cost_model
+from compressor.network.execution import activate, expand_heads
+from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
+from compressor.network.slicing import reorder, slice_model
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.spaces import SEARCH_SPACES, create_search_space
 from conftest import DIMENSIONS, HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, tiny_batch, tiny_model
 
 MODELS: dict[tuple[str, str, str], PreTrainedModel] = {}

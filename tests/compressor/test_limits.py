@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
 from compressor.errors import OptionError
 from compressor.limits import LIMITS, check_number, check_numbers
-from compressor.settings import TrainingSettings
+from compressor.training.settings import TrainingSettings
 from mlproject.choosing import Choice, require_fit
 from mlproject.settings import BenchmarkOptions, ExportOptions, NasOptions, SearchOptions
 

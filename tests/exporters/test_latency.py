@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from compressor.latency import Block, Meters, Usage, read_usage, time_block, warm_up
+from compressor.evaluation.latency import Block, Meters, Usage, read_usage, time_block, warm_up
 from exporters.latency import Latency, Noise, describe_environment, measure_latencies, summarise
 from exporters.runners import Inputs, Runner, make_inputs
 

@@ -11,11 +11,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 import exporters
 from compressor.errors import ParityError
-from compressor.extraction import with_classes
-from compressor.families import ENCODER_FAMILIES, max_positions
-from compressor.search_spaces import SEARCH_SPACES, create_search_space
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork
+from compressor.network.families import ENCODER_FAMILIES, max_positions
+from compressor.network.saving import with_classes
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.spaces import SEARCH_SPACES, create_search_space
 from conftest import DIMENSIONS, TASK_HEADS, tiny_config, tiny_model
 from exporters.hub_layout import link_graphs, write_stock_config
 from exporters.onnx_export import _forget_sources, example_inputs, export_onnx

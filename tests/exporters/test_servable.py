@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from transformers import PreTrainedTokenizerFast
 
 import exporters
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
 from conftest import WORDS, tiny_model
 from exporters.onnx_export import export_onnx
 from exporters.quantization import quantize_int8

@@ -259,7 +259,7 @@ def _surroundings(folder: Path, client: Any, environment: Mapping[str, str] | No
     """A folder as the current one, and an environment in which that client is MLflow's."""
     import mlflow
 
-    from mlproject import mlflow_log
+    from mlproject.tracking import delivery as mlflow_log
 
     before = Path.cwd()
     is_memory = isinstance(client, MemoryClient)

@@ -7,7 +7,7 @@ import pytest
 
 from compressor.errors import ModelError
 from mlproject.addresses import MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, locate
-from mlproject.mlflow_log import TrackingError
+from mlproject.tracking.delivery import TrackingError
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
 from compressor.errors import OptionError, SearchError, SearchSpaceError
-from compressor.predictions import ValidationPredictions
-from compressor.search_spaces import create_search_space
+from compressor.evaluation.predictions import ValidationPredictions
+from compressor.spaces import create_search_space
 from conftest import DIMENSIONS
 from mlproject.choosing import Choice, choose
 

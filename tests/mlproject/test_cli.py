@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from compressor.evaluation.predictions import read_predictions
 from compressor.limits import LIMITS, Limit
-from compressor.predictions import read_predictions
 from conftest import WORDS, copy_database, sentence_rows, tiny_config, tiny_model
 from mlproject.cli import main
 
@@ -644,7 +644,7 @@ def test_overwriting_keeps_files_that_are_not_ours(run_cli: RunCli, trained: Pat
 def test_an_interrupted_search_keeps_its_evaluations(
     run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compressor.evaluation import Evaluator
+    from compressor.evaluation.evaluator import Evaluator
 
     evaluate, calls = Evaluator.evaluate, []
 
@@ -671,7 +671,7 @@ def test_best_epoch_is_kept_or_the_last(
     """Validation errors by epoch 0.3, 0.1, 0.2: with checkpoints the second epoch's weights are kept, else the last."""
     from safetensors.torch import load_file
 
-    from compressor import training
+    from compressor.training import loop as training
 
     errors = iter([0.3, 0.1, 0.2] * 2)
 
@@ -744,7 +744,7 @@ def test_a_joined_run_says_how_it_ended(
     run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An output directory that is in use comes before any run is joined, an interruption after it."""
-    from compressor.evaluation import Evaluator
+    from compressor.evaluation.evaluator import Evaluator
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt

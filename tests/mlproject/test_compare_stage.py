@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
 from compressor.errors import SearchError
-from compressor.settings import TrainingSettings
+from compressor.training.settings import TrainingSettings
 from conftest import write_search
 from mlproject.comparing import compare_searches
 

@@ -14,7 +14,7 @@ import mlflow
 import pytest
 from safetensors.torch import load_file
 
-from compressor.predictions import PREDICTIONS_FILE
+from compressor.evaluation.predictions import PREDICTIONS_FILE
 from conftest import sentence_rows
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

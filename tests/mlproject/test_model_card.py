@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from compressor.data import Rows, TaskData
-from compressor.dimensions import EncoderDimensions
-from compressor.tasks import TASKS
+from compressor.data.sources import Rows, TaskData
+from compressor.data.tasks import TASKS
+from compressor.network.dimensions import EncoderDimensions
 from mlproject.extract_stage import notes
 from mlproject.model_card import describe_finetuning, describe_repair, write_model_card
 

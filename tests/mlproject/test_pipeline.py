@@ -9,8 +9,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from compressor.data import DataSource
-from compressor.settings import TrainingSettings
+from compressor.data.sources import DataSource
+from compressor.training.settings import TrainingSettings
 from conftest import sentence_rows
 from mlproject import pipeline
 from mlproject.choosing import Choice

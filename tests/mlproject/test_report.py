@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
+from compressor.data.trivial import TrivialPredictor
 from compressor.errors import FileError, OutputError
-from compressor.settings import TrainingSettings
-from compressor.trivial import TrivialPredictor
+from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, write_search
 from mlproject.cli import cli
 from mlproject.extract_stage import notes

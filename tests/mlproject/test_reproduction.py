@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from compressor.data import DataSource
-from compressor.settings import TrainingSettings
+from compressor.data.sources import DataSource
+from compressor.training.settings import TrainingSettings
 from mlproject.reproduction import make_model, make_search
 from mlproject.settings import NasOptions, SearchOptions
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from compressor.errors import OutputError
-from mlproject.outbox import TOP, Outbox, clear
 from mlproject.resuming import choose_output_dir, take_output_dir
+from mlproject.tracking.outbox import TOP, Outbox, clear
 
 OTHER = "Choose another --output-dir or add --overwrite-output-dir."
 

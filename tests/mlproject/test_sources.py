@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data import DataSource
+from compressor.data.sources import DataSource
 from compressor.errors import ModelError
-from compressor.extraction import save_sliced_model
-from compressor.slicing import slice_model
-from compressor.sub_network import SubNetwork
+from compressor.network.saving import save_sliced_model
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
 from conftest import DIMENSIONS, tiny_model
 from mlproject.sources import open_model
 

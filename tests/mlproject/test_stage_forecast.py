@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.forecast import Forecast
+from compressor.training.forecast import Forecast
 from mlproject.stage_forecast import Plan, Sizes, describe_stages, forecast_stages
 
 EXPECTED = Forecast(training_s=100.0, evaluation_s=2.0, share=0.5, row_s=0.01, token_s=0.001, epoch_s=20.0)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from compressor.data import DataSource, load_task_data
+from compressor.data.overlap import note_rows
+from compressor.data.sources import DataSource, load_task_data
 from compressor.errors import CompressorError, TaskDataError
-from compressor.models import load_super_network
-from compressor.overlap import note_rows
+from compressor.network.loading import load_super_network
 from conftest import copy_database, sentence_rows
 from mlproject.cli import main
 from mlproject.sources import open_super_network

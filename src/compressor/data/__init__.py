@@ -1,0 +1,1 @@
+"""Tasks, their rows, labels and metrics, and rows as batches."""

@@ -1,0 +1,205 @@
+"""Labels as a file writes them, their names, and their numbers: those of the data, or of a model that names its own."""
+
+import re
+import reprlib
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressor.data.tasks import Task
+from compressor.errors import TaskDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_INTEGER_AS_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
+"""As pandas writes integers beside gaps."""
+_UNNAMED = re.compile(r"LABEL_[0-9]+")
+"""What transformers calls a label that nobody named."""
+_EXACT = 2**53
+"""From here on a float64 no longer tells neighbouring integers apart."""
+
+
+def list_names(names: Sequence[str], most: int = 10) -> str:
+    """The first names in one line, each cut short where it is long."""
+    shown = [" ".join(str(name).split()) for name in names[:most]]
+    return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in shown)
+
+
+def find_label_names(table: "pd.DataFrame", task: Task) -> tuple[str, ...]:
+    """The names of the labels 0, 1, …: those the data set defines, or else what the training rows show.
+
+    Integers are ordered as numbers, other labels as texts. Labels are told apart as they are written: `007` is not
+    `7`, but `1.0` is `1`. Empty for regression; one per choice for multiple choice.
+
+    Raises:
+        TaskDataError: a row without label, labels that cannot be classes, or not two of them with the metric f1.
+    """
+    if task.regression:
+        return ()
+    if task.multiple_choice:
+        return task.choice_columns
+    values = _label_texts(table, task, "train")
+    different = set(values)
+    if task.metric == "f1" and len(task.label_names or different) != 2:
+        raise TaskDataError(
+            f"the metric f1 must have two labels, but the training rows have {len(task.label_names or different)}: "
+            f"{list_names(task.label_names or sorted(different))}. Use --metric f1_macro or --metric accuracy."
+        )
+    positions = [_as_integer(value) for value in different]
+    names = tuple(sorted(different))
+    if all(position is not None and 0 <= position < len(task.label_names) for position in positions):
+        return task.label_names
+    if different <= set(task.label_names):
+        return task.label_names
+    numbers = {value: _as_whole_number(value) for value in different}
+    if None not in numbers.values():
+        by_name = {_plain_integer(value): number for value, number in numbers.items()}
+        names = tuple(sorted(by_name, key=lambda name: (by_name[name], name)))
+    if len(names) > len(values) / 2 and len(names) > 20:
+        raise TaskDataError(
+            f"column {task.label_column!r} must hold labels, but {len(values)} rows show {len(names)} different "
+            "values. Use another --label-column, or --regression for numbers."
+        )
+    return names
+
+
+def describe_alike(names: Sequence[str]) -> str | None:
+    """One line on labels that are told apart though they look like one, None where there are none."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if letter.isprintable())
+        groups.setdefault(_number_or_text(" ".join(seen.casefold().split())), []).append(name)
+    alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
+    return f"labels that look alike are told apart: {list_names(alike, 3)}." if alike else None
+
+
+def to_labels(table: "pd.DataFrame", task: Task, label_names: Sequence[str], part: str) -> np.ndarray:
+    """The labels of a part's rows as class indices (int64) or regression values (float32).
+
+    Raises:
+        TaskDataError: a label that is missing, unknown, or no number in a regression.
+    """
+    values = _label_texts(table, task, part)
+    if task.regression:
+        return _to_numbers(values, part)
+    index = {name: position for position, name in enumerate(label_names)}
+    numbered = task.multiple_choice or tuple(label_names) == task.label_names
+    if numbered and all(_as_integer(value) is not None for value in values):
+        index = {str(position): position for position in range(len(label_names))}
+    indices = [index.get(value, index.get(_plain_integer(value))) for value in values]
+    if None in indices:
+        unknown = sorted({values[row] for row, position in enumerate(indices) if position is None})
+        raise TaskDataError(
+            f"the labels of the {part} rows must be among {list_names(label_names)}, but got "
+            f"{list_names(unknown, 6)} too. Correct the file or give training rows with every label."
+        )
+    return np.asarray(indices, dtype=np.int64)
+
+
+def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined: bool) -> list[int]:
+    """The number that a model gives each of the data's labels, told by name: as written, else whatever the case.
+
+    Integers are the model's own numbers, where the data shows each of them. A model without names (`LABEL_0`, …) takes
+    only labels whose order is certain: integers, or such as the data set itself defines (`defined`).
+
+    Raises:
+        TaskDataError: a label of the data is none of the model's.
+    """
+    for change in (str, str.casefold, _number_or_text):
+        position = {change(name): index for index, name in enumerate(model_names)}
+        own = [change(name) for name in names]
+        if len(position) == len(model_names) and len(set(own)) == len(names) and set(own) <= set(position):
+            return [position[name] for name in own]
+    by_number = [_as_integer(name) for name in names] == list(range(len(model_names)))
+    model_has_numbers = any(_as_whole_number(name) is not None for name in model_names)
+    unnamed = all(_UNNAMED.fullmatch(name) for name in model_names)
+    if (by_number and not model_has_numbers) or (unnamed and defined and len(names) == len(model_names)):
+        return list(range(len(names)))
+    raise TaskDataError(
+        f"the labels of the data must be the model's, {list_names(model_names)}, but are {list_names(names)}. "
+        "Rename one or the other (id2label in its config.json)."
+    )
+
+
+def _label_texts(table: "pd.DataFrame", task: Task, part: str) -> list[str]:
+    """Labels as texts; a missing one is an error, and so is what is neither text nor number."""
+    values = table[task.label_column]
+    for row, value in enumerate(values.tolist()):
+        if isinstance(value, list | tuple | dict | set | np.ndarray | bytes):
+            raise TaskDataError(
+                f"column {task.label_column!r} must hold one label a row, but row {row + 1} of the {part} rows holds "
+                f"{reprlib.repr(value)}. Write a text or a number."
+            )
+        if isinstance(value, float) and abs(value) >= _EXACT and value.is_integer() and not task.regression:
+            raise TaskDataError(
+                f"column {task.label_column!r} must hold labels that can be told apart, but row {row + 1} of the "
+                f"{part} rows holds a float as large as {value!r}. Write such labels as texts."
+            )
+    missing = np.flatnonzero(values.isna() | (values.astype(str).str.strip() == ""))
+    if missing.size:
+        raise TaskDataError(
+            f"column {task.label_column!r} must hold a label in every row, but row {missing[0] + 1} of the {part} rows "
+            f"has none ({missing.size} such rows). Drop or label them."
+        )
+    return [str(value).strip() for value in values.tolist()]
+
+
+def _to_numbers(values: Sequence[str], part: str) -> np.ndarray:
+    for row, value in enumerate(values):
+        if not _is_number(value):
+            raise TaskDataError(
+                f"the labels of a regression must be numbers, but row {row + 1} of the {part} rows holds "
+                f"{reprlib.repr(value)}. Check the file."
+            )
+    with np.errstate(over="ignore"):
+        numbers = np.asarray([float(value) for value in values]).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise TaskDataError(
+            f"the labels of a regression must be finite, but row {row + 1} of the {part} rows holds "
+            f"{list_names([values[row]])}. Drop such rows."
+        )
+    return numbers
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number in the letters of a file: Python reads 1_0 as 10, and digits of any script."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text
+
+
+def _plain_integer(text: str) -> str:
+    """1.0 as 1; any other text as it is."""
+    written = _INTEGER_AS_FLOAT.fullmatch(text)
+    return written[1] if written else text
+
+
+def _as_integer(text: str) -> int | None:
+    """The integer that a text writes plainly (`1`, `1.0`), or None."""
+    plain = _plain_integer(text)
+    return int(plain) if _INTEGER.fullmatch(plain) and len(plain) < 20 else None
+
+
+def _as_whole_number(text: str) -> int | None:
+    """The integer that a text can be read as (`007`, `1e3`), or None."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def _number_or_text(text: str) -> str:
+    number = _as_whole_number(text)
+    return text if number is None else str(number)

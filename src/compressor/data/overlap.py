@@ -1,0 +1,97 @@
+"""Rows that stand in two places: an error measured on what a model was trained on says nothing.
+
+Rows are the same where their texts are, apart from white space; labels do not count. Some doubles are in most data and
+are told; a part that lies in another as a whole is refused.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.errors import TaskDataError
+
+if TYPE_CHECKING:
+    from compressor.data.sources import Rows
+
+LEAK = 0.05
+"""A search refuses this share of training rows among its validation or test rows, beyond what training had."""
+_NO_CLASS = 0xFFFF
+"""In place of a class index: a regression, or an index of more than 16 bits."""
+_PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
+
+
+def fingerprints(rows: "Rows") -> np.ndarray:
+    """One uint64 per row: 48 bits tell its texts, 16 its class."""
+    marks = np.empty(len(rows), dtype=np.uint64)
+    classes = rows.labels if rows.labels.dtype.kind == "i" else np.full(len(rows), _NO_CLASS)
+    for row, texts in enumerate(rows.texts):
+        text = "\0".join(" ".join(column.split()) for column in texts)
+        digest = hashlib.sha256(text.encode()).digest()
+        marks[row] = int.from_bytes(digest[:6]) << 16 | min(int(classes[row]), _NO_CLASS)
+    return marks
+
+
+def note_rows(parts: "Mapping[str, Rows]") -> dict[str, Any]:
+    """What a super-network remembers of the rows it was trained on: their fingerprints, and the doubles in the data."""
+    seen = fingerprints(parts["train"])
+    shares = {name: share_of(fingerprints(parts[name]), seen) for name in ("validation", "test")}
+    packed = np.unique(seen).astype("<u8").tobytes()
+    return {"fingerprints": base64.b64encode(packed).decode(), "shares": shares}
+
+
+def recall_rows(noted: Any) -> tuple[np.ndarray, dict[str, float]]:
+    """The fingerprints of the training rows, and the shares of validation and test rows that were among them.
+
+    Raises:
+        TaskDataError: `note_rows` has made something else.
+    """
+    try:
+        seen = np.frombuffer(base64.b64decode(noted["fingerprints"], validate=True), dtype="<u8")
+        return seen, {name: float(noted["shares"][name]) for name in ("validation", "test")}
+    except (ValueError, TypeError, KeyError):
+        raise TaskDataError(
+            "the training rows in super_network.json must be as training noted them, but are damaged. "
+            "Restore the file or train again."
+        ) from None
+
+
+def share_of(marks: np.ndarray, others: np.ndarray) -> float:
+    """The share of rows whose texts stand among others."""
+    return float(_texts_in(marks, others).mean()) if len(marks) else 0.0
+
+
+def relabelled_share(marks: np.ndarray, others: np.ndarray) -> tuple[int, float]:
+    """How many rows stand among others by their texts, and the share of these that have another label there."""
+    shared = marks[_texts_in(marks, others)]
+    return len(shared), float((~np.isin(shared, others)).mean()) if len(shared) else 0.0
+
+
+def describe_overlap(parts: "Mapping[str, Rows]") -> str | None:
+    """One line on the rows that parts share, None where they share none.
+
+    Raises:
+        TaskDataError: a whole part lies in another one.
+    """
+    marks = {name: fingerprints(rows) for name, rows in parts.items()}
+    wrong, found = [], []
+    for name, other in _PAIRS:
+        shared = int(_texts_in(marks[name], marks[other]).sum())
+        if shared == len(marks[name]):
+            wrong.append(f"all {shared} {name} rows are {other} rows too")
+        elif _texts_in(marks[other], marks[name]).all():
+            wrong.append(f"all {len(marks[other])} {other} rows are {name} rows too")
+        elif shared:
+            found.append(f"{shared:,} of {len(marks[name]):,} {name} rows are {other} rows too")
+    if wrong:
+        raise TaskDataError(
+            f"training, validation and test rows must be different ones, but {'; '.join(wrong)}. "
+            "Give other files, or drop the doubled rows."
+        )
+    return f"{'; '.join(found)}: errors on such rows are too good." if found else None
+
+
+def _texts_in(marks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return np.isin(marks >> np.uint64(16), others >> np.uint64(16))

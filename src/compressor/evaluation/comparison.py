@@ -1,0 +1,59 @@
+"""Whether two models differ on the same rows: the paired bootstrap of their errors' difference, and McNemar's test."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.data.metrics import compute_error, is_defined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Errors of a base model and of another one on the same rows."""
+
+    base_error: float
+    error: float
+    difference: float
+    """`error` − `base_error`: positive where the other model is worse."""
+    interval: tuple[float, float]
+    """Of the difference, 95 %: percentiles over resampled rows, the same rows for both models. Draws that leave the
+    metric undefined, such as those of one label alone, are left out."""
+    mcnemar_p: float | None
+    """The exact two-sided p of McNemar's test that both are wrong equally often; None for regression."""
+
+
+def compare_predictions(
+    metric: str,
+    base: np.ndarray,
+    other: np.ndarray,
+    labels: np.ndarray,
+    *,
+    regression: bool = False,
+    num_resamples: int = 1000,
+) -> Comparison:
+    """The comparison of two models' predictions [rows] under a task metric; its resamples are always the same."""
+    from scipy.stats import binomtest
+
+    errors = compute_error(metric, base, labels), compute_error(metric, other, labels)
+    rng, differences = np.random.default_rng(0), []
+    defined = [model for model in (base, other) if is_defined(metric, model, labels)]
+    for _ in range(num_resamples):
+        rows = rng.integers(len(labels), size=len(labels))
+        if all(is_defined(metric, model[rows], labels[rows]) for model in defined):
+            differences.append(
+                compute_error(metric, other[rows], labels[rows]) - compute_error(metric, base[rows], labels[rows])
+            )
+    low, high = np.quantile(differences, [0.025, 0.975]) if differences else (-1.0, 1.0)
+    only_base, only_other = (
+        int(np.sum((base == labels) & (other != labels))),
+        int(np.sum((base != labels) & (other == labels))),
+    )
+    discordant = only_base + only_other
+    p_value = float(binomtest(only_base, discordant).pvalue) if discordant else 1.0
+    return Comparison(
+        base_error=errors[0],
+        error=errors[1],
+        difference=round(errors[1] - errors[0], 12),
+        interval=(float(low), float(high)),
+        mcnemar_p=None if regression else p_value,
+    )

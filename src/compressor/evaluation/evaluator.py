@@ -1,0 +1,63 @@
+"""Evaluating the super-network or one of its sub-networks on encoded rows, with nothing padded or computed in vain."""
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from compressor.data.batches import Batch, EncodedRows, evaluation_batches
+from compressor.data.metrics import compute_error, predict
+from compressor.data.tasks import Task
+from compressor.network.execution import activate
+from compressor.network.sub_network import SubNetwork
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What one evaluation found."""
+
+    error: float
+    """1 − metric."""
+    seconds: float
+    logits: np.ndarray
+    """In the order of the rows: [rows, classes], [rows, 1] or [rows, choices]."""
+
+
+class Evaluator:
+    """Evaluates sub-networks of one model on the same rows; the rows are batched once and moved to the device once."""
+
+    def __init__(self, model: "PreTrainedModel", task: Task, rows: EncodedRows, batch_size: int = 64) -> None:
+        self.model, self.task, self.rows = model, task, rows
+        self._batches = [
+            (picked, {name: values.to(model.device) for name, values in batch.items()})
+            for picked, batch in evaluation_batches(rows, batch_size)
+        ]
+
+    def evaluate(self, sub_network: SubNetwork | None = None) -> Evaluation:
+        """Error and logits of a sub-network, or of the model as it stands."""
+        start = time.perf_counter()
+        context = activate(self.model, sub_network) if sub_network is not None else nullcontext()
+        with context:
+            logits = compute_logits(self.model, self._batches)
+        error = compute_error(self.task.metric, predict(logits, self.task.regression), self.rows.labels)
+        return Evaluation(error=error, seconds=time.perf_counter() - start, logits=logits)
+
+
+@torch.inference_mode()
+def compute_logits(model: "PreTrainedModel", batches: Sequence[tuple[np.ndarray, Batch]]) -> np.ndarray:
+    """The logits [rows, classes] of all batches, in the order of the row indices that the batches carry."""
+    was_training = model.training
+    model.eval()
+    try:
+        parts = [model(**batch).logits.float().cpu().numpy() for _, batch in batches]
+    finally:
+        model.train(was_training)
+    order = np.concatenate([picked for picked, _ in batches])
+    return np.asarray(np.concatenate(parts)[np.argsort(order)])

@@ -1,0 +1,224 @@
+"""A model directory before it is loaded: read and judged without building anything, so that a broken one costs no time.
+
+What transformers makes of a broken directory is a matter of luck: it asks on the terminal, makes an empty tokenizer,
+builds a billion layers, or fails deep inside. Here the configuration is held against the weights' headers first.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compressor.errors import ModelError, brief, brief_value
+from compressor.files import read_json
+from compressor.network.families import get_family, require_weights
+from compressor.network.modeling_sliced import SLICED_PREFIX
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_MAX_SIZE = 10_000_000
+"""Of anything that a configuration counts: no encoder has so much of it."""
+_NAMES = {
+    "num_hidden_layers": ("num_hidden_layers", "n_layers"),
+    "num_attention_heads": ("num_attention_heads", "n_heads"),
+    "hidden_size": ("hidden_size", "dim"),
+    "intermediate_size": ("intermediate_size", "hidden_dim"),
+    "vocab_size": ("vocab_size",),
+    "max_position_embeddings": ("max_position_embeddings",),
+    "type_vocab_size": ("type_vocab_size",),
+    "embedding_size": ("embedding_size",),
+    "num_labels": ("num_labels",),
+}
+"""What a configuration may call its sizes."""
+_MAY_BE_ZERO = ("num_hidden_layers", "type_vocab_size")
+_TABLES = {
+    "vocab_size": "embeddings.word_embeddings.weight",
+    "max_position_embeddings": "embeddings.position_embeddings.weight",
+    "type_vocab_size": "embeddings.token_type_embeddings.weight",
+}
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""One of them makes a tokenizer."""
+_MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header; the library's own limit."""
+
+Tensors = dict[str, tuple[str, tuple[int, ...]]]
+"""Data type and shape of stored tensors, by name."""
+
+
+def check_checkpoint(directory: Path, *, whole: bool) -> dict[str, Any]:
+    """The configuration of a model directory whose files fit together, as far as can be told without loading them.
+
+    A `whole` one has just the layers that its configuration counts; a base model may have more of them in its file.
+
+    Raises:
+        ModelError: a file is missing or broken, or configuration, weights and tokenizer do not fit.
+    """
+    require_weights(directory)
+    config = read_json(directory / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(
+            f"config.json must be an object with a model_type, but that of {directory} is not. "
+            "Use a directory made by save_pretrained."
+        )
+    family = get_family(config["model_type"])
+    if config.get("position_embedding_type") not in (None, "absolute"):
+        raise ModelError(
+            f"an encoder must have absolute positions, but position_embedding_type of {directory} is "
+            f"{brief_value(config['position_embedding_type'])}. Choose another model."
+        )
+    _check_numbers(directory, config)
+    tensors = {name: entry for file in sorted(directory.glob("*.safetensors")) for name, entry in _header(file).items()}
+    integers = [
+        name for name, (kind, _) in tensors.items() if not kind.startswith(("F", "BF")) and "position_ids" not in name
+    ]
+    if integers:
+        raise ModelError(
+            f"weights must be floating-point numbers, but {integers[0]} of {directory} is {tensors[integers[0]][0]}. "
+            "Use a checkpoint that is not quantized."
+        )
+    _check_fit(directory, config, tensors, family.layers, whole=whole)
+    if not any(any(directory.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        raise ModelError(
+            f"a model directory must hold its tokenizer, but {directory} has neither tokenizer.json nor a vocabulary. "
+            "Save it there with the tokenizer's save_pretrained."
+        )
+    return config
+
+
+def _check_numbers(directory: Path, config: dict[str, Any]) -> None:
+    """Nothing, if every size that a configuration states is a number that an encoder can have.
+
+    Raises:
+        ModelError: some are not; all are named.
+    """
+    sliced, problems = config["model_type"].startswith(SLICED_PREFIX), []
+    for size, names in _NAMES.items():
+        for name in names:
+            value = config.get(name, 1)
+            if sliced and size == "intermediate_size" and isinstance(value, str):
+                continue  # a sentence stands there
+            least = 0 if size in _MAY_BE_ZERO else 1
+            if type(value) is not int or not least <= value <= _MAX_SIZE:
+                problems.append(f"{name} is {brief_value(value)}")
+    for name in ("kept_heads", "kept_units") if sliced else ():
+        value = config.get(name)
+        if not isinstance(value, list) or not all(type(kept) is int and 0 <= kept <= _MAX_SIZE for kept in value):
+            problems.append(f"{name} is {brief_value(value)}")
+    hidden, heads = _size(config, "hidden_size"), _size(config, "num_attention_heads")
+    if not problems and hidden and heads and hidden % heads:
+        problems.append(f"{heads} heads do not divide a hidden size of {hidden}")
+    if problems:
+        raise ModelError(
+            f"the sizes in config.json must be those of an encoder, but in {directory} {', '.join(problems)}. "
+            "Restore the file as save_pretrained wrote it."
+        )
+
+
+def _size(config: dict[str, Any], size: str) -> int | None:
+    return next((config[name] for name in _NAMES[size] if name in config), None)
+
+
+def _check_fit(directory: Path, config: dict[str, Any], tensors: Tensors, layers: str, *, whole: bool) -> None:
+    """Nothing, if the sizes of a configuration are those of the stored tensors, as far as both tell them.
+
+    Raises:
+        ModelError: some differ; all are named.
+    """
+    stored: dict[str, int] = {}
+    for size, table in _TABLES.items():
+        found = next((shape for name, (_, shape) in tensors.items() if name.endswith(table)), ())
+        if len(found) == 2:
+            stored[size] = found[0]
+    places = [re.search(rf"(?:^|\.){re.escape(layers)}\.(\d+)\.", name) for name in tensors]
+    stored["num_hidden_layers"] = max((int(place[1]) + 1 for place in places if place), default=0)
+    problems = []
+    for size, number in stored.items():
+        said = _size(config, size)
+        extra = size == "num_hidden_layers" and not whole and said is not None and said < number
+        if said is not None and said != number and not extra:
+            problems.append(f"{size} is {said} where the weights have {number}")
+    if problems:
+        raise ModelError(
+            f"config.json must fit the weights beside it, but in {directory} {', '.join(problems)}. "
+            "Use the files of one model as save_pretrained wrote them."
+        )
+
+
+def _header(file: Path) -> Tensors:
+    """What a safetensors file says of its tensors.
+
+    Raises:
+        ModelError: it is no such file, or is cut short.
+    """
+    problem = "it is cut short"
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            size = file.stat().st_size
+            if 2 <= length <= min(size - 8, _MAX_HEADER):
+                entries = json.loads(stream.read(length))
+                entries.pop("__metadata__", None)
+                ends = [entry["data_offsets"][1] for entry in entries.values()]
+                if 8 + length + max(ends, default=0) == size and entries:
+                    return {name: (str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items()}
+                problem = "it is cut short" if entries else "it holds no tensor"
+    except OSError as error:
+        problem = brief(error)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):
+        problem = "its header cannot be read"
+    raise ModelError(
+        f"{file} must be a whole safetensors file, but {problem}. Restore it, or save the model again with "
+        "save_pretrained."
+    )
+
+
+def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a directory or of a name on the Hub; never asks whether it may run code.
+
+    Raises:
+        ModelError: it does not load, knows no words, or has no padding token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source, **{"trust_remote_code": False, **options}
+        )
+        words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    except Exception as error:  # transformers raises a dozen kinds for a broken one
+        raise ModelError(
+            f"the tokenizer of {source} must load, but it does not: {brief(error)}. Restore its files as "
+            "save_pretrained wrote them."
+        ) from error
+    if not words or "input_ids" not in tokenizer.model_input_names:
+        what = "makes no input_ids" if words else "knows no words"
+        raise ModelError(
+            f"the tokenizer of {source} must turn words into input_ids, but {what}. Restore its files as "
+            "save_pretrained wrote them."
+        )
+    if tokenizer.pad_token is None:
+        raise ModelError(f"the tokenizer of {source} must have a padding token, but has none. Add one to it.")
+    return tokenizer
+
+
+def check_loaded(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", source: str) -> None:
+    """Nothing, if a loaded model computes with numbers and has an embedding for each token.
+
+    Raises:
+        ModelError: a weight is NaN or infinite, or the tokenizer belongs to another model.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(
+                f"the weights of {source} must be finite, but {name} holds NaN or infinity. Use another checkpoint."
+            )
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    rows = model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise ModelError(
+            f"the tokenizer of {source} must have ids below the {rows} rows of the embedding table, but "
+            f"{brief_value(token)} has {largest}. Use the tokenizer that the model was trained with."
+        )

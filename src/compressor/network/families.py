@@ -1,0 +1,131 @@
+"""What the rest asks of an encoder family: its layers, sizes and positions, read by the table in `modeling_sliced`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from compressor.errors import ModelError
+from compressor.files import INCOMPLETE
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.modeling_sliced import ENCODER_FAMILIES, SLICED_PREFIX, EncoderFamily
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def get_family(model_type: str) -> EncoderFamily:
+    """The entry of a `model_type`, of a sliced model too.
+
+    Raises:
+        ModelError: the family is not supported; the message lists those that are.
+    """
+    model_type = model_type.removeprefix(SLICED_PREFIX)
+    if model_type not in ENCODER_FAMILIES:
+        raise ModelError(
+            f"the encoder family must be one of {', '.join(sorted(ENCODER_FAMILIES))}, but got {model_type!r}. "
+            "Choose a model of a supported family."
+        )
+    return ENCODER_FAMILIES[model_type]
+
+
+def get_layers(model: "PreTrainedModel") -> nn.ModuleList:
+    """The encoder layers of a model with any task head."""
+    layers = model.base_model.get_submodule(get_family(model.config.model_type).layers)
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
+def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
+    """The encoder sizes of a super-network, read from its weights.
+
+    Raises:
+        ModelError: the family is not supported, the model is a decoder, or it has no layers.
+    """
+    family, config = get_family(model.config.model_type), model.config
+    if config.model_type.startswith(SLICED_PREFIX):
+        raise ModelError(
+            f"a super-network must have equal layers, but {config.name_or_path} is a sliced model. Use the model that "
+            "it was cut out of."
+        )
+    layers = get_layers(model)
+    if not len(layers):
+        raise ModelError(f"a super-network must have at least one layer, but {config.name_or_path} has none.")
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        raise ModelError(
+            f"a super-network must be an encoder, but {config.name_or_path} has is_decoder or add_cross_attention set. "
+            "Load it with both switched off."
+        )
+    feed_forward_in = layers[0].get_submodule(family.feed_forward_in)
+    assert isinstance(feed_forward_in, nn.Linear)  # the family's entry says so
+    return EncoderDimensions(
+        num_layers=len(layers),
+        num_heads=config.num_attention_heads,
+        num_units=feed_forward_in.out_features,
+        hidden_size=config.hidden_size,
+        head_size=config.hidden_size // config.num_attention_heads,
+    )
+
+
+def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
+    """The layers of a super-network, the most important first, as its training noted them; () where it did not."""
+    order = getattr(model.config, "layer_order", None)
+    if not isinstance(order, list) or any(type(layer) is not int for layer in order):
+        return ()
+    return tuple(order) if sorted(order) == list(range(len(get_layers(model)))) else ()
+
+
+def note_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
+    """Writes the order of the layers into the model's configuration, with which it is saved and loaded."""
+    model.config.layer_order = list(order)
+
+
+def forget_layer_order(model: "PreTrainedModel") -> None:
+    """Removes the order of the layers from the model's configuration, where there is one."""
+    model.config.__dict__.pop("layer_order", None)
+
+
+def get_auto_class(multiple_choice: bool) -> Any:
+    """transformers' Auto class for a task head."""
+    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+    return AutoModelForMultipleChoice if multiple_choice else AutoModelForSequenceClassification
+
+
+def has_choice_head(config: Any) -> bool:
+    """Whether a saved model's configuration names a multiple-choice head."""
+    return bool((config.architectures or [""])[0].endswith("MultipleChoice"))
+
+
+def picks_choices(model: "PreTrainedModel") -> bool:
+    """Whether a model's task head is multiple choice: its inputs then have an axis of choices."""
+    return type(model).__name__.endswith("MultipleChoice")
+
+
+def max_positions(model: "PreTrainedModel") -> int:
+    """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
+    positions = int(model.config.max_position_embeddings)
+    if get_family(model.config.model_type).counts_positions_from_padding:
+        positions -= (model.config.pad_token_id or 0) + 1
+    return positions
+
+
+def require_weights(model_dir: Path) -> None:
+    """Nothing, if a local model directory holds a configuration and safetensors weights.
+
+    Raises:
+        ModelError: one of them is missing.
+    """
+    if (model_dir / INCOMPLETE).exists():
+        raise ModelError(f"a model directory must be whole, but writing {model_dir} was interrupted. Make it again.")
+    if not (model_dir / "config.json").is_file():
+        raise ModelError(
+            f"a model directory must hold config.json, but {model_dir} does not. "
+            "Point to a directory made by save_pretrained."
+        )
+    if not any(model_dir.glob("*.safetensors")):
+        raise ModelError(
+            f"a model directory must hold safetensors weights, but {model_dir} has none. "
+            "Save the model with save_pretrained (pickled .bin weights are not read)."
+        )

@@ -1,0 +1,206 @@
+"""Extraction: a chosen sub-network, physically sliced, saved, loaded again and proven equal to its shared form.
+
+A sub-network that a stock configuration can express is saved as a stock model. All others are saved as the classes of
+`modeling_sliced`, whose file is written beside the weights.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from compressor.digests import FILES_KEY, digest_files, require_same_files
+from compressor.errors import CompressorError, ModelError, ParityError, brief
+from compressor.files import write_json
+from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
+from compressor.network.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
+from compressor.network.sub_network import SubNetwork
+from compressor.records import SUB_NETWORK, read_record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+register()
+
+SUB_NETWORK_FILE = "sub_network.json"
+MAX_PARITY_DIFFERENCE = 1e-5
+"""Between shared, sliced and loaded logits, relative to the largest logit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlicedModel:
+    """A sliced model as it was loaded from disk."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    sub_network: SubNetwork
+    info: dict[str, Any]
+    """The content of `sub_network.json`."""
+
+
+def save_sliced_model(
+    path: Path,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sub_network: SubNetwork,
+    dimensions: EncoderDimensions,
+    info: dict[str, Any],
+) -> Path:
+    """Writes a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`.
+
+    The digests of its files are written into `sub_network.json`.
+    """
+    with_classes(model, sub_network, dimensions).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    of_files = {"sub_network": sub_network.to_json(dimensions), FILES_KEY: digest_files(path)}
+    write_json(path / SUB_NETWORK_FILE, info | of_files)
+    return path
+
+
+def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: EncoderDimensions) -> "PreTrainedModel":
+    """A sliced model as an instance of the classes that load it again; it shares the weights.
+
+    Its classes are stock ones where the kept layers have all heads and equally many units, else our own.
+    """
+    if model.config.model_type.startswith(SLICED_PREFIX):
+        return model  # it was loaded as one
+    family = get_family(model.config.model_type)
+    kept = _kept_sizes(sub_network)
+    make, config = type(model), copy.deepcopy(model.config)
+    config.num_hidden_layers = len(kept)
+    if is_stock(sub_network, dimensions):
+        setattr(config, family.units_field, kept[0][1] if kept else dimensions.num_units)
+    else:
+        values = config.to_dict()
+        model_type = SLICED_PREFIX + values.pop("model_type")
+        classes = next(classes for classes in SLICED_CLASSES if classes[0].model_type == model_type)
+        make = classes[2] if picks_choices(model) else classes[1]
+        config = classes[0](kept_heads=[h for h, _ in kept], kept_units=[u for _, u in kept], **values)
+        config._attn_implementation = model.config._attn_implementation
+    with torch.device("meta"):
+        again: PreTrainedModel = make(config)
+    again.load_state_dict(model.state_dict(), strict=True, assign=True)
+    return again
+
+
+def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions) -> bool:
+    """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer."""
+    kept = set(_kept_sizes(sub_network))
+    return len(kept) <= 1 and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
+
+
+def _kept_sizes(sub_network: SubNetwork) -> list[tuple[int, int]]:
+    """Numbers of heads and units of the layers that are left."""
+    return [(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u]
+
+
+def load_sliced_model(path: Path) -> SlicedModel:
+    """A model saved by `save_sliced_model`, on the CPU, ready to evaluate.
+
+    Raises:
+        ModelError: the directory does not hold a sliced model, its files do not fit each other, or they were changed.
+        SubNetworkError: `sub_network.json` is broken.
+    """
+    from transformers import AutoConfig
+
+    path = Path(path).expanduser().resolve()
+    require_weights(path)
+    if not is_sliced(path):
+        raise ModelError(
+            f"a sliced model must have a {SUB_NETWORK_FILE}, but {path} has none. Make one with compressor extract."
+        )
+    info = read_sub_network(path)
+    sub_network = SubNetwork.from_json(
+        info["sub_network"], EncoderDimensions.from_json(info["sub_network"]["dimensions"])
+    )
+    check_checkpoint(path, whole=True)
+    require_same_files(path, info.get(FILES_KEY), SUB_NETWORK_FILE, "extract again with compressor extract")
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)  # our classes are registered
+        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
+            path, trust_remote_code=False, output_loading_info=True
+        )
+        tokenizer = load_tokenizer(str(path))
+    except CompressorError:
+        raise
+    except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
+        reason = brief(error)
+        raise ModelError(
+            f"the sliced model in {path} must load, but it does not: {reason}. Extract it again."
+        ) from None
+    wrong = sorted({*loaded["missing_keys"], *loaded["unexpected_keys"]})
+    if wrong:
+        raise ModelError(
+            f"the weights in {path} must fit its config.json, but {wrong[0]} does not. Make it again with compressor "
+            "extract."
+        )
+    check_loaded(model, tokenizer, str(path))
+    return SlicedModel(model=model.eval(), tokenizer=tokenizer, sub_network=sub_network, info=info)
+
+
+def read_sub_network(path: Path) -> dict[str, Any]:
+    """The content of `sub_network.json` in a directory.
+
+    Raises:
+        FileError: the file is broken.
+    """
+    return read_record(path / SUB_NETWORK_FILE, SUB_NETWORK, "Restore it, or extract again with compressor extract")
+
+
+def is_sliced(path: Path) -> bool:
+    """Whether a model directory holds a sliced model."""
+    return (path / SUB_NETWORK_FILE).is_file()
+
+
+def require_parity(
+    reference: np.ndarray,
+    logits: np.ndarray,
+    what: str,
+    limit: float = MAX_PARITY_DIFFERENCE,
+    scale: float | None = None,
+) -> float:
+    """The largest difference of two forms' logits, relative to `scale`, or else to the largest logit of these rows.
+
+    Raises:
+        ParityError: it exceeds `limit`.
+    """
+    scale = float(np.abs(reference).max()) if scale is None else scale
+    difference = float(np.abs(reference - logits).max() / max(scale, 1e-6))
+    if not difference <= limit:
+        raise ParityError(
+            f"{what} must agree within {limit:g} of the logit scale, but logits differ by {difference:.1e}. "
+            "Nothing was written."
+        )
+    return difference
+
+
+def require_error(expected: float, error: float, logits: np.ndarray) -> None:
+    """Nothing, if two forms of one sub-network have the same task error (law 4).
+
+    Rows whose two best classes lie closer than parity's rounding may fall either way; a correlation of values
+    may move by 1e-3, as neighbours in rank change places.
+
+    Raises:
+        ParityError: the errors differ by more than that.
+    """
+    if logits.shape[1] == 1:
+        limit = 1e-3
+    else:
+        best, second = np.partition(logits, -2, axis=1)[:, [-1, -2]].T
+        ties = np.count_nonzero(best - second < 2e-4 * max(float(np.abs(logits).max()), 1e-6))
+        limit = 1e-6 + 2 * ties / len(logits)
+    if not abs(expected - error) <= limit:
+        raise ParityError(
+            f"the error on the {len(logits)} validation rows must be the {expected:.6f} that was measured before, but "
+            f"is {error:.6f}."
+        )
+
+
+def file_size_mb(path: Path) -> float:
+    """The size of a file in MB (10⁶ bytes)."""
+    return path.stat().st_size / 1e6

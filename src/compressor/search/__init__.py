@@ -1,0 +1,1 @@
+"""The search for sub-networks, over shared weights or each trained alone."""

@@ -1,0 +1,388 @@
+"""Standard NAS: every sub-network is cut out of the pre-trained model first and fine-tuned alone.
+
+The baseline that weight sharing is measured against (Klein et al., TMLR 2024, section 5). Syne Tune's `Tuner` starts a
+process per trial (`trial.py`), hears of each epoch, and lets `moasha` stop the hopeless ones.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from syne_tune import Tuner
+from syne_tune.backend import LocalBackend
+from syne_tune.backend.trial_status import Status, Trial
+from syne_tune.constants import SYNE_TUNE_ENV_FOLDER
+from syne_tune.optimizer.scheduler import SchedulerDecision
+from syne_tune.tuner_callback import TunerCallback
+from tqdm import tqdm
+
+from compressor.errors import SearchError
+from compressor.files import holds_json, module_environment, write_json
+from compressor.network.costs import CostModel
+from compressor.network.sub_network import SubNetwork
+from compressor.progress import progress_bar
+from compressor.search.loop import (
+    DEFAULT_OBJECTIVES,
+    EvaluatedSubNetwork,
+    SearchResult,
+    check_objectives,
+    hypervolume_of,
+    initial_design,
+    summarise,
+)
+from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
+from compressor.search.trial import SPEC_FILE, TRIAL_FILE, epoch_directory
+from compressor.search.trial_process import PARENT_VARIABLE
+from compressor.spaces.space import Config, SearchSpace
+
+TRIALS_DIR = "trials"
+TRIAL_COMMAND = (sys.executable, str(Path(__file__).with_name("trial_process.py")))
+FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"
+"""How a trial ends: all epochs, stopped by the method, cut short by the budget or the user, crashed."""
+_SLEEP_S = 0.5
+_MAX_FAILURES = 3
+"""Crashes before any trial has reported, after which the search gives up."""
+
+
+@dataclass(kw_only=True)
+class RunningTrial:
+    """What is known of a trial so far."""
+
+    trial_id: int
+    config: Config
+    sub_network: SubNetwork
+    started: float = field(default_factory=time.perf_counter)
+    report: dict[str, Any] = field(default_factory=dict)
+    """The last epoch's: epoch, epoch_error, loss, error and best_epoch (of the best epoch so far)."""
+    status: str | None = None
+    """None while it runs."""
+    problem: str = ""
+    """What a crashed one said last."""
+    evaluation: EvaluatedSubNetwork | None = None
+    """Once it has ended with at least one epoch."""
+    hypervolume: float = 0.0
+    """Of all trials that ended before it and itself."""
+
+    @property
+    def name(self) -> str:
+        """The run name: trial-007."""
+        return f"trial-{self.trial_id:03d}"
+
+
+TrialObserver = Callable[[RunningTrial], None]
+"""Called when a trial starts, after each of its epochs and when it ends."""
+
+
+def run_standard_nas(
+    space: SearchSpace,
+    cost_model: CostModel,
+    output_dir: Path,
+    spec: Mapping[str, Any],
+    *,
+    num_epochs: int,
+    sequence_length: int,
+    observe: TrialObserver,
+    method: str = "random_search",
+    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+    num_trials: int | None = None,
+    max_wallclock_time: float | None = None,
+    num_workers: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+    command: Sequence[str] = TRIAL_COMMAND,
+) -> SearchResult:
+    """The result of the trials that ended with at least one epoch; a trial counts with its best epoch.
+
+    With `resume` trials of the same `spec` that are in `output_dir` report what they know at once; else they go.
+
+    `spec` is what `trial.run_trial` reads; MACs are counted at `sequence_length`. Below `output_dir/trials` each trial
+    has its log, and those on the front (and the super-network) keep their weights. An interruption by the user ends the
+    search as an exhausted budget does, and is marked in the result.
+
+    Raises:
+        SearchError: there is no such method, or no trial has finished an epoch.
+        KeyboardInterrupt: the user interrupted before any trial had finished an epoch.
+    """
+    objectives = check_objectives(objectives)
+    scheduler = create_trial_scheduler(
+        method, space, objectives, initial_design(space), num_trials=num_trials, num_epochs=num_epochs, seed=seed
+    )
+    trials_dir = output_dir / TRIALS_DIR
+    if not (resume and holds_json(trials_dir / SPEC_FILE, spec)):
+        shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
+        trials_dir.mkdir(parents=True)
+        write_json(trials_dir / SPEC_FILE, dict(spec))
+
+    def describe(config: Config) -> dict[str, Any]:
+        sub_network = scheduler.sub_network(config)
+        costs = _costs(cost_model, sub_network, sequence_length)
+        return {"kept": sub_network.to_json(space.dimensions), "costs": costs}
+
+    total = min(num_trials or space.size, space.size)
+    with progress_bar(desc="standard NAS", **_bar_of(total, max_wallclock_time, num_trials)) as bar:
+        full_costs = _costs(cost_model, cost_model.full, sequence_length)
+        recorder = _Recorder(
+            scheduler,
+            cost_model,
+            objectives,
+            full_costs,
+            trials_dir,
+            observe,
+            bar,
+            num_epochs=num_epochs,
+            counts_trials=num_trials is not None,
+        )
+        interrupted = _tune(
+            scheduler, recorder, describe, trials_dir, max_wallclock_time, min(num_workers, total), list(command)
+        )
+    if not recorder.evaluations:
+        if not recorder.num_failed:
+            shutil.rmtree(trials_dir, ignore_errors=True)  # logs of crashes stay
+        if interrupted:
+            raise KeyboardInterrupt
+        raise _no_result(recorder.trials, max_wallclock_time)
+    result = summarise(recorder.evaluations, recorder.hypervolumes, objectives, full_costs)
+    return replace(result, interrupted=interrupted)
+
+
+def _tune(
+    scheduler: DistinctTrials,
+    recorder: "_Recorder",
+    describe: Callable[[Config], dict[str, Any]],
+    trials_dir: Path,
+    max_wallclock_time: float | None,
+    num_workers: int,
+    command: list[str],
+) -> bool:
+    """Runs Syne Tune's tuner, without its prints and its pickled state; whether the user interrupted it."""
+    start = time.perf_counter()
+
+    def is_over(_: Any) -> bool:
+        out_of_time = max_wallclock_time is not None and time.perf_counter() - start > max_wallclock_time
+        return out_of_time or (not recorder.heard and recorder.num_failed >= _MAX_FAILURES)
+
+    recorder.backend = backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
+    before = os.environ.get(SYNE_TUNE_ENV_FOLDER)
+    os.environ[SYNE_TUNE_ENV_FOLDER] = str(trials_dir.parent)  # the tuner's metadata.json goes beside the trials
+    try:
+        with Path(os.devnull).open("w") as silence, redirect_stdout(silence):
+            tuner = Tuner(
+                trial_backend=backend,
+                scheduler=scheduler,
+                stop_criterion=is_over,
+                n_workers=num_workers,
+                sleep_time=_SLEEP_S,
+                print_update_interval=float("inf"),
+                max_failures=sys.maxsize,
+                tuner_name=TRIALS_DIR,
+                suffix_tuner_name=False,
+                save_tuner=False,
+                callbacks=[recorder],
+            )
+            tuner.run()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        backend.reap()
+        if before is None:
+            del os.environ[SYNE_TUNE_ENV_FOLDER]
+        else:
+            os.environ[SYNE_TUNE_ENV_FOLDER] = before
+    return False
+
+
+class TrialBackend(LocalBackend):  # type: ignore[misc]
+    """Syne Tune's local backend (a GPU per trial where there are several) that starts trials without a shell string.
+
+    Its own way joins the command with spaces and splits it again, so no path may hold one. Trials get a session of
+    their own: Ctrl-C reaches the tuner alone, which then stops them.
+    """
+
+    def __init__(self, command: list[str], describe: Callable[[Config], dict[str, Any]], num_threads: int) -> None:
+        super().__init__(entry_point=__file__)
+        self._command, self._describe = command, describe
+        self._environment = module_environment() | {
+            "OMP_NUM_THREADS": str(num_threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "TQDM_DISABLE": "1",
+            PARENT_VARIABLE: str(os.getpid()),
+        }
+
+    def _schedule(self, trial_id: int, config: Config) -> None:
+        self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
+        directory = self.trial_path(trial_id)
+        described = self._describe(config)
+        if not holds_json(directory / TRIAL_FILE, described):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            write_json(directory / TRIAL_FILE, described)
+        environment = dict(self._environment)
+        self._allocate_gpu(trial_id, environment)
+        with (directory / "std.out").open("w") as out, (directory / "std.err").open("w") as err:
+            self.trial_subprocess[trial_id] = subprocess.Popen(
+                [*self._command, str(directory)], stdout=out, stderr=err, env=environment, start_new_session=True
+            )
+        self._busy_trial_id_candidates.add(trial_id)
+
+    def reap(self) -> None:
+        """Kills what still runs, however the search ended, and waits for it to be gone."""
+        for process in self.trial_subprocess.values():
+            process.kill()
+            process.wait()
+
+
+class _Recorder(TunerCallback):  # type: ignore[misc]
+    """Turns what the tuner hears into evaluations, in the order in which trials end."""
+
+    def __init__(
+        self,
+        scheduler: DistinctTrials,
+        cost_model: CostModel,
+        objectives: tuple[str, ...],
+        full_costs: Mapping[str, float],
+        trials_dir: Path,
+        observe: TrialObserver,
+        bar: Any,
+        *,
+        num_epochs: int,
+        counts_trials: bool,
+    ) -> None:
+        self.backend: TrialBackend | None = None
+        self.trials: dict[int, RunningTrial] = {}
+        self.evaluations: list[EvaluatedSubNetwork] = []
+        self.hypervolumes: list[float] = []
+        self._scheduler, self._cost_model, self._objectives = scheduler, cost_model, objectives
+        self._full_costs, self._trials_dir, self._observe = full_costs, trials_dir, observe
+        self._bar, self._counts_trials, self._started = bar, counts_trials, time.perf_counter()
+        self._num_epochs = num_epochs
+
+    @property
+    def heard(self) -> bool:
+        """Whether any trial has finished an epoch."""
+        return any(trial.report for trial in self.trials.values())
+
+    @property
+    def num_failed(self) -> int:
+        """Crashed trials."""
+        return sum(trial.status == FAILED for trial in self.trials.values())
+
+    def on_start_trial(self, trial: Trial) -> None:
+        """A new trial."""
+        started = RunningTrial(
+            trial_id=trial.trial_id, config=trial.config, sub_network=self._scheduler.sub_network(trial.config)
+        )
+        self.trials[trial.trial_id] = started
+        self._observe(started)
+
+    def on_fetch_status_results(self, trial_status_dict: dict[int, Any], new_results: list[Any]) -> None:  # noqa: ARG002
+        """Looks for crashes, of which the tuner tells nobody else."""
+        for trial_id, (_, status) in trial_status_dict.items():
+            if status == Status.failed:
+                self._end(self.trials[trial_id], FAILED)
+
+    def on_trial_result(self, trial: Trial, status: str, result: dict[str, Any], decision: str) -> None:  # noqa: ARG002
+        """An epoch."""
+        known = self.trials[trial.trial_id]
+        if known.status is None:
+            superseded = known.report.get("best_epoch")
+            known.report = {name: value for name, value in result.items() if not name.startswith("st_")}
+            if superseded not in (None, known.report["best_epoch"]):
+                shutil.rmtree(epoch_directory(self._trials_dir / str(trial.trial_id), superseded), ignore_errors=True)
+            self._observe(known)
+            if decision == SchedulerDecision.STOP:
+                self._end(known, STOPPED if known.report["epoch"] < self._num_epochs else FINISHED)
+
+    def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
+        """A trial that ended by itself."""
+        self._end(self.trials[trial.trial_id], FINISHED)
+
+    def on_loop_end(self) -> None:
+        """Moves the progress bar on."""
+        if not self._counts_trials:
+            self._bar.update(min(self._bar.total, time.perf_counter() - self._started) - self._bar.n)
+
+    def on_tuning_end(self) -> None:
+        """The trials that were still running; they count with what they reported."""
+        for trial in self.trials.values():
+            if trial.status is None:
+                self._end(trial, UNFINISHED)
+
+    def _end(self, trial: RunningTrial, status: str) -> None:
+        if trial.status is not None:
+            return
+        trial.status = status
+        if status == FAILED:
+            code = self.backend.trial_subprocess[trial.trial_id].poll() if self.backend is not None else None
+            trial.problem = _last_line(self._trials_dir / str(trial.trial_id) / "std.err", code)
+            tqdm.write(f"{trial.name} failed: {trial.problem}", file=sys.stderr)
+        elif trial.report:
+            trial.evaluation = self._evaluation(trial)
+            self.evaluations.append(trial.evaluation)
+            self.hypervolumes.append(hypervolume_of(self.evaluations, self._objectives, self._full_costs))
+            trial.hypervolume = self.hypervolumes[-1]
+            self._bar.set_postfix(hypervolume=f"{trial.hypervolume:.4f}", refresh=False)
+        if self._counts_trials:
+            self._bar.update()
+        self._drop_weights()
+        self._observe(trial)
+
+    def _evaluation(self, trial: RunningTrial) -> EvaluatedSubNetwork:
+        weights = epoch_directory(Path(TRIALS_DIR) / str(trial.trial_id), trial.report["best_epoch"])
+        return EvaluatedSubNetwork(
+            index=len(self.evaluations),
+            name=trial.name,
+            config=dict(trial.config) or None,
+            sub_network=trial.sub_network,
+            error=trial.report["error"],
+            **asdict(self._cost_model.costs(trial.sub_network)),
+            macs=trial.report["macs"],
+            eval_seconds=trial.report.get("seconds", time.perf_counter() - trial.started),
+            epochs=trial.report["epoch"],
+            model=weights.as_posix(),
+        )
+
+    def _drop_weights(self) -> None:
+        """Deletes the weights of trials that another one beats: they never come back to the front."""
+        kept = summarise(self.evaluations, self.hypervolumes, self._objectives, self._full_costs).notable
+        for trial in self.trials.values():
+            if trial.status is not None and trial.name not in kept:
+                for weights in (self._trials_dir / str(trial.trial_id)).glob("epoch-*"):
+                    shutil.rmtree(weights, ignore_errors=True)
+
+
+def _costs(cost_model: CostModel, sub_network: SubNetwork, sequence_length: int) -> dict[str, float]:
+    """What a trial reports beside its error: the costs that can be objectives."""
+    return {"params": cost_model.costs(sub_network).params, "macs": cost_model.macs(sub_network, sequence_length)}
+
+
+def _bar_of(total: int, max_wallclock_time: float | None, num_trials: int | None) -> dict[str, Any]:
+    """The progress bar counts trials where their number is given, else seconds."""
+    if num_trials is None and max_wallclock_time is not None:
+        return {"total": max_wallclock_time, "unit": "s", "bar_format": "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}"}
+    return {"total": total, "unit": "trial"}
+
+
+def _last_line(log: Path, exit_code: int | None) -> str:
+    """Why a trial failed: the signal that killed it, or the last it said."""
+    if exit_code is not None and exit_code < 0:
+        return f"killed by signal {-exit_code}{' (out of memory?)' if exit_code == -9 else ''} (log: {log})"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
+    return f"{lines[-1].strip()[:300] if lines else 'it said nothing'} (log: {log})"
+
+
+def _no_result(trials: Mapping[int, RunningTrial], max_wallclock_time: float | None) -> SearchError:
+    failed = [trial for trial in trials.values() if trial.status == FAILED]
+    if failed:
+        return SearchError(f"a trial must finish an epoch, but all failed, the first so: {failed[0].problem}")
+    return SearchError(
+        f"a trial must finish an epoch, but none did within --max-wallclock-time {max_wallclock_time:g} seconds. "
+        "Raise it, or lower --max-train-samples."
+    )

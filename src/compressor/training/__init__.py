@@ -1,0 +1,1 @@
+"""Training a super-network, and what follows a cut: repair and distillation."""

@@ -1,0 +1,124 @@
+"""How long training and search are going to take, told before they start from a few steps on a typical batch.
+
+The steps change nothing: no optimizer moves, gradients are dropped, random states are put back.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from compressor.data.batches import EncodedRows, collate
+from compressor.data.tasks import Task
+from compressor.network.costs import create_cost_model
+from compressor.network.families import get_dimensions
+from compressor.spaces import create_search_space
+from compressor.training.loop import run_updates
+from compressor.training.settings import TrainingSettings
+from compressor.training.strategies import Step, Update, count_warm_up_epochs, get_strategy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_MOMENTS = (0.0, 0.2, 0.5, 0.7, 0.99)
+"""Of a training, at which a step is timed: strategies do not do the same all the time."""
+_DRAWS = 50
+"""Sub-networks whose mean cost stands for that of a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Seconds to expect."""
+
+    training_s: float
+    evaluation_s: float
+    """Of one sub-network of mean size on all validation rows."""
+    share: float
+    """Of the encoder, that a sub-network of mean size has."""
+    row_s: float
+    """The super-network's answer to one text of the validation rows, in a batch."""
+    token_s: float
+    """The same for one token."""
+    epoch_s: float
+    """An epoch of ordinary fine-tuning of the super-network alone, without its evaluation."""
+
+
+def forecast(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Forecast:
+    """What training with these settings and evaluating a sub-network afterwards will take on this machine."""
+    settings = settings.for_rows(len(train))
+    space = create_search_space(settings.search_space, get_dimensions(model))
+    strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
+    steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
+    num_steps = steps_per_epoch * settings.epochs
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs) or 0
+    picked = _typical(train, settings.per_device_train_batch_size)
+    batch, labels = collate(train, picked), torch.from_numpy(train.labels[picked]).to(model.device)
+    rng = np.random.default_rng([settings.seed, 6])
+
+    def take_step(moment: float) -> None:
+        step = Step(
+            index=int(moment * num_steps),
+            num_steps=num_steps,
+            num_random_sub_nets=settings.num_random_sub_nets,
+            rng=rng,
+            num_warm_up_steps=warm_up * steps_per_epoch,
+        )
+        run_updates(model, batch, labels, strategy(space, step), settings, task.regression)
+
+    was_training = model.training
+    with torch.random.fork_rng():
+        model.train()
+        take_step(_MOMENTS[0])  # the first one allocates
+        start = clock()
+        for moment in _MOMENTS:
+            take_step(moment)
+        training_s = (clock() - start) / len(_MOMENTS) * num_steps
+        start = clock()
+        run_updates(model, batch, labels, [Update(None)], settings, task.regression)
+        epoch_s = (clock() - start) * steps_per_epoch
+        model.zero_grad(set_to_none=True)
+    model.eval()
+    picked = _typical(validation, settings.per_device_eval_batch_size)
+    inputs = {name: values.to(model.device) for name, values in collate(validation, picked).items()}
+    with torch.inference_mode():
+        start = clock()
+        model(**inputs)
+        row_s = (clock() - start) / len(picked)
+    model.train(was_training)
+    cost_model = create_cost_model(model)
+    share = float(np.mean([cost_model.costs(space.draw(rng)).relative_encoder_params for _ in range(_DRAWS)]))
+    return Forecast(
+        training_s=training_s,
+        evaluation_s=row_s * len(validation) * share,
+        share=share,
+        row_s=row_s,
+        token_s=row_s / float(validation.lengths[picked].max()),
+        epoch_s=epoch_s,
+    )
+
+
+def describe_seconds(seconds: float) -> str:
+    """A duration for people: "about 40 s", "about 4 min", "about 2.5 h"."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds)):d} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
+    """The rows of a batch of mean length."""
+    order = np.argsort(rows.lengths, kind="stable")
+    middle = int(np.searchsorted(rows.lengths[order], rows.lengths.mean()))
+    start = min(max(0, middle - batch_size // 2), max(0, len(rows) - batch_size))
+    picked: np.ndarray = order[start : start + batch_size]
+    return picked

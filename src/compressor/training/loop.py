@@ -1,0 +1,298 @@
+"""Training a super-network: a step updates the sub-networks its sampling strategy names (Klein et al., TMLR 2024).
+
+A plain PyTorch loop: AdamW, linear schedule with warm-up, gradient clipping. Every sub-network trains through slices
+of the shared weights, so a small one costs little. Data order, sub-networks and dropout all come from the seed.
+`fine_tune` is the same loop for a model that is trained alone.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compressor.data.batches import Batch, EncodedRows, training_batches
+from compressor.data.tasks import Task
+from compressor.errors import TrainingError
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.execution import activate
+from compressor.network.families import forget_layer_order, get_dimensions, get_layer_order, note_layer_order
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.progress import progress_bar
+from compressor.spaces import SEARCH_SPACES, create_search_space
+from compressor.spaces.space import SearchSpace
+from compressor.training.importance import order_by_importance, order_layers
+from compressor.training.losses import distillation_loss, task_loss
+from compressor.training.settings import TrainingSettings
+from compressor.training.state import EpochReport, TrainingState, TrainingStates
+from compressor.training.strategies import Step, Update, count_warm_up_epochs, get_strategy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def train_super_network(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochReport], bool | None],
+    states: TrainingStates | None = None,
+) -> list[EpochReport]:
+    """The reports of all epochs; `model` is trained in place, on the device it is on.
+
+    `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training. With `states` the
+    training goes on after the last epoch that is there, and ends with the weights of one that was never interrupted.
+
+    Raises:
+        TrainingError: the loss is no longer a number; checkpoints made before stay.
+    """
+    dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
+    forget_layer_order(model)  # of another training
+    strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs)
+
+    def current_space() -> SearchSpace:
+        """Ordering the layers changes it."""
+        return create_search_space(settings.search_space, dimensions, get_layer_order(model))
+
+    if current_space().orders_layers and settings.sampling_strategy != "standard":
+        note_layer_order(model, current_space().layer_order)  # what sub-networks are trained in, till it is measured
+
+    def plan(step: Step) -> list[Update]:
+        return strategy(current_space(), step)
+
+    def smallest() -> SubNetwork:
+        return current_space().smallest
+
+    return _train(
+        *(model, task, train, validation, settings, on_epoch, plan, smallest, "super-network"),
+        warm_up=warm_up,
+        states=states,
+    )
+
+
+def fine_tune(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochReport], bool | None],
+    teacher: np.ndarray | None = None,
+) -> list[EpochReport]:
+    """The reports of the epochs of a model that is trained alone, in place; it may be a sliced one.
+
+    It learns from the labels and, where given, from a `teacher`'s logits of the training rows [rows, classes]. A true
+    value of `on_epoch` ends the training.
+
+    Raises:
+        TrainingError: the loss is no longer a number; checkpoints made before stay.
+    """
+    updates, settings = [Update(None, distill=teacher is not None)], settings.for_rows(len(train))
+    return _train(model, task, train, validation, settings, on_epoch, lambda _: updates, None, "fine-tuning", teacher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """What distilling a super-network into one of its sub-networks came to."""
+
+    error_before: float
+    """Validation error."""
+    errors: tuple[float, ...]
+    """Validation error after each epoch."""
+    kept_epoch: int
+    """Whose weights the model has now, from 1; 0 where no epoch was better than before."""
+
+    @property
+    def error(self) -> float:
+        """Validation error of the model as it is now."""
+        return self.errors[self.kept_epoch - 1] if self.kept_epoch else self.error_before
+
+
+def distill(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    teacher: np.ndarray,
+    settings: TrainingSettings,
+) -> Distillation:
+    """Fine-tunes a sliced sub-network, in place, on the labels and its super-network's logits of the training rows.
+
+    It ends with the first epoch that is no better on the validation rows than the best before, and keeps the best.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+    """
+    before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    best, kept_epoch = before, 0
+
+    def on_epoch(report: EpochReport) -> bool:
+        nonlocal best, kept_epoch
+        if report.error >= best:
+            return True
+        best, kept_epoch = report.error, report.epoch
+        kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return False
+
+    reports = fine_tune(model, task, train, validation, settings, on_epoch, teacher)
+    model.load_state_dict(kept)
+    errors = tuple(report.error for report in reports)
+    return Distillation(error_before=before, errors=errors, kept_epoch=kept_epoch)
+
+
+def _train(
+    model: "PreTrainedModel",
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    settings: TrainingSettings,
+    on_epoch: Callable[[EpochReport], bool | None],
+    plan: Callable[[Step], list[Update]],
+    smallest: Callable[[], SubNetwork] | None,
+    what: str,
+    teacher: np.ndarray | None = None,
+    warm_up: int | None = None,
+    states: TrainingStates | None = None,
+) -> list[EpochReport]:
+    """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model.
+
+    After `warm_up` epochs, if that is a number, heads and units are put in order of importance, the optimizer's moments
+    with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task head has
+    learnt nothing yet.
+    """
+    evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
+    steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
+    num_steps = steps_per_epoch * settings.epochs
+    optimizer, schedule = create_optimizer(model, settings, num_steps)
+    order_rng = np.random.default_rng([settings.seed, 1])
+    draw_rng = np.random.default_rng([settings.seed, 2])
+    everything_kept = None if smallest is None else full_sub_network(get_dimensions(model))
+    everything = (model, optimizer, schedule, {"order": order_rng, "draw": draw_rng})
+    state = None if states is None else states.load()
+    reports = [] if state is None else list(state.reports)
+    with (
+        torch.random.fork_rng(),
+        progress_bar(total=len(train) * settings.epochs, unit="row", desc=what) as bar,
+    ):
+        torch.manual_seed(settings.seed)
+        if state is not None:
+            state.restore(*everything)
+            bar.update(len(reports) * len(train))
+        for epoch in range(len(reports) + 1, settings.epochs + 1):
+            if warm_up is not None and epoch == warm_up + 1:
+                order_by_importance(model, task, train, optimizer, seed=settings.seed)
+                if warm_up and SEARCH_SPACES[settings.search_space].orders_layers:
+                    note_layer_order(model, order_layers(model, task, train, seed=settings.seed))
+            model.train()
+            losses: list[float] = []
+            own: list[float] = []
+            others: list[float] = []
+            for picked, batch in training_batches(train, settings.per_device_train_batch_size, order_rng):
+                step = Step(
+                    index=(epoch - 1) * steps_per_epoch + len(losses),
+                    num_steps=num_steps,
+                    num_random_sub_nets=settings.num_random_sub_nets,
+                    rng=draw_rng,
+                    num_warm_up_steps=(warm_up or 0) * steps_per_epoch,
+                )
+                labels = torch.from_numpy(train.labels[picked]).to(model.device)
+                logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
+                updates = plan(step)
+                found = run_updates(model, batch, labels, updates, settings, task.regression, logits)
+                losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
+                for update, loss in zip(updates, found.tolist(), strict=True):
+                    (own if update.sub_network in (None, everything_kept) else others).append(loss)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+                bar.update(len(picked))
+                bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
+            report = EpochReport(
+                epoch=epoch,
+                step=epoch * steps_per_epoch,
+                loss=float(np.mean(losses)),
+                error=evaluator.evaluate().error,
+                smallest_error=None if smallest is None else evaluator.evaluate(smallest()).error,
+                own_loss=float(np.mean(own)) if own else None,
+                sub_network_loss=float(np.mean(others)) if others else None,
+            )
+            reports.append(report)
+            if on_epoch(report):
+                break
+            if states is not None:
+                states.save(TrainingState.capture(reports, *everything))
+    return reports
+
+
+def run_updates(
+    model: "PreTrainedModel",
+    batch: Batch,
+    labels: Tensor,
+    updates: list[Update],
+    settings: TrainingSettings,
+    regression: bool,
+    teacher: Tensor | None = None,
+) -> Tensor:
+    """The losses (detached) of one step's updates [updates], their gradients added up in the shared weights.
+
+    Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
+    every such strategy gives to the super-network.
+    """
+    batch = {name: values.to(model.device) for name, values in batch.items()}
+    autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
+    losses: list[Tensor] = []
+    for update in updates:
+        with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
+            with autocast:
+                logits = model(**batch).logits.float()
+            if update.distill and teacher is not None:
+                loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
+            else:
+                loss = task_loss(logits, labels, regression)
+            loss.backward()  # type: ignore[no-untyped-call]
+        if teacher is None:
+            teacher = logits.detach()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def create_optimizer(
+    model: "PreTrainedModel", settings: TrainingSettings, num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW without decay of biases and LayerNorms, and a linear schedule with warm-up."""
+    from transformers import get_linear_schedule_with_warmup
+
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    learning_rate = settings.learning_rate or default_learning_rate(model)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+    return optimizer, get_linear_schedule_with_warmup(optimizer, round(settings.warmup_ratio * num_steps), num_steps)
+
+
+def default_learning_rate(model: "PreTrainedModel") -> float:
+    """The peak learning rate where none is given, by the encoder's width: 2e-4 at 384 (demo), 5e-5 at 768 (base)."""
+    return float(min(1e-3, 2e-4 * (384 / model.config.hidden_size) ** 2))
+
+
+def _require_finite(loss: Tensor, step: int, settings: TrainingSettings, model: "PreTrainedModel") -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        learning_rate = settings.learning_rate or default_learning_rate(model)
+        raise TrainingError(
+            f"the loss must be a finite number, but is {value} at step {step}. Lower --learning-rate (now "
+            f"{learning_rate:g}) or --temperature (now {settings.temperature:g}); checkpoints are kept."
+        )
+    return value

@@ -1,0 +1,160 @@
+"""Where a training run stands after an epoch, on disk: whoever goes on from there gets the very same weights.
+
+Weights, the optimizer's moments, the schedule, and every random state: PyTorch's (dropout), the data order's and the
+sub-networks'. Safetensors and JSON, written beside their place and renamed into it.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from compressor.files import INCOMPLETE, new_directory, read_json, write_json
+from compressor.network.families import get_layer_order, note_layer_order
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_TENSORS, _VALUES = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch ended with."""
+
+    epoch: int
+    """From 1."""
+    step: int
+    """Optimizer steps so far."""
+    loss: float
+    """Mean over the epoch of the summed losses of a step."""
+    error: float
+    """Validation error of the model as a whole."""
+    smallest_error: float | None
+    """Validation error of the search space's smallest sub-network; None where a model is trained alone."""
+    own_loss: float | None = None
+    """Mean loss of the model as a whole, over the steps that update it; None where none does."""
+    sub_network_loss: float | None = None
+    """Mean loss of a sub-network, over all updates of one; None where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """All that the next epoch depends on."""
+
+    reports: tuple[EpochReport, ...]
+    """Of the epochs so far."""
+    tensors: dict[str, Tensor]
+    """By kind and name: `model/…`, `optimizer/<parameter>/…`, `random/…`."""
+    values: dict[str, Any]
+    """The schedule, the learning rates and the states of the random generators."""
+
+    @classmethod
+    def capture(
+        cls,
+        reports: list[EpochReport],
+        model: "PreTrainedModel",
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        generators: dict[str, np.random.Generator],
+    ) -> "TrainingState":
+        """The state as it is now; it shares memory with the model, so it is to be saved before the next step."""
+        tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+        for index, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
+        tensors["random/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors |= {f"random/cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        values = {
+            "learning_rates": [group["lr"] for group in optimizer.param_groups],
+            "schedule": {key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
+            "generators": {name: rng.bit_generator.state for name, rng in generators.items()},
+            "layer_order": list(get_layer_order(model)),
+        }
+        return cls(reports=tuple(reports), tensors=tensors, values=values)
+
+    def restore(
+        self,
+        model: "PreTrainedModel",
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        generators: dict[str, np.random.Generator],
+    ) -> None:
+        """Puts all of them back, in place, on the devices they are on."""
+        model.load_state_dict(self._kind("model"))
+        if self.values.get("layer_order"):
+            note_layer_order(model, self.values["layer_order"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in self._kind("optimizer").items():
+            index, _, moment = name.partition("/")
+            moments.setdefault(int(index), {})[moment] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        for group, learning_rate in zip(groups, self.values["learning_rates"], strict=True):
+            group["lr"] = learning_rate
+        optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        schedule.load_state_dict({**self.values["schedule"], "lr_lambdas": [None] * len(groups)})
+        for name, rng in generators.items():
+            rng.bit_generator.state = self.values["generators"][name]
+        torch.set_rng_state(self.tensors["random/cpu"])
+        for name, tensor in self._kind("random").items():
+            if name.startswith("cuda-"):
+                torch.cuda.set_rng_state(tensor, int(name.removeprefix("cuda-")))
+
+    def _kind(self, kind: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(f"{kind}/"): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(f"{kind}/")
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStates:
+    """A directory that holds the newest state of one training run."""
+
+    directory: Path
+    run: dict[str, Any]
+    """What the training depends on: the state of another training is not taken."""
+
+    @property
+    def reports(self) -> list[EpochReport]:
+        """Of the epochs that need not be trained again."""
+        found = self._newest()
+        return [EpochReport(**report) for report in read_json(found / _VALUES)["reports"]] if found else []
+
+    def load(self) -> TrainingState | None:
+        """The newest state, on the CPU; None where there is none of this training."""
+        found = self._newest()
+        if found is None:
+            return None
+        values = read_json(found / _VALUES)["values"]
+        return TrainingState(reports=tuple(self.reports), tensors=load_file(found / _TENSORS), values=values)
+
+    def save(self, state: TrainingState) -> None:
+        """Writes a state in place of the older one."""
+        name = f"epoch-{len(state.reports)}"
+        with new_directory(self.directory / name) as temporary:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+            save_file(tensors, temporary / _TENSORS)
+            reports = [asdict(report) for report in state.reports]
+            write_json(temporary / _VALUES, {"run": self.run, "reports": reports, "values": state.values})
+        for older in self.directory.iterdir():
+            if older.name != name:
+                shutil.rmtree(older, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Removes the directory: the training is over."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _newest(self) -> Path | None:
+        whole = [path for path in self.directory.glob("epoch-*") if (path / _VALUES).is_file()]
+        whole = [path for path in whole if not (path / INCOMPLETE).exists()]
+        newest = max(whole, key=lambda path: int(path.name.removeprefix("epoch-")), default=None)
+        fits = newest is not None and read_json(newest / _VALUES)["run"] == json.loads(json.dumps(self.run))
+        return newest if fits else None

@@ -1,0 +1,475 @@
+"""Runs: what stages tell MLflow, kept in an outbox and delivered in the background, in order.
+
+Results are on disk before they are logged, and what is logged is on disk before it is sent. A tracking server that goes
+away costs nothing: the first failure prints one warning, the rest waits in the outbox for the end of the command, for
+`compressor sync`, or for the command that goes on. A server that is away at the start is an error at once.
+"""
+
+import hashlib
+import math
+import os
+import re
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.errors import CompressorError, brief
+from compressor.files import file_sha256, is_full_disk
+from mlproject.tracking.delivery import (
+    MlflowLog,
+    TrackingError,
+    describe_dataset,
+    has_saved_views,
+    is_connection_problem,
+    is_forbidden,
+    now_ms,
+    require_server,
+    run_placeholder,
+)
+from mlproject.tracking.outbox import TOP, Entry, Outbox
+from mlproject.tracking.views import State, runs_link, view_key, view_link
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class StageRun:
+    """One MLflow run; every method adds an entry to the outbox and returns at once."""
+
+    def __init__(self, tracker: "Tracker", name: str = TOP) -> None:
+        self.tracker, self._name = tracker, name
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of this run; a placeholder, replaced when it is delivered, where the server is lost."""
+        if self._name not in self.tracker.outbox.run_ids:
+            self.tracker.wait()
+        return self.tracker.outbox.run_ids.get(self._name, run_placeholder(self._name))
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment."""
+        return self.tracker.experiment_id
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Logs parameters the run does not have yet: `mlflow run` logs the declared ones before our code starts."""
+        texts = {key: str(value) for key, value in params.items()}
+        self._add("log", params=texts, new_params_only=True, now_ms=now_ms())
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Logs metrics, all in one call."""
+        self._add("log", metrics=_metrics(metrics, step), now_ms=now_ms())
+
+    def log_series(self, name: str, values: Sequence[float]) -> None:
+        """Logs a metric's values as steps 0, 1, …, all in one call."""
+        points = [point for step, value in enumerate(values) for point in _metrics({name: value}, step)]
+        self._add("log", metrics=points, now_ms=now_ms())
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags, all in one call."""
+        self._add("log", tags=dict(tags), now_ms=now_ms(), again=True)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Uploads a file, or the files of a directory."""
+        self._add("artifact", path=self.tracker.seen_from_output(path), folder=folder, again=True)
+
+    def log_dataset(self, table: "pd.DataFrame", *, name: str, source: str, digest: str, context: str) -> None:
+        """Logs which rows were used, by content hash."""
+        self._add("dataset", dataset=describe_dataset(table, name=name, source=source, digest=digest), context=context)
+
+    def describe(self, markdown: str) -> None:
+        """Sets the description that the run's page shows."""
+        self.set_tags({"mlflow.note.content": markdown})
+
+    def open_child(self, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str]) -> "StageRun":
+        """A running run under this one."""
+        child = StageRun(self.tracker, name if self._name == TOP else f"{self._name}/{name}")
+        child._add("create", parent=self._name, name=name, tags=dict(tags), start_ms=now_ms())
+        child._add("log", params={key: str(value) for key, value in params.items()}, now_ms=now_ms())
+        return child
+
+    def log_child(
+        self, name: str, *, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> "StageRun":
+        """A finished run under this one."""
+        child = self.open_child(name, params=params, tags=tags)
+        child.log_metrics(metrics)
+        child.end()
+        return child
+
+    def end(self, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
+        """Ends the run; of a run that ends twice alike the first time counts."""
+        self._add("end", status=status, tags=dict(tags or {}), end_ms=now_ms())
+
+    def log_served_model(
+        self,
+        name: str,
+        *,
+        code: Path,
+        artifacts: Mapping[str, Path],
+        config: Mapping[str, Any],
+        example: Any,
+        requirements: Sequence[str],
+        metadata: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        description: str = "",
+        register_as: str | None = None,
+        alias: str | None = None,
+    ) -> str | None:
+        """Logs a model that MLflow can serve, from its code and files; its URI, or None where it was not logged.
+
+        With `register_as` it becomes a version of that registered model, with the description and with metadata and
+        metrics as tags, and `alias` points to it.
+        """
+        entry = self._add_model(
+            "served_model",
+            name=name,
+            code=str(code),
+            artifacts={key: self.tracker.seen_from_output(path) for key, path in artifacts.items()},
+            config=dict(config),
+            example=example,
+            requirements=list(requirements),
+            metadata=dict(metadata),
+            metrics=dict(metrics),
+            description=description,
+            register_as=register_as,
+            alias=alias,
+            digest=_digest(artifacts.values()),
+        )
+        self.tracker.wait()
+        uri: str | None = self.tracker.outbox.result(entry)
+        return uri
+
+    def log_onnx_model(
+        self, name: str, path: Path, example: Mapping[str, Any], logits: Any, metrics: Mapping[str, float]
+    ) -> None:
+        """Logs an ONNX file in MLflow's own ONNX flavour."""
+        self._add_model(
+            "onnx_model",
+            name=name,
+            path=self.tracker.seen_from_output(path),
+            inputs={key: values.tolist() for key, values in example.items()},
+            logits=logits.tolist(),
+            metrics=dict(metrics),
+            digest=_digest([path]),
+        )
+
+    def picture(self, artifact: str) -> str:
+        """The address of a picture among this run's artifacts, for its description."""
+        return f"get-artifact?path={artifact}&run_uuid={self.run_id}"
+
+    def keep(self) -> None:
+        """Says that there is work to lose from here on: a failure leaves the output directory, for another try."""
+        self.tracker.outbox.kept = True
+
+    def link(self) -> str:
+        """Where the run's page is."""
+        page = f"{self.tracker.base_url}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return f"{page}?workflowType=machine_learning"  # without it the page opens in the GenAI view
+
+    def runs_link(self, search_filter: str, order_by: str = "error") -> str:
+        """Where the runs that match a filter are listed, best first."""
+        order = f"metrics.`{order_by}`"
+        return runs_link(self.tracker.base_url, self.experiment_id, search_filter, order, True, "TABLE")
+
+    def save_view(self, name: str, state: State) -> str | None:
+        """Saves a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
+
+        The first digits of the run's id are added to its name.
+
+        The form of a saved view is not documented by MLflow: it was read off version 3.17, and failing to save one
+        never fails a run.
+        """
+        if not has_saved_views():
+            return None
+        key = view_key(name, state)
+        self._add("view", name=name, key=key, state=state, now_ms=now_ms(), again=True)
+        return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
+
+    def _add_model(self, kind: str, **content: Any) -> Entry:
+        """An entry that costs much and makes something new each time: not told again once it has succeeded."""
+        entry: Entry = {"kind": kind, "run": self._name, "again": True, **content}
+        outbox = self.tracker.outbox
+        if outbox.result(entry) is None and not outbox.is_pending(entry):
+            self.tracker.add(entry)
+        return entry
+
+    def _add(self, kind: str, **content: Any) -> Entry:
+        entry: Entry = {"kind": kind, "run": self._name, **content}
+        self.tracker.add(entry)
+        return entry
+
+
+class Tracker:
+    """The tracking server, what is known of its state, and the outbox of the command's output directory."""
+
+    def __init__(self, output_dir: Path) -> None:
+        self.log = MlflowLog()
+        self.outbox = Outbox(output_dir)
+        self.goes_on = bool(self.outbox.header)
+        """Whether the output directory was begun before."""
+        self.experiment_id = ""
+        self.lost, self._warning = False, ""
+        self.links: dict[str, str] = {}
+        """Pages worth opening, by what they show; printed when a command ends."""
+        self._again = False  # whether the next entry may have been sent, though nothing says so
+        if self.outbox.damaged:
+            print(
+                f"Warning: what was to be logged from {output_dir} is damaged in part. It is told again as far as it "
+                "is known; results are whole.",
+                file=sys.stderr,
+            )
+        self._unregistered: dict[str, str] = {}
+        """Why MLflow would not register a model, by the name it was to have."""
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+
+    @property
+    def remote(self) -> bool:
+        """Whether runs go to a server over HTTP."""
+        return self.log.uri.startswith("http")
+
+    @property
+    def base_url(self) -> str:
+        """The address of the MLflow pages: the server's, or the one `mlflow server` gets by default."""
+        return self.log.uri.rstrip("/") if self.remote else "http://localhost:5000"
+
+    @contextmanager
+    def start_run(self, name: str, tags: Mapping[str, str], header: Mapping[str, Any]) -> Iterator[StageRun]:
+        """The run of a command; FAILED if the block raises.
+
+        It is the one that the output directory was begun with, else the one `mlflow run` made (MLFLOW_RUN_ID), else a
+        new one. `header` is kept with the outbox, so that the same command can go on.
+
+        The output directory is made and says so before MLflow does anything: from then on a killed command goes on. A
+        command that fails while nothing else is in it takes it away again.
+
+        Raises:
+            TrackingError: the server is away, or another one than the output directory was begun with.
+        """
+        before = self.outbox.header
+        if before:
+            require_same_server(before["tracking_uri"], self.log.uri, self.outbox.output_dir)
+        require_server(self.log.uri)
+        if self.outbox.last_status(TOP) is not None:
+            self.outbox.add({"kind": "reopen", "run": TOP, "again": True})
+        key: str = before.get("run_key") or uuid.uuid4().hex
+        known = {"run_key": key, "experiment_id": before.get("experiment_id"), "run_id": before.get("run_id")}
+        self.outbox.begin({**header, "tracking_uri": self.log.uri, **known})
+        try:
+            run_id, self.experiment_id = self.log.start_run(name, tags, key, known["run_id"])
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # the run may be there, but not yet its id
+                _quietly(lambda: self.log.kill(key))
+            elif not before:
+                self.outbox.forget_if_empty()
+            raise
+        self.outbox.run_ids[TOP] = run_id
+        self.outbox.begin({**self.outbox.header, "experiment_id": self.experiment_id, "run_id": run_id})
+        run = StageRun(self)
+        with self._ending(run):
+            yield run
+
+    @contextmanager
+    def start_stage(self, parent: StageRun, stage: str, tags: Mapping[str, str]) -> Iterator[StageRun]:
+        """A run under `parent`, the one begun before where there is one; FAILED if the block raises."""
+        run = StageRun(self, stage)
+        known = stage in self.outbox.run_ids
+        run._add("create", parent=parent._name, name=stage, tags={**tags, "stage": stage}, start_ms=now_ms())
+        if known:
+            run._add("reopen", again=True)
+        with self._ending(run):
+            yield run
+
+    @contextmanager
+    def _ending(self, run: StageRun) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            for name in self.outbox.open_below(run._name):
+                StageRun(self, name)._add("end", status="KILLED", tags={}, end_ms=now_ms(), again=True)
+            run._add("end", status=status, tags={"error": _message(error)}, end_ms=now_ms(), again=True)
+            self.finish()
+            if status == "FAILED" and run._name == TOP and not is_full_disk(error):
+                self.outbox.forget_if_empty()
+            raise
+        run._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
+        self.finish()
+
+    def end_stage(self, stage: str) -> None:
+        """Ends the run of a stage that was killed between its last result and its end."""
+        if stage in self.outbox.run_ids and self.outbox.last_status(stage) != "FINISHED":
+            StageRun(self, stage)._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
+
+    def end_overwritten(self, before: Mapping[str, Any]) -> None:
+        """Ends the run of an output directory that is overwritten, given its header, if it was killed."""
+        if before.get("tracking_uri") == self.log.uri and before.get("run_id"):
+            _quietly(lambda: self.log.kill_running(before["run_id"]))
+
+    def add(self, entry: Entry) -> None:
+        """Adds an entry to the outbox and has it delivered in the background."""
+        if self.outbox.add(entry):
+            self._background.submit(self._deliver_pending)
+
+    def wait(self) -> None:
+        """Waits until all that was added is delivered, or the server is lost."""
+        self._background.submit(self._deliver_pending).result()
+
+    def close(self) -> None:
+        """Ends the delivery: whoever goes on in the output directory is alone from here on."""
+        self.lost = True
+        self._background.shutdown(wait=True, cancel_futures=True)
+
+    def finish(self) -> int:
+        """Waits for the delivery, with a second try where the server was lost; how many entries are left."""
+        self.wait()
+        if self.lost:
+            try:
+                require_server(self.log.uri)
+            except TrackingError:
+                pass
+            else:
+                self.lost, self._again = False, True
+                self.wait()
+        return self.outbox.num_pending
+
+    def require_registered(self) -> None:
+        """Raises where MLflow has refused to register a model: without it the command did not do what it was asked to.
+
+        Raises:
+            TrackingError: it has.
+        """
+        for name, reason in self._unregistered.items():
+            raise TrackingError(
+                f"the model must be registered as {name!r}, but MLflow refuses: {reason}. All files are kept in "
+                f"{self.outbox.output_dir}; once the reason is gone give the same command again, or export the model "
+                "with another --register-as."
+            )
+
+    def find_finished(self, fingerprint: str) -> list[tuple[str, Path]]:
+        """Finished runs of this experiment that were given the same, newest first, each with its directory."""
+        if self.lost:
+            return []
+        try:
+            return self.log.find_finished(self.experiment_id, fingerprint)
+        except Exception as error:  # a cache that cannot be asked costs time alone
+            self._report(error)
+            return []
+
+    def seen_from_output(self, path: Path) -> str:
+        """A path as an entry keeps it: relative to the output directory where it lies inside, else absolute."""
+        absolute, folder = path.absolute(), self.outbox.output_dir
+        return str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute)
+
+    def _deliver_pending(self) -> None:
+        """Delivers what is pending, in order; runs in the one background thread."""
+        for entry in self.outbox.pending():
+            if self.lost:
+                return
+            if entry["kind"] != "create" and entry["run"] not in self.outbox.run_ids:
+                self.outbox.mark_delivered(entry)  # MLflow has refused to make its run
+                continue
+            run_id = given = None
+            again = self._again or self.outbox.is_old
+            try:
+                result = self.log.deliver(entry, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, again)
+                run_id, given = (result, None) if entry["kind"] == "create" else (None, result)
+            except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
+                if self._report(error, entry):
+                    return
+                if entry.get("register_as"):
+                    self._unregistered[entry["register_as"]] = brief(error).rstrip(".")
+            self._again = False
+            self.outbox.mark_delivered(entry, run_id, given)
+
+    def _report(self, error: Exception, entry: Entry | None = None) -> bool:
+        """Prints what went wrong, once; whether the server is lost, or lets us write no longer."""
+        reason, model = brief(error), (entry or {}).get("register_as")
+        self.lost = is_connection_problem(error) or is_forbidden(error)
+        what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
+        rest = "compressor sync logs the rest later" if self.lost else "logging goes on"
+        if is_forbidden(error) and model:  # what comes after it need not be forbidden too
+            self.lost, what = False, f"MLflow does not let you add a version to {model!r}"
+            rest = "ask the owner of that registered model for the permission EDIT, or take another --register-as"
+        elif is_forbidden(error):
+            what = f"MLflow at {self.log.uri} does not let you write"
+            rest = "with the permission EDIT of the experiment, compressor sync logs the rest later"
+        text = f"Warning: {what} ({reason}). The work goes on, all results are kept in the output directory; {rest}."
+        if text != self._warning:
+            print(text, file=sys.stderr)
+        self._warning = text
+        return self.lost
+
+
+def sync(output_dir: Path) -> tuple[int, StageRun]:
+    """Logs what an output directory still has to tell MLflow; how many entries that were, and the run.
+
+    Raises:
+        TrackingError: nothing was logged from there, the server is away or another one, or it went away again.
+    """
+    tracker = Tracker(output_dir)
+    header = tracker.outbox.header
+    if not header.get("run_id"):
+        raise TrackingError(
+            f"{output_dir} must be the output directory of a command, but nothing was logged there. Check the path."
+        )
+    require_same_server(header["tracking_uri"], tracker.log.uri, output_dir)
+    require_server(tracker.log.uri)
+    tracker.experiment_id, tracker.outbox.run_ids[TOP] = header["experiment_id"], header["run_id"]
+    count = tracker.outbox.num_pending
+    left = tracker.finish()
+    if left:
+        raise TrackingError(f"MLflow at {tracker.log.uri} must take {left} more entries, but it went away. Try again.")
+    tracker.require_registered()
+    return count, StageRun(tracker)
+
+
+def require_same_server(before: str, now: str, output_dir: Path) -> None:
+    """Nothing, if an output directory was begun with the tracking server of now.
+
+    Raises:
+        TrackingError: it was another one.
+    """
+    if before.rstrip("/") != now.rstrip("/"):
+        raise TrackingError(
+            f"{output_dir} must be logged to the MLflow it was begun with, {before}, but this is {now}. "
+            f"Set MLFLOW_TRACKING_URI={before}, or choose another --output-dir."
+        )
+
+
+def fail_joined_run(message: str) -> None:
+    """Marks the run that `mlflow run` made as FAILED, for an error that comes before any run was started."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        _quietly(lambda: MlflowLog().fail(run_id, message))
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """A content hash of some files."""
+    return hashlib.sha256(" ".join(map(file_sha256, paths)).encode()).hexdigest()[:16]
+
+
+def _quietly(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception as error:  # the error that is being reported matters more
+        print(f"Warning: MLflow cannot be told ({brief(error)}).", file=sys.stderr)
+
+
+def _metrics(metrics: Mapping[str, float], step: int) -> list[tuple[str, float, int]]:
+    return [(_metric_name(key), float(value), step) for key, value in metrics.items() if math.isfinite(value)]
+
+
+def _metric_name(name: str) -> str:
+    """A name that MLflow takes: letters, digits and _-./ and spaces."""
+    return re.sub(r"[^\w\-./ ]", "_", name)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return (str(error) if isinstance(error, CompressorError) else f"{type(error).__name__}: {error}")[:4000]

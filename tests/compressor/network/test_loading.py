@@ -1,0 +1,134 @@
+"""Loading and saving super-networks, and the mistakes of a hurried person."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, PreTrainedTokenizerFast
+
+from compressor.data.tasks import TASKS, get_task
+from compressor.digests import digest_files
+from compressor.errors import ModelError
+from compressor.network.families import ENCODER_FAMILIES, get_dimensions
+from compressor.network.loading import load_base_model, load_super_network, resolve_model, save_super_network
+from conftest import tiny_batch, tiny_model
+
+
+@pytest.mark.parametrize("task_head", ["classification", "regression", "multiple_choice"])
+def test_saved_super_network_loads_the_same(task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = tiny_model(task_head=task_head)
+    save_super_network(tmp_path / "net", model, tokenizer, {"format": 1})
+    loaded = load_super_network(tmp_path / "net")
+    assert loaded.info == {"format": 1, "files": digest_files(tmp_path / "net")}
+    batch = tiny_batch(model)
+    torch.testing.assert_close(loaded.model(**batch).logits, model(**batch).logits, rtol=1e-5, atol=1e-6)
+    assert not list((tmp_path / "net").glob(".*"))
+
+
+def test_the_new_head_comes_from_the_seed(base_model_dir: Path) -> None:
+    def head(state: int, seed: int) -> torch.Tensor:
+        torch.manual_seed(state)
+        model, _ = load_base_model(str(base_model_dir), TASKS["custom"], ("no", "yes"), seed=seed)
+        return model.classifier.weight
+
+    assert torch.equal(head(1, 0), head(2, 0))
+    assert not torch.equal(head(1, 0), head(1, 1))
+
+
+def test_labels_travel_into_the_configuration(base_model_dir: Path) -> None:
+    model, _ = load_base_model(str(base_model_dir), TASKS["custom"], ("no", "yes"), seed=0)
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    regression, _ = load_base_model(str(base_model_dir), get_task("custom", regression=True), (), seed=0)
+    assert regression.config.num_labels == 1
+    assert regression.config.problem_type == "regression"
+
+
+def test_demo_encoder_has_the_published_sizes() -> None:
+    model, _ = load_base_model("demo", TASKS["demo"], ("negative", "positive"), seed=0)
+    dimensions = get_dimensions(model)
+    assert (dimensions.num_layers, dimensions.num_heads, dimensions.num_units) == (6, 12, 1536)
+
+
+def test_a_directory_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="must hold safetensors weights, but .* has none"):
+        resolve_model(str(tmp_path))
+    with pytest.raises(ModelError, match="must exist, but it does not"):
+        resolve_model("./nowhere")
+
+
+def test_another_family(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    GPT2Config(n_layer=1, n_head=1, n_embd=4, vocab_size=60).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError) as raised:
+        load_base_model(str(tmp_path), TASKS["custom"], ("a", "b"), seed=0)
+    families = ", ".join(sorted(ENCODER_FAMILIES))
+    assert str(raised.value) == (
+        f"the encoder family must be one of {families}, but got 'gpt2'. Choose a model of a supported family."
+    )
+
+
+def test_weights_that_do_not_cover_the_encoder(base_model_dir: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base_model_dir, tmp_path / "half")
+    weights = load_file(base_model_dir / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "layer.1" not in name}
+    save_file(kept, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="must cover the encoder, but 16 tensors are missing"):
+        load_base_model(str(tmp_path / "half"), TASKS["custom"], ("a", "b"), seed=0)
+
+
+def test_a_base_model_is_no_super_network(base_model_dir: Path) -> None:
+    with pytest.raises(ModelError, match="a super-network must be fine-tuned, but .* lacks classifier.bias"):
+        load_super_network(base_model_dir)
+
+
+def test_a_super_network_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--supernet must be a directory, but .* is not there"):
+        load_super_network(tmp_path / "none")
+
+
+def test_a_decoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = tiny_model()
+    model.config.is_decoder = True
+    with pytest.raises(ModelError, match="must be an encoder"):
+        get_dimensions(model)
+    assert json.loads(model.config.to_json_string())["is_decoder"]
+
+
+@pytest.mark.parametrize("model_type", ["evil", "bert"])
+@pytest.mark.parametrize("place", ["config.json", "tokenizer_config.json"])
+def test_code_beside_a_model_neither_runs_nor_is_asked_for(
+    model_type: str, place: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_super_network(tmp_path / "net", tiny_model(num_labels=2), tokenizer, {"format": 1})
+    (tmp_path / "net" / "super_network.json").unlink()  # whose digests would tell at once
+    (tmp_path / "net" / "evil.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n")
+    for name, values in (
+        ("config.json", {"model_type": model_type}),
+        (place, {"auto_map": {"AutoConfig": "evil.A", "AutoModelForSequenceClassification": "evil.B"}}),
+        (place, {"auto_map": {"AutoTokenizer": ["evil.C", "evil.C"]}} if place == "tokenizer_config.json" else {}),
+    ):
+        file = tmp_path / "net" / name
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 1000))
+    asked: list[object] = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    for load in (
+        lambda: load_super_network(tmp_path / "net"),
+        lambda: load_base_model(str(tmp_path / "net"), TASKS["custom"], ("a", "b"), seed=0),
+    ):
+        with contextlib.suppress(ModelError):
+            load()
+        if model_type == "evil":
+            with pytest.raises(ModelError, match="the encoder family must be one of"):
+                load()
+    assert not asked
+    assert not (tmp_path / "it-ran").exists()

@@ -1,0 +1,259 @@
+"""Law 2 without ONNX: sliced = saved = loaded, here and where transformers alone is installed."""
+
+import configparser
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, pipeline
+
+from compressor.errors import ModelError, ParityError
+from compressor.network.modeling_sliced import ENCODER_FAMILIES, MIN_TRANSFORMERS, require_transformers
+from compressor.network.saving import is_stock, load_sliced_model, require_error, require_parity, save_sliced_model
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.spaces import SEARCH_SPACES, create_search_space
+from conftest import DIMENSIONS, TASK_HEADS, tiny_batch, tiny_model
+
+ODD = SubNetwork(heads=((0, 3), (), ()), units=((), (1, 2, 20), ()))
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+def test_saved_is_loaded(model_type: str, task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = tiny_model(model_type, task_head)
+    for space_name in SEARCH_SPACES:
+        space = create_search_space(space_name, DIMENSIONS)
+        for sub_network in (space.draw(np.random.default_rng(1)), space.smallest, ODD):
+            path = tmp_path / f"{space_name}-{sub_network.hash}"
+            path.mkdir(exist_ok=True)
+            sliced = slice_model(model, sub_network)
+            save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {"note": 1})
+            loaded = load_sliced_model(path)
+            assert loaded.sub_network == sub_network
+            assert loaded.info["note"] == 1
+            batch = tiny_batch(model)
+            torch.testing.assert_close(loaded.model(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
+            suffixes = sorted(file.suffix for file in path.iterdir() if file.suffix != ".py")
+            assert suffixes == [".json"] * 4 + [".safetensors"]
+
+
+STOCK = SubNetwork(heads=((0, 1, 2, 3), (), (0, 1, 2, 3)), units=((0, 5, 7), (), (1, 2, 3)))
+
+
+@pytest.mark.parametrize("sub_network", [STOCK, SubNetwork(heads=((),) * 3, units=((),) * 3)])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_what_stock_classes_can_express_is_saved_as_one(
+    model_type: str, sub_network: SubNetwork, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = tiny_model(model_type)
+    sliced = slice_model(model, sub_network)
+    save_sliced_model(tmp_path, sliced, tokenizer, sub_network, DIMENSIONS, {})
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == model_type
+    loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    batch = tiny_batch(model)
+    torch.testing.assert_close(loaded(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
+
+
+NO_ATTENTION = SubNetwork(heads=((),) * 3, units=(tuple(range(24)), (), tuple(range(24))))
+NO_FEED_FORWARD = SubNetwork(heads=((0, 1, 2, 3),) * 3, units=((),) * 3)
+
+
+@pytest.mark.parametrize("sub_network", [ODD, NO_ATTENTION, NO_FEED_FORWARD])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_stock_classes_refuse_all_others(
+    model_type: str, sub_network: SubNetwork, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Never half a model with the rest drawn at random."""
+    model = tiny_model(model_type)
+    save_sliced_model(tmp_path, slice_model(model, sub_network), tokenizer, sub_network, DIMENSIONS, {})
+    with pytest.raises(Exception, match="differs per layer: see kept_units, and load with trust_remote_code=True"):
+        type(model).from_pretrained(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning")
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_saving_again_is_identical(model_type: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """The flags survive too: label names, dtype, gradient checkpointing, both kinds of attention."""
+    model = tiny_model(model_type)
+    model.config.id2label, model.config.label2id = {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2}
+    save_sliced_model(tmp_path / "one", slice_model(model, ODD).half(), tokenizer, ODD, DIMENSIONS, {})
+    for attention in ("sdpa", "eager"):
+        loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", attn_implementation=attention)
+        assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
+        assert loaded.dtype == torch.float16
+        assert loaded.config._attn_implementation == attention
+        assert loaded.supports_gradient_checkpointing == model.supports_gradient_checkpointing
+        loaded.save_pretrained(tmp_path / "two")
+        for name in ("config.json", "model.safetensors", "modeling_sliced.py"):
+            assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+    loaded.gradient_checkpointing_enable()
+    loaded.float().train()(**tiny_batch(model)).logits.sum().backward()
+
+
+def test_the_stock_trainer_fine_tunes_it(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    save_sliced_model(tmp_path / "model", slice_model(tiny_model(), ODD), tokenizer, ODD, DIMENSIONS, {})
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    before = model.classifier.weight.clone()
+    rows = [{"input_ids": [2, 6, 3], "attention_mask": [1, 1, 1], "labels": row % 3} for row in range(8)]
+    arguments = TrainingArguments(tmp_path / "out", max_steps=2, report_to=[], disable_tqdm=True, use_cpu=True)
+    trainer = Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    assert not torch.equal(model.classifier.weight, before)
+    trainer.save_model(str(tmp_path / "tuned"))
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned")
+    batch = tiny_batch(tiny_model())
+    torch.testing.assert_close(again(**batch).logits, model.eval()(**batch).logits)
+
+
+LOADER = """
+import json, sys
+import torch
+import transformers
+from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+assert not any(name.startswith(("compressor", "mlproject", "exporters")) for name in sys.modules)
+for path, inputs in json.loads(sys.stdin.read()):
+    auto = AutoModelForMultipleChoice if "multiple_choice" in path else AutoModelForSequenceClassification
+    model = auto.from_pretrained(path, trust_remote_code="stock" not in path).eval()
+    with torch.inference_mode():
+        logits = model(**{name: torch.tensor(values) for name, values in inputs.items()}).logits
+    print("LOGITS", json.dumps(logits.tolist()))
+"""
+
+
+@pytest.mark.slow
+def test_a_fresh_process_with_transformers_alone_loads_them(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every search space × BERT and RoBERTa × task head; our packages cannot be found there."""
+    asked, expected = [], []
+    for model_type in ("bert", "roberta"):
+        for task_head in TASK_HEADS:
+            model = tiny_model(model_type, task_head)
+            for space_name in SEARCH_SPACES:
+                space = create_search_space(space_name, DIMENSIONS)
+                for number, sub_network in enumerate((space.draw(np.random.default_rng(3)), space.smallest)):
+                    kind = "stock" if is_stock(sub_network, DIMENSIONS) else "ours"
+                    path = tmp_path / f"{model_type}-{task_head}-{space_name}-{number}-{kind}"
+                    path.mkdir()
+                    sliced = slice_model(model, sub_network)
+                    save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
+                    batch = tiny_batch(model)
+                    asked.append((str(path), {name: values.tolist() for name, values in batch.items()}))
+                    expected.append(sliced(**batch).logits.detach())
+    site = Path(torch.__file__).parents[1]
+    code = f"import sys; sys.path[:] = [p for p in sys.path if p] + [{str(site)!r}]\n" + LOADER
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], input=json.dumps(asked), capture_output=True, text=True, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("LOGITS ")]
+    assert len(lines) == len(asked), done.stderr[-2000:]
+    for line, logits in zip(lines, expected, strict=True):
+        torch.testing.assert_close(torch.tensor(json.loads(line[7:])), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_importing_the_package_is_enough(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    save_sliced_model(tmp_path, slice_model(tiny_model(), ODD), tokenizer, ODD, DIMENSIONS, {})
+    code = (
+        "import compressor\nfrom transformers import pipeline\n"
+        f"print(pipeline('text-classification', model={str(tmp_path)!r})('w1 w2')[0]['label'])"
+    )
+    source = str(Path(__file__).parents[3] / "src")
+    environment = {**os.environ, "PYTHONPATH": source}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.startswith("LABEL_"), done.stderr[-2000:]
+
+
+def test_the_stock_pipeline_reads_both_forms(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    for sub_network in (STOCK, ODD):
+        path = tmp_path / sub_network.hash
+        path.mkdir()
+        save_sliced_model(path, slice_model(tiny_model(), sub_network), tokenizer, sub_network, DIMENSIONS, {})
+        assert pipeline("text-classification", model=str(path))("w1 w2")[0]["label"].startswith("LABEL_")
+
+
+def test_weights_of_another_sub_network(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    other = SubNetwork(heads=((0,), (), ()), units=((), (1, 2, 20), ()))
+    for sub_network, name in ((ODD, "odd"), (other, "other")):
+        (tmp_path / name).mkdir()
+        sliced = slice_model(tiny_model(), sub_network)
+        save_sliced_model(tmp_path / name, sliced, tokenizer, sub_network, DIMENSIONS, {})
+    shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "odd" / "model.safetensors")
+    with pytest.raises(ModelError) as raised:
+        load_sliced_model(tmp_path / "odd")
+    assert str(raised.value) == (
+        f"the files of {tmp_path}/odd must be as sub_network.json names them, but model.safetensors was changed. "
+        "Restore them, or extract again with compressor extract."
+    )
+    info = json.loads((tmp_path / "odd" / "sub_network.json").read_text())
+    del info["files"]  # as version 0.1.0 wrote it
+    (tmp_path / "odd" / "sub_network.json").write_text(json.dumps(info))
+    with pytest.raises(ModelError, match=r"the sliced model in .* must load, but it does not"):
+        load_sliced_model(tmp_path / "odd")
+
+
+def test_a_directory_that_is_not_sliced(base_model_dir: Path) -> None:
+    with pytest.raises(ModelError, match=r"a sliced model must have a sub_network.json, but .* has none"):
+        load_sliced_model(base_model_dir)
+
+
+def test_parity_is_relative_to_the_logits() -> None:
+    assert require_parity(np.array([100.0]), np.array([100.0005]), "two forms") == pytest.approx(5e-6)
+    with pytest.raises(ParityError) as raised:
+        require_parity(np.array([1.0]), np.array([1.5]), "two forms")
+    assert str(raised.value) == (
+        "two forms must agree within 1e-05 of the logit scale, but logits differ by 5.0e-01. Nothing was written."
+    )
+    with pytest.raises(ParityError):
+        require_parity(np.array([1.0]), np.array([float("nan")]), "two forms")
+
+
+def test_errors_may_differ_by_near_ties_alone() -> None:
+    clear, tied = np.array([[2.0, 0.0]] * 10), np.array([[2.0, 0.0]] * 9 + [[2.0, 2.0]])
+    require_error(0.3, 0.3, clear)
+    require_error(0.3, 0.4, tied)
+    with pytest.raises(ParityError, match=r"must be the 0.300000 that was measured before, but is 0.400000"):
+        require_error(0.3, 0.4, clear)
+    close = np.linspace(0.0, 1.0, 5000)[:, None]  # neighbours closer than rounding, all of them
+    require_error(0.3, 0.3005, close)
+    with pytest.raises(ParityError):
+        require_error(0.3, 0.31, close)
+
+
+@pytest.mark.parametrize("version", ["4.57.6", "5.0.0", "5.13.2"])
+def test_the_file_of_a_saved_model_refuses_an_older_transformers(
+    version: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4.57 loaded it without a word and failed in `forward`; in 5.0 CamemBERT lost weights."""
+    save_sliced_model(tmp_path, slice_model(tiny_model(), ODD), tokenizer, ODD, DIMENSIONS, {})
+    spec = importlib.util.spec_from_file_location("saved_classes", tmp_path / "modeling_sliced.py")
+    assert spec is not None
+    assert spec.loader is not None
+    monkeypatch.setattr(transformers, "__version__", version)
+    with pytest.raises(ImportError) as refused:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert str(refused.value) == (
+        "transformers must be at least 5.14 for this model, whose layers differ in their sizes, but "
+        f"{version} is installed. Upgrade it: pip install --upgrade transformers"
+    )
+
+
+def test_the_least_transformers_is_that_of_the_package() -> None:
+    for version in ("5.14.0", "5.14.0.dev0", "5.24.0", "6.0.0rc1"):
+        require_transformers(version)
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[3] / "setup.cfg")
+    assert f"transformers>={MIN_TRANSFORMERS},<6" in setup["options"]["install_requires"].split()

@@ -1,0 +1,185 @@
+"""The search loop: its initial design, its memory, its end, and the contract of every search method."""
+
+import numpy as np
+import pytest
+
+from compressor.errors import OptionError, SearchError
+from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.search.loop import EvaluatedSubNetwork, SearchResult, check_objectives, relative_objectives, run_search
+from compressor.search.methods import SEARCH_METHODS
+from compressor.spaces import SEARCH_SPACES, create_search_space
+from conftest import DIMENSIONS, tiny_model
+
+
+@pytest.fixture(scope="module")
+def cost_model() -> CostModel:
+    return create_cost_model(tiny_model())
+
+
+def surface(sub_network: SubNetwork) -> float:
+    """A closed-form error: falls with heads and units, 0.9 for nothing, 0.1 for everything."""
+    return 0.9 - 0.4 * sub_network.num_heads / 12 - 0.4 * sub_network.num_units / 72
+
+
+BAYESIAN = ("ehvi", "lsbo", "rsbo")
+SERVED = [(m, s) for m in SEARCH_METHODS for s in SEARCH_SPACES if not (m in BAYESIAN and s == "large")]
+
+
+FOUND: dict[tuple[str, str], SearchResult] = {}
+
+
+@pytest.mark.parametrize(("method", "space_name"), SERVED)
+class TestContract:
+    def search(self, cost_model: CostModel, method: str, space_name: str) -> SearchResult:
+        """The search with seed 0, made once for all that is asked of it."""
+        key = (method, space_name)
+        if key not in FOUND:
+            FOUND[key] = self.search_anew(cost_model, method, space_name, 0)
+        return FOUND[key]
+
+    def search_anew(self, cost_model: CostModel, method: str, space_name: str, seed: int) -> SearchResult:
+        space = create_search_space(space_name, DIMENSIONS)
+        return run_search(space, cost_model, surface, method=method, num_samples=12, seed=seed)
+
+    def test_the_seed_decides_everything(self, cost_model: CostModel, method: str, space_name: str) -> None:
+        np.random.seed(1)
+        found = [self.search(cost_model, method, space_name)]
+        for state, seed in ((2, 0), (3, 1)):
+            np.random.seed(state)
+            found.append(self.search_anew(cost_model, method, space_name, seed))
+        results = [[e.sub_network for e in result.evaluations] for result in found]
+        assert results[0] == results[1]
+        if space_name != "layer":  # all eight sub-networks of this space come up whatever the seed
+            assert results[0] != results[2]
+
+    def test_begins_with_the_super_network_and_the_design(
+        self, cost_model: CostModel, method: str, space_name: str
+    ) -> None:
+        space = create_search_space(space_name, DIMENSIONS)
+        first = [e.sub_network for e in self.search(cost_model, method, space_name).evaluations[:3]]
+        assert first == [full_sub_network(DIMENSIONS), space.smallest, space.middle]
+
+    def test_nothing_is_evaluated_twice(self, cost_model: CostModel, method: str, space_name: str) -> None:
+        evaluations = self.search(cost_model, method, space_name).evaluations
+        expected = 8 if space_name == "layer" else 12
+        assert len({e.sub_network.hash for e in evaluations}) == len(evaluations) == expected
+
+    def test_front_and_hypervolume(self, cost_model: CostModel, method: str, space_name: str) -> None:
+        result = self.search(cost_model, method, space_name)
+        assert result.front == [e for e in sorted(result.evaluations, key=lambda e: e.error) if e.on_front]
+        assert list(result.hypervolumes) == sorted(result.hypervolumes)
+        assert len(result.hypervolumes) == len(result.evaluations)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_methods_that_cannot_work_in_large_say_so(cost_model: CostModel, method: str) -> None:
+    with pytest.raises(SearchError) as raised:
+        run_search(create_search_space("large", DIMENSIONS), cost_model, surface, method=method)
+    assert str(raised.value) == (
+        f"the search strategy {method} must have a space of a few numbers, but large has one bit per head and unit. "
+        "Use random_search, local_search, morea or nsga2 there."
+    )
+
+
+@pytest.mark.parametrize("objectives", [("error", "macs"), ("error", "params", "latency_ms"), ("params", "macs")])
+@pytest.mark.parametrize("method", list(SEARCH_METHODS))
+def test_other_objectives(cost_model: CostModel, method: str, objectives: tuple[str, ...]) -> None:
+    def measure(sub_network: SubNetwork) -> dict[str, float]:
+        costs = {"macs": 1000.0 + sub_network.num_units, "latency_ms": 1.0 + sub_network.num_layers}
+        return {name: costs[name] for name in objectives if name in costs}
+
+    space = create_search_space("small", DIMENSIONS)
+    result = run_search(
+        space, cost_model, surface, objectives=objectives, measure=measure, method=method, num_samples=13
+    )
+    assert result.objectives == objectives
+    full = relative_objectives(result.evaluations, objectives, result.full_costs)[0]
+    assert full == pytest.approx([0.1 if name == "error" else 1.0 for name in objectives])
+    dominated = [e for e in result.evaluations if not e.on_front]
+    for e in dominated:
+        values = [getattr(e, name) for name in objectives]
+        assert any(all(getattr(f, n) <= v for n, v in zip(objectives, values, strict=True)) for f in result.front)
+
+
+@pytest.mark.parametrize(
+    "objectives", [("error",), ("error", "error"), ("error", "flops"), ("error", "params", "macs", "latency_ms")]
+)
+def test_wrong_objectives(objectives: tuple[str, ...]) -> None:
+    with pytest.raises(
+        SearchError, match="--objectives must be two or three of error, params, macs, latency_ms, but got"
+    ):
+        check_objectives(objectives)
+
+
+@pytest.mark.parametrize("method", ["local_search", "morea", "nsga2"])
+def test_guided_methods_beat_random_search(method: str) -> None:
+    """On a closed-form surface over `medium`, 100 evaluations, mean of three seeds (the benchmark has five)."""
+    dimensions = EncoderDimensions(num_layers=6, num_heads=12, num_units=64, hidden_size=48, head_size=4)
+    model = CostModel(
+        hidden_size=48,
+        head_size=4,
+        params_outside=50_000,
+        macs_per_token_outside=0,
+        macs_per_text_outside=0,
+        full=full_sub_network(dimensions),
+    )
+
+    def error(sub_network: SubNetwork) -> float:
+        kept = [np.sqrt(len(h) / 12 * len(u) / 64) for h, u in zip(sub_network.heads, sub_network.units, strict=True)]
+        return 0.1 + 0.5 * float(np.prod([1 - 0.4 * share for share in kept]))
+
+    space = create_search_space("medium", dimensions)
+    found = {
+        name: np.mean(
+            [run_search(space, model, error, method=name, num_samples=100, seed=s).hypervolumes[-1] for s in range(3)]
+        )
+        for name in ("random_search", method)
+    }
+    assert found[method] > found["random_search"]
+
+
+@pytest.mark.parametrize("method", list(SEARCH_METHODS))
+def test_stops_when_the_space_is_exhausted(cost_model: CostModel, method: str) -> None:
+    space = create_search_space("layer", DIMENSIONS)
+    result = run_search(space, cost_model, surface, method=method, num_samples=50)
+    assert len(result.evaluations) == 8
+
+
+def test_the_super_network_comes_first_even_outside_of_the_space(cost_model: CostModel) -> None:
+    dimensions = EncoderDimensions(num_layers=3, num_heads=3, num_units=24, hidden_size=16, head_size=4)
+    space = create_search_space("small_power2", dimensions)
+    result = run_search(space, cost_model, surface, num_samples=4)
+    assert result.evaluations[0].sub_network == full_sub_network(dimensions)
+    assert result.evaluations[0].config is None
+    assert result.evaluations[1].sub_network == space.largest
+
+
+def test_each_result_is_reported_once_and_in_order(cost_model: CostModel) -> None:
+    seen: list[tuple[EvaluatedSubNetwork, float]] = []
+    space = create_search_space("small", DIMENSIONS)
+    result = run_search(space, cost_model, surface, num_samples=5, on_evaluation=lambda e, h: seen.append((e, h)))
+    assert [e.index for e, _ in seen] == [0, 1, 2, 3, 4]
+    assert [h for _, h in seen] == list(result.hypervolumes)
+    assert [e.name for e, _ in seen][4] == "subnet-004"
+
+
+def test_bad_settings(cost_model: CostModel) -> None:
+    space = create_search_space("small", DIMENSIONS)
+    with pytest.raises(OptionError) as raised:
+        run_search(space, cost_model, surface, num_samples=0)
+    assert str(raised.value) == "--num-samples must be at least 1, but got 0. Raise it."
+    with pytest.raises(SearchError, match="the search strategy must be one of .*, but got 'grid'"):
+        run_search(space, cost_model, surface, method="grid")
+
+
+def test_an_evaluation_that_is_cut_short_while_it_is_told_does_not_count(cost_model: CostModel) -> None:
+    def interrupted(evaluation: EvaluatedSubNetwork, _: float) -> None:
+        if evaluation.index == 2:
+            raise KeyboardInterrupt
+
+    space = create_search_space("small", DIMENSIONS)
+    result = run_search(space, cost_model, surface, num_samples=5, on_evaluation=interrupted)
+    assert result.interrupted
+    assert len(result.evaluations) == len(result.hypervolumes) == 2

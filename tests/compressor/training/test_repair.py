@@ -1,0 +1,85 @@
+"""Repair: less of a block's output is lost, nothing changes where nothing was cut, the dense model stays as it is."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from compressor.data.batches import EncodedRows
+from compressor.network.execution import expand_heads
+from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.training.repair import measure_moments, repair
+from conftest import DIMENSIONS, encoded_sentences, tiny_batch, tiny_model
+
+CUT = SubNetwork(heads=((0, 2), (), (1, 2, 3)), units=(tuple(range(10)), (), tuple(range(3, 24))))
+
+
+@pytest.fixture
+def rows(tokenizer: PreTrainedTokenizerFast) -> EncodedRows:
+    return encoded_sentences(tokenizer, 60)
+
+
+def weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_the_projection_makes_up_for_what_was_cut(model_type: str, rows: EncodedRows) -> None:
+    """On the dense model's own tokens: W_kept x_kept + b is nearer to W x + b after the repair, in every block."""
+    dense = tiny_model(model_type, num_labels=2)
+    before, family, inputs = weights(dense), get_family(model_type), dict[tuple[int, str], Tensor]()
+    moments = measure_moments(dense, rows)
+    plain, repaired = (slice_model(dense, CUT) for _ in range(2))
+    repair(repaired, dense, CUT, moments)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
+
+    def keep(layer: int, path: str, x: Tensor) -> None:
+        inputs[layer, path] = x.detach().reshape(-1, x.shape[-1])
+
+    for layer, module in enumerate(get_layers(dense)):
+        for path in (family.attention_output, family.feed_forward_out):
+            module.get_submodule(path).register_forward_pre_hook(
+                lambda _, args, layer=layer, path=path: keep(layer, path, args[0])
+            )
+    batch = tiny_batch(dense, batch_size=8, length=9)
+    batch["attention_mask"][:] = 1
+    dense(**batch)
+    for position, layer in ((0, 0), (1, 2)):
+        for path, columns in (
+            (family.attention_output, expand_heads(CUT.heads[layer], DIMENSIONS.head_size)),
+            (family.feed_forward_out, CUT.units[layer]),
+        ):
+            x = inputs[layer, path]
+            wanted = get_layers(dense)[layer].get_submodule(path)(x)
+            found = [
+                get_layers(model)[position].get_submodule(path)(x[:, list(columns)]) for model in (plain, repaired)
+            ]
+            errors = [float((output - wanted).detach().square().mean()) for output in found]
+            assert errors[1] < errors[0], (layer, path)
+
+
+def test_nothing_changes_where_nothing_was_cut(rows: EncodedRows) -> None:
+    dense = tiny_model("bert")
+    whole = full_sub_network(DIMENSIONS)
+    sliced = slice_model(dense, whole)
+    before = weights(sliced)
+    repair(sliced, dense, whole, measure_moments(dense, rows))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in sliced.state_dict().items())
+
+
+def test_what_was_linear_in_the_kept_is_made_up_for_entirely(rows: EncodedRows) -> None:
+    """Units 12..23 copy units 0..11, so the first half can do all the work (but for the ridge)."""
+    dense, family = tiny_model("bert"), get_family("bert")
+    with torch.no_grad():
+        for layer in get_layers(dense):
+            first = layer.get_submodule(family.feed_forward_in)
+            first.weight[12:], first.bias[12:] = first.weight[:12], first.bias[:12]
+    half = SubNetwork(heads=full_sub_network(DIMENSIONS).heads, units=(tuple(range(12)),) * 3)
+    batch = tiny_batch(dense)
+    wanted = dense(**batch).logits
+    plain, repaired = (slice_model(dense, half) for _ in range(2))
+    repair(repaired, dense, half, measure_moments(dense, rows))
+    lost, left = (float((model(**batch).logits - wanted).detach().abs().max()) for model in (plain, repaired))
+    assert left < 0.2 * lost

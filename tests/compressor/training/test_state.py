@@ -1,0 +1,79 @@
+"""Law 6 for training: whoever goes on after an epoch gets the weights of a training that was never interrupted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from compressor.data.batches import EncodedRows
+from compressor.data.tasks import TASKS
+from compressor.network.families import get_layer_order
+from compressor.training.loop import train_super_network
+from compressor.training.settings import TrainingSettings
+from compressor.training.state import EpochReport, TrainingStates
+from compressor.training.strategies import SAMPLING_STRATEGIES
+from conftest import encoded_sentences, tiny_model
+
+TASK = TASKS["custom"]
+EPOCHS = 4
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+@pytest.fixture
+def rows(tokenizer: PreTrainedTokenizerFast) -> EncodedRows:
+    return encoded_sentences(tokenizer, 40)
+
+
+def train(
+    rows: EncodedRows, strategy: str, states: TrainingStates | None = None, killed_after: int = 0
+) -> tuple[dict[str, Tensor], list[EpochReport]]:
+    """A process that trains; it ends before the state of epoch `killed_after` is kept."""
+    model, settings = (
+        tiny_model(num_labels=2),
+        TrainingSettings(
+            sampling_strategy=strategy, num_train_epochs=EPOCHS, per_device_train_batch_size=8, learning_rate=3e-3
+        ),
+    )
+
+    def on_epoch(report: EpochReport) -> None:
+        if report.epoch == killed_after:
+            raise KilledError
+
+    reports = train_super_network(model, TASK, rows, rows, settings, on_epoch, states)
+    order = {"layer order": torch.tensor(get_layer_order(model))}
+    return model.state_dict() | order, reports
+
+
+@pytest.mark.parametrize("strategy", list(SAMPLING_STRATEGIES))
+def test_weights_and_reports_are_those_of_one_process(strategy: str, rows: EncodedRows, tmp_path: Path) -> None:
+    expected, expected_reports = train(rows, strategy)
+    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0, "columns": ("text",)})
+    for epoch in (1, 2, 3):  # each epoch is begun twice
+        with pytest.raises(KilledError):
+            train(rows, strategy, states, killed_after=epoch)
+        torch.manual_seed(epoch)
+        np.random.default_rng(epoch).random()
+        assert len(states.reports) == epoch - 1
+        if epoch < 3:
+            with pytest.raises(KilledError):
+                train(rows, strategy, states, killed_after=epoch + 1)
+    found, reports = train(rows, strategy, states)
+    assert reports == expected_reports
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_one_state_is_kept_and_only_for_its_own_training(rows: EncodedRows, tmp_path: Path) -> None:
+    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    train(rows, "standard", states)
+    assert [path.name for path in states.directory.iterdir()] == [f"epoch-{EPOCHS}"]
+    other = TrainingStates(directory=tmp_path / "training", run={"seed": 1})
+    assert (other.load(), other.reports) == (None, [])
+    states.clear()
+    assert not states.directory.exists()
+    states.clear()

@@ -1,0 +1,160 @@
+"""MLflow's addresses and databases: odd ones, one that two processes make at once, a server that hangs."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from compressor.files import module_environment
+from mlproject.tracking.delivery import MlflowLog, TrackingError, make_database, require_server
+from mlproject.tracking.tracker import Tracker
+from mlproject.tracking import delivery as mlflow_log
+
+HEADER = {"command": "search", "options": {}}
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("postgresql://me:secret@localhost/x", "No module named 'psycopg"),
+        ("foo://bar", "Model registry functionality is unavailable; got unsupported URI 'foo://bar'"),
+        ("file:mlruns", "The filesystem tracking backend"),
+        ("folder", "The filesystem tracking backend"),
+        ("sqlite:///folder", "it is a directory"),
+        ("sqlite:///text.db", "(sqlite3.DatabaseError) file is not a database"),
+        ("sqlite:////proc/none/x.db", "[Errno 2] No such file or directory"),
+        ("https://[::1", "Invalid IPv6 URL"),
+    ],
+)
+def test_an_odd_address_is_a_sentence(uri: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.db").write_text("no database " * 1000)
+    mlflow.set_tracking_uri(uri)
+    with pytest.raises(TrackingError) as raised, Tracker(tmp_path / "out").start_run("search", {}, HEADER):
+        pass
+    message = str(raised.value)
+    assert message.startswith("MLFLOW_TRACKING_URI must name an MLflow server or database that can be used, but ")
+    assert f"cannot: {reason}" in message
+    assert message.endswith(". Give it as http://host:port or sqlite:///mlflow.db, or unset it.")
+    assert "secret" not in message and "\n" not in message
+    assert not (tmp_path / "out").exists()
+
+
+MAKE = "import mlproject, sys; from mlproject.tracking.delivery import MlflowLog\n"
+MAKE += "sys.stdin.readline(); print(MlflowLog().client.search_experiments()[0].name)"
+
+
+def test_two_processes_at_once_make_one_database(tmp_path: Path) -> None:
+    environment = {**module_environment(), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/new/mlflow.db"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [
+        subprocess.Popen([sys.executable, "-c", MAKE], text=True, env=environment, **pipes)  # type: ignore[call-overload]
+        for _ in range(2)
+    ]
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=120) for process in both]
+    assert [out for out, _ in told] == ["Default\n"] * 2, told
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mlflow.db"]
+
+
+def test_a_database_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_short(self: object) -> None:
+        raise KeyboardInterrupt
+
+    left = tmp_path / ".mlflow.db.compressor-tmp"
+    left.write_text("half of one, of a process that was killed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mlflow.MlflowClient, "search_experiments", lambda *_, **__: cut_short(None))
+        make_database(f"sqlite:///{tmp_path}/mlflow.db")
+    assert not list(tmp_path.iterdir())
+
+
+class _Hanging(BaseHTTPRequestHandler):
+    """Answers that it is well, and nothing else."""
+
+    def do_GET(self) -> None:
+        if self.path != "/health":
+            return self.do_POST()
+        self.send_response(200)
+        self.end_headers()
+        return None
+
+    def do_POST(self) -> None:
+        self.server.released.wait(60)  # type: ignore[attr-defined]
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def hanging_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hanging)
+    server.released = threading.Event()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.released.set()  # type: ignore[attr-defined]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_server_that_hangs_is_away(hanging_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_log, "_SERVER_TIMEOUT_S", 0.2)
+    with pytest.raises(TrackingError) as raised:
+        require_server(hanging_server)
+    assert str(raised.value) == (
+        f"the MLflow server {hanging_server} must answer, but it does not (ReadTimeout). "
+        "Start it or unset MLFLOW_TRACKING_URI to log into mlflow.db in this folder."
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_server_that_begins_to_hang_is_lost_after_two_tries(
+    hanging_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(mlflow_log, "_SERVER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(MlflowLog, "start_run", lambda *_: ("run-0", "0"))
+    monkeypatch.setattr("mlproject.tracking.tracker.require_server", lambda _: None)
+    mlflow.set_tracking_uri(hanging_server)
+    started = time.monotonic()
+    tracker = Tracker(tmp_path / "out")
+    with tracker.start_run("search", {}, HEADER) as run:
+        run.log_metrics({"error": 0.5})
+        tracker.wait()
+        monkeypatch.setattr("mlproject.tracking.tracker.require_server", require_server)
+    assert tracker.lost and tracker.outbox.num_pending == 2
+    assert time.monotonic() - started < 20
+    assert f"MLflow at {hanging_server} does not answer" in capsys.readouterr().err
+
+
+def test_what_an_overwritten_directory_left_running_is_killed(mlflow_uri: str, tmp_path: Path) -> None:
+    before = Tracker(tmp_path / "out")
+    run_id, before.experiment_id = before.log.start_run("search", {}, "key")
+    child = before.log.client.create_run(before.experiment_id, tags={"mlflow.parentRunId": run_id})
+    done = before.log.client.create_run(before.experiment_id, tags={"mlflow.parentRunId": run_id})
+    before.log.client.set_terminated(done.info.run_id, "FINISHED")
+    Tracker(tmp_path / "other").end_overwritten({"tracking_uri": mlflow_uri, "run_id": run_id})
+    found = [before.log.client.get_run(each).info.status for each in (run_id, child.info.run_id, done.info.run_id)]
+    assert found == ["KILLED", "KILLED", "FINISHED"]
+
+
+def test_a_run_whose_id_was_not_noted_is_found_by_its_key(mlflow_uri: str) -> None:
+    log = MlflowLog()
+    first = log.start_run("search", {}, "a-key")
+    assert log.start_run("search", {}, "a-key") == first
+    assert log.start_run("search", {}, "another-key") != first
+    log.kill("a-key")
+    assert log.client.get_run(first[0]).info.status == "KILLED"
+    assert os.environ["MLFLOW_TRACKING_URI"] == mlflow_uri
