@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -120,11 +121,15 @@ def _parse(text: str | bytes) -> Any:
         ValueError: it is none; NaN and infinite numbers, which JSON does not have, are refused too.
     """
 
-    def refuse(name: str) -> None:
+    def refuse(name: str) -> float:
         raise ValueError(f"{name} is no number of JSON")
 
+    def to_float(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=to_float)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

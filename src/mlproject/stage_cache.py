@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.errors import FileError
 from compressor.files import file_sha256, read_json, write_json
-from compressor.records import find_problem
+from compressor.shapes import find_problem
 from mlproject.tracking.outbox import FOLDER
 
 _RECORD = "stage.json"

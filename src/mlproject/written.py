@@ -6,7 +6,7 @@ from typing import Any
 
 from compressor.digests import FILES_KEY, require_same_files
 from compressor.errors import FileError, SearchError
-from compressor.records import (
+from compressor.shapes import (
     COSTS,
     DIMENSIONS,
     FILES,

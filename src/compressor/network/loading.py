@@ -15,7 +15,7 @@ from compressor.hub import hub_answers
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.families import get_auto_class, get_family, has_choice_head
 from compressor.network.modeling_sliced import SLICED_PREFIX
-from compressor.records import SUPER_NETWORK, TRAINED, read_record
+from compressor.shapes import SUPER_NETWORK, TRAINED, read_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -20,7 +20,7 @@ from compressor.network.dimensions import EncoderDimensions
 from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
 from compressor.network.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
 from compressor.network.sub_network import SubNetwork
-from compressor.records import SUB_NETWORK, read_record
+from compressor.shapes import SUB_NETWORK, read_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

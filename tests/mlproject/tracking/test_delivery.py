@@ -13,9 +13,9 @@ import mlflow
 import pytest
 
 from compressor.files import module_environment
+from mlproject.tracking import delivery as mlflow_log
 from mlproject.tracking.delivery import MlflowLog, TrackingError, make_database, require_server
 from mlproject.tracking.tracker import Tracker
-from mlproject.tracking import delivery as mlflow_log
 
 HEADER = {"command": "search", "options": {}}
 
