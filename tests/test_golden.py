@@ -1,4 +1,9 @@
-"""Directories that version 0.1.0 wrote keep loading: they were made by it and lie in `golden/`, paths cut out."""
+"""Directories that earlier versions wrote keep loading: they lie in `golden/<version>`, paths and pictures cut out.
+
+`0.1.0` is the first format. `0.2.0` adds what came before the next change: digests of files (`files`, `model_files`,
+`depends_on`), the trivial predictor, kept predictions, fingerprints of the training rows, noise of a benchmark, and two
+more directories: `timed-search` (objective latency_ms) and `configured` (`extract --config`).
+"""
 
 import json
 import shutil
@@ -6,17 +11,25 @@ from pathlib import Path
 
 import pytest
 
+import exporters.footprint
+from exporters.footprint import Footprint
 from mlproject.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
+VERSIONS = ("0.1.0", "0.2.0")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, mlflow_uri: str) -> Path:
+@pytest.fixture(params=VERSIONS)
+def folder(request: pytest.FixtureRequest, tmp_path: Path, mlflow_uri: str) -> Path:
     """The golden directories in the test's folder, which takes the place of the one that they were made in."""
-    for source in GOLDEN.rglob("*"):
+    return copy_golden(request.param, tmp_path)
+
+
+def copy_golden(version: str, tmp_path: Path) -> Path:
+    golden = GOLDEN / version
+    for source in golden.rglob("*"):
         if source.is_file():
-            target = tmp_path / source.relative_to(GOLDEN)
+            target = tmp_path / source.relative_to(golden)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             if source.suffix in (".json", ".jsonl", ".md"):
@@ -31,10 +44,6 @@ def run(*words: object) -> None:
         assert not stop.code, words
 
 
-def error_of(folder: Path, name: str) -> float:
-    return float(json.loads((folder / name).read_text())["error"])
-
-
 def test_a_super_network_is_searched_and_extracted(folder: Path) -> None:
     run("search", "--supernet", "net", "--num-samples", 6, "--output-dir", "again")
     before, after = (json.loads((folder / name / "search_results.json").read_text()) for name in ("search", "again"))
@@ -42,7 +51,9 @@ def test_a_super_network_is_searched_and_extracted(folder: Path) -> None:
         (e["sub_network"], e["error"]) for e in after["evaluations"]
     ]
     run("extract", "--search", "search", "--max-params", 0.9, "--finetune-epochs", 0, "--output-dir", "cut")
-    assert error_of(folder, "cut/extraction.json") == error_of(folder, "model/extraction.json")
+    cut, model = (json.loads((folder / name / "extraction.json").read_text()) for name in ("cut", "model"))
+    assert cut["error"] == model["error"]
+    assert cut["chosen"]["name"] == model["chosen"]["name"]
 
 
 def test_standard_nas_is_extracted(folder: Path) -> None:
@@ -50,7 +61,9 @@ def test_standard_nas_is_extracted(folder: Path) -> None:
     assert (folder / "cut" / "model.safetensors").is_file()
 
 
-def test_a_sliced_model_is_exported_and_timed(folder: Path) -> None:
+def test_a_sliced_model_is_exported_and_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # load time and memory are measured in processes of their own, which take seconds and are not looked at here
+    monkeypatch.setattr(exporters.footprint, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0))
     run("export", "--model", "model", "--precision", "fp32", "--output-dir", "graph")
     run("benchmark", "--model", "onnx", "--model", "model", "--runs", 2, "--lengths", 8, "--output-dir", "timed")
     timed = json.loads((folder / "timed" / "latency.json").read_text())["models"]
@@ -66,3 +79,17 @@ def test_a_report_and_a_comparison_are_made(folder: Path) -> None:
     assert "subnet-" in (folder / "page" / "report.html").read_text()
     run("compare", "search", "nas", "--output-dir", "both")
     assert (folder / "both" / "compare.json").is_file()
+
+
+def test_a_search_by_latency_is_extracted(tmp_path: Path, mlflow_uri: str) -> None:
+    folder = copy_golden("0.2.0", tmp_path)
+    front = json.loads((folder / "timed-search" / "search_results.json").read_text())["evaluations"]
+    slowest = max(evaluation["latency_ms"] for evaluation in front)
+    run("extract", "--search", "timed-search", "--max-latency-ms", slowest, "--output-dir", "cut")
+    assert (folder / "cut" / "model.safetensors").is_file()
+
+
+def test_a_model_that_was_cut_by_a_config_is_exported(tmp_path: Path, mlflow_uri: str) -> None:
+    folder = copy_golden("0.2.0", tmp_path)
+    run("export", "--model", "configured", "--precision", "fp32", "--output-dir", "graph")
+    assert (folder / "graph" / "model.onnx").is_file()

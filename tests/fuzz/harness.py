@@ -46,7 +46,7 @@ READY = ("base", "train.jsonl", "net", "search", "model", "onnx", "benchmark", "
 
 `nas` is what version 0.1.0 made: a new one would take half a minute.
 """
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0"
 _LAST_RESORT = re.compile(r"^Error: \w+: .*Add --debug for the traceback\.$")
 _NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 
