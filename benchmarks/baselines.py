@@ -49,10 +49,10 @@ from compressor.spaces import create_search_space
 from compressor.training.loop import distill, fine_tune, train_super_network
 from compressor.training.repair import measure_moments, repair
 from compressor.training.settings import TrainingSettings
-from exporters.latency import measure_latencies
-from exporters.onnx_export import export_onnx
-from exporters.quantization import needs_reduced_range, quantize_int8
-from exporters.runners import open_runner
+from exporters.graph.onnx_export import export_onnx
+from exporters.graph.quantization import needs_reduced_range, quantize_int8
+from exporters.timing.latency import measure_latencies
+from exporters.timing.runners import open_runner
 from mlproject.settings import SearchOptions
 from mlproject.tables import print_table
 from mlproject.written import RESULTS_FILE
@@ -313,8 +313,8 @@ def int8(bench: Bench, dense: Any, _: np.ndarray) -> None:
     """The dense encoder, its weights in int8; its share is that of the file's bytes."""
     from compressor.data.batches import evaluation_batches
     from compressor.data.metrics import compute_error, predict
-    from exporters.parity import onnx_logits
-    from exporters.sessions import create_session
+    from exporters.graph.parity import onnx_logits
+    from exporters.graph.sessions import create_session
 
     whole, small = (bench.options.output_dir / f"{name}.onnx" for name in ("dense-fp32", "dense-int8"))
     export_onnx(dense, bench.tokenizer, whole, portable=True)

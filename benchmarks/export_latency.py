@@ -9,6 +9,7 @@ not. `python benchmarks/export_latency.py` takes about five minutes.
 import argparse
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from exporters.latency import describe_environment, measure_latencies
-from exporters.onnx_export import export_onnx
-from exporters.quantization import needs_reduced_range, quantize_int8
-from exporters.runners import open_runner
+from exporters.graph.onnx_export import export_onnx
+from exporters.graph.quantization import needs_reduced_range, quantize_int8
+from exporters.timing.latency import describe_environment, measure_latencies
+from exporters.timing.runners import open_runner
 
 SHAPES = ((1, 32), (1, 128), (8, 32), (8, 128))
 
@@ -114,7 +115,7 @@ def main() -> None:
         json.dumps(
             {
                 "benchmark": "export_latency",
-                "environment": describe_environment(arguments.threads),
+                "environment": asdict(describe_environment(arguments.threads)),
                 "quarter_macs": round(float(np.divide(*macs)), 3),
                 "rows": rows,
             }

@@ -149,6 +149,11 @@ def seen_from(folder: Path, path: Path) -> str:
     return os.path.relpath(path, folder) if common != common.parent else path.name
 
 
+def resolve_from(folder: Path, written: str) -> Path:
+    """Return the absolute path that a file in a folder names by `seen_from`; version 0.1.0 wrote absolute ones."""
+    return Path(os.path.normpath(folder.expanduser().resolve() / written))
+
+
 def without_home(path: str) -> str:
     """An absolute path with `~` in place of the user's own folder, whose name is nobody's business."""
     home = str(Path.home())

@@ -36,6 +36,15 @@ def _is_ascending(ends: tuple[float, float]) -> bool:
 
 Interval = Annotated[tuple[float, float], Predicate(_is_ascending)]
 """Two numbers, the first not above the second."""
+Errors = Annotated[float, Ge(0), Le(2)]
+"""1 − metric: up to 1, for correlations up to 2."""
+
+
+def _are_errors(ends: tuple[float, float]) -> bool:
+    return -1e-6 <= ends[0] <= ends[1] <= 2 + 1e-6
+
+
+ErrorInterval = Annotated[tuple[float, float], Predicate(_are_errors)]
 
 Record = TypeVar("Record")
 
@@ -98,9 +107,16 @@ def require_keys(*names: str) -> Any:
         missing = [name for name in names if isinstance(value, dict) and name not in value]
         if missing:
             raise ValueError(f"lacks {missing[0]!r}")
-        return value
+        return _with_tuples(value)
 
     return BeforeValidator(check)
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON's lists as tuples: behind a validator of our own they are Python's, and no tuples for a strict reader."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(member) for key, member in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _describe(error: "ValidationError", value: Any) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.files import new_directory, seen_from, write_json
+from exporters.options import BenchmarkOptions
 from mlproject.plots import write_latency_png
-from mlproject.settings import BenchmarkOptions
 from mlproject.sources import TimedModel, find_timed_models
 from mlproject.tables import markdown_text, print_table
 from mlproject.tracking.tracker import StageRun
@@ -15,7 +15,7 @@ from mlproject.tracking.views import latency_view
 from mlproject.written import LATENCY_FILE
 
 if TYPE_CHECKING:
-    from exporters.latency import Latency, Noise
+    from exporters.timing.latency import Latency, Noise
 
 CSV_FILE, PNG_FILE = "latency.csv", "latency.png"
 
@@ -29,10 +29,10 @@ def benchmark(
     """
     import pandas as pd
 
-    from exporters.footprint import measure_footprint
-    from exporters.latency import describe_environment, measure_latencies
-    from exporters.runners import open_runner
-    from exporters.sessions import require_provider
+    from exporters.graph.sessions import require_provider
+    from exporters.timing.footprint import measure_footprint
+    from exporters.timing.latency import describe_environment, measure_latencies
+    from exporters.timing.runners import open_runner
 
     found = [timed for name, path in models for timed in find_timed_models(name, path)]
     require_provider(options.provider, {timed.runtime for timed in found})
@@ -53,7 +53,7 @@ def benchmark(
         runs=options.runs,
     )
     footprints = {name: measure_footprint(path, options.threads, options.provider) for name, path in paths.items()}
-    environment = describe_environment(options.threads)
+    environment = asdict(describe_environment(options.threads))
     report: dict[str, Any] = {
         "environment": environment,
         "options": asdict(options),

@@ -20,6 +20,7 @@ from compressor.files import is_full_disk, local_path, read_json
 from compressor.limits import Problem, check_number, refuse
 from compressor.search.methods import require_fit as require_method_fit
 from compressor.training.settings import TrainingSettings
+from exporters.options import BenchmarkOptions
 from mlproject.addresses import BENCHMARKED, EXPORTED, MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
 from mlproject.choosing import Choice, require_fit
 from mlproject.options import (
@@ -43,7 +44,7 @@ from mlproject.options import (
     HuggingFaceCommand,
     add_options,
 )
-from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions, ModelOptions, NasOptions, SearchOptions
 from mlproject.signals import StopSignal, stop_signals, stopped
 
 Options = TypeVar("Options")
@@ -449,8 +450,8 @@ def _nas_options(values: dict[str, Any]) -> NasOptions:
     return options
 
 
-def _export_options(values: dict[str, Any]) -> ExportOptions:
-    options = _pick(ExportOptions, values)
+def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
+    options = _pick(LoggedExportOptions, values)
     if options.register_as is not None:
         from mlproject.tracking.delivery import find_registration_problems
 

@@ -11,7 +11,7 @@ from compressor.data.sources import in_order_of, load_task_data
 from compressor.data.tasks import Task
 from compressor.digests import FILES_KEY, digest_files
 from compressor.files import new_directory, seen_from, write_json
-from mlproject.settings import ExportOptions
+from mlproject.settings import LoggedExportOptions
 from mlproject.sources import OpenedModel, open_model, require_other_directory, require_same_rows
 from mlproject.stage_log import log_files
 from mlproject.tracking.tracker import StageRun
@@ -28,7 +28,7 @@ _MAX_LENGTHS = 1000
 def export(
     output_dir: Path,
     model_dir: Path,
-    options: ExportOptions,
+    options: LoggedExportOptions,
     run: StageRun,
     name: str = "onnx",
     *,
@@ -48,10 +48,10 @@ def export(
     from compressor.evaluation.evaluator import Evaluator
     from compressor.network.families import max_positions
     from compressor.network.saving import require_error
-    from exporters.hub_layout import link_graphs, write_stock_config
-    from exporters.onnx_export import export_onnx
-    from exporters.parity import check_onnx_parity, onnx_logits
-    from exporters.sessions import create_session
+    from exporters.graph.hub_layout import link_graphs, write_stock_config
+    from exporters.graph.onnx_export import export_onnx
+    from exporters.graph.parity import check_onnx_parity, onnx_logits
+    from exporters.graph.sessions import create_session
 
     require_other_directory(output_dir, model_dir)
     opened = open_model(model_dir)
@@ -110,13 +110,13 @@ def log_models_of(
     model_dir: Path,
     task: Task,
     report: Mapping[str, Any],
-    options: ExportOptions,
+    options: LoggedExportOptions,
     run: StageRun,
     name: str,
 ) -> str | None:
     """Logs the smallest accepted precision as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
     import exporters
-    from exporters.runners import make_inputs, open_runner
+    from exporters.timing.runners import make_inputs, open_runner
     from mlproject.model_card import CARD_FILE
 
     forms = {precision: form for precision, form in report["forms"].items() if form.get("accepted", True)}
@@ -212,13 +212,13 @@ def _smaller(
     opened: OpenedModel,
     validation: "EncodedRows",
     logits: "np.ndarray",
-    options: ExportOptions,
+    options: LoggedExportOptions,
 ) -> dict[str, Any]:
     """The int8 or fp16 form of an exported graph, beside it, and how far it is from fp32.
 
     Where int8 embedding tables cost too much, they stay fp32.
     """
-    from exporters.quantization import FP16_SUFFIX, INT8_SUFFIX, convert_fp16, needs_reduced_range, quantize_int8
+    from exporters.graph.quantization import FP16_SUFFIX, INT8_SUFFIX, convert_fp16, needs_reduced_range, quantize_int8
 
     if precision == "fp16":
         file = convert_fp16(path, path.with_name(path.stem + FP16_SUFFIX))
@@ -239,7 +239,7 @@ def _judge(
     opened: OpenedModel,
     validation: "EncodedRows",
     logits: "np.ndarray",
-    options: ExportOptions,
+    options: LoggedExportOptions,
     num_tries: int,
 ) -> dict[str, Any]:
     """How far a smaller form is from the fp32 `logits` of the validation rows, and whether it is accepted.
@@ -251,9 +251,9 @@ def _judge(
     from compressor.data.batches import evaluation_batches
     from compressor.data.metrics import label_agreement, predict
     from compressor.evaluation.bounds import compare_with_base
-    from exporters.parity import onnx_logits
-    from exporters.quantization import INT8_SUFFIX
-    from exporters.sessions import create_session
+    from exporters.graph.parity import onnx_logits
+    from exporters.graph.quantization import INT8_SUFFIX
+    from exporters.graph.sessions import create_session
 
     rows = 1 if file.name.endswith(INT8_SUFFIX) else 64  # as it is served: int8 answers depend on their batch
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, rows))

@@ -19,13 +19,11 @@ from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.spaces import SEARCH_SPACES
 from compressor.training.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS, TrainingSettings
 from compressor.training.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
+from exporters.options import PRECISIONS, BenchmarkOptions, ExportOptions
 from mlproject.choosing import SMALL_INCREASE, Choice
 from mlproject.settings import (
     DEFAULT_FINETUNE_EPOCHS,
     DEFAULT_NUM_TRIALS,
-    PRECISIONS,
-    BenchmarkOptions,
-    ExportOptions,
     ModelOptions,
     NasOptions,
     SearchOptions,

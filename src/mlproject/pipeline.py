@@ -11,6 +11,7 @@ from compressor.digests import digest_files
 from compressor.files import file_sha256, write_json
 from compressor.network.loading import digest_model
 from compressor.training.settings import TrainingSettings
+from exporters.options import BenchmarkOptions
 from mlproject.benchmark_stage import benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
@@ -20,7 +21,7 @@ from mlproject.model_card import describe_comparison
 from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
-from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions, ModelOptions, SearchOptions
 from mlproject.signals import stopped
 from mlproject.sources import read_trivial
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
@@ -42,7 +43,7 @@ def compress(
     search_options: SearchOptions,
     choice: Choice,
     finetune_epochs: int,
-    export_options: ExportOptions,
+    export_options: LoggedExportOptions,
     benchmark_options: BenchmarkOptions,
     run: StageRun,
     tracker: Tracker,
@@ -52,7 +53,7 @@ def compress(
 
     These are folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
-    from exporters.sessions import require_provider
+    from exporters.graph.sessions import require_provider
 
     require_provider(benchmark_options.provider)
     tags = {"model": model_options.model_name_or_path, "task": source.task_name}

@@ -217,7 +217,7 @@ def _sizes(reported: Reported) -> str:
 def _parity(reported: Reported) -> str:
     """How far each form of the sub-network is from the one before it."""
     from compressor.network.saving import MAX_PARITY_DIFFERENCE
-    from exporters.parity import MAX_ONNX_DIFFERENCE
+    from exporters.graph.parity import MAX_ONNX_DIFFERENCE
 
     parts = []
     if reported.extraction is not None:

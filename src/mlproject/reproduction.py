@@ -9,7 +9,8 @@ from typing import Any
 
 from compressor.data.sources import DataSource
 from compressor.training.settings import TrainingSettings
-from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, NasOptions, SearchOptions
+from exporters.options import BenchmarkOptions, ExportOptions
+from mlproject.settings import ModelOptions, NasOptions, SearchOptions
 from mlproject.written import EXPORT_FILE, read_export
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from compressor.evaluation.bounds import CONFIDENCE
-from compressor.limits import LIMITS, Problem, check_numbers, show
+from compressor.limits import Problem, check_numbers
 from compressor.search.loop import DEFAULT_OBJECTIVES, check_objectives
 from compressor.training.settings import TrainingSettings
+from exporters.options import ExportOptions
 
 DEFAULT_FINETUNE_EPOCHS = 3
 """Of distillation after extraction, at the most."""
@@ -71,84 +71,22 @@ class NasOptions:
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 
 
-PRECISIONS = ("fp32", "int8", "fp16")
-
-
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """In which forms a model is exported."""
+class LoggedExportOptions(ExportOptions):
+    """How a model is exported, and under which name MLflow's registry gets it."""
 
-    precision: tuple[str, ...] = ("fp32", "int8")
-    portable: bool = False
-    """Standard ONNX operators alone."""
-    max_int8_loss: float = 0.01
-    """By how much the true error of int8 may exceed that of fp32, with `confidence`."""
-    confidence: float = CONFIDENCE
-    """That int8 loses no more."""
     register_as: str | None = None
     """The registered model in MLflow that gets a new version."""
     alias: str | None = None
     """Of that version, such as champion."""
 
-    def __post_init__(self) -> None:
-        wrong = []
-        if self.alias and not self.register_as:
-            wrong.append(
-                Problem(
-                    option="--alias",
-                    law="given with --register-as",
-                    value=f"{self.alias!r} alone",
-                    remedy="Name the registered model.",
-                )
-            )
-        if set(self.precision) - set(PRECISIONS) or len(set(self.precision)) != max(1, len(self.precision)):
-            wrong.append(
-                Problem(
-                    option="--precision",
-                    law=f"of {', '.join(PRECISIONS)}, each once",
-                    value=repr(",".join(self.precision)[:100]),
-                    remedy="Write it as fp32,int8.",
-                )
-            )
-        check_numbers(self, ("max_int8_loss", "confidence"), wrong)
-
-
-MAX_TOKENS = 2**20
-"""Of a timed batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
-    """What is timed."""
-
-    batch_sizes: tuple[int, ...] = (1, 8)
-    lengths: tuple[int, ...] = (32, 128)
-    threads: int = 1
-    runs: int = 30
-    provider: str = "cpu"
-    """Where ONNX Runtime computes: cpu or cuda."""
-
-    def __post_init__(self) -> None:
-        given = {"--batch-sizes": self.batch_sizes, "--lengths": self.lengths}
-        wrong = [
+    def _problems(self) -> list[Problem]:
+        alone = [
             Problem(
-                option=option,
-                law="different numbers",
-                value=",".join(map(show, values)),
-                remedy="Write them as 1,8.",
+                option="--alias",
+                law="given with --register-as",
+                value=f"{self.alias!r} alone",
+                remedy="Name the registered model.",
             )
-            for option, values in given.items()
-            if len(set(values)) != max(1, len(values))
         ]
-        largest, longest = max(self.batch_sizes, default=0), max(self.lengths, default=0)
-        fine = largest <= LIMITS["batch_sizes"].most and longest <= LIMITS["lengths"].most
-        if fine and largest * longest > MAX_TOKENS:
-            wrong.append(
-                Problem(
-                    option="the largest of --batch-sizes times the longest of --lengths",
-                    law=f"at most {MAX_TOKENS:,} tokens",
-                    value=f"{largest} times {longest}",
-                    remedy="Lower one of them.",
-                )
-            )
-        check_numbers(self, ("batch_sizes", "lengths", "threads", "runs"), wrong)
+        return [*(alone if self.alias and not self.register_as else []), *super()._problems()]

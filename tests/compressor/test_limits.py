@@ -12,10 +12,11 @@ from compressor.data.sources import DataSource
 from compressor.errors import OptionError
 from compressor.limits import LIMITS, check_number, check_numbers
 from compressor.training.settings import TrainingSettings
+from exporters.options import BenchmarkOptions, ExportOptions
 from mlproject.choosing import Choice, require_fit
-from mlproject.settings import BenchmarkOptions, ExportOptions, NasOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions, NasOptions, SearchOptions
 
-CLASSES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, ExportOptions, BenchmarkOptions)
+CLASSES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, LoggedExportOptions, BenchmarkOptions)
 FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]
 
 
@@ -81,7 +82,11 @@ def test_all_wrong_ones_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("cls", "values", "message"),
     [
-        (ExportOptions, {"alias": "champion"}, "--alias must be given with --register-as, but got 'champion' alone."),
+        (
+            LoggedExportOptions,
+            {"alias": "champion"},
+            "--alias must be given with --register-as, but got 'champion' alone.",
+        ),
         (ExportOptions, {"precision": ("fp32", "fp32")}, "--precision must be of fp32, int8, fp16, each once, but got"),
         (ExportOptions, {"precision": ()}, "--precision must be of fp32, int8, fp16, each once, but got ''."),
         (BenchmarkOptions, {"batch_sizes": ()}, "--batch-sizes must be different numbers, but got . Write them as 1,8"),

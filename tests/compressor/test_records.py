@@ -15,6 +15,7 @@ from compressor.records import Amount, Interval, Size, parse_record, read_record
 class Form:
     mb: Amount
     length: int | str = 1
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,10 @@ class Thing:
         ({"name": "a", "kept": [], "forms": {"fp32": {"mb": 1}}}, "forms.fp32 lacks 'length'"),
         ({"name": "a", "kept": [], "forms": {"fp32": {"mb": "1", "length": 1}}}, 'forms.fp32.mb is "1"'),
         ({"name": "a", "kept": [], "forms": {"fp32": {"mb": 1, "length": 2.5}}}, "forms.fp32.length is 2.5"),
+        (
+            {"name": "a", "kept": [], "forms": {"fp32": {"mb": 1, "length": 2, "sizes": [1, 0]}}},
+            "forms.fp32.sizes[1] is 0",
+        ),
     ],
 )
 def test_the_first_problem_is_told(value: Any, problem: str) -> None:
@@ -51,7 +56,7 @@ def test_the_first_problem_is_told(value: Any, problem: str) -> None:
 
 
 def test_a_record_is_what_was_written(tmp_path: Path) -> None:
-    thing = Thing(name="a", kept=(1, 2), error=0, ends=(0.5, 1), forms={"int8": Form(mb=3, length="real")})
+    thing = Thing(name="a", kept=(1, 2), error=0, ends=(0.5, 1), forms={"int8": Form(mb=3, length="real", sizes=(4,))})
     file = write_record(tmp_path / "a.json", thing, more=[object.__name__])
     assert read_record(file, Thing, "Restore it") == thing
     assert list(json.loads(file.read_text())) == ["format", "name", "kept", "error", "ends", "forms", "more"]

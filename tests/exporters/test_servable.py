@@ -16,8 +16,8 @@ import exporters
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from conftest import WORDS, tiny_model
-from exporters.onnx_export import export_onnx
-from exporters.quantization import quantize_int8
+from exporters.graph.onnx_export import export_onnx
+from exporters.graph.quantization import quantize_int8
 from exporters.servable import SingleTextModel
 
 CODE = Path(exporters.__file__).parent / "servable.py"

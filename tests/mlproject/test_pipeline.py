@@ -12,9 +12,10 @@ import pytest
 from compressor.data.sources import DataSource
 from compressor.training.settings import TrainingSettings
 from conftest import sentence_rows
+from exporters.options import BenchmarkOptions
 from mlproject import pipeline
 from mlproject.choosing import Choice
-from mlproject.settings import BenchmarkOptions, ExportOptions, ModelOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions, ModelOptions, SearchOptions
 
 STAGES = ("train-supernet", "search", "extract", "export-dense", "export", "benchmark")
 Inputs = dict[str, dict[str, Any]]
@@ -55,7 +56,7 @@ def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -
         SearchOptions(),
         Choice(),
         0,
-        ExportOptions(),
+        LoggedExportOptions(),
         BenchmarkOptions(),
         MagicMock(),
         MagicMock(),

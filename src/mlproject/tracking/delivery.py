@@ -542,7 +542,7 @@ def _onnx_model(delivery: _Delivery, entry: Entry) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from exporters.onnx_export import MAX_PROTO_BYTES
+    from exporters.graph.onnx_export import MAX_PROTO_BYTES
 
     model = onnx.load(str(delivery.folder / entry["path"]))  # a fresh one: MLflow may empty what it is given
     inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in entry["inputs"].items()]

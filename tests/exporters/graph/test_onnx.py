@@ -17,12 +17,12 @@ from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from conftest import DIMENSIONS, TASK_HEADS, tiny_config, tiny_model
-from exporters.hub_layout import link_graphs, write_stock_config
-from exporters.onnx_export import _forget_sources, example_inputs, export_onnx
-from exporters.parity import check_onnx_parity
-from exporters.quantization import convert_fp16, quantize_int8
-from exporters.runners import make_inputs, open_runner
-from exporters.sessions import create_session, run_session
+from exporters.graph.hub_layout import link_graphs, write_stock_config
+from exporters.graph.onnx_export import _forget_sources, example_inputs, export_onnx
+from exporters.graph.parity import check_onnx_parity
+from exporters.graph.quantization import convert_fp16, quantize_int8
+from exporters.graph.sessions import create_session, run_session
+from exporters.timing.runners import make_inputs, open_runner
 
 ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
 NOTHING = SubNetwork(heads=((),) * 3, units=((),) * 3)

@@ -9,16 +9,37 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from compressor.evaluation.latency import Block, Meters, time_block, warm_up
-from exporters.runners import Inputs, Runner, make_inputs
+from compressor.records import Amount, Count, Positive, Share
+from exporters.graph.cpu import cpu_name, relevant_cpu_flags
+from exporters.timing.runners import Inputs, Runner, make_inputs
 
-REAL = "real"
+REAL: Literal["real"] = "real"
 """In place of a length: texts as long as the validation rows, padded to the longest of their batch."""
+
+
+Length = Count | Literal["real"]
+"""Tokens per text, or `REAL`."""
+Shape = tuple[int, Length]
+"""Batch size and length of the texts: a kind of batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What figures were measured on."""
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    """Instruction sets that decide how fast small numbers are."""
+    threads: Count
+    python: str
+    """Its version, as those of the packages."""
+    torch: str
+    onnxruntime: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,43 +47,47 @@ class Latency:
     """Times of one model on one kind of batch."""
 
     model: str
-    batch_size: int
-    length: int | str
-    """Tokens per text, or `REAL`."""
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    mean_ms: float
-    rows_per_second: float
-    runs: int
-    ratio: float = 1.0
+    batch_size: Count
+    length: Length
+    p50_ms: Positive
+    p90_ms: Amount
+    p99_ms: Amount
+    mean_ms: Amount
+    rows_per_second: Amount
+    runs: Count
+    ratio: Positive
     """p50 over that of the first model."""
-    ratio_low: float = 1.0
-    ratio_high: float = 1.0
+    ratio_low: Amount
+    ratio_high: Amount
     """The ratio's 95 % interval, by resampling blocks and rounds in them, of wall clock and processor time alike."""
-    waited: float | None = None
+    waited: Share | None = None
     """The share of its time that the process was ready to run, but others did; None where nothing tells."""
-    block_spread: float = 0.0
+    block_spread: Amount = 0.0
     """How much the ratio differs between blocks: the standard deviation of its logarithm."""
     noisy: bool = False
     """Whether others had the processor for more than `MAX_WAITED`, or blocks differ by more than `MAX_SPREAD`."""
+
+    @property
+    def shape(self) -> Shape:
+        """Its kind of batch."""
+        return self.batch_size, self.length
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
     """What a benchmark saw of others on the machine."""
 
-    noisy: int
+    noisy: Count
     """Rows of the table that are."""
-    waited: float | None
+    waited: Share | None
     """The largest share of a kind of batch."""
-    block_spread: float
+    block_spread: Amount
     """The largest of a row."""
-    switches_per_second: float
+    switches_per_second: Amount
     """Involuntary context switches, over all blocks that were timed."""
-    load_average: tuple[tuple[float, ...], tuple[float, ...]]
+    load_average: tuple[tuple[Amount, ...], tuple[Amount, ...]]
     """Of 1, 5 and 15 minutes, at the start and at the end."""
-    passes: int
+    passes: Count
     """How often the noisiest kind of batch was timed."""
 
 
@@ -94,7 +119,7 @@ def measure_latencies(
     """
     import torch
 
-    kinds: list[int | str] = [*lengths, *([REAL] if real_lengths else [])]
+    kinds: list[Length] = [*lengths, *([REAL] if real_lengths else [])]
     shapes = {
         (batch_size, length): _batches(batch_size, length, real_lengths, runs + warm_ups)
         for batch_size in batch_sizes
@@ -130,13 +155,13 @@ def measure_latencies(
 
 
 def _time_blocks(
-    calls: Mapping[tuple[int, int | str], Mapping[str, Callable[[], object]]],
+    calls: Mapping[Shape, Mapping[str, Callable[[], object]]],
     runs: int,
     one_thread: bool,
     meters: Meters | None,
-) -> tuple[dict[tuple[int, int | str], list[Block]], int]:
+) -> tuple[dict[Shape, list[Block]], int]:
     """The blocks of each kind of batch, and how often the noisiest was timed."""
-    timed: dict[tuple[int, int | str], list[Block]] = {shape: [] for shape in calls}
+    timed: dict[Shape, list[Block]] = {shape: [] for shape in calls}
     size = -(-runs // BLOCKS)
     waiting, passes = list(calls), 0
     while waiting and passes < MAX_PASSES:
@@ -170,9 +195,7 @@ def _block_spread(model: str, blocks: Sequence[Block]) -> float:
     return float(np.std([np.log(time / base_time) for time, base_time in medians], ddof=1))
 
 
-def summarise(
-    model: str, batch_size: int, length: int | str, blocks: Sequence[Block], one_thread: bool = True
-) -> Latency:
+def summarise(model: str, batch_size: int, length: Length, blocks: Sequence[Block], one_thread: bool = True) -> Latency:
     """The figures of one model's times and their ratio to the first model's of the same rounds.
 
     The interval reaches over what wall clock and processor time say where both mean the same: waiting for others makes
@@ -231,36 +254,22 @@ def _load_average() -> tuple[float, ...]:
     return os.getloadavg() if hasattr(os, "getloadavg") else ()
 
 
-def describe_environment(threads: int) -> dict[str, Any]:
-    """What the figures were measured on: processor, its vector flags, threads and versions."""
+def describe_environment(threads: int) -> Environment:
+    """Return what the figures were measured on."""
     import onnxruntime
     import torch
 
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-    return {
-        "cpu": _cpu_fields().get("model name", platform.processor()),
-        "cpu_flags": [flag for flag in wanted if flag in cpu_flags()],
-        "threads": threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }
+    return Environment(
+        cpu=cpu_name(),
+        cpu_flags=relevant_cpu_flags(),
+        threads=threads,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        onnxruntime=onnxruntime.__version__,
+    )
 
 
-def cpu_flags() -> list[str]:
-    """The instruction sets of this CPU, where the system tells."""
-    return _cpu_fields().get("flags", "").split()
-
-
-def _cpu_fields() -> dict[str, str]:
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.is_file():
-        return {}
-    lines = dict(line.split(":", 1) for line in cpuinfo.read_text().split("\n\n")[0].splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in lines.items()}
-
-
-def _batches(batch_size: int, length: int | str, real_lengths: Sequence[int], count: int) -> list[list[int]]:
+def _batches(batch_size: int, length: Length, real_lengths: Sequence[int], count: int) -> list[list[int]]:
     """The lengths of the texts of each round's batch; one batch where all rounds are alike."""
     if isinstance(length, int):
         return [[length] * batch_size]

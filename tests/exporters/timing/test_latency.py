@@ -1,14 +1,18 @@
 """The order of a measurement and its arithmetic, with a clock that does not tick by itself and a made-up scheduler."""
 
+import platform
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from compressor.evaluation.latency import Block, Meters, Usage, read_usage, time_block, warm_up
-from exporters.latency import Latency, Noise, describe_environment, measure_latencies, summarise
-from exporters.runners import Inputs, Runner, make_inputs
+from exporters.graph.cpu import cpu_flags, cpu_name
+from exporters.timing.latency import Latency, Noise, describe_environment, measure_latencies, summarise
+from exporters.timing.runners import Inputs, Runner, make_inputs
 
 
 class FakeMachine:
@@ -179,8 +183,11 @@ def test_this_machine_tells_what_it_does() -> None:
 
 def test_environment_names_what_counts() -> None:
     environment = describe_environment(2)
-    assert environment["threads"] == 2
-    assert {"cpu", "cpu_flags", "python", "torch", "onnxruntime"} <= environment.keys()
+    assert environment.threads == 2
+    assert (environment.python, environment.torch) == (platform.python_version(), torch.__version__)
+    assert environment.onnxruntime == onnxruntime.__version__
+    assert set(environment.cpu_flags) <= set(cpu_flags())
+    assert environment.cpu == cpu_name()
 
 
 def test_the_ratio_s_interval_holds_what_noise_does_to_it() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from compressor.errors import ModelError, brief
-from exporters.sessions import PROVIDERS, create_session, run_session
+from exporters.graph.sessions import PROVIDERS, create_session, run_session
 
 Inputs = dict[str, np.ndarray]
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")

@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from exporters.lean import DOMAIN
+from exporters.graph.cpu import cpu_flags
+from exporters.graph.lean import DOMAIN
 
 INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
 ONE_ROW = "one_row"
@@ -89,6 +90,4 @@ def convert_fp16(path: Path, output: Path) -> Path:
 
 def needs_reduced_range() -> bool:
     """Whether this CPU lacks VNNI instructions."""
-    from exporters.latency import cpu_flags
-
     return not any("vnni" in flag or flag == "amx_int8" for flag in cpu_flags())

@@ -39,7 +39,7 @@ def export_onnx(
     """
     import onnx
 
-    from exporters.lean import LeanModel
+    from exporters.graph.lean import LeanModel
 
     longest = max_positions(model)
     inputs = example_inputs(model, tokenizer, batch_size=2, length=17)

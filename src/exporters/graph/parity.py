@@ -10,8 +10,8 @@ from compressor.data.batches import Batch
 from compressor.evaluation.evaluator import compute_logits
 from compressor.network.families import max_positions
 from compressor.network.saving import require_parity
-from exporters.onnx_export import example_inputs
-from exporters.sessions import create_session, run_session
+from exporters.graph.onnx_export import example_inputs
+from exporters.graph.sessions import create_session, run_session
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -1,6 +1,6 @@
 """What loading a model costs: seconds and peak memory, in a process of its own.
 
-`python -m exporters.footprint PATH THREADS PROVIDER PARENT` prints them as one JSON line.
+`python -m exporters.timing.footprint PATH THREADS PROVIDER PARENT` prints them as one JSON line.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footpr
     from compressor.files import module_environment  # not above: the measured process must not load PyTorch in vain
 
     done = subprocess.run(
-        [sys.executable, "-m", "exporters.footprint", str(path), str(threads), provider, str(os.getpid())],
+        [sys.executable, "-m", "exporters.timing.footprint", str(path), str(threads), provider, str(os.getpid())],
         capture_output=True,
         text=True,
         check=True,
@@ -50,7 +50,7 @@ def main() -> None:
     """Measures this very process."""
     path, threads, provider, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     _end_with(parent)
-    from exporters.runners import make_inputs, open_runner  # takes a while, in which the parent may go
+    from exporters.timing.runners import make_inputs, open_runner  # takes a while, in which the parent may go
 
     if path.is_file():
         import onnxruntime  # noqa: F401

@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import ModelError
-from exporters.runners import make_inputs, open_runner
-from exporters.sessions import create_session, require_provider
+from exporters.graph.sessions import create_session, require_provider
+from exporters.timing.runners import make_inputs, open_runner
 
 
 def write_graph(path: Path, inputs: dict[str, int], outputs: tuple[str, ...] = ("logits",), rows: int = 4) -> Path:

@@ -1,0 +1,142 @@
+"""What a benchmark measured: the timed models, their latencies side by side, and how noisy the machine was.
+
+`latency.json` says it, `latency.csv` its latencies as a table.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from compressor.errors import FileError, OptionError, brief
+from compressor.files import new_directory, resolve_from, seen_from, write_json
+from compressor.records import FORMAT, Amount, ErrorInterval, Errors, read_record, require_keys
+from exporters.options import BenchmarkOptions
+from exporters.timing.latency import Environment, Latency, Noise, Shape
+
+LATENCY_FILE, CSV_FILE = "latency.json", "latency.csv"
+_NEXT_STEP = "Restore it, or time again with compressor benchmark"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedModel:
+    """A model of a benchmark."""
+
+    path: Path
+    """An ONNX file or a model directory."""
+    runtime: Literal["onnxruntime", "pytorch"]
+    precision: Literal["fp32", "int8", "fp16", "?"]
+    """`?` for a graph of another tool."""
+    provider: str | None = None
+    """Where it computed, as the runtime says; None where version 0.1.0 wrote it."""
+    role: str | None = None
+    """The name that its path was given, the same for all precisions of an export: dense or pruned in `compress`. None
+    where version 0.1.0 wrote it."""
+    error: Errors | None
+    """1 − metric on the validation rows; None where it is not known."""
+    error_interval: ErrorInterval | None
+    """95 % interval of the error, where it is known."""
+    mb: Amount
+    """Size of its files in megabytes."""
+    load_seconds: Amount
+    """From the file to a model that answers."""
+    peak_mb: Amount
+    """Largest resident memory of a process that loads it and makes one call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """Latencies of models that were timed side by side; the first is the base of all ratios."""
+
+    environment: Environment
+    options: Annotated[BenchmarkOptions, require_keys("batch_sizes", "lengths", "threads", "runs", "provider")]
+    models: dict[str, TimedModel]
+    """By name, the base first."""
+    noise: Noise | None = None
+    """None where version 0.1.0 wrote it."""
+    latencies: tuple[Latency, ...]
+
+    @property
+    def base(self) -> str:
+        """The name of the first model."""
+        return next(iter(self.models))
+
+    @property
+    def first_shape(self) -> Shape:
+        """The kind of batch that was timed first."""
+        return self.latencies[0].shape
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The kinds of batches that were timed: by batch size, then by length, those of real texts last."""
+        return sorted({row.shape for row in self.latencies}, key=_order)
+
+    def of_model(self, name: str) -> list[Latency]:
+        """Return the latencies of a model, as they were timed."""
+        return [row for row in self.latencies if row.model == name]
+
+    def at(self, shape: Shape) -> dict[str, Latency]:
+        """Return the latencies at a batch size and length by model, the base first."""
+        found = {row.model: row for row in self.latencies if row.shape == shape}
+        return {name: found[name] for name in self.models if name in found}
+
+    def role_at(self, directory: Path) -> str | None:
+        """Return the role of the models whose graphs lie in a directory; None where none of them was timed."""
+        directory = directory.expanduser().resolve()
+        return next((self.role_of(name) for name, model in self.models.items() if model.path.parent == directory), None)
+
+    def role_of(self, name: str) -> str:
+        """Return the role of a model; of a file of version 0.1.0 its name without the precision."""
+        model = self.models[name]
+        suffix = "pytorch" if model.runtime == "pytorch" else model.precision
+        return model.role or name.removesuffix(f"-{suffix}")
+
+    def find(self, role: str, precision: str = "fp32") -> str | None:
+        """Return the name of the graph of a role in a precision; None where it was not timed."""
+        for name, model in self.models.items():
+            if (model.runtime, self.role_of(name), model.precision) == ("onnxruntime", role, precision):
+                return name
+        return None
+
+    def to_json(self, directory: Path) -> dict[str, Any]:
+        """Return the content of `latency.json` in a directory, from which its paths are seen."""
+        values = asdict(self)
+        for model in values["models"].values():
+            model["path"] = seen_from(directory, model["path"])
+        return {"format": FORMAT, **values}
+
+    def save(self, directory: Path) -> Path:
+        """Write `latency.json` and `latency.csv` into a directory."""
+        import pandas as pd
+
+        with new_directory(directory) as temporary:
+            write_json(temporary / LATENCY_FILE, self.to_json(directory))
+            pd.DataFrame([asdict(row) for row in self.latencies]).to_csv(temporary / CSV_FILE, index=False)
+        return directory / LATENCY_FILE
+
+    @classmethod
+    def load(cls, directory: Path) -> "Benchmark":
+        """Return the benchmark in a directory.
+
+        Raises:
+            FileError: `latency.json` is not there or broken.
+        """
+        file = directory / LATENCY_FILE
+        try:
+            read = read_record(file, cls, _NEXT_STEP)
+        except OptionError as error:
+            problem = brief(error).rstrip(".")
+            raise FileError(f"the file {file} must be as it was written, but {problem}. {_NEXT_STEP}.") from None
+        if not read.models or {row.model for row in read.latencies} != set(read.models):
+            raise FileError(
+                f"the file {file} must hold latencies of each of its models, but does not. "
+                "Restore it, or time again with compressor benchmark."
+            )
+        models = {
+            name: replace(model, path=resolve_from(directory, str(model.path))) for name, model in read.models.items()
+        }
+        return replace(read, models=models)
+
+
+def _order(shape: Shape) -> tuple[int, bool, int]:
+    batch_size, length = shape
+    return batch_size, isinstance(length, str), length if isinstance(length, int) else 0

@@ -1,0 +1,184 @@
+"""What an export is: a graph per precision, fp32 verified against PyTorch and the others judged by their error.
+
+`export.json` says it, with the digests of the files beside it.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import MinLen
+
+from compressor.digests import FILES_KEY, digest_files, require_same_files
+from compressor.errors import FileError
+from compressor.files import resolve_from, seen_from, write_json
+from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, parse_record, read_record
+
+EXPORT_FILE, ONNX_FILE = "export.json", "model.onnx"
+_NEXT_STEP = "Restore it, or export again with compressor export"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedForm:
+    """A model in one precision."""
+
+    file: str
+    """The name of the graph in the export's directory."""
+    mb: Amount
+    """Size of the graph in megabytes, weights included."""
+    error: Errors
+    """1 − metric on the validation rows."""
+    error_interval: ErrorInterval
+    """95 % interval of the error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedForm(ExportedForm):
+    """A model in fp32, whose logits are those of PyTorch."""
+
+    parity: Annotated[dict[str, Amount], MinLen(1)]
+    """The largest difference of a logit, relative to the largest logit, of each kind of batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedForm(ExportedForm):
+    """A model in a smaller precision, compared with fp32 on the validation rows."""
+
+    loss: float
+    """Its error minus that of fp32."""
+    loss_at_most: float | None = None
+    """How much it loses at most, with `confidence`; None where version 0.1.0 wrote it."""
+    confidence: Share | None = None
+    max_loss: Amount
+    """What was allowed."""
+    accepted: bool
+    """Whether it surely loses no more than that."""
+    label_agreement: Share | None
+    """The share of rows with the same label; None for values."""
+    difference: Amount
+    """The largest difference of a logit, relative to the largest logit."""
+    int8_embeddings: bool | None = None
+    """Whether embedding tables are int8 too; None for other precisions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What an export and its file say alike."""
+
+    task: str
+    portable: bool
+    """Whether the graphs have standard ONNX operators alone."""
+    params: Count
+    """Parameters of the exported model."""
+    lengths: tuple[Count, ...]
+    """Tokens of the validation rows, in ascending order; of many rows some."""
+    model_files: dict[str, str] | None = None
+    """Digests of the model's files; None where it was exported from memory, or by version 0.1.0."""
+    data_digest: str | None = None
+    """Digest of the rows; None where version 0.1.0 wrote it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written(_Facts):
+    """What `export.json` holds."""
+
+    model: str | None
+    forms: dict[str, dict[str, Any]]
+    files: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(_Facts):
+    """An exported model: its graphs in `directory`, and how good they are."""
+
+    directory: Path
+    model: Path | None
+    """The directory of the exported model; None where it was exported from memory."""
+    fp32: VerifiedForm
+    smaller: Mapping[str, JudgedForm]
+    """By precision: int8, fp16."""
+
+    @property
+    def forms(self) -> dict[str, ExportedForm]:
+        """All precisions, fp32 first."""
+        return {"fp32": self.fp32, **self.smaller}
+
+    @property
+    def accepted(self) -> dict[str, ExportedForm]:
+        """The precisions to use, fp32 first: all but those that may lose too much."""
+        return {"fp32": self.fp32, **{name: form for name, form in self.smaller.items() if form.accepted}}
+
+    @property
+    def best(self) -> str:
+        """The precision to serve: the smallest accepted one that a CPU computes fast."""
+        return "int8" if "int8" in self.accepted else "fp32"
+
+    def path(self, precision: str = "fp32") -> Path:
+        """Return the graph of a precision."""
+        return self.directory / self.forms[precision].file
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `export.json` but for the digests of the files; paths as seen from `directory`."""
+        return {
+            "model": None if self.model is None else seen_from(self.directory, self.model),
+            "task": self.task,
+            "portable": self.portable,
+            "params": self.params,
+            "lengths": list(self.lengths),
+            "forms": {precision: asdict(form) for precision, form in self.forms.items()},
+            "model_files": self.model_files,
+            "data_digest": self.data_digest,
+        }
+
+    def save(self, directory: Path | None = None) -> Path:
+        """Write `export.json` beside the graphs, into `directory` where they are to be moved from there."""
+        directory = directory or self.directory
+        return write_json(
+            directory / EXPORT_FILE, {"format": FORMAT, **self.to_json(), FILES_KEY: digest_files(directory)}
+        )
+
+    @classmethod
+    def load(cls, directory: Path, only: Collection[str] | None = None) -> "Export":
+        """Return the export in a directory, whose files (or `only` those) are the ones that were exported.
+
+        Raises:
+            FileError: `export.json` is not there or broken, or names files outside of its directory.
+            ModelError: a file was changed or is missing.
+        """
+        file = directory / EXPORT_FILE
+        written = read_record(file, _Written, _NEXT_STEP)
+        if "fp32" not in written.forms:
+            raise _wrong_forms(file, "has no fp32")
+        first, others = {"fp32": written.forms["fp32"]}, dict(written.forms)
+        del others["fp32"]
+        try:
+            fp32 = parse_record(dict[str, VerifiedForm], first)["fp32"]
+            smaller = parse_record(dict[str, JudgedForm], others)
+        except ValueError as error:
+            raise FileError(f"the file {file} must be as it was written, but forms.{error}. {_NEXT_STEP}.") from None
+        outside = [form.file for form in (fp32, *smaller.values()) if not _is_plain(form.file)]
+        if outside:
+            raise _wrong_forms(file, f"names {outside[0]!r}")
+        require_same_files(
+            directory,
+            written.files,
+            EXPORT_FILE,
+            "export again with compressor export",
+            only=tuple(written.files or ()) if only is None else only,  # an older export may have left others
+        )
+        facts = {field.name: getattr(written, field.name) for field in fields(_Facts)}
+        model = None if written.model is None else resolve_from(directory, written.model)
+        return cls(directory=directory.expanduser().resolve(), model=model, fp32=fp32, smaller=smaller, **facts)
+
+
+def _wrong_forms(file: Path, problem: str) -> FileError:
+    return FileError(
+        f"the forms in {file} must be fp32 and others, each a file beside it, but it {problem}. "
+        "Restore it, or export again with compressor export."
+    )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in the very directory."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
