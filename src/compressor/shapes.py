@@ -79,15 +79,6 @@ TRAINED = {
     "epochs": [{"epoch": int, "error": Number}],
 }
 """What `super_network.json` holds besides where `train-supernet` wrote it."""
-SUB_NETWORK = {
-    "sub_network": {"dimensions": DIMENSIONS, "heads": [str], "units": [str], "hash?": str},
-    "source?": SOURCE,
-    "data_digest?": str,
-    "label_names?": [str],
-    "chosen?": {"name": str, "error?": Number},
-    "error?": Number,
-    "files?": FILES,
-}
 
 
 def read_record(path: Path, shape: Any, next_step: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.files import new_directory, seen_from, write_json
+from compressor.markdown import markdown_text
 from exporters.options import BenchmarkOptions
 from mlproject.plots import write_latency_png
 from mlproject.sources import TimedModel, find_timed_models
-from mlproject.tables import markdown_text, print_table
+from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import latency_view
 from mlproject.written import LATENCY_FILE

@@ -6,13 +6,14 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from compressor.files import new_directory, write_json, write_text
+from compressor.markdown import markdown_table, markdown_text
 from mlproject import page
 from mlproject.charts import DENSE, PALETTE, SHAPES, Band, Mark, PointChart, Series
 from mlproject.comparing import Compared, Comparison, Group, compare_searches, front_members
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import COST_AXES, ERROR_AXIS
 from mlproject.sources import require_other_directory
-from mlproject.tables import markdown_table, markdown_text, print_table
+from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 
 JSON_FILE, CSV_FILE, HTML_FILE = "compare.json", "compare.csv", "compare.html"

@@ -116,8 +116,8 @@ def log_models_of(
 ) -> str | None:
     """Logs the smallest accepted precision as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
     import exporters
+    from compressor.extraction.card import CARD_FILE
     from exporters.timing.runners import make_inputs, open_runner
-    from mlproject.model_card import CARD_FILE
 
     forms = {precision: form for precision, form in report["forms"].items() if form.get("accepted", True)}
     precision = "int8" if "int8" in forms else "fp32"

@@ -2,30 +2,36 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
-from compressor.data.trivial import is_useful
 from compressor.errors import SearchError
+from compressor.evaluation.comparison import Comparison, compare_predictions
 from compressor.evaluation.predictions import read_predictions
-from compressor.files import new_directory, read_json, seen_from, without_home, write_json
+from compressor.extraction.card import CARD_FILE, write_model_card
+from compressor.extraction.record import (
+    EXTRACTION_FILE,
+    PARITY_FILE,
+    ChosenMember,
+    ExtractionReport,
+    Finetuning,
+    KeptCounts,
+    Parity,
+    Repair,
+    SlicedModelRecord,
+    Variant,
+    describe_difference,
+)
+from compressor.files import new_directory, seen_from, without_home
 from compressor.limits import check_number
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
 from compressor.training.settings import TrainingSettings
 from mlproject.choosing import Choice, choose
-from mlproject.model_card import (
-    CARD_FILE,
-    describe_comparison,
-    describe_difference,
-    describe_finetuning,
-    describe_repair,
-    form_table,
-    write_model_card,
-)
 from mlproject.sources import (
     find_super_network,
     full_evaluation,
@@ -39,7 +45,7 @@ from mlproject.stage_cache import read_record, stage_inputs, write_record
 from mlproject.stage_log import log_files
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
-from mlproject.written import EXTRACTION_FILE, PARITY_FILE, read_search_results
+from mlproject.written import read_search_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,8 +55,6 @@ if TYPE_CHECKING:
     from compressor.training.repair import Moments
 
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, "sub_network.json", CARD_FILE)
-POOR_INCREASE = 0.05
-"""Of the error, from which on a note is printed."""
 _PARTS = ("validation", "test")
 _MEMBER = "extract member"
 """What the record of one of several sub-networks is of: going on, those that are finished are left as they are."""
@@ -132,7 +136,7 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
         given = stage_inputs(member=evaluation, finetune_epochs=finetune_epochs, search=_digest(results))
         if choice.several and run.tracker.goes_on and read_record(target, _MEMBER) == given:
             print(f"{evaluation['name']} was extracted before.")
-            report = read_json(target / EXTRACTION_FILE)
+            report = ExtractionReport.load(target)
         else:
             report = _extract_one(
                 target, opened, evaluation, dense, full, teacher, moments, finetune_epochs, search_dir
@@ -177,8 +181,9 @@ def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any
         loaded = load_task_data(source)
         full = full_evaluation(results)
         dense_dir = folder / full["model"] if full is not None and full["model"] else None
-        any_model = load_sliced_model(dense_dir or folder / str(chosen.get("model")))
-        data = in_order_of(loaded, any_model.info["label_names"])
+        any_dir = dense_dir or folder / str(chosen.get("model"))
+        any_model = load_sliced_model(any_dir)
+        data = in_order_of(loaded, SlicedModelRecord.load(any_dir).label_names or ())
         dense, tokenizer = any_model.model if dense_dir else None, any_model.tokenizer
         base_model = results["model_name_or_path"]
     require_same_rows(data, results, "were searched", "search again")
@@ -202,26 +207,27 @@ def _extract_one(
     opened: _Opened,
     chosen: dict[str, Any],
     dense: "Mapping[str, np.ndarray] | None",
-    full: dict[str, Any] | None,
+    full: Variant | None,
     teacher: "np.ndarray | None",
     moments: "Moments | None",
     finetune_epochs: int,
     search_dir: Path,
-) -> dict[str, Any]:
+) -> ExtractionReport:
     """Writes one sub-network; what its `extraction.json` says."""
     from compressor.data.metrics import label_agreement
     from compressor.network.loading import pick_device
     from compressor.network.saving import (
+        SavedSubNetwork,
         file_size_mb,
         load_sliced_model,
+        read_sub_network,
         require_error,
         require_parity,
         save_sliced_model,
     )
     from compressor.training.loop import distill
 
-    parity: dict[str, float | None]
-    model, sub_network, searched, parity = _cut(opened, chosen)
+    model, sub_network, searched, sliced = _cut(opened, chosen)
     dimensions = opened.dimensions
     with new_directory(target) as temporary:
         save_sliced_model(temporary, model, opened.tokenizer, sub_network, dimensions, {})
@@ -229,63 +235,70 @@ def _extract_one(
         logits = opened.evaluate(loaded, "validation")
         error_searched = chosen.get("error", opened.error(searched, "validation"))
         error_loaded = opened.error(logits, "validation")
-        parity |= {
-            "loaded": require_parity(searched, logits, "the loaded and the searched sub-network"),
-            "label_agreement": label_agreement(searched, logits),
-            "error_searched": error_searched,
-            "error_loaded": error_loaded,
-        }
+        parity = Parity(
+            sliced=sliced,
+            loaded=require_parity(searched, logits, "the loaded and the searched sub-network"),
+            label_agreement=label_agreement(searched, logits),
+            error_searched=error_searched,
+            error_loaded=error_loaded,
+        )
         require_error(error_searched, error_loaded, logits)
-        write_json(temporary / PARITY_FILE, parity)
+        parity.save(temporary)
         repaired = None if moments is None else _repair(opened, loaded, sub_network, moments, error_loaded)
         finetuning = None
         if teacher is not None:
             settings = replace(opened.settings, num_train_epochs=finetune_epochs)
             rows = opened.rows
             distillation = distill(loaded, opened.data.task, rows["train"], rows["validation"], teacher, settings)
-            finetuning = asdict(distillation) | {
-                "error_after": distillation.error,
-                "num_epochs": finetune_epochs,
-            }
+            finetuning = Finetuning(**asdict(distillation), error_after=distillation.error, num_epochs=finetune_epochs)
         logits = opened.evaluate(loaded, "validation")
         extracted = {"validation": logits, "test": opened.evaluate(loaded, "test")}
-        report: dict[str, Any] = {
-            "name": chosen["name"],
-            "chosen": {key: value for key, value in chosen.items() if key != "kept"},
-            "error": opened.error(logits, "validation"),
-            "repair": repaired,
-            "finetuning": finetuning,
-            "parity": parity,
-            "kept": {"heads": [len(h) for h in sub_network.heads], "units": [len(u) for u in sub_network.units]},
-            "extracted": {key: chosen[key] for key in _COSTS if key in chosen} | _form(opened, sub_network, extracted),
-            "super_network": full,
-            "trivial": opened.results.get("trivial"),
-            "test": None if dense is None else _compare(opened, dense["test"], extracted["test"]),
-        }
-        info = {
-            "search": seen_from(target, search_dir),
-            "supernet": seen_from(target, opened.dense_dir) if opened.shared and opened.dense_dir else None,
-            "supernet_files": opened.results.get("supernet_files"),
-            "source": _travelling(opened.source),
-            "data_digest": opened.data.digest,
-            "label_names": list(opened.data.label_names),
-        } | {key: report[key] for key in ("chosen", "error", "repair", "finetuning")}
-        save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, info)
-        report["extracted"]["model_mb"] = file_size_mb(temporary / "model.safetensors")
-        write_json(temporary / EXTRACTION_FILE, report)
-        write_model_card(temporary, report, opened.base_model, opened.data, dimensions, notes(report))
+        save_sliced_model(temporary, loaded.cpu(), opened.tokenizer, sub_network, dimensions, {})
+        member = ChosenMember(**{key: value for key, value in chosen.items() if key != "kept"})
+        report = ExtractionReport(
+            name=chosen["name"],
+            chosen=member,
+            error=opened.error(logits, "validation"),
+            repair=repaired,
+            finetuning=finetuning,
+            parity=parity,
+            kept=KeptCounts(heads=tuple(map(len, sub_network.heads)), units=tuple(map(len, sub_network.units))),
+            extracted=replace(
+                _form(opened, sub_network, extracted, member), model_mb=file_size_mb(temporary / "model.safetensors")
+            ),
+            super_network=full,
+            trivial=read_trivial(opened.results),
+            test=None if dense is None else _compare(opened, dense["test"], extracted["test"]),
+        )
+        record = SlicedModelRecord(
+            **vars(read_sub_network(temporary, SavedSubNetwork)),
+            search=seen_from(target, search_dir),
+            supernet=seen_from(target, opened.dense_dir) if opened.shared and opened.dense_dir else None,
+            supernet_files=opened.results.get("supernet_files"),
+            source=_travelling(opened.source),
+            data_digest=opened.data.digest,
+            label_names=opened.data.label_names,
+            chosen=member,
+            error=report.error,
+            repair=repaired,
+            finetuning=finetuning,
+        )
+        record.save(temporary)
+        report.save(temporary)
+        command = ["compressor", *sys.argv[1:]]
+        write_model_card(temporary, report, opened.base_model, opened.data, dimensions, command)
     return report
 
 
-def _travelling(source: DataSource) -> dict[str, Any]:
+def _travelling(source: DataSource) -> DataSource:
     """The source of the rows as a model names it that others may get."""
-    named = {name: value for name, value in source.to_json().items() if name.endswith("_file") and value}
-    return source.to_json() | {name: without_home(value) for name, value in named.items()}
+    named: dict[str, Any] = {n: without_home(v) for n, v in source.to_json().items() if n.endswith("_file") and v}
+    return replace(source, **named)
 
 
 def _repair(
     opened: _Opened, model: "PreTrainedModel", sub_network: SubNetwork, moments: "Moments", error: float
-) -> dict[str, Any]:
+) -> Repair:
     """Repairs a sliced model in place, where that lowers its validation error; what came of it."""
     from compressor.training.repair import repair
 
@@ -296,12 +309,10 @@ def _repair(
     kept = error_after < error
     if not kept:
         model.load_state_dict(before)
-    return {"error_before": error, "error_after": error_after, "kept": kept}
+    return Repair(error_before=error, error_after=error_after, kept=kept)
 
 
-def _cut(
-    opened: _Opened, chosen: Mapping[str, Any]
-) -> "tuple[PreTrainedModel, SubNetwork, np.ndarray, dict[str, float | None]]":
+def _cut(opened: _Opened, chosen: Mapping[str, Any]) -> "tuple[PreTrainedModel, SubNetwork, np.ndarray, float | None]":
     """The chosen sub-network as a model, its index sets, its searched form's validation logits, and their parity.
 
     Raises:
@@ -322,16 +333,21 @@ def _cut(
                 f"the trained weights must be of sub-network {chosen['sub_network']}, but those in "
                 f"{opened.folder / chosen['model']} are of {trained.sub_network.hash}. Restore them or search again."
             )
-        return trained.model, trained.sub_network, opened.evaluate(trained.model, "validation"), {}
+        return trained.model, trained.sub_network, opened.evaluate(trained.model, "validation"), None
     assert opened.dense is not None
     sub_network = SubNetwork.from_json(chosen["kept"], opened.dimensions)
     shared = opened.evaluate(opened.dense, "validation", sub_network)
     sliced = slice_model(opened.dense, sub_network)
     difference = require_parity(shared, opened.evaluate(sliced, "validation"), "the sliced and the shared sub-network")
-    return sliced.cpu(), sub_network, shared, {"sliced": difference}
+    return sliced.cpu(), sub_network, shared, difference
 
 
-def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str, np.ndarray]") -> dict[str, Any]:
+def _form(
+    opened: _Opened,
+    sub_network: SubNetwork | None,
+    logits: "Mapping[str, np.ndarray]",
+    member: ChosenMember | None = None,
+) -> Variant:
     """Errors with intervals, and costs, of the super-network (None) or of a sub-network."""
     import numpy as np
 
@@ -347,89 +363,64 @@ def _form(opened: _Opened, sub_network: SubNetwork | None, logits: "Mapping[str,
         predictions = predict(logits[part], task.regression)
         values[f"{prefix}error_interval"] = error_interval(task.metric, predictions, opened.rows[part].labels)
     if opened.dense is None:
-        return values
+        return Variant(**values, **{name: getattr(member, name) for name in _COSTS})
     cost_model = create_cost_model(opened.dense)
     kept = cost_model.full if sub_network is None else sub_network
     length = int(np.median(opened.rows["validation"].lengths))
-    macs = cost_model.macs(kept, length)
     if sub_network is None and opened.dense_dir is not None:
         values["model_mb"] = sum(map(file_size_mb, opened.dense_dir.glob("*.safetensors")))
-    return values | asdict(cost_model.costs(kept)) | {"macs": macs, "macs_length": length}
+    return Variant(**values, **asdict(cost_model.costs(kept)), macs=cost_model.macs(kept, length), macs_length=length)
 
 
-def _compare(opened: _Opened, dense: "np.ndarray", extracted: "np.ndarray") -> dict[str, Any]:
+def _compare(opened: _Opened, dense: "np.ndarray", extracted: "np.ndarray") -> Comparison:
     """The super-network against the extracted model on the test rows."""
     from compressor.data.metrics import predict
-    from compressor.evaluation.comparison import compare_predictions
 
     task = opened.data.task
     base, other = predict(dense, task.regression), predict(extracted, task.regression)
-    labels = opened.rows["test"].labels
-    return asdict(compare_predictions(task.metric, base, other, labels, regression=task.regression))
+    return compare_predictions(task.metric, base, other, opened.rows["test"].labels, regression=task.regression)
 
 
-def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(report: ExtractionReport) -> dict[str, float]:
     """What MLflow is told of an extracted model."""
-    extracted, metrics = report["extracted"], {}
-    for key in ("error", "test_error", "params", "relative_params", "relative_encoder_params", "macs", "model_mb"):
-        if key in extracted:
-            metrics[key] = float(extracted[key])
-    for name in ("sliced", "loaded", "label_agreement"):
-        if report["parity"].get(name) is not None:
-            metrics[f"parity/{name}"] = float(report["parity"][name])
-    if report["repair"] is not None:
-        metrics["error_after_repair"] = report["repair"]["error_after"]
-    if report["finetuning"] is not None:
-        metrics["error_before_finetuning"] = report["finetuning"]["error_before"]
-        metrics["error_after_finetuning"] = min(report["finetuning"]["errors"])
-    if report["test"] is not None:
-        metrics["test_error_difference"] = report["test"]["difference"]
-    return metrics
+    extracted, parity = report.extracted, report.parity
+    metrics: dict[str, float | None] = {
+        "error": extracted.error,
+        "test_error": extracted.test_error,
+        "params": extracted.params,
+        "relative_params": extracted.relative_params,
+        "relative_encoder_params": extracted.relative_encoder_params,
+        "macs": extracted.macs,
+        "model_mb": extracted.model_mb,
+        "parity/sliced": parity.sliced,
+        "parity/loaded": parity.loaded,
+        "parity/label_agreement": parity.label_agreement,
+    }
+    if report.repair is not None:
+        metrics["error_after_repair"] = report.repair.error_after
+    if report.finetuning is not None:
+        metrics["error_before_finetuning"] = report.finetuning.error_before
+        metrics["error_after_finetuning"] = min(report.finetuning.errors)
+    if report.test is not None:
+        metrics["test_error_difference"] = report.test.difference
+    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
-def _show(report: Mapping[str, Any]) -> None:
+def _show(report: ExtractionReport) -> None:
     """Prints the extracted model beside the super-network."""
-    parity = report["parity"]
-    if report["chosen"].get("reason"):
-        print(f"Chosen: {report['name']}, {report['chosen']['reason']}")
-    print_table(f"Extracted {report['name']}", *form_table(report))
-    differences = [name for name in ("sliced", "loaded") if name in parity]
-    difference = max(parity[name] for name in differences)
+    parity = report.parity
+    if report.chosen.reason:
+        print(f"Chosen: {report.name}, {report.chosen.reason}")
+    print_table(f"Extracted {report.name}", *report.table())
+    variants = "loaded" if parity.sliced is None else "sliced = loaded"
     print(
-        f"Searched = {' = '.join(differences)} {describe_difference(difference)}, error {parity['error_loaded']:.4f}"
-        + (" as searched." if "error" in report["chosen"] else " (it was not searched).")
+        f"Searched = {variants} {describe_difference(parity.largest)}, error {parity.error_loaded:.4f}"
+        + (" (it was not searched)." if report.chosen.error is None else " as searched.")
     )
-    if report["repair"] is not None:
-        print(describe_repair(report["repair"]))
-    if report["finetuning"] is not None:
-        print(describe_finetuning(report["finetuning"]))
-    if report["test"] is not None:
-        print(f"On the test rows: {describe_comparison(report['test'])}.")
-    for note in notes(report):
+    for step in (report.repair, report.finetuning):
+        if step is not None:
+            print(step.describe())
+    if report.test is not None:
+        print(f"On the test rows: {report.test.describe()}.")
+    for note in report.notes():
         print(f"Note: {note}")
-
-
-def notes(report: Mapping[str, Any]) -> list[str]:
-    """What nobody should ship unawares: no layer, error gained by much or beyond chance, no better than the trivial."""
-    full, extracted, test, found = report["super_network"], report["extracted"], report["test"], []
-    trivial = read_trivial(report)
-    if not is_useful(extracted["error_interval"], trivial):
-        found.append(f"it is no better than {trivial} by more than its interval.")
-    if extracted.get("relative_encoder_params") == 1:
-        found.append("nothing was pruned: it is the super-network itself.")
-    if not any(report["kept"]["heads"]) and not any(report["kept"]["units"]):
-        found.append("it keeps no layer at all, so it reads words without their context.")
-    if full is not None and extracted["error"] > full["error"] + POOR_INCREASE:
-        found.append(
-            f"its error is {extracted['error'] - full['error']:.3f} above the super-network's "
-            f"({extracted['error']:.4f} against {full['error']:.4f}). Another member of the front: "
-            "compressor extract --index I (the search's table, and its pareto_front.csv)."
-        )
-    if test is not None and test["interval"][0] > 0:
-        low, high = test["interval"]
-        found.append(
-            f"on the test rows it is worse than the super-network, and not by chance: {test['difference']:.4f} more "
-            f"error (95 % {low:.4f} to {high:.4f}). Where that is too much, take a larger member of the front: "
-            "compressor extract --index I."
-        )
-    return found

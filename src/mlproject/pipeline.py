@@ -1,23 +1,24 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from compressor.data.sources import DataSource, load_task_data
 from compressor.digests import digest_files
+from compressor.extraction.record import ExtractionReport
 from compressor.files import file_sha256, write_json
+from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions
 from mlproject.benchmark_stage import benchmark
 from mlproject.choosing import Choice
 from mlproject.export_stage import export
-from mlproject.extract_stage import extract, notes
+from mlproject.extract_stage import extract
 from mlproject.journal import copy_journal
-from mlproject.model_card import describe_comparison
 from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
@@ -27,12 +28,12 @@ from mlproject.sources import read_trivial
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_forecast import Plan
 from mlproject.stage_log import option_params
-from mlproject.tables import markdown_code, markdown_table, markdown_text, print_table
+from mlproject.tables import print_table
 from mlproject.tracking.delivery import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.tracking.outbox import clear
 from mlproject.tracking.tracker import StageRun, Tracker
 from mlproject.train_stage import train_supernet
-from mlproject.written import RESULTS_FILE, read_export, read_extraction, read_latencies, read_search_results
+from mlproject.written import RESULTS_FILE, read_export, read_latencies, read_search_results
 
 
 def compress(
@@ -188,15 +189,15 @@ class _Stages:
 
 def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
-    extraction, latencies = read_extraction(folders["model"]), read_latencies(folders["benchmark"])
+    extraction, latencies = ExtractionReport.load(folders["model"]), read_latencies(folders["benchmark"])
     exports = {"dense": read_export(folders["onnx-dense"]), "pruned": read_export(folders["onnx"])}
     summary: dict[str, dict[str, Any]] = {}
     for name, model in latencies["models"].items():
         side = name.split("-")[0]
-        form = extraction["super_network" if side == "dense" else "extracted"]
+        variant = extraction.super_network if side == "dense" else extraction.extracted
         keys = ("error", "test_error", "params", "relative_params", "relative_encoder_params")
         rows = [row for row in latencies["latencies"] if row["model"] == name]
-        summary[name] = {key: form[key] for key in keys} | {"file_mb": model["mb"]}
+        summary[name] = {key: getattr(variant, key) for key in keys} | {"file_mb": model["mb"]}
         if model["precision"] != "fp32":  # of other precisions only the validation error was looked at
             summary[name] |= {"error": exports[side]["forms"][model["precision"]]["error"], "test_error": None}
         summary[name] |= {f"p50_ms_b{row['batch_size']}_l{row['length']}": row["p50_ms"] for row in rows}
@@ -205,16 +206,14 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     served = {name: form for name, form in summary.items() if latencies["models"][name]["runtime"] == "onnxruntime"}
     header, labels = ["", *served], _labels(summary["dense"])
     rows = [[label, *(_format(key, form[key]) for form in served.values())] for key, label in labels]
-    trivial = read_trivial(extraction)
-    if trivial is not None:
-        errors = {"error": f"{trivial.error:.4f}", "test_error": f"{trivial.test_error:.4f}"}
-        header, rows = (
-            [*header, trivial.name],
-            [[*row, errors.get(key, "")] for row, (key, _) in zip(rows, labels, strict=True)],
-        )
-    print_table(f"Dense super-network and extracted sub-network {extraction['name']}", header, rows)
-    print(f"On the test rows: {describe_comparison(extraction['test'])}.")
-    remarks = notes(extraction)
+    if extraction.trivial is not None:
+        of_trivial = extraction.trivial.cells([key for key, _ in labels])
+        header = [*header, extraction.trivial.name]
+        rows = [[*row, cell] for row, cell in zip(rows, of_trivial, strict=True)]
+    print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
+    if extraction.test is not None:
+        print(f"On the test rows: {extraction.test.describe()}.")
+    remarks = extraction.notes()
     for remark in remarks:
         print(f"Note: {remark}")
     run.log_metrics(
@@ -233,7 +232,7 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
 def _describe(
     folders: Mapping[str, Path],
     summary: dict[str, dict[str, Any]],
-    extraction: dict[str, Any],
+    extraction: ExtractionReport,
     remarks: Sequence[str],
     table: str,
     run: StageRun,
@@ -242,9 +241,9 @@ def _describe(
     fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
     another = f"compressor extract --search {quote(str(folders['search']))} --index I"
     register = f"compressor export --model {quote(str(folders['model']))} --register-as NAME --alias champion"
-    share = f"{extraction['extracted']['relative_encoder_params']:.0%}"
+    share = f"{extraction.extracted.relative_encoder_params:.0%}"
     parts = [
-        f"**{markdown_text(extraction['name'])}** keeps {share} of the encoder: {_change(summary, 'error')} error, "
+        f"**{markdown_text(extraction.name)}** keeps {share} of the encoder: {_change(summary, 'error')} error, "
         f"{_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.",
         *(f"> **Note:** {markdown_text(remark)}" for remark in remarks),
         _story(folders["search"], summary, extraction, fastest),
@@ -261,25 +260,26 @@ _MAX_MEMBERS = 20
 """Of a front in a description, which MLflow cuts at 8,000 characters."""
 
 
-def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any], fastest: str) -> str:
+def _story(search_dir: Path, summary: dict[str, Any], extraction: ExtractionReport, fastest: str) -> str:
     """One table in Markdown: the super-network, the members of the front as searched, the chosen one as extracted, and
     the trivial predictor.
 
     Members have the index that `extract` takes, and the chosen one is marked.
     """
     results = read_search_results(search_dir)
-    chosen = extraction["name"]
+    chosen = extraction.name
     members = [(str(index), results["evaluations"][place]) for index, place in enumerate(results["front"])]
     whole = next((index for index, member in members if member["relative_encoder_params"] == 1), "")
     named: list[tuple[str, str, dict[str, Any], dict[str, Any]]]
-    mark = " ← chosen" if extraction["extracted"]["relative_encoder_params"] == 1 else ""
-    named = [(f"dense{mark}", whole, extraction["super_network"], summary["dense"])]
+    mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""
+    assert extraction.super_network is not None  # `compress` has trained it
+    named = [(f"dense{mark}", whole, asdict(extraction.super_network), summary["dense"])]
     named += [
         (member["name"] + (" ← chosen" if member["name"] == chosen else ""), index, member, {})
         for index, member in members
         if index != whole
     ][:_MAX_MEMBERS]
-    named.append((f"{chosen}, extracted", "", extraction["extracted"], summary["pruned"]))
+    named.append((f"{chosen}, extracted", "", asdict(extraction.extracted), summary["pruned"]))
     rows = []
     for name, index, form, served in named:
         low, high = form.get("error_interval") or (None, None)
@@ -297,7 +297,7 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: dict[str, Any]
         )
     trivial = read_trivial(results)
     if trivial is not None:
-        rows.append([trivial.name, "", f"{trivial.error:.4f}", *[""] * 5])
+        rows.append(trivial.cells(["name", "", "error", *[""] * 5]))
     header = ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
     return markdown_table(header, rows)
 

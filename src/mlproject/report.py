@@ -10,21 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from compressor.extraction.record import ExtractionReport
 from compressor.files import new_directory, write_text
+from compressor.markdown import markdown_table
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.loop import SearchResult
 from mlproject import page
 from mlproject.benchmark_stage import model_rows, noise_note
 from mlproject.charts import Chart
-from mlproject.extract_stage import notes
-from mlproject.model_card import describe_comparison, describe_finetuning, describe_repair, form_table
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
 from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.search_report import describe_useless, front_table
 from mlproject.sources import require_other_directory
-from mlproject.tables import markdown_table
 from mlproject.tracking.tracker import StageRun
 
 REPORT_FILE, FIGURES = "report.html", "figures"
@@ -77,7 +76,7 @@ def _write(path: Path, reported: Reported) -> Path:
     )
     bars = [chart for chart in (errors, latencies) if chart]
     sections = [
-        *([_at_a_glance(reported)] if reported.extraction else []),
+        *([_at_a_glance(reported, reported.extraction)] if reported.extraction else []),
         page.section(
             "The Pareto front", page.figure(front), *_useless(result), *_front_table(result, reported.extraction)
         ),
@@ -100,9 +99,9 @@ def _useless(result: SearchResult) -> list[str]:
     return [] if note is None else [page.note(note)]
 
 
-def _front_table(result: SearchResult, extraction: Mapping[str, Any] | None) -> list[str]:
+def _front_table(result: SearchResult, extraction: ExtractionReport | None) -> list[str]:
     header, rows = front_table(result)
-    chosen = None if extraction is None else extraction["name"]
+    chosen = None if extraction is None else extraction.name
     if result.full is not None and chosen == result.full.name:
         chosen = "super-network"
     place = next((place for place, row in enumerate(rows) if row[0] == chosen), None)
@@ -115,28 +114,26 @@ def _front_table(result: SearchResult, extraction: Mapping[str, Any] | None) -> 
     return [page.table(header, rows[:_MAX_ROWS], marked=place), *(rest if more > 0 else [])]
 
 
-def _at_a_glance(reported: Reported) -> str:
-    extraction = reported.extraction or {}
-    extracted, full = extraction["extracted"], extraction["super_network"]
-    parts = [f"{extraction['name']} was extracted."]
+def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> str:
+    extracted, full = extraction.extracted, extraction.super_network
+    parts = [f"{extraction.name} was extracted."]
     if full is not None:
-        share, params = extracted["relative_encoder_params"], extracted["params"]
         parts = [
-            f"{extraction['name']} was extracted: it keeps {share:.1%} of the encoder and {params / 1e6:.2f} of "
-            f"{full['params'] / 1e6:.2f} million parameters."
+            f"{extraction.name} was extracted: it keeps {extracted.relative_encoder_params:.1%} of the encoder and "
+            f"{extracted.params / 1e6:.2f} of {full.params / 1e6:.2f} million parameters."
         ]
-    if extraction["chosen"].get("reason"):
-        parts.append(f"Chosen before repair and distillation: {extraction['chosen']['reason']}")
-    if extraction["test"] is not None:
-        parts.append(f"On the test rows, dense → extracted: {describe_comparison(extraction['test'])}.")
-    header, rows = form_table(extraction)
+    if extraction.chosen.reason:
+        parts.append(f"Chosen before repair and distillation: {extraction.chosen.reason}")
+    if extraction.test is not None:
+        parts.append(f"On the test rows, dense → extracted: {extraction.test.describe()}.")
+    header, rows = extraction.table()
     blank = [""] * (len(header) - 3)  # of the trivial predictor, which takes no time
     sentence, timed = _latencies(reported)
     return page.section(
         "At a glance",
         page.paragraph(" ".join([*parts, *sentence])),
-        *(page.note(text) for text in notes(extraction)),
-        page.table(header, [*rows, *([*row, *blank] for row in (timed if extraction["super_network"] else []))]),
+        *(page.note(text) for text in extraction.notes()),
+        page.table(header, [*rows, *([*row, *blank] for row in (timed if full is not None else []))]),
     )
 
 
@@ -177,12 +174,11 @@ def _speed_up(row: Mapping[str, Any], times: float) -> str:
 def _error_chart(reported: Reported) -> Chart | None:
     """Validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
     dense, extracted = _names(reported)
-    report = reported.extraction or {"super_network": None, "extracted": None}
-    forms = {dense: report["super_network"], extracted: report["extracted"]}
-    known = [(name, form) for name, form in forms.items() if form is not None]
-    test = [
-        (name, {"error": form["test_error"], "error_interval": form["test_error_interval"]}) for name, form in known
-    ]
+    report = reported.extraction
+    variants = {} if report is None else {dense: report.super_network, extracted: report.extracted}
+    measured = [(name, variant) for name, variant in variants.items() if variant is not None]
+    known = [(name, {"error": v.error, "error_interval": v.error_interval}) for name, v in measured]
+    test = [(name, {"error": v.test_error, "error_interval": v.test_error_interval}) for name, v in measured]
     if reported.benchmark is not None:
         validation = list(reported.benchmark["models"].items())
     elif reported.export is not None:
@@ -221,24 +217,20 @@ def _parity(reported: Reported) -> str:
 
     parts = []
     if reported.extraction is not None:
-        parity, tuned = reported.extraction["parity"], reported.extraction["finetuning"]
-        first = "searched in the super-network" if "sliced" in parity else "trained alone"
-        links = [(first, f"error {parity['error_searched']:.4f}")]
-        if "sliced" in parity:
-            links.append(("sliced out", _difference(parity["sliced"], MAX_PARITY_DIFFERENCE)))
-        loaded = f"{_difference(parity['loaded'], MAX_PARITY_DIFFERENCE)}\nerror {parity['error_loaded']:.4f}"
+        parity, steps = reported.extraction.parity, (reported.extraction.repair, reported.extraction.finetuning)
+        first = "trained alone" if parity.sliced is None else "searched in the super-network"
+        links = [(first, f"error {parity.error_searched:.4f}")]
+        if parity.sliced is not None:
+            links.append(("sliced out", _difference(parity.sliced, MAX_PARITY_DIFFERENCE)))
+        loaded = f"{_difference(parity.loaded, MAX_PARITY_DIFFERENCE)}\nerror {parity.error_loaded:.4f}"
         links.append(("saved and loaded", loaded))
         parts.append(page.chain(links))
-        repaired = reported.extraction.get("repair")
-        if repaired is not None:
-            parts.append(page.paragraph(describe_repair(repaired)))
-        if tuned is not None:
-            parts.append(page.paragraph(describe_finetuning(tuned)))
+        parts += [page.paragraph(step.describe()) for step in steps if step is not None]
     if reported.export is not None:
         fp32 = reported.export["forms"]["fp32"]
         texts = f"{_difference(max(fp32['parity'].values()), MAX_ONNX_DIFFERENCE)}\n"
         texts += f"over {len(fp32['parity'])} kinds of batches\nerror {fp32['error']:.4f}"
-        model = [("PyTorch model", f"error {reported.extraction['error']:.4f}")] if reported.extraction else []
+        model = [("PyTorch model", f"error {reported.extraction.error:.4f}")] if reported.extraction else []
         parts.append(page.chain([*(model or [("PyTorch model", "as exported")]), ("ONNX fp32", texts)]))
         smaller = [
             f"{name}: error {form['error']:.4f} ({form['loss']:+.4f} against fp32), "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compressor.extraction.record import ExtractionReport
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.loop import EvaluatedSubNetwork, SearchResult
 from mlproject.charts import DENSE, FRONT, Bar, BarChart, HeatMap, Mark, Panel, PointChart, Series
@@ -26,7 +27,7 @@ def main_cost(objectives: Sequence[str]) -> str:
     return next((name for name in objectives if name != "error"), "params")
 
 
-def front_chart(result: SearchResult, title: str, extraction: Mapping[str, Any] | None = None) -> PointChart:
+def front_chart(result: SearchResult, title: str, extraction: ExtractionReport | None = None) -> PointChart:
     """Error against cost: every sub-network pale, the front with intervals and its members' indices, dense marked.
 
     With `extraction`, the report of an extracted member, that model is marked too.
@@ -89,18 +90,18 @@ def _trivial_series(result: SearchResult, cost: str, factor: float) -> Series:
     return Series(name=note, marks=marks, size=0, line="straight", dashed=True)
 
 
-def _extracted_series(result: SearchResult, extraction: Mapping[str, Any], cost: str, factor: float) -> Series:
+def _extracted_series(result: SearchResult, extraction: ExtractionReport, cost: str, factor: float) -> Series:
     """The chosen sub-network as it was extracted: at its final error, with the cost it has or was searched with."""
-    form, name = extraction["extracted"], extraction["name"]
+    extracted, name = extraction.extracted, extraction.name
     searched = next((e for e in result.evaluations if e.name == name), None)
-    x = form.get(cost) or (None if searched is None else getattr(searched, cost))
+    x = getattr(extracted, cost, None) or (None if searched is None else getattr(searched, cost))
     if x is None:
         return Series(name="", marks=())
-    low, high = form["error_interval"]
-    note = f"{name}, extracted\nerror {form['error']:.4f} (95 %: {low:.3f}–{high:.3f})"
-    if searched is not None and searched.error != form["error"]:
+    low, high = extracted.error_interval
+    note = f"{name}, extracted\nerror {extracted.error:.4f} (95 %: {low:.3f}–{high:.3f})"
+    if searched is not None and searched.error != extracted.error:
         note += f", {searched.error:.4f} as searched"
-    mark = Mark(x=x * factor, y=form["error"], low=low, high=high, note=note)
+    mark = Mark(x=x * factor, y=extracted.error, low=low, high=high, note=note)
     return Series(name=f"chosen: {name}, as extracted", marks=(mark,), color=_EXTRACTED, shape="diamond", size=6)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from compressor.data.sources import DataSource
 from compressor.errors import OutputError
+from compressor.extraction.record import ExtractionReport
 from compressor.search.loop import SearchResult
 from mlproject.search_report import read_search_result
 from mlproject.sources import find_super_network
-from mlproject.written import read_export, read_extraction, read_latencies, read_search_results
+from mlproject.written import read_export, read_latencies, read_search_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Reported:
     results: Mapping[str, Any]
     result: SearchResult
     super_network: Mapping[str, Any] | None
-    extraction: Mapping[str, Any] | None
+    extraction: ExtractionReport | None
     export: Mapping[str, Any] | None
     benchmark: Mapping[str, Any] | None
 
@@ -46,15 +47,16 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
     if results.get("supernet") is not None:
         info = read_super_network(find_super_network(results, folders["search"]))
         super_network = info if "source" in info else None
-    readers = {"model": read_extraction, "onnx": read_export, "benchmark": read_latencies}
+    extraction = ExtractionReport.load(folders["model"]) if "model" in folders else None
+    readers = {"onnx": read_export, "benchmark": read_latencies}
     read = {name: reader(folders[name]) if name in folders else None for name, reader in readers.items()}
-    _require_one_run(results, read["model"], read["onnx"], folders)
+    _require_one_run(results, extraction, read["onnx"], folders)
     return Reported(
         folders=folders,
         results=results,
         result=read_search_result(results),
         super_network=super_network,
-        extraction=read["model"],
+        extraction=extraction,
         export=read["onnx"],
         benchmark=read["benchmark"],
     )
@@ -62,19 +64,19 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
 
 def _require_one_run(
     results: Mapping[str, Any],
-    extraction: Mapping[str, Any] | None,
+    extraction: ExtractionReport | None,
     export: Mapping[str, Any] | None,
     folders: Mapping[str, Path],
 ) -> None:
-    if extraction is not None and "index" in extraction["chosen"]:
-        chosen, known = extraction["chosen"], {e["name"]: e["sub_network"] for e in results["evaluations"]}
-        if known.get(chosen["name"]) != chosen["sub_network"]:
+    if extraction is not None and extraction.chosen.index is not None:
+        chosen, known = extraction.chosen, {e["name"]: e["sub_network"] for e in results["evaluations"]}
+        if known.get(chosen.name) != chosen.sub_network:
             raise OutputError(
-                f"--model must be extracted from the search, but {folders['model']} is {chosen['name']} "
-                f"({chosen['sub_network']}) of another one. Name the search it comes from."
+                f"--model must be extracted from the search, but {folders['model']} is {chosen.name} "
+                f"({chosen.sub_network}) of another one. Name the search it comes from."
             )
-    if extraction is not None and export is not None and export["params"] != extraction["extracted"].get("params"):
+    if extraction is not None and export is not None and export["params"] != extraction.extracted.params:
         raise OutputError(
             f"--onnx must be exported from --model, but {folders['onnx']} has {export['params']:,} parameters and "
-            f"{folders['model']} {extraction['extracted'].get('params', 0):,}. Name the export of that model."
+            f"{folders['model']} {extraction.extracted.params:,}. Name the export of that model."
         )

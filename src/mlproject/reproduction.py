@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.sources import DataSource
+from compressor.extraction.record import ExtractionReport
+from compressor.network.saving import SUB_NETWORK_FILE
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions, ExportOptions
 from mlproject.settings import ModelOptions, NasOptions, SearchOptions
@@ -34,12 +36,11 @@ def make_search(results: Mapping[str, Any], super_network: Mapping[str, Any], fo
     return [*lines, _line("search", values, asdict(SearchOptions()) | trained_on | trained_in, output_dir=folder)]
 
 
-def make_model(extraction: Mapping[str, Any], front: list[str], search: str, folder: Path) -> str:
+def make_model(extraction: ExtractionReport, front: list[str], search: str, folder: Path) -> str:
     """The command of an extraction; `front` are the names of the front's members."""
-    on_front = extraction["name"] in front
-    chosen = {"index": front.index(extraction["name"])} if on_front else {"config": f"{folder}/sub_network.json"}
-    tuned = extraction["finetuning"] or {}
-    epochs = tuned.get("num_epochs", len(tuned.get("errors", ())))
+    on_front = extraction.name in front
+    chosen = {"index": front.index(extraction.name)} if on_front else {"config": f"{folder}/{SUB_NETWORK_FILE}"}
+    epochs = 0 if extraction.finetuning is None else extraction.finetuning.most_epochs
     return _line("extract", {"search": search} | chosen | {"finetune_epochs": epochs}, {}, output_dir=folder.name)
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from compressor.evaluation.predictions import PREDICTIONS_FILE, ValidationPredictions, write_predictions
 from compressor.files import new_directory, write_json
+from compressor.markdown import markdown_code, markdown_table
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
 from compressor.search.loop import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
 from compressor.spaces.space import Config, SearchSpace
 from mlproject.plots import write_front_csv, write_front_html, write_front_png
 from mlproject.sources import read_trivial
-from mlproject.tables import markdown_code, markdown_table, print_table
+from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import pareto_view
 from mlproject.written import RESULTS_FILE
@@ -163,12 +164,8 @@ def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
         for name, index, e in named
     ]
     if trivial is not None:
-        errors = {
-            "sub-network": trivial.name,
-            "error": f"{trivial.error:.4f}",
-            "test error": f"{trivial.test_error:.4f}",
-        }
-        rows.append([errors.get(name, "") for name in header])
+        columns = {"sub-network": "name", "error": "error", "test error": "test_error"}
+        rows.append(trivial.cells([columns.get(name, "") for name in header]))
     return header, rows
 
 

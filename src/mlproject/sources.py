@@ -1,7 +1,7 @@
 """What a stage is given: a super-network with its data, an extracted model, an exported file. Opened and checked."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ class OpenedModel:
     """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network, and
     for a sub-network of which no error is known."""
     made_with: Mapping[str, Any]
-    """The record that the model's maker left, with the digest of its rows."""
+    """What its maker left behind, with the digest of its rows."""
 
 
 def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, DataSource, TaskData]":
@@ -105,6 +105,7 @@ def open_model(path: Path) -> OpenedModel:
     Raises:
         ModelError: the directory was made by neither.
     """
+    from compressor.extraction.record import SlicedModelRecord
     from compressor.network.loading import load_super_network
     from compressor.network.saving import is_sliced, load_sliced_model
 
@@ -113,20 +114,21 @@ def open_model(path: Path) -> OpenedModel:
         raise ModelError(f"--model must be a directory, but {path} is not there. Run compressor extract first.")
     if (path / "config.json").is_file() and is_sliced(path):
         sliced = load_sliced_model(path)
-        if not {"source", "label_names"} <= sliced.info.keys():
+        record = SlicedModelRecord.load(path)
+        if record.source is None or record.label_names is None:
             raise ModelError(
                 f"--model must say which data it is for, but sub_network.json in {path} names none. "
                 "Make the model with compressor extract."
             )
-        _require_own_labels(sliced.model, sliced.info, path, "sub_network.json")
-        metadata = {"labels": sliced.info["label_names"], "sub_network": sliced.sub_network.hash}
+        _require_own_labels(sliced.model, record.label_names, path, "sub_network.json")
+        metadata = {"labels": list(record.label_names), "sub_network": sliced.sub_network.hash}
         return OpenedModel(
             model=sliced.model,
             tokenizer=sliced.tokenizer,
-            source=DataSource.from_json(sliced.info["source"]),
+            source=record.source,
             metadata=metadata,
-            searched_error=sliced.info.get("error", sliced.info.get("chosen", {}).get("error")),
-            made_with=sliced.info,
+            searched_error=record.known_error,
+            made_with={} if record.data_digest is None else {"data_digest": record.data_digest},
         )
     super_network = load_super_network(path)
     if not super_network.info:
@@ -134,7 +136,7 @@ def open_model(path: Path) -> OpenedModel:
             f"--model must be made by compressor extract or train-supernet, but {path} holds no super_network.json. "
             "Run one of them first."
         )
-    _require_own_labels(super_network.model, super_network.info, path, "super_network.json")
+    _require_own_labels(super_network.model, super_network.info["label_names"], path, "super_network.json")
     metadata = {"labels": super_network.info["label_names"], "sub_network": "full"}
     return OpenedModel(
         model=super_network.model,
@@ -146,7 +148,7 @@ def open_model(path: Path) -> OpenedModel:
     )
 
 
-def _require_own_labels(model: "PreTrainedModel", info: Mapping[str, Any], path: Path, file: str) -> None:
+def _require_own_labels(model: "PreTrainedModel", names: Sequence[str], path: Path, file: str) -> None:
     """Nothing, if the label names of a record are those of the model's configuration, in its order.
 
     Raises:
@@ -154,7 +156,7 @@ def _require_own_labels(model: "PreTrainedModel", info: Mapping[str, Any], path:
     """
     from compressor.network.families import picks_choices
 
-    names = [str(name) for name in info["label_names"]]
+    names = list(map(str, names))
     own = [str(name) for _, name in sorted(model.config.id2label.items())]
     if names and not picks_choices(model) and names != own and not all(name.startswith("LABEL_") for name in own):
         raise ModelError(
@@ -232,10 +234,13 @@ class TimedModel:
 
 def _last_error(path: Path) -> float | None:
     """The validation error that a model directory's own file tells: of a sliced model, or of a super-network."""
+    from compressor.extraction.record import SlicedModelRecord
     from compressor.network.loading import read_super_network
-    from compressor.network.saving import is_sliced, read_sub_network
+    from compressor.network.saving import is_sliced
 
-    info = read_sub_network(path) if is_sliced(path) else read_super_network(path)
+    if is_sliced(path):
+        return SlicedModelRecord.load(path).error
+    info = read_super_network(path)
     of_epochs = {epoch["epoch"]: epoch["error"] for epoch in info.get("epochs", ())}
     error: float | None = info.get("error", of_epochs.get(info.get("best_epoch")))
     return error

@@ -1,10 +1,9 @@
-"""Tables for people: the same rows on the terminal and as Markdown in a run's description or a model card.
+"""Tables on the terminal; `compressor.markdown` writes the same rows as Markdown.
 
 A table on the terminal keeps its numbers however narrow the terminal is: names of columns go over several lines first,
 then the columns go that its caller can spare, then the row names are folded; what is wider still is written row by row.
 """
 
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -116,29 +115,3 @@ def _row_by_row(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
         lines.append(name)
         lines += [f"  {at:<{label}} {cell:>{value}}" for at, cell in zip(header[1:], cells, strict=True) if cell]
     return lines
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table in Markdown; its cells are plain text."""
-    lines = [list(map(markdown_text, header)), [":--", *("--:" for _ in header[1:])]]
-    lines += [list(map(markdown_text, row)) for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def markdown_text(text: str) -> str:
-    """Plain text as Markdown that shows it as it is, in one line: labels, names and paths may hold anything."""
-    return re.sub(r"([\\`*_\[\]<>|&~])", r"\\\1", " ".join(text.split()))
-
-
-def markdown_code(text: str) -> str:
-    """Text as an inline piece of code in Markdown, in one line."""
-    line = " ".join(text.split()) or " "
-    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
-    pad = " " if "`" in (line[:1], line[-1:]) else ""
-    return f"{fence}{pad}{line}{pad}{fence}"
-
-
-def markdown_block(text: str, language: str) -> str:
-    """Text as a block of code in Markdown."""
-    fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
-    return f"{fence}{language}\n{text}\n{fence}"

@@ -23,20 +23,10 @@ from compressor.shapes import (
 
 RESULTS_FILE = "search_results.json"
 ONNX_FILE, EXPORT_FILE = "model.onnx", "export.json"
-EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 LATENCY_FILE = "latency.json"
 
 _INTERVAL = (Interval, None)
 _TRIVIAL = ({"name": str, "error": Amount, "test_error": Amount}, None)
-_FORM = {
-    "error": Amount,
-    "test_error": Amount,
-    "error_interval": Interval,
-    "test_error_interval": Interval,
-    "macs?": Amount,
-    "macs_length?": Count,
-    "model_mb?": Amount,
-}
 _RESULTS = {
     "supernet?": (str, None),
     "supernet_from_here?": str,
@@ -78,35 +68,6 @@ _RESULTS = {
             "num_units?": Count,
         }
     ],
-}
-_PARITY = {
-    "sliced?": Amount,
-    "loaded": Amount,
-    "label_agreement": NullableAmount,
-    "error_loaded": Amount,
-    "error_searched": Amount,
-}
-_EXTRACTION = {
-    "name": str,
-    "chosen": {"name": str, "sub_network?": str, "error?": Amount, "reason?": str},
-    "trivial?": _TRIVIAL,
-    "error": Amount,
-    "repair?": ({"error_before": Amount, "error_after": Amount, "kept": bool}, None),
-    "finetuning": ({"error_before": Amount, "errors": [Amount], "kept_epoch": Count, "num_epochs?": Count}, None),
-    "parity": _PARITY,
-    "kept": {"heads": [Count], "units": [Count]},
-    "extracted": {**_FORM, **{f"{name}?": shape for name, shape in COSTS.items()}},
-    "super_network": ({**_FORM, "params": Positive, "relative_encoder_params": Amount}, None),
-    "test": (
-        {
-            "base_error": Amount,
-            "error": Amount,
-            "difference": Number,
-            "interval": Interval,
-            "mcnemar_p": NullableAmount,
-        },
-        None,
-    ),
 }
 _EXPORT = {
     "model": str,
@@ -212,30 +173,6 @@ def read_search_results(path: Path) -> dict[str, Any]:
             "Restore it, or search again."
         )
     return results
-
-
-def read_extraction(folder: Path) -> dict[str, Any]:
-    """What `extraction.json` of a directory says; `parity.json` beside it must say the same.
-
-    Raises:
-        FileError: one of them is broken, or they are of two extractions.
-    """
-    next_step = "Restore it, or extract again with compressor extract"
-    extraction = read_record(folder / EXTRACTION_FILE, _EXTRACTION, next_step)
-    file = folder / PARITY_FILE
-    problem = None
-    if extraction["finetuning"] is not None and not extraction["finetuning"]["errors"]:
-        problem = "'finetuning.errors' is empty"
-    for form in ("extracted", "super_network"):
-        if extraction[form] is not None and ("macs" in extraction[form]) != ("macs_length" in extraction[form]):
-            problem = f"'{form}' has one of macs and macs_length alone"
-    if problem is not None:
-        raise FileError(f"the file {folder / EXTRACTION_FILE} must be as it was written, but {problem}. {next_step}.")
-    if file.is_file() and read_record(file, _PARITY, next_step) != extraction["parity"]:
-        raise FileError(
-            f"the file {file} must say what {EXTRACTION_FILE} says of parity, but says something else. {next_step}."
-        )
-    return extraction
 
 
 def read_export(folder: Path, only: Collection[str] | None = None) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from compressor.errors import FileError, OutputError
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, write_search
 from mlproject.cli import cli
-from mlproject.extract_stage import notes
 from mlproject.report import write_report
 
 EVIL = "<script>alert('x')</script>&\"quoted\""
@@ -337,14 +336,6 @@ def test_the_command_logs_what_it_makes(
     with pytest.raises(SystemExit):
         main(["report", "--search", "search", "--output-dir", "search", "--overwrite-output-dir"])
     assert "--output-dir must not be what is read" in capsys.readouterr().err
-
-
-def test_a_model_of_which_nothing_was_pruned_says_so(all_folders: dict[str, Path], tmp_path: Path) -> None:
-    file = all_folders["model"] / "extraction.json"
-    extraction = json.loads(file.read_text())
-    assert not any("nothing was pruned" in note for note in notes(extraction))
-    extraction["extracted"]["relative_encoder_params"] = 1.0
-    assert any("nothing was pruned" in note for note in notes(extraction))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Commands from written options: only what differs from the defaults, quoted for a shell."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from compressor.data.sources import DataSource
+from compressor.extraction.record import ExtractionReport
 from compressor.training.settings import TrainingSettings
 from mlproject.reproduction import make_model, make_search
 from mlproject.settings import NasOptions, SearchOptions
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "model"
 
 
 def test_standard_nas_is_one_command() -> None:
@@ -34,7 +37,8 @@ def test_a_super_network_of_other_hands_needs_its_data_named() -> None:
 
 
 def test_a_sub_network_off_the_front_is_named_by_its_file() -> None:
-    extraction = {"name": "mine", "finetuning": None}
+    extraction = ExtractionReport.load(GOLDEN)
+    extraction = replace(extraction, name="mine", finetuning=None)
     assert make_model(extraction, ["subnet-000"], "search", Path("/out/model")) == (
         "compressor extract --search search --config /out/model/sub_network.json --finetune-epochs 0 --output-dir model"
     )

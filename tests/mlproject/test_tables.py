@@ -1,11 +1,11 @@
-"""Tables keep every number on terminals of any width; text of others stays text, on the terminal and in Markdown."""
+"""Tables keep every number on terminals of any width; text of others stays text."""
 
 import re
 
 import pytest
 
 from mlproject.search_report import SPARE_COLUMNS
-from mlproject.tables import markdown_block, markdown_code, markdown_table, markdown_text, print_table
+from mlproject.tables import print_table
 
 FRONT = ["sub-network", "index", "error", "95 % interval", "test error", "params (M)", "of encoder"]
 FRONT += ["layers", "heads", "units", "MACs (M)"]
@@ -95,12 +95,3 @@ def test_names_are_neither_markup_nor_cut(monkeypatch: pytest.MonkeyPatch, capsy
     assert "[red]a[/x] :smile:" in text
     assert "n" * 60 in text.replace("\n", "")
     assert "0.5678" in text
-
-
-def test_markdown_shows_text_as_it_is() -> None:
-    assert markdown_text("a|b `c`\n<script>*_[x]&") == r"a\|b \`c\` \<script\>\*\_\[x\]\&"
-    assert markdown_table(["a|b"], [["<b>\nx"]]) == "| a\\|b |\n| :-- |\n| \\<b\\> x |"
-    assert markdown_code("plain") == "`plain`"
-    assert markdown_code("a `b``c`\nd") == "```a `b``c` d```"
-    assert markdown_code("`") == "`` ` ``"
-    assert markdown_block("echo '```'", "bash") == "````bash\necho '```'\n````"

@@ -1,11 +1,13 @@
 """The trivial predictor of a task: what knows the labels but no text. A model that is no better has learnt nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compressor.data.metrics import compute_error
 from compressor.data.sources import TaskData
+from compressor.records import Errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,12 +16,17 @@ class TrivialPredictor:
 
     name: str
     """What it does: always 'positive', the mean, at random."""
-    error: float
+    error: Errors
     """1 − metric on the validation rows."""
-    test_error: float
+    test_error: Errors
 
     def __str__(self) -> str:
         return f"{self.name} (error {self.error:.4f})"
+
+    def cells(self, columns: Sequence[str]) -> list[str]:
+        """Its row of a table: a cell for each column, empty where it is not one of `name`, `error` and `test_error`."""
+        known = {"name": self.name, "error": f"{self.error:.4f}", "test_error": f"{self.test_error:.4f}"}
+        return [known.get(column, "") for column in columns]
 
 
 def is_useful(error_range: tuple[float, float], trivial: TrivialPredictor | None) -> bool:

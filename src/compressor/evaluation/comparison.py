@@ -5,21 +5,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.data.metrics import compute_error, is_defined
+from compressor.records import Errors, Interval, Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Errors of a base model and of another one on the same rows."""
 
-    base_error: float
-    error: float
+    base_error: Errors
+    error: Errors
     difference: float
     """`error` − `base_error`: positive where the other model is worse."""
-    interval: tuple[float, float]
+    interval: Interval
     """Of the difference, 95 %: percentiles over resampled rows, the same rows for both models. Draws that leave the
     metric undefined, such as those of one label alone, are left out."""
-    mcnemar_p: float | None
+    mcnemar_p: Share | None
     """The exact two-sided p of McNemar's test that both are wrong equally often; None for regression."""
+
+    def describe(self) -> str:
+        """The verdict in a line, without a full stop."""
+        low, high = self.interval
+        p_value = "" if self.mcnemar_p is None else f", McNemar's p {self.mcnemar_p:.2g}"
+        return (
+            f"error {self.base_error:.4f} → {self.error:.4f}, difference {self.difference:+.4f} "
+            f"(95 % {low:+.4f} to {high:+.4f}{p_value})"
+        )
 
 
 def compare_predictions(

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from compressor.records import Size
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDimensions:
     """The sizes of a super-network's encoder that decide which sub-networks it has."""
 
-    num_layers: int
-    num_heads: int
+    num_layers: Size
+    num_heads: Size
     """Attention heads per layer."""
-    num_units: int
+    num_units: Size
     """Hidden units per feed-forward block."""
-    hidden_size: int
-    head_size: int
+    hidden_size: Size
+    head_size: Size
 
     def to_json(self) -> dict[str, int]:
         """The sizes by name."""

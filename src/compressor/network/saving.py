@@ -5,6 +5,7 @@ A sub-network that a stock configuration can express is saved as a stock model. 
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,8 @@ from compressor.network.checkpoints import check_checkpoint, check_loaded, load_
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
 from compressor.network.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
-from compressor.network.sub_network import SubNetwork
-from compressor.shapes import SUB_NETWORK, read_record
+from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
+from compressor.records import Record, read_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,8 +40,17 @@ class SlicedModel:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     sub_network: SubNetwork
-    info: dict[str, Any]
-    """The content of `sub_network.json`."""
+    dimensions: EncoderDimensions
+    """Of the super-network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedSubNetwork:
+    """What `sub_network.json` must say for the model beside it to load; whoever has made the model says more."""
+
+    sub_network: WrittenSubNetwork
+    files: dict[str, str] | None = None
+    """Digests of the files beside it; None in a file of version 0.1.0."""
 
 
 def save_sliced_model(
@@ -49,16 +59,16 @@ def save_sliced_model(
     tokenizer: "PreTrainedTokenizerBase",
     sub_network: SubNetwork,
     dimensions: EncoderDimensions,
-    info: dict[str, Any],
+    info: Mapping[str, Any],
 ) -> Path:
     """Writes a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`.
 
-    The digests of its files are written into `sub_network.json`.
+    That file holds the sub-network, the digests of the files, and what `info` says besides.
     """
     with_classes(model, sub_network, dimensions).save_pretrained(path)
     tokenizer.save_pretrained(path)
     of_files = {"sub_network": sub_network.to_json(dimensions), FILES_KEY: digest_files(path)}
-    write_json(path / SUB_NETWORK_FILE, info | of_files)
+    write_json(path / SUB_NETWORK_FILE, {**info, **of_files})
     return path
 
 
@@ -114,12 +124,10 @@ def load_sliced_model(path: Path) -> SlicedModel:
         raise ModelError(
             f"a sliced model must have a {SUB_NETWORK_FILE}, but {path} has none. Make one with compressor extract."
         )
-    info = read_sub_network(path)
-    sub_network = SubNetwork.from_json(
-        info["sub_network"], EncoderDimensions.from_json(info["sub_network"]["dimensions"])
-    )
+    saved = read_sub_network(path, SavedSubNetwork)
+    sub_network = saved.sub_network.read()
     check_checkpoint(path, whole=True)
-    require_same_files(path, info.get(FILES_KEY), SUB_NETWORK_FILE, "extract again with compressor extract")
+    require_same_files(path, saved.files, SUB_NETWORK_FILE, "extract again with compressor extract")
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)  # our classes are registered
         model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
@@ -140,16 +148,18 @@ def load_sliced_model(path: Path) -> SlicedModel:
             "extract."
         )
     check_loaded(model, tokenizer, str(path))
-    return SlicedModel(model=model.eval(), tokenizer=tokenizer, sub_network=sub_network, info=info)
+    return SlicedModel(
+        model=model.eval(), tokenizer=tokenizer, sub_network=sub_network, dimensions=saved.sub_network.dimensions
+    )
 
 
-def read_sub_network(path: Path) -> dict[str, Any]:
-    """The content of `sub_network.json` in a directory.
+def read_sub_network(path: Path, record: type[Record]) -> Record:
+    """A record of `sub_network.json` in a directory.
 
     Raises:
         FileError: the file is broken.
     """
-    return read_record(path / SUB_NETWORK_FILE, SUB_NETWORK, "Restore it, or extract again with compressor extract")
+    return read_record(path / SUB_NETWORK_FILE, record, "Restore it, or extract again with compressor extract")
 
 
 def is_sliced(path: Path) -> bool:

@@ -127,6 +127,28 @@ class SubNetwork:
         return sub_network.check(dimensions)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrittenSubNetwork:
+    """A sub-network as JSON files hold it, with the sizes of the super-network that it is of."""
+
+    dimensions: EncoderDimensions
+    heads: tuple[str, ...]
+    """Kept heads of each layer as ranges."""
+    units: tuple[str, ...]
+    hash: str | None = None
+
+    def read(self) -> SubNetwork:
+        """The sub-network.
+
+        Raises:
+            SubNetworkError: it is none of an encoder of these sizes, or has another hash.
+        """
+        written: dict[str, Any] = {"heads": list(self.heads), "units": list(self.units)}
+        if self.hash is not None:
+            written["hash"] = self.hash
+        return SubNetwork.from_json(written, self.dimensions)
+
+
 def full_sub_network(dimensions: EncoderDimensions) -> SubNetwork:
     """The super-network itself: every head and unit of every layer."""
     heads, units = tuple(range(dimensions.num_heads)), tuple(range(dimensions.num_units))

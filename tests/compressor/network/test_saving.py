@@ -39,7 +39,8 @@ def test_saved_is_loaded(model_type: str, task_head: str, tmp_path: Path, tokeni
             save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {"note": 1})
             loaded = load_sliced_model(path)
             assert loaded.sub_network == sub_network
-            assert loaded.info["note"] == 1
+            assert loaded.dimensions == DIMENSIONS
+            assert json.loads((path / "sub_network.json").read_text())["note"] == 1
             batch = tiny_batch(model)
             torch.testing.assert_close(loaded.model(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
             suffixes = sorted(file.suffix for file in path.iterdir() if file.suffix != ".py")
