@@ -1,0 +1,66 @@
+"""`compress`: one parent run, its stages, every sub-network, and the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from conftest import sentence_rows
+from running import RunCli, WriteRows, runs, train_words
+
+
+def test_compress_logs_parent_stages_and_every_sub_network(
+    run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    words = train_words(base_model_dir, write_rows(sentence_rows(80)))
+    more = ["--num-samples", 5, "--runs", 2, "--lengths", 8, "--output-dir", "out"]
+    more += ["--knee"]  # of so few rows the default choice can promise nothing of a smaller member
+    outcome = run_cli("compress", *words[1:], *more)
+    assert outcome.code == 0, outcome.err
+    everything = runs()
+    assert {run.info.status for run in everything} == {"FINISHED"}
+    by_stage: dict[str, list[Any]] = {}
+    for run in everything:
+        by_stage.setdefault(run.data.tags["stage"], []).append(run)
+    stages = ["train-supernet", "search", "extract", "export-dense", "export", "benchmark"]
+    assert sorted(by_stage) == sorted(["compress", *stages, "subnet", "benchmark-model"])
+    parent, search = by_stage["compress"][0], by_stage["search"][0]
+    for stage in stages:
+        assert [run.data.tags["mlflow.parentRunId"] for run in by_stage[stage]] == [parent.info.run_id]
+    children = by_stage["subnet"]
+    assert len(children) == 5
+    results = json.loads((tmp_path / "out" / "search" / "search_results.json").read_text())
+    for child in children:
+        evaluation = next(e for e in results["evaluations"] if e["name"] == child.info.run_name)
+        assert child.data.tags["mlflow.parentRunId"] == search.info.run_id
+        assert child.data.metrics["error"] == pytest.approx(evaluation["error"])
+        assert child.data.metrics["params"] == evaluation["params"]
+        assert child.data.params["num_layers"] == str(evaluation["num_layers"])
+        assert (child.data.tags["pareto"] == "true") == evaluation["on_front"]
+    assert {len(child.data.metrics) - child.data.metrics.__contains__("test_error") for child in children} == {7}
+    history = mlflow.MlflowClient().get_metric_history(search.info.run_id, "search/hypervolume")
+    assert [point.value for point in history] == pytest.approx(results["hypervolumes"])
+    assert [entry.dataset.digest for entry in search.inputs.dataset_inputs]
+    story = parent.data.tags["mlflow.note.content"]
+    assert "| error (validation) |" in story
+    pruned = [
+        (n, i) for n, i in enumerate(results["front"]) if results["evaluations"][i]["relative_encoder_params"] < 1
+    ]
+    chosen = json.loads((tmp_path / "out" / "model" / "extraction.json").read_text())["name"]
+    for number, index in pruned:
+        name = f"subnet-{index:03d}"
+        assert f"| {name}{' ← chosen' if name == chosen else ''} | {number} |" in story  # what --index takes
+    assert story.count("← chosen") == 1
+    experiment = mlflow.get_experiment(parent.info.experiment_id)
+    assert any(tag.startswith("mlflow.sharedViewState.") for tag in experiment.tags)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["pruned"]["params"] < summary["dense"]["params"]
+    assert f"and the report {tmp_path}/out/report.html." in outcome.last_line
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
+    assert {"report.html", "figures"} <= artifacts
+    page = (tmp_path / "out" / "report.html").read_text()
+    sections = ["At a glance", "The Pareto front", "What is kept per layer", "Dense against extracted"]
+    sections += ["Parity: nothing changed on the way", "How the search went", "Environment", "Make it again"]
+    assert [name for name in sections if f"<h2>{name}</h2>" in page] == sections

@@ -1,0 +1,103 @@
+"""`extract`: what it proves, tries and writes, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import sentence_rows, tiny_config
+from running import RunCli, WriteRows, runs
+
+
+def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    assert run_cli("search", "--supernet", "net", "--num-samples", 8, "--output-dir", "s").code == 0
+    outcome = run_cli("extract", "--search", "s", "--max-error-increase", 1, "--output-dir", "one")
+    assert outcome.code == 0, outcome.err
+    report = json.loads((tmp_path / "one" / "extraction.json").read_text())
+    parity, tuned, test = report["parity"], report["finetuning"], report["test"]
+    assert parity["error_searched"] == parity["error_loaded"] == tuned["error_before"] == report["chosen"]["error"]
+    assert parity["label_agreement"] == 1.0
+    assert report["error"] == min((tuned["error_before"], *tuned["errors"]))
+    assert test["error"] == report["extracted"]["test_error"]
+    assert test["base_error"] == report["super_network"]["test_error"]
+    assert test["interval"][0] <= test["difference"] <= test["interval"][1]
+    assert f"error {parity['error_loaded']:.4f} as searched" in outcome.out
+    assert re.search("^Repair without training (lowered|was tried and left out: )", outcome.out, flags=re.M)
+    assert re.search("^Distillation (lowered|was tried and left out: )", outcome.out, flags=re.M)
+    assert "On the test rows: error" in outcome.out
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert f"| parameters (M) | {report['super_network']['params'] / 1e6:.2f} |" in card
+    assert "library_name: transformers" in card.split("---")[1]
+    assert ("trust_remote_code=True" in card) == (tmp_path / "one" / "modeling_sliced.py").is_file()
+    run = next(run for run in runs() if run.data.tags["stage"] == "extract")
+    assert run.data.metrics["error_before_finetuning"] == pytest.approx(tuned["error_before"])
+    assert run.data.metrics["error"] == pytest.approx(report["error"])
+    outcome = run_cli("export", "--model", "one", "--output-dir", "onnx")  # law 4 holds for the distilled weights
+    assert outcome.code == 0, outcome.err
+
+    outcome = run_cli("extract", "--search", "s", "--all", "--finetune-epochs", 0, "--output-dir", "front")
+    assert outcome.code == 0, outcome.err
+    front = json.loads((tmp_path / "s" / "search_results.json").read_text())["front"]
+    assert sorted(path.name for path in (tmp_path / "front").glob("subnet-*")) == [
+        f"subnet-{i:03d}" for i in sorted(front)
+    ]
+    assert f"Made {len(front)} sliced models in {tmp_path}/front. Next: compressor export --model" in outcome.last_line
+
+    (tmp_path / "mine.json").write_text('{"num_layers": 2, "num_heads": 3, "num_units": 17}')
+    outcome = run_cli("extract", "--search", "s", "--config", "mine.json", "--output-dir", "mine")
+    assert outcome.code == 0, outcome.err
+    assert sorted(json.loads((tmp_path / "mine" / "extraction.json").read_text())["kept"]["heads"]) == [0, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--index", 0, "--knee"], "one way to choose must be given, but got --knee and --index. Drop all but one."),
+        (["--index", 40], "--index must lie on the front, in 0.."),
+        (["--max-params", 0.001], "--max-params must be met by a member of the front, but none has 0.001 or less"),
+        (["--finetune-epochs", -1], "--finetune-epochs must be at least 0, but got -1. Raise it."),
+        (["--config", "nowhere.json"], "must exist, but it does not. Check the path."),
+    ],
+)
+def test_extraction_tells_what_goes_wrong(
+    words: list[object], message: str, run_cli: RunCli, searched: Path, tmp_path: Path
+) -> None:
+    outcome = run_cli("extract", "--search", "search", *words, "--output-dir", "out")
+    assert outcome.code == 1
+    assert len(outcome.error_lines) == 1
+    assert message in outcome.error_lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_super_network_is_noticed(run_cli: RunCli, searched: Path, trained: Path) -> None:
+    from transformers import BertForSequenceClassification
+
+    BertForSequenceClassification(tiny_config("bert")).save_pretrained(trained)
+    outcome = run_cli("extract", "--search", "search")
+    assert outcome.code == 1
+    assert "must be as super_network.json names them, but config.json was changed" in outcome.error_lines[0]
+    _forget_files(trained / "super_network.json")
+    outcome = run_cli("extract", "--search", "search")
+    assert "must be as search_results.json names them, but config.json was changed" in outcome.error_lines[0]
+    _forget_files(searched / "search_results.json")  # as an older version left them
+    outcome = run_cli("extract", "--search", "search")
+    assert "the super-network must be the one that was searched" in outcome.error_lines[0]
+
+
+def _forget_files(path: Path) -> None:
+    """Takes the hashes of a model's files out of a record."""
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in record.items() if not key.endswith("files")}))
+
+
+@pytest.mark.parametrize("more", [[], ["--max-eval-samples", 9]])
+def test_rows_changed_after_the_search_are_noticed(
+    more: list[object], run_cli: RunCli, trained: Path, write_rows: WriteRows
+) -> None:
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--output-dir", "search", *more]
+    assert run_cli(*words).code == 0
+    write_rows(sentence_rows(80, seed=5))
+    outcome = run_cli("extract", "--search", "search", "--index", 0)
+    assert outcome.code == 1
+    assert "the rows must be those" in outcome.error_lines[0]

@@ -1,0 +1,123 @@
+"""`search`: what decides its front, what it takes over from the training, and how it ends early."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from conftest import sentence_rows
+from running import RunCli, WriteRows, runs
+
+
+def test_the_same_seed_gives_the_same_front(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    fronts = []
+    for name in ("first", "second"):
+        assert run_cli("search", "--supernet", "net", "--num-samples", 6, "--output-dir", name).code == 0
+        results = json.loads((tmp_path / name / "search_results.json").read_text())
+        fronts.append([(e["sub_network"], e["error"]) for e in results["evaluations"]])
+    assert fronts[0] == fronts[1]
+
+
+def test_a_plain_checkpoint_is_searched_once_the_data_is_named(
+    run_cli: RunCli, trained: Path, write_rows: WriteRows
+) -> None:
+    (trained / "super_network.json").unlink()
+    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--regression").code == 1
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
+    assert outcome.code == 1
+    assert "Name the data: --task-name, or --train-file" in outcome.err
+    file = write_rows(sentence_rows(80))
+    assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--train-file", file).code == 0
+
+
+def test_changed_rows_are_noticed(run_cli: RunCli, trained: Path, write_rows: WriteRows) -> None:
+    write_rows(sentence_rows(80, seed=5))
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
+    assert outcome.code == 1
+    assert "the rows must be those the super-network was trained on" in outcome.error_lines[0]
+
+
+def test_data_options_of_a_search_change_what_they_name_alone(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--max-eval-samples", 7, "--output-dir", "s"]
+    assert run_cli(*words).code == 0
+    source = json.loads((tmp_path / "s" / "search_results.json").read_text())["source"]
+    assert (source["task_name"], source["max_eval_samples"]) == ("custom", 7)
+    assert source["train_file"].endswith("train.jsonl")
+
+
+def test_overwriting_keeps_files_that_are_not_ours(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "notes.txt").write_text("mine")
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s", "--overwrite-output-dir"]
+    for _ in range(2):
+        assert run_cli(*words).code == 0
+    assert (tmp_path / "s" / "notes.txt").read_text() == "mine"
+    assert len((tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()) == 3
+    search_run = next(run for run in runs() if run.data.tags["stage"] == "search")
+    assert "notes.txt" not in [file.path for file in mlflow.MlflowClient().list_artifacts(search_run.info.run_id)]
+    assert (tmp_path / "s" / "search_results.json").is_file()
+
+
+def test_an_interrupted_search_keeps_its_evaluations(
+    run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor.evaluation.evaluator import Evaluator
+
+    evaluate, calls = Evaluator.evaluate, []
+
+    def interrupted(self: Evaluator, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "evaluate", interrupted)
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 6, "--output-dir", "s")
+    assert outcome.code == 1
+    assert outcome.error_lines == ["Error: stopped by the user; what was finished is kept."]
+    lines = (tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == [0, 1, 2]
+    assert f"Made the Pareto front {tmp_path}/s. Next: compressor extract" in outcome.out
+    assert run_cli("extract", "--search", "s", "--index", 0, "--output-dir", "model").code == 0
+    assert [run.data.tags["error"] for run in runs() if run.info.status == "KILLED"] == ["interrupted"]
+
+
+def test_corrupt_weights(run_cli: RunCli, trained: Path) -> None:
+    (trained / "model.safetensors").write_bytes(b"no safetensors")
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
+    assert outcome.code == 1
+    assert "model.safetensors must be a whole safetensors file, but it is cut short" in outcome.error_lines[0]
+    (trained / ".incomplete").touch()
+    outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
+    assert "a model directory must be whole, but writing" in outcome.error_lines[0]
+
+
+def test_a_search_takes_the_space_of_the_training(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    def results() -> dict[str, Any]:
+        return json.loads((tmp_path / "found" / "search_results.json").read_text())
+
+    def search(*more: object) -> None:
+        words = ("--supernet", "net", "--num-samples", 3, "--output-dir", "found", "--overwrite-output-dir", "true")
+        outcome = run_cli("search", *words, *more)
+        assert outcome.code == 0, outcome.err
+
+    config, info = (json.loads((tmp_path / "net" / name).read_text()) for name in ("config.json", "super_network.json"))
+    search()
+    assert results()["options"]["search_space"] == info["settings"]["search_space"] == "small_ordered"
+    assert results()["layer_order"] == config["layer_order"] == [2, 0, 1]  # one epoch: nothing has been measured
+
+    del config["layer_order"]  # a fine-tuned model of someone else's: now it is measured
+    (tmp_path / "net" / "config.json").write_text(json.dumps(config))
+    del info["files"]
+    (tmp_path / "net" / "super_network.json").write_text(json.dumps(info))
+    search()
+    assert sorted(results()["layer_order"]) == [0, 1, 2]
+    (tmp_path / "net" / "super_network.json").write_text(
+        json.dumps(info | {"settings": info["settings"] | {"search_space": "layer"}})
+    )
+    search()
+    assert results()["options"]["search_space"] == "layer"
+    search("--search-space", "medium")
+    assert results()["options"]["search_space"] == "medium"
