@@ -27,7 +27,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import exporters.timing.footprint
+import exporters.benchmark
 from bad_inputs import SECONDS, Probe, all_probes
 from compressor.files import append_json_line
 from exporters.timing.footprint import Footprint
@@ -110,7 +110,7 @@ def work(pipe: Connection, only: str, every: int) -> None:
     os.dup2(devnull, 1)
     os.dup2(devnull, 2)
     measured = Footprint(load_seconds=0.1, peak_mb=60.0)  # in processes of their own, which would take most of the time
-    footprint = mock.patch.object(exporters.timing.footprint, "measure_footprint", lambda *_: measured)
+    footprint = mock.patch.object(exporters.benchmark, "measure_footprint", lambda *_: measured)
     with footprint, tempfile.TemporaryDirectory() as folder:
         workshop = Workshop(Path(folder))
         todo = list_all(workshop.ready, only)[::every]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import exporters.timing.footprint
+import exporters.benchmark
 from exporters.timing.footprint import Footprint
 from mlproject.cli import main
 
@@ -63,9 +63,7 @@ def test_standard_nas_is_extracted(folder: Path) -> None:
 
 def test_a_sliced_model_is_exported_and_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # load time and memory are measured in processes of their own, which take seconds and are not looked at here
-    monkeypatch.setattr(
-        exporters.timing.footprint, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0)
-    )
+    monkeypatch.setattr(exporters.benchmark, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0))
     run("export", "--model", "model", "--precision", "fp32", "--output-dir", "graph")
     run("benchmark", "--model", "onnx", "--model", "model", "--runs", 2, "--lengths", 8, "--output-dir", "timed")
     timed = json.loads((folder / "timed" / "latency.json").read_text())["models"]

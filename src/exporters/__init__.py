@@ -1,1 +1,34 @@
-"""What leaves the project: ONNX models proven equal to their PyTorch form, and honest latencies."""
+"""What leaves the project: ONNX models verified against PyTorch or judged by their error, and latencies side by side.
+
+Public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exporters.benchmark import benchmark_models as benchmark_models
+    from exporters.benchmark_record import Benchmark as Benchmark
+    from exporters.export_record import Export as Export
+    from exporters.options import BenchmarkOptions as BenchmarkOptions
+    from exporters.options import ExportOptions as ExportOptions
+
+_PUBLIC = {
+    "Benchmark": "exporters.benchmark_record",
+    "BenchmarkOptions": "exporters.options",
+    "Export": "exporters.export_record",
+    "ExportOptions": "exporters.options",
+    "benchmark_models": "exporters.benchmark",
+}
+"""Of each public name: its module."""
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'exporters' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -14,6 +14,7 @@ from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import FileError
 from compressor.files import resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, parse_record, read_record
+from exporters.options import Precision
 
 EXPORT_FILE, ONNX_FILE = "export.json", "model.onnx"
 _NEXT_STEP = "Restore it, or export again with compressor export"
@@ -96,25 +97,25 @@ class Export(_Facts):
     model: Path | None
     """The directory of the exported model; None where it was exported from memory."""
     fp32: VerifiedForm
-    smaller: Mapping[str, JudgedForm]
-    """By precision: int8, fp16."""
+    smaller: Mapping[Precision, JudgedForm]
+    """By precision."""
 
     @property
-    def forms(self) -> dict[str, ExportedForm]:
+    def forms(self) -> dict[Precision, ExportedForm]:
         """All precisions, fp32 first."""
         return {"fp32": self.fp32, **self.smaller}
 
     @property
-    def accepted(self) -> dict[str, ExportedForm]:
+    def accepted(self) -> dict[Precision, ExportedForm]:
         """The precisions to use, fp32 first: all but those that may lose too much."""
         return {"fp32": self.fp32, **{name: form for name, form in self.smaller.items() if form.accepted}}
 
     @property
-    def best(self) -> str:
+    def best(self) -> Precision:
         """The precision to serve: the smallest accepted one that a CPU computes fast."""
         return "int8" if "int8" in self.accepted else "fp32"
 
-    def path(self, precision: str = "fp32") -> Path:
+    def path(self, precision: Precision = "fp32") -> Path:
         """Return the graph of a precision."""
         return self.directory / self.forms[precision].file
 
@@ -154,7 +155,7 @@ class Export(_Facts):
         del others["fp32"]
         try:
             fp32 = parse_record(dict[str, VerifiedForm], first)["fp32"]
-            smaller = parse_record(dict[str, JudgedForm], others)
+            smaller = parse_record(dict[Precision, JudgedForm], others)
         except ValueError as error:
             raise FileError(f"the file {file} must be as it was written, but forms.{error}. {_NEXT_STEP}.") from None
         outside = [form.file for form in (fp32, *smaller.values()) if not _is_plain(form.file)]

@@ -1,19 +1,20 @@
 """The options of exporting and timing, checked when they are made. Light, so that `--help` answers at once."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from compressor.evaluation.bounds import CONFIDENCE
 from compressor.limits import LIMITS, Problem, check_numbers, show
 
-PRECISIONS = ("fp32", "int8", "fp16")
+Precision = Literal["fp32", "int8", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """In which precisions a model is exported, and how much error a smaller one may cost."""
 
-    precision: tuple[str, ...] = ("fp32", "int8")
+    precision: tuple[Precision, ...] = ("fp32", "int8")
     """Of `PRECISIONS`; fp32 is always made."""
     portable: bool = False
     """Standard ONNX operators alone."""

@@ -173,9 +173,9 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
         from mlproject import benchmark_stage
 
         names = _model_names([part for model in models for part in model.split(",")])
-        report = benchmark_stage.benchmark(output_dir, names, options, run)
+        made = benchmark_stage.benchmark(output_dir, names, options, run)
         _done(run, f"the latencies {output_dir}")
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(made.to_json(output_dir)))
 
 
 @cli.command("sync", cls=HuggingFaceCommand)

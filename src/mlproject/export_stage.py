@@ -11,11 +11,11 @@ from compressor.data.sources import in_order_of, load_task_data
 from compressor.data.tasks import Task
 from compressor.digests import FILES_KEY, digest_files
 from compressor.files import new_directory, seen_from, write_json
+from exporters.export_record import EXPORT_FILE, ONNX_FILE
 from mlproject.settings import LoggedExportOptions
 from mlproject.sources import OpenedModel, open_model, require_other_directory, require_same_rows
 from mlproject.stage_log import log_files
 from mlproject.tracking.tracker import StageRun
-from mlproject.written import EXPORT_FILE, ONNX_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,8 @@ def export(
         link_graphs(temporary, {name: form["file"] for name, form in forms.items() if form.get("accepted", True)})
         report |= {"model_files": digest_files(model_dir), "data_digest": data.digest}
         write_json(temporary / EXPORT_FILE, report | {FILES_KEY: digest_files(temporary)})
-    for precision, form in forms.items():
-        prefix = name if precision == "fp32" else f"{name}_{precision}"
+    for variant, form in forms.items():
+        prefix = name if variant == "fp32" else f"{name}_{variant}"
         run.log_metrics({f"{prefix}/error": form["error"], f"{prefix}/mb": form["mb"]})
     run.log_metrics({f"{name}/parity": max(differences.values())})
     if log_models:

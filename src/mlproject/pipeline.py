@@ -13,6 +13,8 @@ from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.training.settings import TrainingSettings
+from exporters.benchmark_record import Benchmark
+from exporters.export_record import Export
 from exporters.options import BenchmarkOptions
 from mlproject.benchmark_stage import benchmark
 from mlproject.choosing import Choice
@@ -28,12 +30,13 @@ from mlproject.sources import read_trivial
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_forecast import Plan
 from mlproject.stage_log import option_params
+from mlproject.summary import Summary, SummaryRow, summarise
 from mlproject.tables import print_table
 from mlproject.tracking.delivery import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.tracking.outbox import clear
 from mlproject.tracking.tracker import StageRun, Tracker
 from mlproject.train_stage import train_supernet
-from mlproject.written import RESULTS_FILE, read_export, read_latencies, read_search_results
+from mlproject.written import RESULTS_FILE, read_search_results
 
 
 def compress(
@@ -189,27 +192,11 @@ class _Stages:
 
 def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
-    extraction, latencies = ExtractionReport.load(folders["model"]), read_latencies(folders["benchmark"])
-    exports = {"dense": read_export(folders["onnx-dense"]), "pruned": read_export(folders["onnx"])}
-    summary: dict[str, dict[str, Any]] = {}
-    for name, model in latencies["models"].items():
-        side = name.split("-")[0]
-        variant = extraction.super_network if side == "dense" else extraction.extracted
-        keys = ("error", "test_error", "params", "relative_params", "relative_encoder_params")
-        rows = [row for row in latencies["latencies"] if row["model"] == name]
-        summary[name] = {key: getattr(variant, key) for key in keys} | {"file_mb": model["mb"]}
-        if model["precision"] != "fp32":  # of other precisions only the validation error was looked at
-            summary[name] |= {"error": exports[side]["forms"][model["precision"]]["error"], "test_error": None}
-        summary[name] |= {f"p50_ms_b{row['batch_size']}_l{row['length']}": row["p50_ms"] for row in rows}
-        summary[name] |= {f"speedup_b{row['batch_size']}_l{row['length']}": 1 / row["ratio"] for row in rows}
-    write_json(output_dir / "summary.json", summary)
-    served = {name: form for name, form in summary.items() if latencies["models"][name]["runtime"] == "onnxruntime"}
-    header, labels = ["", *served], _labels(summary["dense"])
-    rows = [[label, *(_format(key, form[key]) for form in served.values())] for key, label in labels]
-    if extraction.trivial is not None:
-        of_trivial = extraction.trivial.cells([key for key, _ in labels])
-        header = [*header, extraction.trivial.name]
-        rows = [[*row, cell] for row, cell in zip(rows, of_trivial, strict=True)]
+    extraction = ExtractionReport.load(folders["model"])
+    exports = {"dense": Export.load(folders["onnx-dense"]), "pruned": Export.load(folders["onnx"])}
+    summary = summarise(extraction, exports, Benchmark.load(folders["benchmark"]))
+    write_json(output_dir / "summary.json", summary.to_json())
+    header, rows = summary.table(extraction.trivial)
     print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
     if extraction.test is not None:
         print(f"On the test rows: {extraction.test.describe()}.")
@@ -219,7 +206,7 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
     run.log_metrics(
         {
             f"{name}/{key}": value
-            for name, values in summary.items()
+            for name, values in summary.to_json().items()
             for key, value in values.items()
             if value is not None
         }
@@ -231,22 +218,20 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
 
 def _describe(
     folders: Mapping[str, Path],
-    summary: dict[str, dict[str, Any]],
+    summary: Summary,
     extraction: ExtractionReport,
     remarks: Sequence[str],
     table: str,
     run: StageRun,
 ) -> None:
     """Sets the description of the parent run: what was made, from what, and the commands that follow."""
-    fastest = next(key for key in summary["dense"] if key.startswith("p50_ms"))
     another = f"compressor extract --search {quote(str(folders['search']))} --index I"
     register = f"compressor export --model {quote(str(folders['model']))} --register-as NAME --alias champion"
     share = f"{extraction.extracted.relative_encoder_params:.0%}"
     parts = [
-        f"**{markdown_text(extraction.name)}** keeps {share} of the encoder: {_change(summary, 'error')} error, "
-        f"{_change(summary, 'file_mb')} MB, {_change(summary, fastest)} ms p50.",
+        f"**{markdown_text(extraction.name)}** keeps {share} of the encoder: {summary.describe_change()}.",
         *(f"> **Note:** {markdown_text(remark)}" for remark in remarks),
-        _story(folders["search"], summary, extraction, fastest),
+        _story(folders["search"], summary, extraction),
         f"Another one: {markdown_code(another)}",
         f"This one as a service: {markdown_code(register)}, then "
         "`mlflow models serve -m models:/NAME@champion --env-manager local`",
@@ -260,7 +245,7 @@ _MAX_MEMBERS = 20
 """Of a front in a description, which MLflow cuts at 8,000 characters."""
 
 
-def _story(search_dir: Path, summary: dict[str, Any], extraction: ExtractionReport, fastest: str) -> str:
+def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> str:
     """One table in Markdown: the super-network, the members of the front as searched, the chosen one as extracted, and
     the trivial predictor.
 
@@ -270,12 +255,12 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: ExtractionRepo
     chosen = extraction.name
     members = [(str(index), results["evaluations"][place]) for index, place in enumerate(results["front"])]
     whole = next((index for index, member in members if member["relative_encoder_params"] == 1), "")
-    named: list[tuple[str, str, dict[str, Any], dict[str, Any]]]
+    named: list[tuple[str, str, dict[str, Any], SummaryRow | None]]
     mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""
     assert extraction.super_network is not None  # `compress` has trained it
     named = [(f"dense{mark}", whole, asdict(extraction.super_network), summary["dense"])]
     named += [
-        (member["name"] + (" ← chosen" if member["name"] == chosen else ""), index, member, {})
+        (member["name"] + (" ← chosen" if member["name"] == chosen else ""), index, member, None)
         for index, member in members
         if index != whole
     ][:_MAX_MEMBERS]
@@ -291,8 +276,8 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: ExtractionRepo
                 f"{form['params'] / 1e6:.2f}",
                 f"{form['relative_encoder_params']:.1%}",
                 "" if form.get("macs") is None else f"{form['macs'] / 1e6:,.0f}",
-                f"{served['file_mb']:.1f}" if served else "",
-                f"{served[fastest]:.2f}" if served else "",
+                "" if served is None else f"{served.file_mb:.1f}",
+                "" if served is None else f"{served.first_p50_ms:.2f}",
             ]
         )
     trivial = read_trivial(results)
@@ -300,35 +285,3 @@ def _story(search_dir: Path, summary: dict[str, Any], extraction: ExtractionRepo
         rows.append(trivial.cells(["name", "", "error", *[""] * 5]))
     header = ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
     return markdown_table(header, rows)
-
-
-def _labels(values: dict[str, Any]) -> list[tuple[str, str]]:
-    labels = {
-        "error": "error (validation)",
-        "test_error": "error (test)",
-        "params": "parameters (M)",
-        "relative_encoder_params": "share of the encoder",
-        "file_mb": "ONNX file (MB)",
-    }
-    for key in values:
-        if key.startswith("p50_ms"):
-            _, _, batch, length = key.split("_")
-            labels[key] = f"p50 (ms), batch {batch[1:]}, length {length[1:]}"
-        if key.startswith("speedup"):
-            _, batch, length = key.split("_")
-            labels[key] = f"speed-up, batch {batch[1:]}, length {length[1:]}"
-    return list(labels.items())
-
-
-def _change(summary: dict[str, dict[str, Any]], key: str) -> str:
-    return f"{_format(key, summary['dense'][key])} → {_format(key, summary['pruned'][key])}"
-
-
-def _format(key: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    if key == "params":
-        return f"{value / 1e6:.2f}"
-    if key == "relative_encoder_params":
-        return f"{value:.1%}"
-    return f"{value:.4f}" if "error" in key else f"{value:.2f}"

@@ -1,10 +1,10 @@
 """Pictures and tables of a Pareto front: PNG, CSV, self-contained HTML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from compressor.search.loop import SearchResult
+from exporters.benchmark_record import Benchmark
 from mlproject.page import figure, paragraph, render_page, table
 from mlproject.paper_charts import legend_name, plain_texts, save_figure
 from mlproject.report_figures import ERROR_AXIS, front_chart
@@ -42,7 +42,7 @@ def write_front_html(
 
 
 @plain_texts()
-def write_latency_png(report: Mapping[str, Any], path: Path) -> Path:
+def write_latency_png(benchmark: Benchmark, path: Path) -> Path:
     """Error against median latency of each model at the first batch size and the longest length; the base marked.
 
     Models whose error is not known are drawn at the foot of the picture.
@@ -50,25 +50,20 @@ def write_latency_png(report: Mapping[str, Any], path: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shapes = [(row["batch_size"], row["length"]) for row in report["latencies"] if isinstance(row["length"], int)]
-    batch_size, length = min(b for b, _ in shapes), max(n for _, n in shapes)
+    shapes = [(batch_size, length) for batch_size, length in benchmark.shapes if isinstance(length, int)]
+    batch_size, length = min(size for size, _ in shapes), max(tokens for _, tokens in shapes)
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for number, (name, model) in enumerate(report["models"].items()):
-        row = next(
-            row
-            for row in report["latencies"]
-            if (row["model"], row["batch_size"], row["length"]) == (name, batch_size, length)
-        )
-        error = 0.0 if model["error"] is None else model["error"]
-        marker = "*" if number == 0 else {"int8": "s", "fp16": "^"}.get(model["precision"], "o")
-        label = f"{legend_name(name)} ({model['runtime']}, {model['precision']}" + (", base)" if number == 0 else ")")
-        axes.scatter([row["p50_ms"]], [error], s=110 if number == 0 else 50, marker=marker, label=label)
+    for name, latency in benchmark.at((batch_size, length)).items():
+        model, is_base = benchmark.models[name], name == benchmark.base
+        marker = "*" if is_base else {"int8": "s", "fp16": "^"}.get(model.precision, "o")
+        label = f"{legend_name(name)} ({model.runtime}, {model.precision}" + (", base)" if is_base else ")")
+        axes.scatter([latency.p50_ms], [model.error or 0.0], s=110 if is_base else 50, marker=marker, label=label)
     axes.set(
         xlabel=f"median latency in ms (batch {batch_size}, {length} tokens), lower is better",
         ylabel=ERROR_AXIS,
-        title=f"Latency on {report['environment']['threads']} thread(s) of {report['environment']['cpu']}",
+        title=f"Latency on {benchmark.environment.threads} thread(s) of {benchmark.environment.cpu}",
     )
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)

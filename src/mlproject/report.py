@@ -8,18 +8,20 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from compressor.extraction.record import ExtractionReport
 from compressor.files import new_directory, write_text
 from compressor.markdown import markdown_table
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.loop import SearchResult
+from exporters.benchmark_record import Benchmark
+from exporters.options import PRECISIONS
+from exporters.timing.latency import Latency
 from mlproject import page
 from mlproject.benchmark_stage import model_rows, noise_note
 from mlproject.charts import Chart
 from mlproject.paper_charts import save_figures
-from mlproject.report_figures import error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
+from mlproject.report_figures import NamedError, error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
 from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.search_report import describe_useless, front_table
@@ -139,66 +141,69 @@ def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> str:
 
 def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     """How long dense and extracted take for the first inputs that were timed: in a sentence, and as rows of a table."""
-    if reported.benchmark is None:
+    benchmark = reported.benchmark
+    if benchmark is None:
         return [], []
-    models, first = reported.benchmark["models"], reported.benchmark["latencies"][0]
-    shape = first["batch_size"], first["length"]
-    found = {r["model"]: r for r in reported.benchmark["latencies"] if (r["batch_size"], r["length"]) == shape}
-    dense, extracted = _names(reported)
+    found, pairs = benchmark.at(benchmark.first_shape), {}
+    for precision in PRECISIONS:
+        names = [benchmark.find(role, precision) for role in _roles(reported)]
+        if names[0] is not None and names[1] is not None:
+            pairs[precision] = names[0], names[1]
+    if "fp32" not in pairs:
+        return [], []
     rows = [
-        [f"latency p50 (ms), {precision}", *(f"{found[name + suffix]['p50_ms']:.2f}" for name in (dense, extracted))]
-        for precision, suffix in (("fp32", ""), ("int8", "-int8"), ("fp16", "-fp16"))
-        if {dense + suffix, extracted + suffix} <= found.keys()
+        [f"latency p50 (ms), {precision}", *(f"{found[name].p50_ms:.2f}" for name in names)]
+        for precision, names in pairs.items()
     ]
-    if not rows:
-        return [], []
-    before, after = found[dense]["p50_ms"], found[extracted]["p50_ms"]
-    texts = "One text" if shape[0] == 1 else f"A batch of {shape[0]} texts"
-    length = f"of {shape[1]} tokens" if isinstance(shape[1], int) else "of the validation rows' lengths"
-    mb = [f"{models[name]['mb']:.1f}" for name in (dense, extracted)]
-    rows.append(["ONNX file (MB), fp32", *mb])
-    speed_up, threads = _speed_up(found[extracted], before / after), reported.benchmark["environment"]["threads"]
+    rows.append(["ONNX file (MB), fp32", *(f"{benchmark.models[name].mb:.1f}" for name in pairs["fp32"])])
+    dense, extracted = (found[name] for name in pairs["fp32"])
+    texts = "One text" if extracted.batch_size == 1 else f"A batch of {extracted.batch_size} texts"
+    tokens = extracted.length
+    length = f"of {tokens} tokens" if isinstance(tokens, int) else "of the validation rows' lengths"
+    speed_up = _speed_up(extracted, dense.p50_ms / extracted.p50_ms)
     return [
-        f"{texts} {length} takes {after:.2f} ms where dense takes {before:.2f} ({speed_up}), in fp32 on {threads} "
-        "thread(s)."
+        f"{texts} {length} takes {extracted.p50_ms:.2f} ms where dense takes {dense.p50_ms:.2f} ({speed_up}), in fp32 "
+        f"on {benchmark.environment.threads} thread(s)."
     ], rows
 
 
-def _speed_up(row: Mapping[str, Any], times: float) -> str:
+def _speed_up(row: Latency, times: float) -> str:
     """How much faster than the base; of a noisy row the ends of its interval alone."""
-    if row.get("noisy") and row["ratio_low"] > 0:
-        return f"{1 / row['ratio_high']:.1f} to {1 / row['ratio_low']:.1f} times as fast: the machine was busy"
+    if row.noisy and row.ratio_low > 0:
+        return f"{1 / row.ratio_high:.1f} to {1 / row.ratio_low:.1f} times as fast: the machine was busy"
     return f"{times:.1f} times as fast"
 
 
 def _error_chart(reported: Reported) -> Chart | None:
     """Validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
-    dense, extracted = _names(reported)
+    dense, extracted = _roles(reported)
     report = reported.extraction
     variants = {} if report is None else {dense: report.super_network, extracted: report.extracted}
-    measured = [(name, variant) for name, variant in variants.items() if variant is not None]
-    known = [(name, {"error": v.error, "error_interval": v.error_interval}) for name, v in measured]
-    test = [(name, {"error": v.test_error, "error_interval": v.test_error_interval}) for name, v in measured]
+    known = [(name, variant) for name, variant in variants.items() if variant is not None]
+    test = [NamedError(name=name, error=v.test_error, interval=v.test_error_interval) for name, v in known]
+    validation = [NamedError(name=name, error=v.error, interval=v.error_interval) for name, v in known]
     if reported.benchmark is not None:
-        validation = list(reported.benchmark["models"].items())
+        validation = [
+            NamedError(name=name, error=model.error, interval=model.error_interval)
+            for name, model in reported.benchmark.models.items()
+            if model.error is not None
+        ]
     elif reported.export is not None:
-        exported = [(f"ONNX {name}", form) for name, form in reported.export["forms"].items()]
-        validation = [pair for pair in known if pair[0] == dense] + exported
-    else:
-        validation = known
+        validation = [model for model in validation if model.name == dense] + [
+            NamedError(name=f"ONNX {precision}", error=form.error, interval=form.error_interval)
+            for precision, form in reported.export.forms.items()
+        ]
     return error_chart({"Validation rows": validation, "Test rows": test}, reported.metric)
 
 
-def _names(reported: Reported) -> tuple[str, str]:
+def _roles(reported: Reported) -> tuple[str, str]:
     """What the benchmark calls the dense and the extracted model, as far as it timed their exports."""
-    if reported.benchmark is None or "onnx" not in reported.folders:
+    if reported.benchmark is None or reported.export is None:
         return "dense", "extracted"
-    folder = reported.folders["onnx"].resolve()
-    timed_in = reported.folders["benchmark"]  # absolute paths in files of version 0.1.0
-    models = {name: (timed_in / model["path"]).parent.resolve() for name, model in reported.benchmark["models"].items()}
-    extracted = next((name for name, parent in models.items() if parent == folder), "extracted")
-    dense = next((name for name, parent in models.items() if parent != folder), "dense")
-    return dense, extracted
+    extracted = reported.benchmark.role_at(reported.export.directory)
+    roles = map(reported.benchmark.role_of, reported.benchmark.models)
+    others = (role for role in roles if role != extracted and reported.benchmark.find(role))
+    return next(others, "dense"), extracted or "extracted"
 
 
 def _sizes(reported: Reported) -> str:
@@ -227,17 +232,16 @@ def _parity(reported: Reported) -> str:
         parts.append(page.chain(links))
         parts += [page.paragraph(step.describe()) for step in steps if step is not None]
     if reported.export is not None:
-        fp32 = reported.export["forms"]["fp32"]
-        texts = f"{_difference(max(fp32['parity'].values()), MAX_ONNX_DIFFERENCE)}\n"
-        texts += f"over {len(fp32['parity'])} kinds of batches\nerror {fp32['error']:.4f}"
+        fp32 = reported.export.fp32
+        texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
+        texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
         model = [("PyTorch model", f"error {reported.extraction.error:.4f}")] if reported.extraction else []
         parts.append(page.chain([*(model or [("PyTorch model", "as exported")]), ("ONNX fp32", texts)]))
         smaller = [
-            f"{name}: error {form['error']:.4f} ({form['loss']:+.4f} against fp32), "
-            + ("" if form["label_agreement"] is None else f"{form['label_agreement']:.1%} of the labels agree, ")
-            + ("accepted." if form["accepted"] else f"not accepted (limit {form['max_loss']:+g}).")
-            for name, form in reported.export["forms"].items()
-            if name != "fp32"
+            f"{name}: error {form.error:.4f} ({form.loss:+.4f} against fp32), "
+            + ("" if form.label_agreement is None else f"{form.label_agreement:.1%} of the labels agree, ")
+            + ("accepted." if form.accepted else f"not accepted (limit {form.max_loss:+g}).")
+            for name, form in reported.export.smaller.items()
         ]
         parts += (
             [page.paragraph(f"Smaller precisions are not equal but judged. {' '.join(smaller)}")] if smaller else []
@@ -271,13 +275,15 @@ def _training_seed(reported: Reported) -> str:
     return "" if reported.super_network is None else f", training {reported.super_network['settings']['seed']}"
 
 
-def _benchmark_rows(benchmark: Mapping[str, Any] | None) -> list[list[str]]:
+def _benchmark_rows(benchmark: Benchmark | None) -> list[list[str]]:
     if benchmark is None:
         return []
-    found = benchmark["environment"]
-    versions = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "onnxruntime") if name in found)
-    cpu = f"{found['cpu']} ({', '.join(found['cpu_flags'])}), {found['threads']} thread(s)"
-    return [["timed on", cpu], ["timed with", versions]]
+    found = benchmark.environment
+    versions = f"python {found.python}, torch {found.torch}, onnxruntime {found.onnxruntime}"
+    return [
+        ["timed on", f"{found.cpu} ({', '.join(found.cpu_flags)}), {found.threads} thread(s)"],
+        ["timed with", versions],
+    ]
 
 
 def _version(package: str) -> str:
@@ -296,7 +302,7 @@ def _reproduction(reported: Reported) -> str:
         names = [member.name for member in reported.result.front]
         lines.append(make_model(reported.extraction, names, search.name, folders["model"]))
     if reported.export is not None:
-        lines.append(make_export(reported.export, folders["onnx"]))
+        lines.append(make_export(reported.export))
     if reported.benchmark is not None:
         lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"]) if x not in lines]
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))

@@ -1,11 +1,13 @@
 """What the pictures of a report show: the front, what is kept per layer, hypervolume, errors, latencies."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from compressor.extraction.record import ExtractionReport
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.loop import EvaluatedSubNetwork, SearchResult
+from exporters.benchmark_record import Benchmark
+from exporters.timing.latency import Latency
 from mlproject.charts import DENSE, FRONT, Bar, BarChart, HeatMap, Mark, Panel, PointChart, Series
 
 ERROR_AXIS = "error (1 − metric), lower is better"
@@ -177,29 +179,40 @@ def hypervolume_chart(result: SearchResult, reference: Sequence[float]) -> Point
     )
 
 
-def error_chart(panels: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], metric: str) -> BarChart | None:
-    """Errors with their intervals; of each panel the models by name, each with `error` and `error_interval`."""
-    names = list(dict.fromkeys(name for models in panels.values() for name, _ in models))
+@dataclass(frozen=True, kw_only=True)
+class NamedError:
+    """A model's error on some rows, with its 95 % interval where that is known."""
+
+    name: str
+    error: float
+    interval: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        return f"{self.error:.4f}" + ("" if self.interval is None else " ({:.3f}–{:.3f})".format(*self.interval))
+
+
+def error_chart(panels: Mapping[str, Sequence[NamedError]], metric: str) -> BarChart | None:
+    """Errors with their intervals; of each panel the models. None where no error is known."""
+    names = list(dict.fromkeys(model.name for models in panels.values() for model in models))
     made = tuple(
         Panel(
             title=title,
             bars=tuple(
                 Bar(
-                    label=name,
-                    value=max(form["error"], 0.0),
-                    low=None if form.get("error_interval") is None else form["error_interval"][0],
-                    high=None if form.get("error_interval") is None else form["error_interval"][1],
-                    text=_error_text(form),
-                    color=_bar_color(names.index(name)),
-                    note=f"{name}, {title}\nerror {_error_text(form)}",
+                    label=model.name,
+                    value=max(model.error, 0.0),
+                    low=None if model.interval is None else model.interval[0],
+                    high=None if model.interval is None else model.interval[1],
+                    text=str(model),
+                    color=_bar_color(names.index(model.name)),
+                    note=f"{model.name}, {title}\nerror {model}",
                 )
-                for name, form in models
-                if form.get("error") is not None
+                for model in models
             ),
         )
         for title, models in panels.items()
+        if models
     )
-    made = tuple(panel for panel in made if panel.bars)
     if not made:
         return None
     return BarChart(
@@ -213,33 +226,23 @@ def error_chart(panels: Mapping[str, Sequence[tuple[str, Mapping[str, Any]]]], m
     )
 
 
-def _error_text(form: Mapping[str, Any]) -> str:
-    interval = form.get("error_interval")
-    return f"{form['error']:.4f}" + ("" if interval is None else " ({:.3f}–{:.3f})".format(*interval))
-
-
-def latency_chart(benchmark: Mapping[str, Any]) -> BarChart:
+def latency_chart(benchmark: Benchmark) -> BarChart:
     """Median latencies, a panel for each batch size and length, each with its own scale."""
-    names = list(benchmark["models"])
-    shapes = sorted(
-        {(row["batch_size"], row["length"]) for row in benchmark["latencies"]},
-        key=lambda shape: (shape[0], isinstance(shape[1], str), shape[1]),
-    )
     panels = []
-    for batch_size, length in shapes:
-        rows = [r for r in benchmark["latencies"] if (r["batch_size"], r["length"]) == (batch_size, length)]
+    for shape in benchmark.shapes:
+        batch_size, length = shape
         texts = "1 text" if batch_size == 1 else f"{batch_size} texts"
         kind = f"{length} tokens each" if isinstance(length, int) else "lengths of the validation rows"
         title = f"Batch of {texts}, {kind}"
-        bars = [_latency_bar(row, names, title) for row in sorted(rows, key=lambda row: names.index(row["model"]))]
-        panels.append(Panel(title=title, bars=tuple(bars)))
-    environment, runs = benchmark["environment"], sorted({row["runs"] for row in benchmark["latencies"]})
+        rows = enumerate(benchmark.at(shape).values())
+        panels.append(Panel(title=title, bars=tuple(_latency_bar(row, place, title) for place, row in rows)))
+    environment, runs = benchmark.environment, sorted({row.runs for row in benchmark.latencies})
     return BarChart(
         stem="latency",
         title="Median latency, dense against extracted",
-        caption=f"Each panel has its own scale; × is the share of {names[0]}'s time. "
+        caption=f"Each panel has its own scale; × is the share of {benchmark.base}'s time. "
         f"{' to '.join(dict.fromkeys((str(runs[0]), str(runs[-1]))))} timed runs, models taking turns, "
-        f"{environment['threads']} thread(s) of {environment['cpu']}, tokenizer not included.",
+        f"{environment.threads} thread(s) of {environment.cpu}, tokenizer not included.",
         alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in panels) + ".",
         x_label="median latency of a batch in ms, lower is better",
         panels=tuple(panels),
@@ -247,17 +250,14 @@ def latency_chart(benchmark: Mapping[str, Any]) -> BarChart:
     )
 
 
-def _latency_bar(row: Mapping[str, Any], names: Sequence[str], title: str) -> Bar:
-    place = names.index(row["model"])
-    ratio = f"× {row['ratio']:.2f} (95 %: {row['ratio_low']:.2f}–{row['ratio_high']:.2f})"
+def _latency_bar(row: Latency, place: int, title: str) -> Bar:
+    ratio = f"× {row.ratio:.2f} (95 %: {row.ratio_low:.2f}–{row.ratio_high:.2f})"
     return Bar(
-        label=row["model"],
-        value=row["p50_ms"],
-        text=f"{row['p50_ms']:.2f} ms"
-        + (f", × {row['ratio']:.2f}" if place else "")
-        + (", noisy" if row.get("noisy") else ""),
+        label=row.model,
+        value=row.p50_ms,
+        text=f"{row.p50_ms:.2f} ms" + (f", × {row.ratio:.2f}" if place else "") + (", noisy" if row.noisy else ""),
         color=_bar_color(place),
-        note=f"{row['model']}\n{title}\np50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms\n{ratio}",
+        note=f"{row.model}\n{title}\np50 {row.p50_ms:.2f} ms, p90 {row.p90_ms:.2f} ms\n{ratio}",
     )
 
 

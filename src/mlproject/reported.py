@@ -9,9 +9,11 @@ from compressor.data.sources import DataSource
 from compressor.errors import OutputError
 from compressor.extraction.record import ExtractionReport
 from compressor.search.loop import SearchResult
+from exporters.benchmark_record import Benchmark
+from exporters.export_record import Export
 from mlproject.search_report import read_search_result
 from mlproject.sources import find_super_network
-from mlproject.written import read_export, read_latencies, read_search_results
+from mlproject.written import read_search_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class Reported:
     result: SearchResult
     super_network: Mapping[str, Any] | None
     extraction: ExtractionReport | None
-    export: Mapping[str, Any] | None
-    benchmark: Mapping[str, Any] | None
+    export: Export | None
+    benchmark: Benchmark | None
 
     @property
     def metric(self) -> str:
@@ -48,24 +50,24 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
         info = read_super_network(find_super_network(results, folders["search"]))
         super_network = info if "source" in info else None
     extraction = ExtractionReport.load(folders["model"]) if "model" in folders else None
-    readers = {"onnx": read_export, "benchmark": read_latencies}
-    read = {name: reader(folders[name]) if name in folders else None for name, reader in readers.items()}
-    _require_one_run(results, extraction, read["onnx"], folders)
+    export = Export.load(folders["onnx"]) if "onnx" in folders else None
+    benchmark = Benchmark.load(folders["benchmark"]) if "benchmark" in folders else None
+    _require_one_run(results, extraction, export, folders)
     return Reported(
         folders=folders,
         results=results,
         result=read_search_result(results),
         super_network=super_network,
         extraction=extraction,
-        export=read["onnx"],
-        benchmark=read["benchmark"],
+        export=export,
+        benchmark=benchmark,
     )
 
 
 def _require_one_run(
     results: Mapping[str, Any],
     extraction: ExtractionReport | None,
-    export: Mapping[str, Any] | None,
+    export: Export | None,
     folders: Mapping[str, Path],
 ) -> None:
     if extraction is not None and extraction.chosen.index is not None:
@@ -75,8 +77,8 @@ def _require_one_run(
                 f"--model must be extracted from the search, but {folders['model']} is {chosen.name} "
                 f"({chosen.sub_network}) of another one. Name the search it comes from."
             )
-    if extraction is not None and export is not None and export["params"] != extraction.extracted.params:
+    if extraction is not None and export is not None and export.params != extraction.extracted.params:
         raise OutputError(
-            f"--onnx must be exported from --model, but {folders['onnx']} has {export['params']:,} parameters and "
+            f"--onnx must be exported from --model, but {folders['onnx']} has {export.params:,} parameters and "
             f"{folders['model']} {extraction.extracted.params:,}. Name the export of that model."
         )

@@ -1,6 +1,5 @@
 """The commands that make a result again, from what its files say of their options."""
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,9 +10,10 @@ from compressor.data.sources import DataSource
 from compressor.extraction.record import ExtractionReport
 from compressor.network.saving import SUB_NETWORK_FILE
 from compressor.training.settings import TrainingSettings
+from exporters.benchmark_record import Benchmark
+from exporters.export_record import EXPORT_FILE, Export
 from exporters.options import BenchmarkOptions, ExportOptions
 from mlproject.settings import ModelOptions, NasOptions, SearchOptions
-from mlproject.written import EXPORT_FILE, read_export
 
 
 def make_search(results: Mapping[str, Any], super_network: Mapping[str, Any], folder: str) -> list[str]:
@@ -44,29 +44,26 @@ def make_model(extraction: ExtractionReport, front: list[str], search: str, fold
     return _line("extract", {"search": search} | chosen | {"finetune_epochs": epochs}, {}, output_dir=folder.name)
 
 
-def make_export(export: Mapping[str, Any], folder: Path) -> str:
-    """The command of an export, whose model is named as seen from its folder."""
-    forms = export["forms"]
-    losses = [form["max_loss"] for form in forms.values() if "max_loss" in form]
-    values = {"precision": tuple(forms), "portable": export["portable"], "max_int8_loss": (losses or [None])[0]}
-    model = {"model": _from(folder, export["model"]).name}
-    return _line("export", model | values, asdict(ExportOptions()), output_dir=folder.name)
+def make_export(export: Export) -> str:
+    """The command of an export."""
+    losses = [form.max_loss for form in export.smaller.values()]
+    values = {
+        "model": "model" if export.model is None else export.model.name,
+        "precision": tuple(export.forms),
+        "portable": export.portable,
+        "max_int8_loss": losses[0] if losses else None,
+    }
+    return _line("export", values, asdict(ExportOptions()), output_dir=export.directory.name)
 
 
-def make_benchmark(benchmark: Mapping[str, Any], folder: Path) -> list[str]:
-    """The command of a benchmark, after those of its exports, all named as seen from its folder."""
-    paths = [_from(folder, model["path"]) for model in benchmark["models"].values()]
+def make_benchmark(benchmark: Benchmark, folder: Path) -> list[str]:
+    """The command of a benchmark in a folder, after those of its exports."""
+    paths = [model.path for model in benchmark.models.values()]
     folders = list(dict.fromkeys(path.parent if path.suffix == ".onnx" else path for path in paths))
-    exports = {path: read_export(path, ()) for path in folders if (path / EXPORT_FILE).is_file()}
-    lines = [make_export(export, path) for path, export in exports.items()]
+    lines = [make_export(Export.load(path, ())) for path in folders if (path / EXPORT_FILE).is_file()]
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
-    options = _words(benchmark.get("options", {}), asdict(BenchmarkOptions()))
+    options = _words(asdict(benchmark.options), asdict(BenchmarkOptions()))
     return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder.name)}"])]
-
-
-def _from(folder: Path, written: str) -> Path:
-    """A path that a file in a folder names; files of version 0.1.0 name absolute ones."""
-    return Path(os.path.normpath(folder.expanduser().absolute() / written))
 
 
 def _line(command: str, values: Mapping[str, Any], defaults: Mapping[str, Any], *, output_dir: str) -> str:

@@ -12,7 +12,7 @@ from compressor.digests import require_same_files
 from compressor.errors import ModelError, OutputError, TaskDataError
 from compressor.files import file_sha256
 from mlproject.addresses import SUPER_NETWORK, locate
-from mlproject.written import EXPORT_FILE, RESULTS_FILE, read_export
+from mlproject.written import RESULTS_FILE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -212,97 +212,6 @@ def weights_digest(path: Path) -> str:
     files = sorted(file for pattern in ("*.safetensors", "*.onnx", "*.onnx.data") for file in path.glob(pattern))
     digests = [file_sha256(file) for file in files]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimedModel:
-    """A model of a benchmark."""
-
-    name: str
-    path: Path
-    """An ONNX file or a model directory."""
-    runtime: str
-    precision: str
-    mb: float
-    error: float | None
-    """On the validation rows, where it is known."""
-    error_interval: tuple[float, float] | None = None
-    """95 % interval of the error, where it is known."""
-    lengths: tuple[int, ...] = ()
-    """Tokens of the validation rows, where they are known."""
-
-
-def _last_error(path: Path) -> float | None:
-    """The validation error that a model directory's own file tells: of a sliced model, or of a super-network."""
-    from compressor.extraction.record import SlicedModelRecord
-    from compressor.network.loading import read_super_network
-    from compressor.network.saving import is_sliced
-
-    if is_sliced(path):
-        return SlicedModelRecord.load(path).error
-    info = read_super_network(path)
-    of_epochs = {epoch["epoch"]: epoch["error"] for epoch in info.get("epochs", ())}
-    error: float | None = info.get("error", of_epochs.get(info.get("best_epoch")))
-    return error
-
-
-def find_timed_models(name: str, path: Path) -> list[TimedModel]:
-    """What a benchmark times for a path: an export's accepted precisions, one ONNX file, or a model in PyTorch.
-
-    Raises:
-        ModelError: the path is none of these.
-    """
-    path = path.expanduser().absolute()
-    if path.is_dir() and (path / EXPORT_FILE).is_file():
-        report = read_export(path)
-        return [
-            TimedModel(
-                name=name if precision == "fp32" else f"{name}-{precision}",
-                path=path / form["file"],
-                runtime="onnxruntime",
-                precision=precision,
-                mb=form["mb"],
-                error=form["error"],
-                error_interval=form.get("error_interval"),
-                lengths=tuple(report.get("lengths", ())),
-            )
-            for precision, form in report["forms"].items()
-            if form.get("accepted", True)
-        ]
-    if path.is_file() and path.suffix == ".onnx":
-        beside = (path.name, f"{path.name}.data")
-        exported = (path.parent / EXPORT_FILE).is_file()
-        forms = read_export(path.parent, beside)["forms"] if exported else {}
-        named = next((suffix for suffix in ("int8", "fp16") if path.name.endswith(f".{suffix}.onnx")), "fp32")
-        unknown: tuple[str, dict[str, Any]] = (named if path.name.startswith("model") else "?", {})
-        precision, form = next(((p, f) for p, f in forms.items() if f["file"] == path.name), unknown)
-        return [
-            TimedModel(
-                name=name,
-                path=path,
-                runtime="onnxruntime",
-                precision=precision,
-                mb=path.stat().st_size / 1e6,
-                error=form.get("error"),
-                error_interval=form.get("error_interval"),
-            )
-        ]
-    if (path / "config.json").is_file():
-        weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-        return [
-            TimedModel(
-                name=f"{name}-pytorch",
-                path=path,
-                runtime="pytorch",
-                precision="fp32",
-                mb=weights / 1e6,
-                error=_last_error(path),
-            )
-        ]
-    raise ModelError(
-        f"--model must be made by compressor export, extract or train-supernet, but {path} is not. "
-        "Run compressor export first."
-    )
 
 
 def full_evaluation(results: Mapping[str, Any]) -> dict[str, Any] | None:

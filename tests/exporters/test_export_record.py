@@ -68,6 +68,7 @@ def test_a_model_is_named_as_seen_from_the_export(folder: Path) -> None:
         (lambda e: e.update(files={"model.onnx": 1}), "files.model.onnx is 1"),
         (lambda e: e.update(forms=[]), "forms is []"),
         (lambda e: e["forms"].update(int8=3), "forms.int8 is 3"),
+        (lambda e: e["forms"].update(int4={"mb": 1}), 'forms.int4 is {"mb": 1}'),
         (lambda e: e["forms"]["fp32"].update(parity={}), "forms.fp32.parity is {}"),
         (lambda e: e["forms"]["fp32"].pop("parity"), "forms.fp32 lacks 'parity'"),
         (lambda e: e["forms"]["fp32"].update(error=-0.5), "forms.fp32.error is -0.5"),

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import exporters.timing.footprint
+import exporters.benchmark
 from compressor.errors import CompressorError
 from conftest import copy_database, sentence_rows, word_tokenizer, write_base_model
 from exporters.timing.footprint import Footprint
@@ -367,7 +367,7 @@ def _make_ready(folder: Path) -> None:
         quiet = (contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err))
         # load time and memory are measured in processes of their own, which take seconds and are not looked at here
         footprint = mock.patch.object(
-            exporters.timing.footprint, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0)
+            exporters.benchmark, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0)
         )
         with quiet[0], quiet[1], footprint:
             try:

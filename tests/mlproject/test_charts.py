@@ -20,6 +20,7 @@ from mlproject.charts import (
 from mlproject.paper_charts import save_figures
 from mlproject.plots import write_latency_png
 from mlproject.svg_charts import draw, legend
+from samples import sample_benchmark, sample_latency, sample_model
 
 
 def chart(*series: Series) -> PointChart:
@@ -85,10 +86,9 @@ def test_names_in_pictures_are_no_formulas(tmp_path: Path) -> None:
     for one in (points, bars):
         _, svg = save_figures(one, tmp_path)
         assert svg.stat().st_size > 1000
-    model = {"error": None, "runtime": "onnxruntime", "precision": "fp32"}
-    row = {"model": HOSTILE, "batch_size": 1, "length": 8, "p50_ms": 1.0}
-    report = {"models": {HOSTILE: model}, "latencies": [row], "environment": {"threads": 1, "cpu": HOSTILE}}
-    assert write_latency_png(report, tmp_path / "latency.png").stat().st_size > 1000
+    model = sample_model(Path("model.onnx"), error=None, error_interval=None)
+    benchmark = sample_benchmark({HOSTILE: model}, [sample_latency(HOSTILE)], cpu=HOSTILE)
+    assert write_latency_png(benchmark, tmp_path / "latency.png").stat().st_size > 1000
 
 
 def test_a_phone_gets_a_drawing_with_text_of_the_same_size() -> None:

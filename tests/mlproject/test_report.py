@@ -17,6 +17,7 @@ from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, write_search
 from mlproject.cli import cli
 from mlproject.report import write_report
+from samples import sample_benchmark, sample_export, sample_latency, sample_model
 
 EVIL = "<script>alert('x')</script>&\"quoted\""
 POINTS = [(0.2, 1000), (0.25, 700), (0.3, 900), (0.4, 500), (0.45, 650)]
@@ -96,45 +97,18 @@ def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
         "super_network": form(0.2, 1000),
         "test": {"base_error": 0.21, "error": 0.36, "difference": 0.15, "interval": [0.1, 0.2], "mcnemar_p": None},
     }
-    int8 = {"file": "model.int8.onnx", "mb": 1.0, "error": 0.36, "error_interval": [0.3, 0.4], "loss": 0.01}
-    int8 |= {"max_loss": 0.02, "accepted": True, "label_agreement": 0.99, "difference": 0.1}
-    fp32 = {"file": "model.onnx", "mb": 4.0, "error": 0.35, "error_interval": [0.3, 0.4], "parity": {"real rows": 3e-6}}
-    onnx = tmp_path / "onnx"
-    export = {"model": str(tmp_path / "model"), "params": 500, "portable": False, "forms": {"fp32": fp32, "int8": int8}}
-    export |= {"task": "custom", "lengths": [4, 9]}
-    onnx.mkdir()
-    for name in ("model.onnx", "model.int8.onnx"):
-        (onnx / name).touch()
+    export = sample_export(tmp_path / "onnx", tmp_path / "model")
     models = {
-        name: {"path": str(folder / file), "runtime": "onnxruntime", "precision": precision, "mb": 4.0, "error": 0.3}
-        | {"error_interval": [0.2, 0.4], "load_seconds": 0.1, "peak_mb": 100.0}
-        for name, folder, file, precision in (
-            (EVIL, tmp_path / "onnx-dense", "model.onnx", "fp32"),
-            ("pruned", onnx, "model.onnx", "fp32"),
-            ("pruned-int8", onnx, "model.int8.onnx", "int8"),
-        )
+        EVIL: sample_model(tmp_path / "onnx-dense" / "model.onnx"),
+        "pruned": sample_model(export.path()),
+        "pruned-int8": sample_model(export.path("int8"), "int8"),
     }
-    row = {
-        "p50_ms": 2.0,
-        "p90_ms": 3.0,
-        "p99_ms": 4.0,
-        "rows_per_second": 500.0,
-        "runs": 5,
-        "ratio": 0.5,
-        "ratio_low": 0.4,
-        "ratio_high": 0.6,
-    }
-    benchmark = {
-        "environment": {"cpu": EVIL, "cpu_flags": ["avx2"], "threads": 1, "python": "3.11", "torch": "2"},
-        "options": {"batch_sizes": [1], "lengths": [8], "threads": 1, "runs": 5, "provider": "cpu"},
-        "models": models,
-        "latencies": [row | {"model": name, "batch_size": 1, "length": n} for n in (8, "real") for name in models],
-    }
+    latencies = [sample_latency(name, length=length) for length in (8, "real") for name in models]
     return {
         "search": search,
         "model": write(tmp_path / "model" / "extraction.json", extraction),
-        "onnx": write(onnx / "export.json", export),
-        "benchmark": write(tmp_path / "benchmark" / "latency.json", benchmark),
+        "onnx": export.save().parent,
+        "benchmark": sample_benchmark(models, latencies, cpu=EVIL).save(tmp_path / "benchmark").parent,
     }
 
 

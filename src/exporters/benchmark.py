@@ -1,0 +1,64 @@
+"""Timing models side by side: exports in their accepted precisions, single graphs, and model directories in PyTorch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from exporters.benchmark_record import Benchmark, TimedModel
+from exporters.found_models import FoundModel, find_models
+from exporters.graph.sessions import require_provider
+from exporters.options import BenchmarkOptions
+from exporters.timing.footprint import measure_footprint
+from exporters.timing.latency import describe_environment, measure_latencies
+from exporters.timing.runners import Runner, open_runner
+
+
+def benchmark_models(models: Sequence[tuple[str, Path | str]], options: BenchmarkOptions | None = None) -> Benchmark:
+    """Return the latencies of models that take turns, the first being the base of all ratios.
+
+    Args:
+        models: roles and paths. An export directory stands for all its accepted precisions, a model directory for
+            PyTorch (eager). A role may name an export and a model directory.
+        options: what is timed (None: `BenchmarkOptions()`); lengths are cut to what all the models take.
+
+    Raises:
+        ModelError: a path is no model, or the provider is not there.
+        FileError: the record of a model is broken.
+    """
+    options = options or BenchmarkOptions()
+    found = [timed for role, path in models for timed in find_models(role, Path(path))]
+    require_provider(options.provider, {timed.runtime for timed in found})
+    runners = {timed.name: open_runner(timed.path, options.threads, options.provider) for timed in found}
+    longest = min(runner.max_positions for runner in runners.values())
+    real_lengths = next((timed.lengths for timed in found if timed.lengths), ())
+    latencies, noise = measure_latencies(
+        runners,
+        options.batch_sizes,
+        sorted({min(length, longest) for length in options.lengths}),
+        real_lengths=[min(length, longest) for length in real_lengths],
+        threads=options.threads,
+        runs=options.runs,
+    )
+    return Benchmark(
+        environment=describe_environment(options.threads),
+        options=options,
+        models={timed.name: _measure(timed, runners[timed.name], options) for timed in found},
+        noise=noise,
+        latencies=tuple(latencies),
+    )
+
+
+def _measure(found: FoundModel, runner: Runner, options: BenchmarkOptions) -> TimedModel:
+    """Return a model with what loading it costs."""
+    footprint = measure_footprint(found.path, options.threads, options.provider)
+    return TimedModel(
+        path=found.path,
+        runtime=found.runtime,
+        precision=found.precision,
+        provider=runner.provider,
+        role=found.role,
+        error=found.error,
+        error_interval=found.error_interval,
+        mb=found.mb,
+        **asdict(footprint),
+    )

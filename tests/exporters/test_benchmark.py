@@ -1,0 +1,67 @@
+"""Timing models side by side without MLflow, and what is found behind the paths that are named."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import exporters.benchmark
+from compressor.errors import ModelError
+from exporters import BenchmarkOptions, benchmark_models
+from exporters.benchmark_record import Benchmark
+from exporters.found_models import find_models
+from exporters.timing.footprint import Footprint
+from test_golden import copy_golden
+
+OPTIONS = BenchmarkOptions(batch_sizes=(1, 2), lengths=(8, 1000), runs=2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return copy_golden("0.2.0", tmp_path)
+
+
+def test_models_are_timed_without_mlflow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    footprint = Footprint(load_seconds=0.1, peak_mb=60.0)  # measured in processes of their own, which take seconds
+    monkeypatch.setattr(exporters.benchmark, "measure_footprint", lambda *_: footprint)
+    made = benchmark_models([("pruned", folder / "onnx"), ("pruned", str(folder / "model"))], OPTIONS)
+    assert list(made.models) == ["pruned", "pruned-int8", "pruned-pytorch"]
+    assert {made.role_of(name) for name in made.models} == {"pruned"}
+    assert {model.provider for model in made.models.values()} == {"cpu"}
+    assert [model.precision for model in made.models.values()] == ["fp32", "int8", "fp32"]
+    assert made.shapes == [(1, 8), (1, 40), (1, "real"), (2, 8), (2, 40), (2, "real")]  # 40 is the most they take
+    assert len(made.latencies) == 18
+    assert made.options == OPTIONS
+    assert made.noise is not None
+    made.save(folder / "timed")
+    assert Benchmark.load(folder / "timed") == made
+    assert {file.name for file in (folder / "timed").iterdir()} == {"latency.json", "latency.csv"}
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_path_stands_for(folder: Path) -> None:
+    assert [(found.name, found.precision, found.path.name) for found in find_models("x", folder / "onnx")] == [
+        ("x", "fp32", "model.onnx"),
+        ("x-int8", "int8", "model.int8.onnx"),
+    ]
+    (graph,) = find_models("x", folder / "onnx" / "model.int8.onnx")
+    assert (graph.name, graph.precision, graph.error_interval is None) == ("x", "int8", False)
+    (graph,) = find_models("x", Path(shutil.copyfile(graph.path, folder / "model.int8.onnx")))
+    assert (graph.precision, graph.error) == ("int8", None)
+    (graph,) = find_models("x", Path(shutil.copyfile(graph.path, folder / "other.onnx")))
+    assert (graph.precision, graph.error, graph.lengths) == ("?", None, ())
+    (extracted,), (trained,) = find_models("x", folder / "model"), find_models("x", folder / "net")
+    assert (extracted.name, extracted.runtime, trained.runtime) == ("x-pytorch", "pytorch", "pytorch")
+    assert extracted.error is not None
+    assert trained.error is not None
+
+
+def test_a_path_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as raised:
+        benchmark_models([("x", tmp_path)])
+    assert str(raised.value) == (
+        f"--model must be made by compressor export, extract or train-supernet, but {tmp_path} is not. "
+        "Run compressor export first."
+    )
