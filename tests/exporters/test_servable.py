@@ -13,15 +13,12 @@ from mlflow.exceptions import MlflowException
 from transformers import PreTrainedTokenizerFast
 
 import exporters
-from compressor.network.slicing import slice_model
-from compressor.network.sub_network import SubNetwork
-from conftest import WORDS, tiny_model
-from exporters.graph.onnx_export import export_onnx
+from conftest import WORDS
+from exported import Exported
 from exporters.graph.quantization import quantize_int8
 from exporters.servable import SingleTextModel
 
 CODE = Path(exporters.__file__).parent / "servable.py"
-ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
 HEADS = {"single": "classification", "pair": "classification", "choices": "multiple_choice"}
 
 
@@ -30,27 +27,21 @@ def sentences(count: int) -> list[str]:
     return [" ".join(rng.choice(WORDS, size=int(rng.integers(1, 12)))) for _ in range(count)]
 
 
-FACTS = {
-    "labels": ["bad", "so so", "good"],
-    "regression": False,
-    "max_length": 16,
-    "pad_values": {"input_ids": 0, "token_type_ids": 0},
-}
-
-
 def load(
-    kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, task_head: str | None = None
+    kind: str,
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    exported: Exported,
+    task_head: str | None = None,
 ) -> tuple[Any, Any]:
     """The PyTorch model, and its served form as MLflow loads it."""
-    model = slice_model(tiny_model("bert", task_head or HEADS[kind]), ODD)
-    facts = FACTS | {"regression": task_head == "regression"}
-    export_onnx(model, tokenizer, tmp_path / "model.onnx", facts)
+    model, graph = exported("bert", task_head or HEADS[kind])
     tokenizer.save_pretrained(tmp_path)
     with mlflow.start_run():
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(CODE),
-            artifacts={"graph": str(tmp_path / "model.onnx"), "tokenizer": str(tmp_path / "tokenizer.json")},
+            artifacts={"graph": str(graph), "tokenizer": str(tmp_path / "tokenizer.json")},
             model_config={"kind": kind},
             pip_requirements=[f"mlflow=={version('mlflow')}"],
         )
@@ -62,8 +53,8 @@ def _database(mlflow_uri: str) -> None:
     """Models are logged to the test's own database."""
 
 
-def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    model, served = load("single", tmp_path, tokenizer)
+def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    model, served = load("single", tmp_path, tokenizer, exported)
     texts = [*sentences(70), "", " ".join(WORDS * 5)]  # an empty one and one that is cut
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=16, return_tensors="pt")
     with torch.inference_mode():
@@ -79,11 +70,13 @@ def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
             served.predict(wrong)
 
 
-def test_an_int8_answer_depends_on_its_text_alone(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_an_int8_answer_depends_on_its_text_alone(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported
+) -> None:
     """Dynamic int8 rounds by the range of a whole batch; in batches these answers differ."""
-    export_onnx(slice_model(tiny_model("bert"), ODD), tokenizer, tmp_path / "fp32.onnx", FACTS)
+    _, fp32 = exported("bert")
     tokenizer.save_pretrained(tmp_path)
-    graph = quantize_int8(tmp_path / "fp32.onnx", tmp_path / "model.int8.onnx", reduce_range=False)
+    graph = quantize_int8(fp32, tmp_path / "model.int8.onnx", reduce_range=False)
     served = SingleTextModel()
     context = SimpleNamespace(artifacts={"graph": str(graph), "tokenizer": str(tmp_path / "tokenizer.json")})
     served.load_context(context)
@@ -94,8 +87,8 @@ def test_an_int8_answer_depends_on_its_text_alone(tmp_path: Path, tokenizer: Pre
     assert served.predict(texts) != together
 
 
-def test_pairs(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    model, served = load("pair", tmp_path, tokenizer)
+def test_pairs(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    model, served = load("pair", tmp_path, tokenizer, exported)
     first, second = sentences(40)[:20], sentences(40)[20:]
     tokens = tokenizer(first, second, padding=True, truncation=True, max_length=16, return_tensors="pt")
     with torch.inference_mode():
@@ -106,9 +99,9 @@ def test_pairs(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         served.predict([{"text": "w1"}])
 
 
-def test_choices(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_choices(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
     """Rows may have different numbers of choices."""
-    model, served = load("choices", tmp_path, tokenizer)
+    model, served = load("choices", tmp_path, tokenizer, exported)
     words = sentences(30)
     rows = [
         {"text": words[3 * i], "start": words[3 * i + 1], "choices": words[3 * i : 3 * i + 2 + i % 2]} for i in range(9)
@@ -122,8 +115,8 @@ def test_choices(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         assert list(answer.scores.values()) == pytest.approx(scores.tolist(), abs=1e-4)
 
 
-def test_values(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    model, served = load("single", tmp_path, tokenizer, "regression")
+def test_values(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    model, served = load("single", tmp_path, tokenizer, exported, "regression")
     with torch.inference_mode():
         value = model(**tokenizer(["w1 w2"], return_tensors="pt")).logits.item()
     assert served.predict(["w1 w2"])[0].score == pytest.approx(value, abs=1e-4)

@@ -27,6 +27,7 @@ BAYESIAN = ("ehvi", "lsbo", "rsbo")
 SERVED = [(m, s) for m in SEARCH_METHODS for s in SEARCH_SPACES if not (m in BAYESIAN and s == "large")]
 
 
+NUM_SAMPLES = 10
 FOUND: dict[tuple[str, str], SearchResult] = {}
 
 
@@ -36,23 +37,26 @@ class TestContract:
         """The search with seed 0, made once for all that is asked of it."""
         key = (method, space_name)
         if key not in FOUND:
-            FOUND[key] = self.search_anew(cost_model, method, space_name, 0)
+            FOUND[key] = self.search_anew(cost_model, method, space_name, seed=0)
         return FOUND[key]
 
-    def search_anew(self, cost_model: CostModel, method: str, space_name: str, seed: int) -> SearchResult:
+    def search_anew(
+        self, cost_model: CostModel, method: str, space_name: str, seed: int, num_samples: int = NUM_SAMPLES
+    ) -> SearchResult:
         space = create_search_space(space_name, DIMENSIONS)
-        return run_search(space, cost_model, surface, method=method, num_samples=12, seed=seed)
+        return run_search(space, cost_model, surface, method=method, num_samples=num_samples, seed=seed)
 
     def test_the_seed_decides_everything(self, cost_model: CostModel, method: str, space_name: str) -> None:
         np.random.seed(1)
         found = [self.search(cost_model, method, space_name)]
-        for state, seed in ((2, 0), (3, 1)):
+        few = 6  # another seed shows soon
+        for state, seed, num_samples in ((2, 0, NUM_SAMPLES), (3, 1, few)):
             np.random.seed(state)
-            found.append(self.search_anew(cost_model, method, space_name, seed))
+            found.append(self.search_anew(cost_model, method, space_name, seed, num_samples))
         results = [[e.sub_network for e in result.evaluations] for result in found]
         assert results[0] == results[1]
         if space_name != "layer":  # all eight sub-networks of this space come up whatever the seed
-            assert results[0] != results[2]
+            assert results[0][:few] != results[2]
 
     def test_begins_with_the_super_network_and_the_design(
         self, cost_model: CostModel, method: str, space_name: str
@@ -63,7 +67,7 @@ class TestContract:
 
     def test_nothing_is_evaluated_twice(self, cost_model: CostModel, method: str, space_name: str) -> None:
         evaluations = self.search(cost_model, method, space_name).evaluations
-        expected = 8 if space_name == "layer" else 12
+        expected = 8 if space_name == "layer" else NUM_SAMPLES
         assert len({e.sub_network.hash for e in evaluations}) == len(evaluations) == expected
 
     def test_front_and_hypervolume(self, cost_model: CostModel, method: str, space_name: str) -> None:
@@ -111,33 +115,6 @@ def test_wrong_objectives(objectives: tuple[str, ...]) -> None:
         SearchError, match="--objectives must be two or three of error, params, macs, latency_ms, but got"
     ):
         check_objectives(objectives)
-
-
-@pytest.mark.parametrize("method", ["local_search", "morea", "nsga2"])
-def test_guided_methods_beat_random_search(method: str) -> None:
-    """On a closed-form surface over `medium`, 100 evaluations, mean of three seeds (the benchmark has five)."""
-    dimensions = EncoderDimensions(num_layers=6, num_heads=12, num_units=64, hidden_size=48, head_size=4)
-    model = CostModel(
-        hidden_size=48,
-        head_size=4,
-        params_outside=50_000,
-        macs_per_token_outside=0,
-        macs_per_text_outside=0,
-        full=full_sub_network(dimensions),
-    )
-
-    def error(sub_network: SubNetwork) -> float:
-        kept = [np.sqrt(len(h) / 12 * len(u) / 64) for h, u in zip(sub_network.heads, sub_network.units, strict=True)]
-        return 0.1 + 0.5 * float(np.prod([1 - 0.4 * share for share in kept]))
-
-    space = create_search_space("medium", dimensions)
-    found = {
-        name: np.mean(
-            [run_search(space, model, error, method=name, num_samples=100, seed=s).hypervolumes[-1] for s in range(3)]
-        )
-        for name in ("random_search", method)
-    }
-    assert found[method] > found["random_search"]
 
 
 @pytest.mark.parametrize("method", list(SEARCH_METHODS))

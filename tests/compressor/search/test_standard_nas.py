@@ -154,7 +154,7 @@ def test_a_crash_does_not_stop_the_rest(nas: Nas, tmp_path: Path, capsys: pytest
 def test_a_killed_trial_says_so_and_nothing_is_left_in_the_user_s_folder(nas: Nas, tmp_path: Path) -> None:
     def kill(trial: RunningTrial) -> None:
         if trial.trial_id == 1 and trial.status is None and not trial.report:
-            subprocess.run(["pkill", "-9", "-f", f"trials/{trial.trial_id}$"], check=False)
+            subprocess.run(["pkill", "-9", "-f", f"{tmp_path}/an output/trials/{trial.trial_id}$"], check=False)
 
     before = set(Path.cwd().iterdir())
     _, trials = nas(num_trials=3, seconds=0.5, observe=kill)

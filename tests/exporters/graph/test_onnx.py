@@ -15,8 +15,10 @@ from compressor.network.families import ENCODER_FAMILIES, max_positions
 from compressor.network.saving import with_classes
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
-from compressor.spaces import SEARCH_SPACES, create_search_space
+from compressor.spaces import SEARCH_SPACES
 from conftest import DIMENSIONS, TASK_HEADS, tiny_config, tiny_model
+from export_parity import export_differences
+from exported import DENSE, NOTHING, ODD, Exported
 from exporters.graph.hub_layout import link_graphs, write_stock_config
 from exporters.graph.onnx_export import _forget_sources, example_inputs, export_onnx
 from exporters.graph.parity import check_onnx_parity
@@ -24,65 +26,70 @@ from exporters.graph.quantization import convert_fp16, quantize_int8
 from exporters.graph.sessions import create_session, run_session
 from exporters.timing.runners import make_inputs, open_runner
 
-ODD = SubNetwork(heads=((0, 3), (), (1,)), units=((), (1, 2, 20), (0,)))
-NOTHING = SubNetwork(heads=((),) * 3, units=((),) * 3)
+PAIRS = [
+    (space, task_head, ("bert", "roberta")[(row + column) % 2])
+    for row, space in enumerate(SEARCH_SPACES)
+    for column, task_head in enumerate(TASK_HEADS)
+]
+"""Every space with every task head, every family with every space and with every task head."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task_head", TASK_HEADS)
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_sliced_models_export_equal(
-    model_type: str, task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+    model_type: str, task_head: str, exported: Exported, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    model = slice_model(tiny_model(model_type, task_head), ODD)
-    path = export_onnx(model, tokenizer, tmp_path / "model.onnx", {"labels": ["a", "b"], "task": "custom"})
+    model, path = exported(model_type, task_head)
     differences = check_onnx_parity(path, model, tokenizer, [])
     assert len(differences) == 10
     assert max(differences.values()) <= 1e-4
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     session = create_session(path, threads=1)
     metadata = session.get_modelmeta().custom_metadata_map
-    positions = str(max_positions(model))
-    assert not any(str(folder).encode() in path.read_bytes() for folder in (Path(exporters.__file__).parent, tmp_path))
-    assert metadata == {"labels": '["a", "b"]', "task": "custom", "vocab_size": "60", "max_positions": positions}
+    told = [str(folder).encode() for folder in (Path(exporters.__file__).parent, path.parent)]
+    assert not any(folder in path.read_bytes() for folder in told)
+    assert metadata == {
+        "labels": '["bad", "so so", "good"]',
+        "task": "custom",
+        "regression": "true" if task_head == "regression" else "false",
+        "max_length": "16",
+        "pad_values": '{"input_ids": 0, "token_type_ids": 0}',
+        "vocab_size": "60",
+        "max_positions": str(max_positions(model)),
+    }
     logits = run_session(session, make_inputs(open_runner(path, 1), [11] * 5))
     assert logits.shape == (5, {"classification": 3, "regression": 1, "multiple_choice": 4}[task_head])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("search_space", SEARCH_SPACES)
-@pytest.mark.parametrize("task_head", TASK_HEADS)
-@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+@pytest.mark.parametrize(("search_space", "task_head", "model_type"), PAIRS)
 def test_every_space_exports_equal(
     model_type: str, task_head: str, search_space: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    seed = [ord(letter) for letter in f"{model_type} {task_head} {search_space}"]  # another one in every case
-    sub_network = create_search_space(search_space, DIMENSIONS).draw(np.random.default_rng(seed))
-    model = slice_model(tiny_model(model_type, task_head), sub_network)
-    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
-    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+    """All 42 triples: `python benchmarks/export_parity.py`."""
+    assert max(export_differences(model_type, task_head, search_space, tmp_path / "model.onnx", tokenizer)) <= 1e-4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", [name for name in ENCODER_FAMILIES if name not in ("bert", "roberta")])
-def test_other_families_export_equal(model_type: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    model = slice_model(tiny_model(model_type), ODD)
-    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+def test_other_families_export_equal(model_type: str, exported: Exported, tokenizer: PreTrainedTokenizerFast) -> None:
+    model, path = exported(model_type)
     assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
 
 
 @pytest.mark.slow
-def test_zero_layers_and_the_dense_model_export_equal(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    for name, sub_network in (("nothing", NOTHING), ("dense", create_search_space("small", DIMENSIONS).largest)):
-        model = slice_model(tiny_model(), sub_network)
-        path = export_onnx(model, tokenizer, tmp_path / f"{name}.onnx")
-        assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+@pytest.mark.parametrize("sub_network", [NOTHING, DENSE], ids=["nothing", "dense"])
+def test_zero_layers_and_the_dense_model_export_equal(
+    sub_network: SubNetwork, exported: Exported, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model, path = exported(sub_network=sub_network)
+    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
 
 
 @pytest.mark.slow
-def test_another_model_s_file_fails_parity(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    model = tiny_model()
-    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+def test_another_model_s_file_fails_parity(exported: Exported, tokenizer: PreTrainedTokenizerFast) -> None:
+    model, path = exported(sub_network=DENSE)
     onnx.checker.check_model(str(path))
     with pytest.raises(ParityError, match=r"ONNX and PyTorch \(batch 1, length 1\) must agree within 0.0001"):
         check_onnx_parity(path, slice_model(model, ODD), tokenizer, [])
@@ -107,10 +114,9 @@ def test_longest_text_leaves_room_for_roberta_s_offset() -> None:
 @pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("model_type", ["bert", "distilbert"])
 def test_the_lean_graph_uses_fused_operators_and_the_portable_one_none(
-    model_type: str, portable: bool, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+    model_type: str, portable: bool, exported: Exported, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    model = slice_model(tiny_model(model_type), ODD)
-    path = export_onnx(model, tokenizer, tmp_path / "model.onnx", portable=portable)
+    model, path = exported(model_type, portable=portable)
     operators = [(node.domain, node.op_type) for node in onnx.load(str(path)).graph.node]
     vendor = [name for domain, name in operators if domain == "com.microsoft"]
     # heads in layers 0 and 2, units in layers 1 and 2; the last layer attends from the first token alone
@@ -130,10 +136,9 @@ def test_another_activation_is_not_taken_for_gelu(tmp_path: Path, tokenizer: Pre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task_head", TASK_HEADS)
-def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, exported: Exported) -> None:
     """All products and tables are int8, the attention's too; logits move a little, not a lot."""
-    model = slice_model(tiny_model("bert", task_head), ODD)
-    path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
+    _, path = exported("bert", task_head)
     int8 = quantize_int8(path, tmp_path / "model.int8.onnx", reduce_range=False)
     operators = [node.op_type for node in onnx.load(str(int8)).graph.node]
     assert "Attention" not in operators
