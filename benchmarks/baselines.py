@@ -37,6 +37,7 @@ import torch
 from compressor.data.batches import EncodedRows, encode
 from compressor.data.sources import DataSource, load_task_data
 from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.pareto import compute_hypervolume, find_front
 from compressor.files import write_json
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, get_layers, max_positions
@@ -44,18 +45,17 @@ from compressor.network.loading import load_base_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.search.loop import run_search
-from compressor.search.pareto import compute_hypervolume, find_front
+from compressor.search.options import SearchOptions
+from compressor.search.record import RESULTS_FILE
 from compressor.spaces import create_search_space
-from compressor.training.loop import distill, fine_tune, train_super_network
+from compressor.training.loop import distill, fine_tune, train_shared_weights
 from compressor.training.repair import measure_moments, repair
 from compressor.training.settings import TrainingSettings
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.quantization import needs_reduced_range, quantize_int8
 from exporters.timing.latency import measure_latencies
 from exporters.timing.runners import open_runner
-from mlproject.settings import SearchOptions
 from mlproject.tables import print_table
-from mlproject.written import RESULTS_FILE
 
 OURS, EXTRACTED, LAYERS, TORCH_PRUNING, ALONE, NAS, INT8, DENSE = (
     "super-network",
@@ -155,7 +155,7 @@ def super_network(bench: Bench, _: Any, __: np.ndarray) -> None:
     """The product: train, search, extract."""
     model, _ = bench.load()
     with bench.timed(OURS):
-        train_super_network(
+        train_shared_weights(
             model, bench.task, bench.rows["train"], bench.rows["validation"], bench.settings(), lambda _: None
         )
     model.eval()
@@ -169,8 +169,7 @@ def super_network(bench: Bench, _: Any, __: np.ndarray) -> None:
                 create_search_space(name, get_dimensions(model), get_layer_order(model)),
                 cost_model,
                 lambda sub_network: evaluator.evaluate(sub_network).error,
-                method=SearchOptions.search_strategy,
-                seed=bench.options.seed,
+                SearchOptions(seed=bench.options.seed),
             )
         for member in result.front:
             bench.note(

@@ -17,7 +17,7 @@ from rich.table import Table
 from scipy.special import ndtr
 
 from compressor.evaluation.bounds import CONFIDENCE, ErrorIncreases, compare_with_base
-from mlproject.choosing import SMALL_INCREASE
+from compressor.search.options import SMALL_INCREASE
 
 KINDS = ("steep", "flat", "just above", "strangers")
 """How the true error rises as sub-networks get smaller; strangers are wrong on rows of their own."""

@@ -15,15 +15,14 @@ import torch
 
 from compressor.data.batches import encode
 from compressor.evaluation.evaluator import Evaluator
-from compressor.network.families import get_dimensions, max_positions
+from compressor.network.families import max_positions
 from compressor.network.slicing import slice_model
-from compressor.network.sub_network import SubNetwork
+from compressor.search.record import SearchResult
 from compressor.training.loop import distill
 from compressor.training.repair import measure_moments, repair
 from compressor.training.settings import TrainingSettings
 from mlproject.sources import find_super_network, open_super_network
 from mlproject.tables import print_table
-from mlproject.written import read_search_results
 
 WAYS = {
     "cut": (False, 0),
@@ -44,24 +43,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    results = read_search_results(options.search)
-    super_network, _, data = open_super_network(find_super_network(results, options.search), {})
+    result = SearchResult.load(options.search)
+    super_network, data = open_super_network(find_super_network(result), {})
     dense, task = super_network.model, data.task
     rows = {
         name: encode(part, task, super_network.tokenizer, max_positions(dense)) for name, part in data.parts.items()
     }
     teacher = Evaluator(dense, task, rows["train"]).evaluate().logits
     moments = measure_moments(dense, rows["train"])
-    front = [results["evaluations"][index] for index in results["front"]]
-    front = [member for member in front if member["relative_encoder_params"] < 1]
+    front = [member for member in result.front if not member.is_full]
     if options.names:
-        front = [member for member in front if member["name"] in options.names]
+        front = [member for member in front if member.name in options.names]
     else:
         front = front[:: max(1, len(front) // options.members)]
     found: dict[str, Any] = {}
     for member in front:
-        sub_network = SubNetwork.from_json(member["kept"], get_dimensions(dense))
-        found[member["name"]] = {"share": member["relative_encoder_params"]}
+        sub_network = member.sub_network
+        found[member.name] = {"share": member.relative_encoder_params}
         for way, (repaired, epochs) in WAYS.items():
             model = slice_model(dense, sub_network)
             if repaired:
@@ -70,8 +68,8 @@ def main() -> None:
                 settings = TrainingSettings(num_train_epochs=epochs, learning_rate=options.learning_rate)
                 distill(model, task, rows["train"], rows["validation"], teacher, settings)
             errors = {part: Evaluator(model, task, rows[part]).evaluate().error for part in ("validation", "test")}
-            found[member["name"]][way] = errors
-            print(member["name"], way, errors, flush=True)
+            found[member.name][way] = errors
+            print(member.name, way, errors, flush=True)
     table = [
         [name, f"{ways['share']:.1%}", *(f"{ways[way]['validation']:.4f} / {ways[way]['test']:.4f}" for way in WAYS)]
         for name, ways in found.items()

@@ -27,15 +27,15 @@ import torch
 from compressor.data.batches import encode
 from compressor.data.sources import DataSource, load_task_data
 from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.pareto import compute_hypervolume
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, max_positions, note_layer_order
 from compressor.network.loading import load_base_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.search.pareto import compute_hypervolume
 from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_by_importance, order_layers
-from compressor.training.loop import train_super_network
+from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
 from compressor.training.strategies import SAMPLING_STRATEGIES, WARM_UP_SHARES, Step, Strategy, Update
 
@@ -110,7 +110,7 @@ def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool) -> dict[str, 
         sampling_strategy="measured", search_space=recipe.space, seed=seed, bf16=bf16, **recipe.settings
     )
     start = time.process_time()
-    train_super_network(model, data.task, train, validation, settings, lambda _: None)
+    train_shared_weights(model, data.task, train, validation, settings, lambda _: None)
     if recipe.ordered == "end":
         order_by_importance(model, data.task, train)
         if recipe.space == "small_ordered":

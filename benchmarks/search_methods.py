@@ -24,6 +24,7 @@ from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.loop import run_search
 from compressor.search.methods import SEARCH_METHODS
+from compressor.search.options import SearchOptions
 from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
 
@@ -69,7 +70,10 @@ def compare(
         start, volumes = time.perf_counter(), []
         for seed in range(arguments.seeds):
             result = run_search(
-                space, cost_model, evaluate, method=method, num_samples=arguments.num_samples, seed=seed
+                space,
+                cost_model,
+                evaluate,
+                SearchOptions(search_strategy=method, num_samples=arguments.num_samples, seed=seed),
             )
             volumes.append(result.hypervolumes[-1])
         row = {
@@ -93,7 +97,7 @@ def recorded_errors(supernet: Path) -> tuple[EncoderDimensions, CostModel, Calla
     from compressor.data.sources import DataSource, load_task_data
     from compressor.evaluation.evaluator import Evaluator
     from compressor.network.families import get_dimensions, max_positions
-    from compressor.network.loading import load_super_network
+    from compressor.training.super_network import load_super_network
 
     opened = load_super_network(supernet)
     data = load_task_data(DataSource.from_json(opened.info["source"]))

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +38,11 @@ from compressor.data.tasks import TASKS
 from compressor.data.trivial import TrivialPredictor
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.search.loop import DEFAULT_OBJECTIVES, EvaluatedSubNetwork, hypervolume_of, summarise
-from compressor.spaces import create_search_space
-from mlproject.settings import SearchOptions
+from compressor.search.objectives import DEFAULT_OBJECTIVES
+from compressor.search.options import SearchOptions
+from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, hypervolume_of, summarise
+from compressor.training.settings import TrainingSettings
+from compressor.training.super_network import TrainingRecord
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
 DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
@@ -235,6 +238,20 @@ def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
     return uri
 
 
+def training_record(**known: Any) -> TrainingRecord:
+    """The record of a super-network's training, with these fields."""
+    values = {
+        "source": DataSource(),
+        "data_digest": "0123456789abcdef",
+        "label_names": ("no", "yes"),
+        "model_name_or_path": "base",
+        "settings": TrainingSettings(),
+        "attn_implementation": "sdpa",
+        "epochs": (),
+    }
+    return TrainingRecord(**{**values, **known})
+
+
 def write_search(
     path: Path,
     points: Sequence[tuple[float, int]],
@@ -244,7 +261,7 @@ def write_search(
     data_digest: str = "0123456789abcdef",
     supernet: Path | None = None,
     trivial: TrivialPredictor | None = None,
-    **options: object,
+    **options: Any,
 ) -> Path:
     """The directory of a search that found these errors and parameter counts, the first being the super-network's."""
     from mlproject.search_report import write_search_results
@@ -272,18 +289,18 @@ def write_search(
     costs = {"params": float(full_params)}
     hypervolumes = [hypervolume_of(evaluations[: n + 1], DEFAULT_OBJECTIVES, costs) for n in range(len(evaluations))]
     result = replace(summarise(evaluations, hypervolumes, DEFAULT_OBJECTIVES, costs), trivial=trivial)
-    origin = {
-        "supernet": str(supernet or path / "net"),
-        "supernet_digest": "fedcba9876543210",
-        "source": (source or DataSource()).to_json(),
-        "data_digest": data_digest,
-        "options": asdict(SearchOptions(search_space="small", search_strategy="random_search", num_samples=len(points)))
-        | options,
-        "measured_at": {"length": 26},
-    }
-    write_search_results(
-        path, result, origin=origin, space=create_search_space("small", DIMENSIONS), title="searched", seconds=2.0
+    given = SearchOptions(search_space="small", search_strategy="random_search", num_samples=len(points))
+    origin = SearchOrigin(
+        supernet=str(supernet or path / "net"),
+        supernet_digest="fedcba9876543210",
+        source=source or DataSource(),
+        data_digest=data_digest,
+        options=asdict(given) | options,
+        measured_at=MeasuredAt(length=26),
+        dimensions=DIMENSIONS,
+        seconds=2.0,
     )
+    write_search_results(path, replace(result, origin=origin), "searched")
     return path
 
 

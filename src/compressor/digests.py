@@ -41,6 +41,12 @@ def digest_files(directory: Path) -> dict[str, str]:
     return {name: _digest(files[name]) for name in sorted(files)}
 
 
+def digest_weights(directory: Path) -> str:
+    """Return a content hash of a model directory's safetensors and ONNX files, as version 0.1.0 noted it."""
+    files = sorted(file for pattern in ("*.safetensors", "*.onnx", "*.onnx.data") for file in directory.glob(pattern))
+    return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]
+
+
 def combine(digests: Mapping[str, str]) -> str:
     """One digest of what `digest_files` says."""
     return hashlib.sha256(json.dumps(dict(sorted(digests.items()))).encode()).hexdigest()[:16]

@@ -13,6 +13,8 @@ from typing import Any
 
 from compressor.errors import FileError, OutputError, brief
 
+STATE_FOLDER = ".compressor"
+"""In an output directory: what a command needs to resume."""
 INCOMPLETE = ".incomplete"
 """Marks a directory into which files are being moved."""
 TEMPORARY = ".compressor-tmp"

@@ -6,10 +6,10 @@ that no field names are passed over, so that a file may say more than its reader
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, Predicate
 
@@ -65,18 +65,24 @@ def parse_record(cls: type[Record], value: Any) -> Record:
     from pydantic import ValidationError
 
     kind: Any = cls
+    written = value.get("format", FORMAT) if isinstance(value, Mapping) else FORMAT
+    if type(written) is not int:
+        raise ValueError(f"format is {brief_value(written)}")
     try:
         record: Record = _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error, value)) from None
+    missing = _find_missing(cls, value)
+    if missing is not None:
+        raise ValueError(missing)
     return record
 
 
-def read_record(path: Path, cls: type[Record], next_step: str) -> Record:
-    """The record in a JSON file of a stage.
+def read_versioned(path: Path) -> Any:
+    """Return the content of a JSON file of a stage, in whose format this version reads.
 
     Raises:
-        FileError: it is not there, is no JSON, has another form, or was written by a newer version.
+        FileError: it is not there, is no JSON, or was written by a newer version.
     """
     value = read_json(path)
     written = value.get("format", FORMAT) if isinstance(value, Mapping) else FORMAT
@@ -85,12 +91,25 @@ def read_record(path: Path, cls: type[Record], next_step: str) -> Record:
             f"the file {path} must be of format {FORMAT}, but is of {written}, which a newer version wrote. "
             "Update mlflow-compressor."
         )
+    return value
+
+
+def broken(path: Path, problem: object, next_step: str) -> FileError:
+    """Return the error for a file that is not as it was written."""
+    return FileError(f"the file {path} must be as it was written, but {problem}. {next_step}.")
+
+
+def read_record(path: Path, cls: type[Record], next_step: str) -> Record:
+    """Return the record in a JSON file of a stage.
+
+    Raises:
+        FileError: it is not there, is no JSON, has another form, or was written by a newer version.
+    """
+    value = read_versioned(path)
     try:
-        if type(written) is not int:
-            raise ValueError(f"format is {brief_value(written)}")
         return parse_record(cls, value)
     except ValueError as error:
-        raise FileError(f"the file {path} must be as it was written, but {error}. {next_step}.") from None
+        raise broken(path, error, next_step) from None
 
 
 def write_record(path: Path, record: Any, **more: Any) -> Path:
@@ -99,24 +118,33 @@ def write_record(path: Path, record: Any, **more: Any) -> Path:
     return path
 
 
-def require_keys(*names: str) -> Any:
+@dataclass(frozen=True)
+class RequireKeys:
     """An annotation of a field: its value in a file has these keys, whatever defaults its class has."""
-    from pydantic import BeforeValidator
 
-    def check(value: Any) -> Any:
-        missing = [name for name in names if isinstance(value, dict) and name not in value]
-        if missing:
-            raise ValueError(f"lacks {missing[0]!r}")
-        return _with_tuples(value)
-
-    return BeforeValidator(check)
+    names: tuple[str, ...]
 
 
-def _with_tuples(value: Any) -> Any:
-    """JSON's lists as tuples: behind a validator of our own they are Python's, and no tuples for a strict reader."""
-    if isinstance(value, dict):
-        return {key: _with_tuples(member) for key, member in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+def require_keys(*names: str) -> RequireKeys:
+    """Annotate a field whose value in a file has these keys, whatever defaults its class has."""
+    return RequireKeys(names)
+
+
+def _find_missing(cls: Any, value: Any, place: str = "") -> str | None:
+    """The first key that is missing in spite of a default; nothing is asked of what is in a list or mapping."""
+    for name, hint in get_type_hints(cls, include_extras=True).items() if is_dataclass(cls) else ():
+        if not isinstance(value, dict) or not isinstance(value.get(name), dict):
+            continue
+        inside = f"{place}.{name}".lstrip(".")
+        for kind in (hint, *get_args(hint)):  # also where the field may be None
+            asked = [one for one in getattr(kind, "__metadata__", ()) if isinstance(one, RequireKeys)]
+            missing = [key for one in asked for key in one.names if key not in value[name]]
+            if missing:
+                return f"{inside} lacks {missing[0]!r}"
+            problem = _find_missing(getattr(kind, "__origin__", kind), value[name], inside)
+            if problem is not None:
+                return problem
+    return None
 
 
 def _describe(error: "ValidationError", value: Any) -> str:
@@ -130,6 +158,4 @@ def _describe(error: "ValidationError", value: Any) -> str:
             place, here = f"{place}[{key}]", here[key]
     if first["type"] == "missing":
         return f"{place or 'it'} lacks {first['loc'][-1]!r}"
-    if first["type"] == "value_error":  # of a validator of our own
-        return f"{place or 'it'} {first['ctx']['error']}"
     return f"{place or 'it'} is {brief_value(here)}"

@@ -6,8 +6,8 @@ from typing import Literal
 
 from compressor.errors import ModelError
 from compressor.extraction.record import SlicedModelRecord
-from compressor.network.loading import read_super_network
 from compressor.network.saving import is_sliced
+from compressor.training.super_network import TrainingRecord
 from exporters.export_record import EXPORT_FILE, Export
 from exporters.options import PRECISIONS, Precision
 
@@ -110,7 +110,5 @@ def _last_error(path: Path) -> float | None:
     """Return the validation error that a model directory's own file tells: of a sliced model or a super-network."""
     if is_sliced(path):
         return SlicedModelRecord.load(path).error
-    info = read_super_network(path)
-    of_epochs = {epoch["epoch"]: epoch["error"] for epoch in info.get("epochs", ())}
-    error: float | None = info.get("error", of_epochs.get(info.get("best_epoch")))
-    return error
+    record = TrainingRecord.load(path)
+    return None if record is None else record.error

@@ -19,10 +19,10 @@ from compressor.errors import CompressorError, OptionError, brief
 from compressor.files import is_full_disk, local_path, read_json
 from compressor.limits import Problem, check_number, refuse
 from compressor.search.methods import require_fit as require_method_fit
-from compressor.training.settings import TrainingSettings
+from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
+from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import BenchmarkOptions
 from mlproject.addresses import BENCHMARKED, EXPORTED, MODEL_DIR, SEARCHED, SUPER_NETWORK, TIMED, is_address, locate
-from mlproject.choosing import Choice, require_fit
 from mlproject.options import (
     CACHE,
     CHECKPOINTS,
@@ -44,7 +44,7 @@ from mlproject.options import (
     HuggingFaceCommand,
     add_options,
 )
-from mlproject.settings import LoggedExportOptions, ModelOptions, NasOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions
 from mlproject.signals import StopSignal, stop_signals, stopped
 
 Options = TypeVar("Options")

@@ -7,12 +7,12 @@ from typing import Any
 
 from compressor.files import new_directory, write_json, write_text
 from compressor.markdown import markdown_table, markdown_text
+from compressor.search.comparing import Compared, Comparison, Group, compare_searches, front_members
 from mlproject import page
 from mlproject.charts import DENSE, PALETTE, SHAPES, Band, Mark, PointChart, Series
-from mlproject.comparing import Compared, Comparison, Group, compare_searches, front_members
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import COST_AXES, ERROR_AXIS
-from mlproject.sources import require_other_directory
+from mlproject.sources import find_super_network, require_other_directory
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 
@@ -30,7 +30,7 @@ def compare(output_dir: Path, search_dirs: Sequence[Path], run: StageRun) -> dic
         SearchError: the errors of the searches do not compare.
     """
     require_other_directory(output_dir, *search_dirs)
-    comparison = compare_searches(search_dirs)
+    comparison = compare_searches(search_dirs, find_super_network)
     written = _to_json(comparison)
     header, rows = _table(written)
     front, over = _front_chart(comparison), _hypervolume_chart(comparison)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.errors import SearchError
 from compressor.evaluation.comparison import Comparison, compare_predictions
-from compressor.evaluation.predictions import read_predictions
 from compressor.extraction.card import CARD_FILE, write_model_card
 from compressor.extraction.record import (
     EXTRACTION_FILE,
@@ -30,11 +29,12 @@ from compressor.files import new_directory, seen_from, without_home
 from compressor.limits import check_number
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
+from compressor.search.choosing import Chosen, choose
+from compressor.search.options import Choice
+from compressor.search.record import SearchResult
 from compressor.training.settings import TrainingSettings
-from mlproject.choosing import Choice, choose
 from mlproject.sources import (
     find_super_network,
-    full_evaluation,
     open_super_network,
     read_trivial,
     require_other_directory,
@@ -45,7 +45,6 @@ from mlproject.stage_cache import read_record, stage_inputs, write_record
 from mlproject.stage_log import log_files
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
-from mlproject.written import read_search_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,12 +116,12 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     from compressor.training.repair import measure_moments
 
     check_number("finetune_epochs", finetune_epochs)
-    results = read_search_results(search_dir)
-    folder = search_dir if search_dir.is_dir() else search_dir.parent
-    chosen = choose(results, choice, read_predictions(folder))
+    result = SearchResult.load(search_dir)
+    results = result.to_json()
+    chosen = {name: _to_json(one, result) for name, one in choose(result, choice).items()}
     names = ", ".join(evaluation["name"] for evaluation in chosen.values())
     run.log_params({"search": str(search_dir), "sub_network": names, "finetune_epochs": finetune_epochs})
-    opened = _open(results, search_dir, next(iter(chosen.values())))
+    opened = _open(result, search_dir, next(iter(chosen.values())))
     require_other_directory(output_dir, search_dir, opened.dense_dir)
     if finetune_epochs and not opened.shared:
         print("Standard NAS has trained it alone, so it is not distilled.")
@@ -152,11 +151,18 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
     return made
 
 
+def _to_json(chosen: Chosen, result: SearchResult) -> dict[str, Any]:
+    kept = {"kept": chosen.sub_network.to_json(result.made_of.dimensions)}
+    if chosen.evaluation is None:
+        return {"name": chosen.name} | kept
+    return ({} if chosen.reason is None else {"reason": chosen.reason}) | chosen.evaluation.to_json() | kept
+
+
 def _digest(results: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
 
 
-def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any]) -> _Opened:
+def _open(result: SearchResult, search_dir: Path, chosen: Mapping[str, Any]) -> _Opened:
     """The models and rows behind a search's results, checked to be those that were searched."""
     from compressor.data.batches import encode
     from compressor.network.families import max_positions
@@ -164,23 +170,24 @@ def _open(results: Mapping[str, Any], search_dir: Path, chosen: Mapping[str, Any
     from compressor.network.saving import load_sliced_model
 
     folder = search_dir if search_dir.is_dir() else search_dir.parent
-    settings, source = TrainingSettings(), DataSource.from_json(results["source"])
+    results, origin = result.to_json(), result.made_of
+    settings, source = TrainingSettings(), origin.source
     dense_dir: Path | None
-    if results.get("supernet") is not None:
-        path = find_super_network(results, search_dir)
+    if origin.is_shared:
+        path = find_super_network(result)
         if not path.is_dir():
             raise SearchError(
                 f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
             )
-        super_network, source, data = open_super_network(path, asdict(source))
-        require_searched_files(super_network, results)
+        super_network, data = open_super_network(path, asdict(source))
+        require_searched_files(super_network, origin)
         dense, dense_dir, tokenizer = super_network.model, super_network.path, super_network.tokenizer
-        settings = replace(settings, **super_network.info.get("settings", {}))
-        base_model = super_network.info.get("model_name_or_path", super_network.path.name)
+        settings = settings if super_network.record is None else super_network.record.settings
+        base_model = super_network.name
     else:
         loaded = load_task_data(source)
-        full = full_evaluation(results)
-        dense_dir = folder / full["model"] if full is not None and full["model"] else None
+        full = result.full
+        dense_dir = folder / full.model if full is not None and full.model else None
         any_dir = dense_dir or folder / str(chosen.get("model"))
         any_model = load_sliced_model(any_dir)
         data = in_order_of(loaded, SlicedModelRecord.load(any_dir).label_names or ())

@@ -14,20 +14,20 @@ import click
 from compressor.data.metrics import METRICS
 from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
-from compressor.search.loop import DEFAULT_OBJECTIVES, OBJECTIVES
 from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
+from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES
+from compressor.search.options import DEFAULT_NUM_TRIALS, SMALL_INCREASE, Choice, NasOptions, SearchOptions
 from compressor.spaces import SEARCH_SPACES
-from compressor.training.settings import DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS, TrainingSettings
+from compressor.training.settings import (
+    DEFAULT_FINETUNE_EPOCHS,
+    DEFAULT_NUM_EPOCHS,
+    MAX_DEFAULT_EPOCHS,
+    MIN_STEPS,
+    ModelOptions,
+    TrainingSettings,
+)
 from compressor.training.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from exporters.options import PRECISIONS, BenchmarkOptions, ExportOptions
-from mlproject.choosing import SMALL_INCREASE, Choice
-from mlproject.settings import (
-    DEFAULT_FINETUNE_EPOCHS,
-    DEFAULT_NUM_TRIALS,
-    ModelOptions,
-    NasOptions,
-    SearchOptions,
-)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -12,21 +12,21 @@ from compressor.extraction.record import ExtractionReport
 from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
-from compressor.training.settings import TrainingSettings
+from compressor.search.journal import copy_journal
+from compressor.search.options import Choice, SearchOptions
+from compressor.search.record import RESULTS_FILE, SearchResult
+from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
 from exporters.options import BenchmarkOptions
 from mlproject.benchmark_stage import benchmark
-from mlproject.choosing import Choice
 from mlproject.export_stage import export
 from mlproject.extract_stage import extract
-from mlproject.journal import copy_journal
 from mlproject.report import FIGURES, REPORT_FILE, write_report
 from mlproject.search_report import PNG_FILE
 from mlproject.search_stage import search
-from mlproject.settings import LoggedExportOptions, ModelOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions
 from mlproject.signals import stopped
-from mlproject.sources import read_trivial
 from mlproject.stage_cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.stage_forecast import Plan
 from mlproject.stage_log import option_params
@@ -36,7 +36,6 @@ from mlproject.tracking.delivery import DIRECTORY_TAG, FINGERPRINT_TAG
 from mlproject.tracking.outbox import clear
 from mlproject.tracking.tracker import StageRun, Tracker
 from mlproject.train_stage import train_supernet
-from mlproject.written import RESULTS_FILE, read_search_results
 
 
 def compress(
@@ -251,9 +250,9 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
 
     Members have the index that `extract` takes, and the chosen one is marked.
     """
-    results = read_search_results(search_dir)
+    result = SearchResult.load(search_dir)
     chosen = extraction.name
-    members = [(str(index), results["evaluations"][place]) for index, place in enumerate(results["front"])]
+    members = [(str(index), member.to_json()) for index, member in enumerate(result.front)]
     whole = next((index for index, member in members if member["relative_encoder_params"] == 1), "")
     named: list[tuple[str, str, dict[str, Any], SummaryRow | None]]
     mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""
@@ -280,7 +279,7 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
                 "" if served is None else f"{served.first_p50_ms:.2f}",
             ]
         )
-    trivial = read_trivial(results)
+    trivial = result.trivial
     if trivial is not None:
         rows.append(trivial.cells(["name", "", "error", *[""] * 5]))
     header = ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]

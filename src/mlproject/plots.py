@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressor.search.loop import SearchResult
+from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
 from mlproject.page import figure, paragraph, render_page, table
 from mlproject.paper_charts import legend_name, plain_texts, save_figure
@@ -11,17 +11,6 @@ from mlproject.report_figures import ERROR_AXIS, front_chart
 
 _MAX_ROWS = 100
 """Of the front's table on its page."""
-
-
-def write_front_csv(result: SearchResult, path: Path) -> Path:
-    """All evaluated sub-networks as a table, one per line."""
-    import pandas as pd
-
-    table = pd.DataFrame([evaluation.to_json() for evaluation in result.evaluations])
-    columns = ["name", "on_front", "error", "test_error", "params", "relative_params", "relative_encoder_params"]
-    columns += ["num_layers", "num_heads", "num_units", "macs", "latency_ms", "eval_seconds", "sub_network"]
-    path.write_text(table[columns].to_csv(index=False), encoding="utf-8")
-    return path
 
 
 def write_front_png(result: SearchResult, path: Path, title: str) -> Path:

@@ -12,8 +12,7 @@ from pathlib import Path
 from compressor.extraction.record import ExtractionReport
 from compressor.files import new_directory, write_text
 from compressor.markdown import markdown_table
-from compressor.network.dimensions import EncoderDimensions
-from compressor.search.loop import SearchResult
+from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
 from exporters.options import PRECISIONS
 from exporters.timing.latency import Latency
@@ -41,7 +40,7 @@ def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path
     run.log_params({name: str(path) for name, path in folders.items()})
     require_other_directory(output_dir, *folders.values())
     reported = read_reported(folders)
-    run.set_tags({"task": reported.results["source"]["task_name"]})
+    run.set_tags({"task": reported.origin.source.task_name})
     with new_directory(output_dir) as temporary:
         _write(temporary / REPORT_FILE, reported)
     for name in (REPORT_FILE, FIGURES):
@@ -61,18 +60,18 @@ def write_report(path: Path, folders: Mapping[str, Path]) -> Path:
 
 
 def _write(path: Path, reported: Reported) -> Path:
-    result, results = reported.result, reported.results
-    options, task_name = results["options"], results["source"]["task_name"]
-    kind = "trained alone" if results.get("supernet") is None else "of one super-network"
+    result, origin = reported.result, reported.origin
+    task_name = origin.source.task_name
+    kind = "of one super-network" if origin.is_shared else "trained alone"
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
     front = front_chart(result, f"Error against cost, {title}", reported.extraction)
-    heads, units = kept_maps(result.front, EncoderDimensions.from_json(results["dimensions"]))
+    heads, units = kept_maps(result.front, origin.dimensions)
     few = len(heads.columns) <= _SIDE_BY_SIDE
     maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
-    hypervolume = hypervolume_chart(result, results["hypervolume_reference"])
+    hypervolume = hypervolume_chart(result)
     errors, latencies = _error_chart(reported), reported.benchmark and latency_chart(reported.benchmark)
     lead = (
-        f"Search space {options['search_space']}, method {options['search_strategy']}, seed {options['seed']}, "
+        f"Search space {origin.search_space}, method {origin.search_strategy}, seed {origin.seed}, "
         f"objectives {', '.join(result.objectives)}. The error is 1 − {reported.metric}, on the validation rows unless "
         "said otherwise; lower is better in every table and figure, except for the hypervolume."
     )
@@ -256,15 +255,16 @@ def _difference(difference: float, limit: float) -> str:
 
 
 def _environment(reported: Reported) -> str:
-    source, results = reported.results["source"], reported.results
+    origin, trained = reported.origin, reported.super_network
+    base = origin.model_name_or_path if trained is None else trained.model_name_or_path
     rows = [
-        ["base model", str((reported.super_network or results).get("model_name_or_path", "not recorded"))],
-        ["task", f"{source['task_name']}, metric {reported.metric}"],
-        ["data", str(source["train_file"] or source["dataset_name"] or "the task's own")],
-        ["data digest", results["data_digest"]],
-        ["weights digest", str(results.get("supernet_digest", "each sub-network has its own"))],
-        ["seeds", f"search {results['options']['seed']}, splits {source['dataset_seed']}" + _training_seed(reported)],
-        ["search time", f"{results['seconds']:.0f} s"],
+        ["base model", base or "not recorded"],
+        ["task", f"{origin.source.task_name}, metric {reported.metric}"],
+        ["data", origin.source.train_file or origin.source.dataset_name or "the task's own"],
+        ["data digest", origin.data_digest],
+        ["weights digest", origin.supernet_digest or "each sub-network has its own"],
+        ["seeds", f"search {origin.seed}, splits {origin.source.dataset_seed}" + _training_seed(reported)],
+        ["search time", f"{origin.seconds:.0f} s"],
         *_benchmark_rows(reported.benchmark),
         ["this report", f"Python {platform.python_version()}, " + ", ".join(filter(None, map(_version, _PACKAGES)))],
     ]
@@ -272,7 +272,7 @@ def _environment(reported: Reported) -> str:
 
 
 def _training_seed(reported: Reported) -> str:
-    return "" if reported.super_network is None else f", training {reported.super_network['settings']['seed']}"
+    return "" if reported.super_network is None else f", training {reported.super_network.settings.seed}"
 
 
 def _benchmark_rows(benchmark: Benchmark | None) -> list[list[str]]:
@@ -297,7 +297,7 @@ def _reproduction(reported: Reported) -> str:
     folders = reported.folders
     search = folders["search"].expanduser().absolute()
     search = search if search.is_dir() else search.parent
-    lines = make_search(reported.results, reported.super_network or {}, search.name)
+    lines = make_search(reported.origin, reported.super_network, search.name)
     if reported.extraction is not None:
         names = [member.name for member in reported.result.front]
         lines.append(make_model(reported.extraction, names, search.name, folders["model"]))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from compressor.extraction.record import ExtractionReport
 from compressor.network.dimensions import EncoderDimensions
-from compressor.search.loop import EvaluatedSubNetwork, SearchResult
+from compressor.search.objectives import REFERENCE, main_cost
+from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from exporters.benchmark_record import Benchmark
 from exporters.timing.latency import Latency
 from mlproject.charts import DENSE, FRONT, Bar, BarChart, HeatMap, Mark, Panel, PointChart, Series
@@ -22,11 +23,6 @@ MAX_HEAT_ROWS = 30
 """Of a heat map, so that page and paper can hold it."""
 _EXTRACTED = 2
 """Place in the palette of what was extracted, in fp32; smaller precisions follow."""
-
-
-def main_cost(objectives: Sequence[str]) -> str:
-    """The cost on the x axis: the first that was minimised."""
-    return next((name for name in objectives if name != "error"), "params")
 
 
 def front_chart(result: SearchResult, title: str, extraction: ExtractionReport | None = None) -> PointChart:
@@ -158,10 +154,10 @@ def _kept_map(
     )
 
 
-def hypervolume_chart(result: SearchResult, reference: Sequence[float]) -> PointChart:
+def hypervolume_chart(result: SearchResult) -> PointChart:
     """The hypervolume after each evaluation."""
     values = result.hypervolumes
-    point = ", ".join(f"{value:g}" for value in reference)
+    point = ", ".join(f"{REFERENCE:g}" for _ in result.objectives)
     last = next(number for number, value in enumerate(values, start=1) if value == values[-1])
     marks = tuple(
         Mark(x=number, y=value, note=f"after {number} evaluations\nhypervolume {value:.4f}")

@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from compressor.data.sources import DataSource
 from compressor.errors import OutputError
 from compressor.extraction.record import ExtractionReport
-from compressor.search.loop import SearchResult
+from compressor.search.record import SearchOrigin, SearchResult
+from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
-from mlproject.search_report import read_search_result
 from mlproject.sources import find_super_network
-from mlproject.written import read_search_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +19,9 @@ class Reported:
 
     folders: Mapping[str, Path]
     """Of the stages that were: search, model, onnx, benchmark."""
-    results: Mapping[str, Any]
     result: SearchResult
-    super_network: Mapping[str, Any] | None
+    origin: SearchOrigin
+    super_network: TrainingRecord | None
     extraction: ExtractionReport | None
     export: Export | None
     benchmark: Benchmark | None
@@ -32,7 +29,7 @@ class Reported:
     @property
     def metric(self) -> str:
         """The task's metric; the error is 1 − it."""
-        return DataSource.from_json(self.results["source"]).task.metric
+        return self.origin.source.task.metric
 
 
 def read_reported(folders: Mapping[str, Path]) -> Reported:
@@ -42,21 +39,17 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
         OutputError: they do not, or a file is broken.
         ModelError: an exported file was changed.
     """
-    from compressor.network.loading import read_super_network
-
-    results = read_search_results(folders["search"])
-    super_network = None
-    if results.get("supernet") is not None:
-        info = read_super_network(find_super_network(results, folders["search"]))
-        super_network = info if "source" in info else None
+    result = SearchResult.load(folders["search"])
+    origin = result.made_of
+    super_network = TrainingRecord.load(find_super_network(result)) if origin.is_shared else None
     extraction = ExtractionReport.load(folders["model"]) if "model" in folders else None
     export = Export.load(folders["onnx"]) if "onnx" in folders else None
     benchmark = Benchmark.load(folders["benchmark"]) if "benchmark" in folders else None
-    _require_one_run(results, extraction, export, folders)
+    _require_one_run(result, extraction, export, folders)
     return Reported(
         folders=folders,
-        results=results,
-        result=read_search_result(results),
+        result=result,
+        origin=origin,
         super_network=super_network,
         extraction=extraction,
         export=export,
@@ -65,13 +58,13 @@ def read_reported(folders: Mapping[str, Path]) -> Reported:
 
 
 def _require_one_run(
-    results: Mapping[str, Any],
+    result: SearchResult,
     extraction: ExtractionReport | None,
     export: Export | None,
     folders: Mapping[str, Path],
 ) -> None:
     if extraction is not None and extraction.chosen.index is not None:
-        chosen, known = extraction.chosen, {e["name"]: e["sub_network"] for e in results["evaluations"]}
+        chosen, known = extraction.chosen, {e.name: e.sub_network.hash for e in result.evaluations}
         if known.get(chosen.name) != chosen.sub_network:
             raise OutputError(
                 f"--model must be extracted from the search, but {folders['model']} is {chosen.name} "

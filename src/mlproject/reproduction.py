@@ -9,30 +9,32 @@ from typing import Any
 from compressor.data.sources import DataSource
 from compressor.extraction.record import ExtractionReport
 from compressor.network.saving import SUB_NETWORK_FILE
-from compressor.training.settings import TrainingSettings
+from compressor.search.options import NasOptions, SearchOptions
+from compressor.search.record import SearchOrigin
+from compressor.training.settings import ModelOptions, TrainingSettings
+from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import EXPORT_FILE, Export
 from exporters.options import BenchmarkOptions, ExportOptions
-from mlproject.settings import ModelOptions, NasOptions, SearchOptions
 
 
-def make_search(results: Mapping[str, Any], super_network: Mapping[str, Any], folder: str) -> list[str]:
-    """The command of a search after that of its super-network, or the one command of standard NAS."""
-    source = results["source"]
-    if results.get("supernet") is None:
-        model = {"model_name_or_path": results["model_name_or_path"]}
+def make_search(origin: SearchOrigin, trained: TrainingRecord | None, folder: str) -> list[str]:
+    """Return the command of a search after that of its super-network, or the one command of standard NAS."""
+    source = origin.source.to_json()
+    if not origin.is_shared:
+        model = {"model_name_or_path": origin.model_name_or_path}
         defaults = asdict(TrainingSettings()) | asdict(NasOptions()) | asdict(ModelOptions()) | asdict(DataSource())
         defaults["num_trials"] = None  # the default depends on the time limit
-        return [_line("nas", model | source | results["options"], defaults, output_dir=folder)]
-    name = Path(results["supernet"]).name
+        return [_line("nas", model | source | origin.options, defaults, output_dir=folder)]
+    name = Path(origin.supernet or "").name
     lines, trained_on, trained_in = [], asdict(DataSource()), dict[str, Any]()
-    if super_network:
-        trained_on = super_network["source"]
-        model = {key: super_network[key] for key in ("model_name_or_path", "attn_implementation")}
+    if trained is not None:
+        settings, trained_on = asdict(trained.settings), trained.source.to_json()
+        model = {"model_name_or_path": trained.model_name_or_path, "attn_implementation": trained.attn_implementation}
         defaults = asdict(TrainingSettings()) | asdict(ModelOptions()) | asdict(DataSource())
-        trained_in = {"search_space": super_network["settings"]["search_space"]}
-        lines.append(_line("train-supernet", model | trained_on | super_network["settings"], defaults, output_dir=name))
-    values = {"supernet": name} | source | results["options"]
+        trained_in = {"search_space": trained.settings.search_space}
+        lines.append(_line("train-supernet", model | trained_on | settings, defaults, output_dir=name))
+    values = {"supernet": name} | source | origin.options
     return [*lines, _line("search", values, asdict(SearchOptions()) | trained_on | trained_in, output_dir=folder)]
 
 

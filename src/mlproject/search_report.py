@@ -1,25 +1,20 @@
 """What a search leaves behind: its result file, pictures and table, and what MLflow is told of each sub-network."""
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from compressor.evaluation.predictions import PREDICTIONS_FILE, ValidationPredictions, write_predictions
-from compressor.files import new_directory, write_json
+from compressor.evaluation.predictions import PREDICTIONS_FILE
+from compressor.files import new_directory
 from compressor.markdown import markdown_code, markdown_table
-from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
-from compressor.search.loop import REFERENCE, EvaluatedSubNetwork, SearchResult, summarise
-from compressor.spaces.space import Config, SearchSpace
-from mlproject.plots import write_front_csv, write_front_html, write_front_png
-from mlproject.sources import read_trivial
+from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
+from compressor.spaces.space import Config
+from mlproject.plots import write_front_html, write_front_png
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import pareto_view
-from mlproject.written import RESULTS_FILE
 
 CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_front.html"
 ARTIFACTS = (RESULTS_FILE, PREDICTIONS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
@@ -32,62 +27,13 @@ SPARE_COLUMNS = ("MACs (M)", "latency ms", "units", "heads", "layers", "params (
 """Columns of a front that a narrow terminal can do without, the first one first, unless they were searched for."""
 
 
-def write_search_results(
-    output_dir: Path,
-    result: SearchResult,
-    *,
-    origin: dict[str, Any],
-    space: SearchSpace,
-    title: str,
-    seconds: float,
-    predictions: ValidationPredictions | None = None,
-) -> None:
-    """Writes a search's result file, its predictions and its pictures; `origin` names super-network, data, options."""
+def write_search_results(output_dir: Path, result: SearchResult, title: str) -> None:
+    """Write a search's result file, its predictions, its table and its pictures; whole or not there."""
     with new_directory(output_dir) as temporary:
-        write_json(
-            temporary / RESULTS_FILE,
-            {
-                "format": 1,
-                **origin,
-                "trivial": None if result.trivial is None else asdict(result.trivial),
-                "dimensions": space.dimensions.to_json(),
-                "layer_order": list(space.layer_order),
-                "objectives": list(result.objectives),
-                "hypervolume_of": "the error as it is, costs as shares of the full super-network's",
-                "hypervolume_reference": [REFERENCE] * len(result.objectives),
-                "hypervolumes": list(result.hypervolumes),
-                "seconds": seconds,
-                "front": [member.index for member in result.front],
-                "evaluations": [
-                    e.to_json() | {"kept": e.sub_network.to_json(space.dimensions)} for e in result.evaluations
-                ],
-            },
-        )
-        if predictions is not None:
-            write_predictions(temporary / PREDICTIONS_FILE, predictions)
-        write_front_csv(result, temporary / CSV_FILE)
+        result.write(temporary)
+        (temporary / CSV_FILE).write_text(result.to_frame().to_csv(index=False), encoding="utf-8")
         write_front_png(result, temporary / PNG_FILE, title)
         write_front_html(result, temporary / HTML_FILE, title, *front_table(result))
-
-
-def read_search_result(results: Mapping[str, Any]) -> SearchResult:
-    """What a search found, from the content of its result file."""
-    dimensions = EncoderDimensions.from_json(results["dimensions"])
-    names = {field.name for field in fields(EvaluatedSubNetwork)} - {"sub_network", "error_interval"}
-    evaluations = [
-        EvaluatedSubNetwork(
-            sub_network=SubNetwork.from_json(e["kept"], dimensions),
-            error_interval=None if e.get("error_interval") is None else tuple(e["error_interval"]),
-            **{name: value for name, value in e.items() if name in names},
-        )
-        for e in results["evaluations"]
-    ]
-    objectives = tuple(results["objectives"])
-    full = next((e for e in evaluations if e.relative_encoder_params == 1), None)
-    # Without the full super-network any scale does: it changes no order.
-    costs = {name: float(getattr(full, name)) if full else 1.0 for name in objectives if name != "error"}
-    result = summarise(evaluations, results["hypervolumes"], objectives, costs)
-    return replace(result, trivial=read_trivial(results))
 
 
 def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:

@@ -1,6 +1,5 @@
 """What a stage is given: a super-network with its data, an extracted model, an exported file. Opened and checked."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.data.trivial import TrivialPredictor
-from compressor.digests import require_same_files
+from compressor.digests import digest_weights, require_same_files
 from compressor.errors import ModelError, OutputError, TaskDataError
-from compressor.files import file_sha256
+from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
+from compressor.training.super_network import SuperNetwork, load_super_network, require_fitting_head
 from mlproject.addresses import SUPER_NETWORK, locate
-from mlproject.written import RESULTS_FILE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from compressor.network.loading import SuperNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,32 +33,28 @@ class OpenedModel:
     """What its maker left behind, with the digest of its rows."""
 
 
-def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, DataSource, TaskData]":
-    """A super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
+def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, TaskData]":
+    """Open a super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
 
     Raises:
         ModelError: there is no super-network, or it does not fit the data.
         TaskDataError: the data cannot be told, or its rows have changed since training.
     """
-    from compressor.network.loading import load_super_network
-
-    super_network = load_super_network(path)
-    written = super_network.info.get("source")
-    if written is None and not overrides:
+    net = load_super_network(path)
+    trained_on = None if net.record is None else net.record.source
+    if trained_on is None and not overrides:
         raise TaskDataError(
             f"{path} must say which data it was trained on, but holds no super_network.json. "
             "Name the data: --task-name, or --train-file with --text-column and --label-column."
         )
-    trained_on = DataSource.from_json(written) if written else None
-    source = _replace_source(trained_on, overrides)
-    data = load_task_data(source)
-    if source == trained_on and data.digest != super_network.info["data_digest"]:
+    data = load_task_data(_replace_source(trained_on, overrides))
+    if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:
         raise TaskDataError(
-            f"the rows must be those the super-network was trained on (digest {super_network.info['data_digest']}), "
+            f"the rows must be those the super-network was trained on (digest {net.record.data_digest}), "
             f"but the digest is {data.digest}. Restore the files or train again."
         )
-    _require_fitting_head(super_network, data)
-    return super_network, source, in_order_of(data, _label_names(super_network))
+    require_fitting_head(net, data)
+    return net, in_order_of(data, net.label_names)
 
 
 def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any]) -> DataSource:
@@ -76,29 +69,6 @@ def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any])
     return replace(source, **overrides)
 
 
-def _require_fitting_head(super_network: "SuperNetwork", data: TaskData) -> None:
-    from compressor.network.families import picks_choices
-
-    model, task = super_network.model, data.task
-    chooses = picks_choices(model)
-    outputs = len(data.label_names) if not (task.regression or task.multiple_choice) else 1
-    fits = chooses or (model.config.num_labels >= outputs if data.label_names else model.config.num_labels == 1)
-    if chooses != task.multiple_choice or not fits:
-        shape = "multiple choice" if task.multiple_choice else f"{outputs} output{'s' if outputs > 1 else ''}"
-        has = "multiple choice" if chooses else f"{model.config.num_labels} outputs"
-        raise ModelError(
-            f"the super-network must have a head for {shape}, as the task {task.name} needs, but "
-            f"{super_network.path} has {has}. Name the data it was trained on."
-        )
-
-
-def _label_names(super_network: "SuperNetwork") -> tuple[str, ...]:
-    """The labels in the order of the model's outputs: as training wrote them down, or as its configuration says."""
-    config = super_network.model.config
-    written = super_network.info.get("label_names") or [config.id2label[i] for i in range(config.num_labels)]
-    return tuple(map(str, written))
-
-
 def open_model(path: Path) -> OpenedModel:
     """A model directory made by `extract` or `train-supernet`.
 
@@ -106,7 +76,6 @@ def open_model(path: Path) -> OpenedModel:
         ModelError: the directory was made by neither.
     """
     from compressor.extraction.record import SlicedModelRecord
-    from compressor.network.loading import load_super_network
     from compressor.network.saving import is_sliced, load_sliced_model
 
     path = path.expanduser().resolve()
@@ -130,25 +99,24 @@ def open_model(path: Path) -> OpenedModel:
             searched_error=record.known_error,
             made_with={} if record.data_digest is None else {"data_digest": record.data_digest},
         )
-    super_network = load_super_network(path)
-    if not super_network.info:
+    net = load_super_network(path)
+    if net.record is None:
         raise ModelError(
             f"--model must be made by compressor extract or train-supernet, but {path} holds no super_network.json. "
             "Run one of them first."
         )
-    _require_own_labels(super_network.model, super_network.info["label_names"], path, "super_network.json")
-    metadata = {"labels": super_network.info["label_names"], "sub_network": "full"}
+    _require_own_labels(net.model, net.record.label_names, path, "super_network.json")
     return OpenedModel(
-        model=super_network.model,
-        tokenizer=super_network.tokenizer,
-        source=DataSource.from_json(super_network.info["source"]),
-        metadata=metadata,
+        model=net.model,
+        tokenizer=net.tokenizer,
+        source=net.record.source,
+        metadata={"labels": list(net.record.label_names), "sub_network": "full"},
         searched_error=None,
-        made_with=super_network.info,
+        made_with={"data_digest": net.record.data_digest},
     )
 
 
-def _require_own_labels(model: "PreTrainedModel", names: Sequence[str], path: Path, file: str) -> None:
+def _require_own_labels(model: "PreTrainedModel", written: Sequence[str], path: Path, file: str) -> None:
     """Nothing, if the label names of a record are those of the model's configuration, in its order.
 
     Raises:
@@ -156,7 +124,7 @@ def _require_own_labels(model: "PreTrainedModel", names: Sequence[str], path: Pa
     """
     from compressor.network.families import picks_choices
 
-    names = list(map(str, names))
+    names = [str(name) for name in written]
     own = [str(name) for _, name in sorted(model.config.id2label.items())]
     if names and not picks_choices(model) and names != own and not all(name.startswith("LABEL_") for name in own):
         raise ModelError(
@@ -178,19 +146,19 @@ def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
             )
 
 
-def require_searched_files(super_network: "SuperNetwork", results: Mapping[str, Any]) -> None:
-    """Nothing, if a search's super-network still has the files that were searched.
+def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
+    """Raise unless a search's super-network still has the files that were searched.
 
     Raises:
         ModelError: some of them are others.
     """
-    written = results.get("supernet_files")
-    require_same_files(super_network.path, written, RESULTS_FILE, "search again with compressor search")
-    digest = weights_digest(super_network.path)
-    if written is None and digest != results["supernet_digest"]:  # of version 0.1.0
+    assert net.path is not None
+    require_same_files(net.path, origin.supernet_files, RESULTS_FILE, "search again with compressor search")
+    digest = digest_weights(net.path)
+    if origin.supernet_files is None and digest != origin.supernet_digest:  # of version 0.1.0
         raise ModelError(
-            f"the super-network must be the one that was searched (digest {results['supernet_digest']}), but "
-            f"{super_network.path} has digest {digest}. Restore it or search again."
+            f"the super-network must be the one that was searched (digest {origin.supernet_digest}), but "
+            f"{net.path} has digest {digest}. Restore it or search again."
         )
 
 
@@ -207,32 +175,20 @@ def require_same_rows(data: TaskData, written: Mapping[str, Any], what: str, nex
         )
 
 
-def weights_digest(path: Path) -> str:
-    """A content hash of a model directory's safetensors and ONNX files."""
-    files = sorted(file for pattern in ("*.safetensors", "*.onnx", "*.onnx.data") for file in path.glob(pattern))
-    digests = [file_sha256(file) for file in files]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-
-
-def full_evaluation(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The full super-network among the evaluations of a search; None where standard NAS did not finish it."""
-    return next((e for e in results["evaluations"] if e["relative_encoder_params"] == 1), None)
-
-
 def read_trivial(results: Mapping[str, Any]) -> TrivialPredictor | None:
     """The trivial predictor of a search result or an extraction report; None where an older version wrote it."""
     written = results.get("trivial")
     return None if written is None else TrivialPredictor(**written)
 
 
-def find_super_network(results: Mapping[str, Any], search_dir: Path) -> Path:
-    """Where the super-network of a search is: where it was, as far from the search as before, or else in MLflow."""
-    there = Path(results["supernet"])
-    folder = search_dir if search_dir.is_dir() else search_dir.parent
-    moved: Path = folder / results.get("supernet_from_here", ".")
+def find_super_network(result: SearchResult) -> Path:
+    """Return where the super-network of a search is: where it was, as far from the search as before, or in MLflow."""
+    origin = result.made_of
+    there = Path(origin.supernet or "")
+    moved = (result.folder or Path()) / (origin.supernet_from_here or ".")
     if not there.is_dir() and (moved / "config.json").is_file():
         return moved
-    if there.is_dir() or not results.get("supernet_run_id"):
+    if there.is_dir() or not origin.supernet_run_id:
         return there
-    found: Path = locate(f"runs:/{results['supernet_run_id']}", *SUPER_NETWORK)
+    found: Path = locate(f"runs:/{origin.supernet_run_id}", *SUPER_NETWORK)
     return found

@@ -5,20 +5,19 @@ the validation rows, and every error would be too good.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from compressor.data.overlap import LEAK, fingerprints, note_rows, recall_rows, relabelled_share, share_of
-from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.data.overlap import LEAK, TrainingRows, fingerprints, relabelled_share, share_of
+from compressor.data.sources import TaskData, load_task_data
 from compressor.errors import CompressorError, TaskDataError
+from compressor.training.super_network import TrainingRecord
 
 _FEW = 10
 """Fewer rows than these may have other labels by chance."""
 
 
-def require_unseen_rows(info: Mapping[str, Any], source: DataSource, data: TaskData) -> list[str]:
+def require_unseen_rows(record: TrainingRecord | None, data: TaskData) -> list[str]:
     """A line for each thing to know of rows that are not those of the training.
 
     A row is unseen where no training row has its texts. Some stand twice in most data: validation and test rows may
@@ -28,12 +27,12 @@ def require_unseen_rows(info: Mapping[str, Any], source: DataSource, data: TaskD
     Raises:
         TaskDataError: training rows are among the validation or test rows, or have other labels now.
     """
-    if "source" in info and source == DataSource.from_json(info["source"]):
+    if record is not None and data.source == record.source:
         return []
-    noted = info.get("training_rows") or _note_again(info)
+    noted = None if record is None else record.training_rows or _note_again(record)
     if noted is None:
         return [*data.notes, "which rows the super-network was trained on is not known: these may be among them."]
-    seen, shares = recall_rows(noted)
+    seen, shares = noted.recall(), noted.shares
     wrong, found = [], list(data.notes)
     for name in ("validation", "test"):
         marks = fingerprints(data.parts[name])
@@ -58,12 +57,10 @@ def require_unseen_rows(info: Mapping[str, Any], source: DataSource, data: TaskD
     return found
 
 
-def _note_again(info: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What version 0.1.0 did not note of the training rows, where they are still there."""
-    if "source" not in info:
-        return None
+def _note_again(record: TrainingRecord) -> TrainingRows | None:
+    """Note what version 0.1.0 did not of the training rows, where they are still there."""
     try:
-        data = load_task_data(DataSource.from_json(info["source"]))
+        data = load_task_data(record.source)
     except CompressorError:
         return None
-    return note_rows(data.parts) if data.digest == info.get("data_digest") else None
+    return TrainingRows.note(data.parts) if data.digest == record.data_digest else None

@@ -11,10 +11,10 @@ import pytest
 from compressor.data.sources import DataSource
 from compressor.errors import OptionError
 from compressor.limits import LIMITS, check_number, check_numbers
+from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions, ExportOptions
-from mlproject.choosing import Choice, require_fit
-from mlproject.settings import LoggedExportOptions, NasOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions
 
 CLASSES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, LoggedExportOptions, BenchmarkOptions)
 FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]

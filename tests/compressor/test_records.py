@@ -24,7 +24,8 @@ class Thing:
     kept: tuple[Size, ...]
     error: float | None = None
     ends: Interval | None = None
-    forms: dict[str, Annotated[Form, require_keys("length")]] | None = None
+    forms: dict[str, Form] | None = None
+    main: Annotated[Form, require_keys("length")] = Form(mb=0)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ class Thing:
         ({"name": "a", "kept": [], "error": False}, "error is false"),
         ({"name": "a", "kept": [], "ends": [2, 1]}, "ends is [2, 1]"),
         ({"name": "a", "kept": [], "forms": {"fp32": {"length": 1}}}, "forms.fp32 lacks 'mb'"),
-        ({"name": "a", "kept": [], "forms": {"fp32": {"mb": 1}}}, "forms.fp32 lacks 'length'"),
+        ({"name": "a", "kept": [], "main": {"mb": 1}}, "main lacks 'length'"),
         ({"name": "a", "kept": [], "forms": {"fp32": {"mb": "1", "length": 1}}}, 'forms.fp32.mb is "1"'),
         ({"name": "a", "kept": [], "forms": {"fp32": {"mb": 1, "length": 2.5}}}, "forms.fp32.length is 2.5"),
         (
@@ -59,7 +60,7 @@ def test_a_record_is_what_was_written(tmp_path: Path) -> None:
     thing = Thing(name="a", kept=(1, 2), error=0, ends=(0.5, 1), forms={"int8": Form(mb=3, length="real", sizes=(4,))})
     file = write_record(tmp_path / "a.json", thing, more=[object.__name__])
     assert read_record(file, Thing, "Restore it") == thing
-    assert list(json.loads(file.read_text())) == ["format", "name", "kept", "error", "ends", "forms", "more"]
+    assert list(json.loads(file.read_text())) == ["format", "name", "kept", "error", "ends", "forms", "main", "more"]
 
 
 def test_a_file_of_a_newer_version(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ NEEDED = {
         "evaluations.1.name", "source.task_name", "source.text_columns",
     ),
     "net/super_network.json": (
-        "format", "data_digest", "label_names", "settings", "settings.search_space", "model_name_or_path", "epochs",
+        "data_digest", "label_names", "settings", "settings.search_space", "model_name_or_path", "epochs",
     ),
     "model/sub_network.json": ("sub_network", "sub_network.heads", "sub_network.dimensions"),
     "model/extraction.json": (

@@ -8,9 +8,10 @@ import pytest
 
 from compressor.data.sources import DataSource
 from compressor.errors import SearchError
+from compressor.search.comparing import compare_searches
 from compressor.training.settings import TrainingSettings
 from conftest import write_search
-from mlproject.comparing import compare_searches
+from mlproject.sources import find_super_network
 
 
 def write_net(path: Path, **settings: Any) -> Path:
@@ -34,7 +35,7 @@ def test_hypervolumes_by_hand(tmp_path: Path) -> None:
     """One base: (0.4, 0.5) dominates 0.6 x 0.5; and (0.5, 0.25) adds 0.5 x 0.25. The super-network lies on the edge."""
     one = write_search(tmp_path / "one", [(0.2, 1000), (0.4, 500)])
     two = write_search(tmp_path / "two", [(0.2, 1000), (0.4, 500), (0.5, 250)], search_strategy="nsga2")
-    comparison = compare_searches([one, two])
+    comparison = compare_searches([one, two], find_super_network)
     assert comparison.shared_base
     assert comparison.reference == (1.0, 1.0)
     found = [comparison.hypervolume(group.searches[0].points) for group in comparison.groups]
@@ -48,7 +49,7 @@ def test_other_base_models_compare_by_parameters(tmp_path: Path) -> None:
     small = write_search(tmp_path / "small", [(0.2, 1000), (0.4, 500)], supernet=write_net(tmp_path / "a"))
     net = write_net(tmp_path / "b", sampling_strategy="standard")
     big = write_search(tmp_path / "big", [(0.1, 2000), (0.4, 1000)], full_params=2000, supernet=net)
-    comparison = compare_searches([small, big])
+    comparison = compare_searches([small, big], find_super_network)
     assert not comparison.shared_base
     assert comparison.reference == (1.0, 2000.0)
     found = [comparison.hypervolume(group.searches[0].points) for group in comparison.groups]
@@ -66,7 +67,7 @@ def test_searches_that_differ_in_seeds_alone_are_a_group(tmp_path: Path) -> None
         for n, (net, seed) in enumerate([(nets[0], 0), (nets[0], 1), (nets[1], 0)])
     ]
     made.append(write_search(tmp_path / "kd", points[0], supernet=nets[2]))
-    comparison = compare_searches(made)
+    comparison = compare_searches(made, find_super_network)
     assert [(group.name, len(group.searches)) for group in comparison.groups] == [("auto", 3), ("kd", 1)]
     assert [search.seeds for search in comparison.groups[0].searches] == [(0, 0), (1, 0), (0, 1)]
     best, median, worst = comparison.surfaces(comparison.groups[0])
@@ -77,7 +78,7 @@ def test_searches_that_differ_in_seeds_alone_are_a_group(tmp_path: Path) -> None
 
 def test_unknown_training_groups_by_weights(tmp_path: Path) -> None:
     made = [write_search(tmp_path / f"s{seed}", [(0.2, 1000), (0.4, 500)], seed=seed) for seed in (0, 1)]
-    assert [len(group.searches) for group in compare_searches(made).groups] == [2]
+    assert [len(group.searches) for group in compare_searches(made, find_super_network).groups] == [2]
 
 
 def test_errors_that_do_not_compare_are_refused(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_errors_that_do_not_compare_are_refused(tmp_path: Path) -> None:
             "task": ("sst2", "accuracy", "0123456789abcdef"),
         }[name]
         with pytest.raises(SearchError) as error:
-            compare_searches([one, other])
+            compare_searches([one, other], find_super_network)
         assert str(error.value) == (
             "searches to compare must be of one task, metric and data digest, since errors on other rows do not "
             f"compare, but got demo, accuracy, 0123456789abcdef in {one}; {task}, {metric}, {digest} in {other}. "
@@ -106,12 +107,12 @@ def test_errors_that_do_not_compare_are_refused(tmp_path: Path) -> None:
 def test_too_few_and_twice(tmp_path: Path) -> None:
     one = write_search(tmp_path / "one", [(0.2, 1000), (0.4, 500)])
     with pytest.raises(SearchError) as error:
-        compare_searches([one])
+        compare_searches([one], find_super_network)
     assert str(error.value) == (
         "--search must be given at least twice, but got 1. Name the output directories to compare."
     )
     with pytest.raises(SearchError) as error:
-        compare_searches([one, tmp_path / "x" / ".." / "one"])
+        compare_searches([one, tmp_path / "x" / ".." / "one"], find_super_network)
     assert str(error.value) == (
         f"--search must be given once for each search, but {tmp_path}/x/../one is given twice. Drop one."
     )

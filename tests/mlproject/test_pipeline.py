@@ -10,12 +10,12 @@ from unittest.mock import MagicMock
 import pytest
 
 from compressor.data.sources import DataSource
-from compressor.training.settings import TrainingSettings
+from compressor.search.options import Choice, SearchOptions
+from compressor.training.settings import ModelOptions, TrainingSettings
 from conftest import sentence_rows
 from exporters.options import BenchmarkOptions
 from mlproject import pipeline
-from mlproject.choosing import Choice
-from mlproject.settings import LoggedExportOptions, ModelOptions, SearchOptions
+from mlproject.settings import LoggedExportOptions
 
 STAGES = ("train-supernet", "search", "extract", "export-dense", "export", "benchmark")
 Inputs = dict[str, dict[str, Any]]

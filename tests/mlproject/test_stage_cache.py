@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlproject.settings import SearchOptions
+from compressor.search.options import SearchOptions
 from mlproject.stage_cache import code_digest, fingerprint, read_record, stage_inputs, write_record
 
 

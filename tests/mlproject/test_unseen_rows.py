@@ -4,16 +4,17 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compressor.data.overlap import note_rows
+from compressor.data.overlap import TrainingRows
 from compressor.data.sources import DataSource, load_task_data
 from compressor.errors import CompressorError, TaskDataError
-from compressor.network.loading import load_super_network
-from conftest import copy_database, sentence_rows
+from compressor.training.super_network import TrainingRecord
+from conftest import copy_database, sentence_rows, training_record
 from mlproject.cli import main
 from mlproject.sources import open_super_network
 from mlproject.unseen_rows import require_unseen_rows
@@ -53,7 +54,7 @@ def overrides(*files: Path, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("names", [NAMES, ("good", "BAD"), ("GOOD", "Bad")])
 def test_other_files_follow_the_model_s_labels(names: tuple[str, str], named_net: Path, write_rows: WriteRows) -> None:
     """Numbered by alphabet, `bad` and `good` would be the wrong way round: an error of 0 becomes one of 1."""
-    _, _, data = open_super_network(named_net, overrides(write_rows(named_rows(60, 5, names))))
+    _, data = open_super_network(named_net, overrides(write_rows(named_rows(60, 5, names))))
     assert data.label_names == NAMES
     for rows in data.parts.values():
         assert [int(" w1 " not in f" {text} ") for (text,) in rows.texts] == rows.labels.tolist()
@@ -82,7 +83,7 @@ def test_labels_translated_since_training_are_refused(named_net: Path, tmp_path:
 
 def test_numbers_are_the_model_s_own(named_net: Path, write_rows: WriteRows) -> None:
     rows = [row | {"label": 1 - int(str(row["label"]))} for row in sentence_rows(60, 5)]
-    _, _, data = open_super_network(named_net, overrides(write_rows(rows)))
+    _, data = open_super_network(named_net, overrides(write_rows(rows)))
     assert data.label_names == NAMES
     assert [int(" w1 " not in f" {text} ") for (text,) in data.train.texts] == data.train.labels.tolist()
 
@@ -103,14 +104,14 @@ def rename(model: Path, names: list[str]) -> None:
 
 def test_a_checkpoint_of_other_hands(foreign: Path, write_rows: WriteRows) -> None:
     file = write_rows(named_rows(60, 5, ("good", "bad")))
-    assert open_super_network(foreign, overrides(file))[2].label_names == NAMES
+    assert open_super_network(foreign, overrides(file))[1].label_names == NAMES
     rename(foreign, ["LABEL_0", "LABEL_1"])
     with pytest.raises(TaskDataError, match="must be the model's, LABEL_0, LABEL_1, but are bad, good"):
         open_super_network(foreign, overrides(file))
     numbered = write_rows(sentence_rows(60, 5), "numbered.jsonl")
-    assert open_super_network(foreign, overrides(numbered))[2].label_names == ("LABEL_0", "LABEL_1")
+    assert open_super_network(foreign, overrides(numbered))[1].label_names == ("LABEL_0", "LABEL_1")
     rename(foreign, ["bad", "good"])
-    labels = open_super_network(foreign, overrides(file))[2].train.labels
+    labels = open_super_network(foreign, overrides(file))[1].train.labels
     assert labels.tolist() == load_task_data(DataSource(**overrides(file))).train.labels.tolist()
 
 
@@ -123,7 +124,7 @@ def test_other_files_leave_the_task_as_it_was(
     trained = info["source"] | {"metric": "f1", "max_seq_length": 9, "validation_file": "/gone.jsonl"}
     (tmp_path / "net" / "super_network.json").write_text(json.dumps(info | {"source": trained}))
     file = write_rows(named_rows(60, 5))
-    _, source, _ = open_super_network(tmp_path / "net", overrides(file))
+    source = open_super_network(tmp_path / "net", overrides(file))[1].source
     assert (source.metric, source.max_seq_length, source.validation_file) == ("f1", 9, None)
     with pytest.raises(CompressorError, match="column 'sentence' must exist"):
         open_super_network(tmp_path / "net", overrides(file) | {"task_name": "sst2"})
@@ -133,27 +134,27 @@ class TestUnseenRows:
     """What a search says of rows that are not those of the training."""
 
     @pytest.fixture
-    def info(self, write_rows: WriteRows) -> Iterator[dict[str, Any]]:
+    def record(self, write_rows: WriteRows) -> Iterator[TrainingRecord]:
         self.source = DataSource(**overrides(write_rows(named_rows(200, 3), "trained.jsonl")))
         self.trained = load_task_data(self.source)
-        noted = {"training_rows": note_rows(self.trained.parts)}
-        yield {"source": self.source.to_json(), "data_digest": self.trained.digest} | noted
+        rows = TrainingRows.note(self.trained.parts)
+        yield training_record(source=self.source, data_digest=self.trained.digest, training_rows=rows)
 
-    def notes(self, info: dict[str, Any], **changed: Any) -> list[str]:
+    def notes(self, record: TrainingRecord | None, **changed: Any) -> list[str]:
         source = DataSource(**{**self.source.to_json(), "text_columns": (), **changed})
-        return require_unseen_rows(info, source, load_task_data(source))
+        return require_unseen_rows(record, load_task_data(source))
 
-    def test_the_same_rows_and_fewer_of_them_are_fine(self, info: dict[str, Any]) -> None:
-        assert self.notes(info) == []
-        assert self.notes(info, max_eval_samples=9) == []
-        assert self.notes(info, max_train_samples=50) == []
+    def test_the_same_rows_and_fewer_of_them_are_fine(self, record: TrainingRecord) -> None:
+        assert self.notes(record) == []
+        assert self.notes(record, max_eval_samples=9) == []
+        assert self.notes(record, max_train_samples=50) == []
 
     @pytest.mark.parametrize("noted", [True, False])
-    def test_another_seed_is_refused(self, info: dict[str, Any], noted: bool) -> None:
+    def test_another_seed_is_refused(self, record: TrainingRecord, noted: bool) -> None:
         if not noted:  # as version 0.1.0 leaves it: the file is read again
-            del info["training_rows"]
+            record = replace(record, training_rows=None)
         with pytest.raises(TaskDataError) as raised:
-            self.notes(info, dataset_seed=1)
+            self.notes(record, dataset_seed=1)
         assert str(raised.value).startswith(
             "a super-network must be searched and tested on rows it was not trained on, but was trained on "
         )
@@ -162,11 +163,11 @@ class TestUnseenRows:
             "in training, or give others."
         )
 
-    def test_a_test_file_that_moves_the_split_is_refused(self, info: dict[str, Any], write_rows: WriteRows) -> None:
+    def test_a_test_file_that_moves_the_split_is_refused(self, record: TrainingRecord, write_rows: WriteRows) -> None:
         with pytest.raises(TaskDataError, match="of the 60 validation rows. Leave"):
-            self.notes(info, test_file=str(write_rows(named_rows(40, 8), "test.jsonl")))
+            self.notes(record, test_file=str(write_rows(named_rows(40, 8), "test.jsonl")))
 
-    def test_some_doubles_are_told(self, info: dict[str, Any], write_rows: WriteRows) -> None:
+    def test_some_doubles_are_told(self, record: TrainingRecord, write_rows: WriteRows) -> None:
         seen = [
             {"text": self.trained.train.texts[0][0], "label": self.trained.label_names[self.trained.train.labels[0]]}
         ]
@@ -175,7 +176,7 @@ class TestUnseenRows:
             "validation_file": str(write_rows(named_rows(49, 12) + seen, "validation.jsonl")),
             "test_file": str(write_rows(named_rows(40, 13), "test.jsonl")),
         }
-        assert self.notes(info, **files) == [
+        assert self.notes(record, **files) == [
             "the super-network was trained on 1 of the 50 validation rows: errors on such rows are too good."
         ]
 
@@ -183,32 +184,34 @@ class TestUnseenRows:
         rows = [{"text": f"w{i % 90}", "label": i % 2} for i in range(180)]
         self.source = DataSource(**overrides(write_rows(rows, "doubled.jsonl")))
         trained = load_task_data(self.source)
-        info = {"source": self.source.to_json(), "training_rows": note_rows(trained.parts)}
-        assert info["training_rows"]["shares"]["validation"] > 0.4
-        assert "errors on such rows are too good" in self.notes(info, max_eval_samples=15)[-1]
+        rows_of = TrainingRows.note(trained.parts)
+        record = training_record(source=self.source, training_rows=rows_of)
+        assert rows_of.shares["validation"] > 0.4
+        assert "errors on such rows are too good" in self.notes(record, max_eval_samples=15)[-1]
 
-    def test_flipped_labels_are_refused(self, info: dict[str, Any], write_rows: WriteRows) -> None:
+    def test_flipped_labels_are_refused(self, record: TrainingRecord, write_rows: WriteRows) -> None:
         rows = [row | {"label": {"Good": "bad", "bad": "Good"}[str(row["label"])]} for row in named_rows(200, 3)]
         with pytest.raises(TaskDataError) as raised:
-            self.notes(info, train_file=str(write_rows(rows, "flipped.jsonl")))
+            self.notes(record, train_file=str(write_rows(rows, "flipped.jsonl")))
         assert str(raised.value) == (
             "rows that the super-network was trained on must have the labels they had, but 100% of 112 have another "
             "one. Correct the labels, or train again."
         )
 
-    def test_what_is_not_known_is_told(self, info: dict[str, Any]) -> None:
+    def test_what_is_not_known_is_told(self, record: TrainingRecord) -> None:
         said = ["which rows the super-network was trained on is not known: these may be among them."]
-        assert self.notes({}) == said
+        assert self.notes(None) == said
         Path(str(self.source.train_file)).rename("moved.jsonl")
-        del info["training_rows"]
+        record = replace(record, training_rows=None)
         source = DataSource(**overrides(Path("moved.jsonl").absolute()))
-        assert require_unseen_rows(info, source, load_task_data(source)) == said
+        assert require_unseen_rows(record, load_task_data(source)) == said
 
 
 def test_a_super_network_notes_its_rows(named_net: Path) -> None:
-    super_network, source, data = open_super_network(named_net, {})
-    assert super_network.info["training_rows"] == note_rows(data.parts)
-    assert load_super_network(named_net).info["source"] == json.loads(json.dumps(source.to_json()))
+    net, data = open_super_network(named_net, {})
+    assert net.record is not None
+    assert net.record.training_rows == TrainingRows.note(data.parts)
+    assert net.record.source == data.source
 
 
 def test_served_labels_are_right_after_a_search_with_other_names(

@@ -7,11 +7,13 @@ are told; a part that lies in another as a whole is refused.
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from compressor.errors import TaskDataError
+from compressor.records import Share, require_keys
 
 if TYPE_CHECKING:
     from compressor.data.sources import Rows
@@ -34,28 +36,36 @@ def fingerprints(rows: "Rows") -> np.ndarray:
     return marks
 
 
-def note_rows(parts: "Mapping[str, Rows]") -> dict[str, Any]:
-    """What a super-network remembers of the rows it was trained on: their fingerprints, and the doubles in the data."""
-    seen = fingerprints(parts["train"])
-    shares = {name: share_of(fingerprints(parts[name]), seen) for name in ("validation", "test")}
-    packed = np.unique(seen).astype("<u8").tobytes()
-    return {"fingerprints": base64.b64encode(packed).decode(), "shares": shares}
+@dataclass(frozen=True, kw_only=True)
+class TrainingRows:
+    """What a super-network remembers of the rows it was trained on."""
 
+    fingerprints: str
+    """Of the training rows, packed."""
+    shares: Annotated[dict[str, Share], require_keys("validation", "test")]
+    """Of the validation and test rows that were among them."""
 
-def recall_rows(noted: Any) -> tuple[np.ndarray, dict[str, float]]:
-    """The fingerprints of the training rows, and the shares of validation and test rows that were among them.
+    @classmethod
+    def note(cls, parts: "Mapping[str, Rows]") -> "TrainingRows":
+        """Note fingerprints and doubles of the parts of some data."""
+        seen = fingerprints(parts["train"])
+        shares = {name: share_of(fingerprints(parts[name]), seen) for name in ("validation", "test")}
+        packed = np.unique(seen).astype("<u8").tobytes()
+        return cls(fingerprints=base64.b64encode(packed).decode(), shares=shares)
 
-    Raises:
-        TaskDataError: `note_rows` has made something else.
-    """
-    try:
-        seen = np.frombuffer(base64.b64decode(noted["fingerprints"], validate=True), dtype="<u8")
-        return seen, {name: float(noted["shares"][name]) for name in ("validation", "test")}
-    except (ValueError, TypeError, KeyError):
-        raise TaskDataError(
-            "the training rows in super_network.json must be as training noted them, but are damaged. "
-            "Restore the file or train again."
-        ) from None
+    def recall(self) -> np.ndarray:
+        """Return the fingerprints of the training rows.
+
+        Raises:
+            TaskDataError: they are not as they were noted.
+        """
+        try:
+            return np.frombuffer(base64.b64decode(self.fingerprints, validate=True), dtype="<u8")
+        except ValueError:
+            raise TaskDataError(
+                "the training rows in super_network.json must be as training noted them, but are damaged. "
+                "Restore the file or train again."
+            ) from None
 
 
 def share_of(marks: np.ndarray, others: np.ndarray) -> float:

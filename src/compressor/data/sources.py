@@ -146,6 +146,8 @@ class TaskData:
     """Empty for regression; one per choice for multiple choice."""
     notes: tuple[str, ...] = ()
     """What is odd about the rows, a line each."""
+    source: DataSource = DataSource()
+    """Where the rows come from."""
 
     @property
     def parts(self) -> dict[str, Rows]:
@@ -181,7 +183,7 @@ def load_task_data(source: DataSource) -> TaskData:
     train = _take(train, source.max_train_samples or task.max_train_rows, rng)
     validation = _take(parts["validation"], source.max_eval_samples or task.max_validation_rows, rng)
     test = _take(parts["test"], source.max_eval_samples, rng)
-    data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names)
+    data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names, source=source)
     _require_different_labels(data)
     notes = [describe_alike(label_names), *_odd_rows(data), describe_overlap(data.parts)]
     return replace(data, notes=tuple(note for note in notes if note))

@@ -41,7 +41,7 @@ class ChosenMember:
     relative_params: Share | None = None
     encoder_params: Count | None = None
     relative_encoder_params: Share | None = None
-    macs: Amount | None = None
+    macs: Count | None = None
     latency_ms: Amount | None = None
     eval_seconds: Amount | None = None
     on_front: bool | None = None
@@ -68,7 +68,7 @@ class Variant:
     relative_params: Share
     encoder_params: Count
     relative_encoder_params: Share
-    macs: Amount | None = None
+    macs: Count | None = None
     """Multiply-accumulates for one text of `macs_length` tokens; None where standard NAS has no super-network."""
     macs_length: Count | None = None
     model_mb: Amount | None = None

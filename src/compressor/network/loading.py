@@ -1,37 +1,21 @@
-"""Models on disk: loading a base encoder or a super-network, saving one. Safetensors and JSON only."""
+"""Pre-trained encoders on disk or on the Hub: finding, digesting, loading them. Safetensors only."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from compressor.data.demo import DEMO_MODEL, find_demo_model
 from compressor.data.tasks import Task
-from compressor.digests import FILES_KEY, combine, digest_files, require_same_files
+from compressor.digests import combine, digest_files
 from compressor.errors import CompressorError, ModelError, brief
-from compressor.files import local_path, new_directory, write_json
+from compressor.files import local_path
 from compressor.hub import hub_answers
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
-from compressor.network.families import get_auto_class, get_family, has_choice_head
-from compressor.network.modeling_sliced import SLICED_PREFIX
-from compressor.shapes import SUPER_NETWORK, TRAINED, read_record
+from compressor.network.families import get_auto_class, get_family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-SUPER_NETWORK_FILE = "super_network.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SuperNetwork:
-    """A fine-tuned encoder with its tokenizer and the record of its training."""
-
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
-    path: Path
-    info: dict[str, Any]
-    """The content of `super_network.json`; empty for a plain fine-tuned checkpoint."""
 
 
 def resolve_model(name_or_path: str) -> str:
@@ -100,7 +84,7 @@ def load_base_model(
     except CompressorError:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
-        raise ModelError(_loading_problem(name_or_path, source, error)) from error
+        raise ModelError(describe_loading_problem(name_or_path, source, error)) from error
     prefix = f"{model.base_model_prefix}."
     missing = sorted(key for key in loaded["missing_keys"] if key.startswith(prefix) and "pooler" not in key)
     if missing:
@@ -112,85 +96,13 @@ def load_base_model(
     return model, tokenizer
 
 
-def load_super_network(path: Path) -> SuperNetwork:
-    """A super-network made by `train-supernet`, or any fine-tuned classifier directory, on the CPU, ready to evaluate.
-
-    Raises:
-        ModelError: the directory is missing, has no weights, is half-written or is of an unsupported family, or its
-            files were changed since it was trained.
-    """
-    from transformers import AutoConfig
-
-    path = path.expanduser().resolve()
-    if not path.is_dir():
-        raise ModelError(
-            f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first."
-        )
-    info = read_super_network(path)
-    written = check_checkpoint(path, whole=True)
-    if written["model_type"].startswith(SLICED_PREFIX):
-        raise ModelError(
-            f"a super-network must have equal layers, but {path} is a sliced model. Use the one it was cut out of."
-        )
-    require_same_files(path, info.get(FILES_KEY), SUPER_NETWORK_FILE, "train again with compressor train-supernet")
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        get_family(config.model_type)
-        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
-            path,
-            dtype=torch.float32,
-            attn_implementation=info.get("attn_implementation", "sdpa"),
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        tokenizer = load_tokenizer(str(path))
-    except CompressorError:
-        raise
-    except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
-        raise ModelError(_loading_problem(str(path), str(path), error)) from error
-    if loaded["missing_keys"]:
-        raise ModelError(
-            f"a super-network must be fine-tuned, but {path} lacks {sorted(loaded['missing_keys'])[0]}. "
-            "Run compressor train-supernet on it first."
-        )
-    check_loaded(model, tokenizer, str(path))
-    return SuperNetwork(model=model.eval(), tokenizer=tokenizer, path=path, info=info)
-
-
-def read_super_network(path: Path) -> dict[str, Any]:
-    """The content of `super_network.json` in a directory; empty where there is none.
-
-    Raises:
-        FileError: the file is broken.
-    """
-    file = path / SUPER_NETWORK_FILE
-    if not file.is_file():
-        return {}
-    next_step = "Restore it, or train again with compressor train-supernet"
-    info = read_record(file, SUPER_NETWORK, next_step)
-    return read_record(file, SUPER_NETWORK | TRAINED, next_step) if "source" in info else info
-
-
-def save_super_network(
-    path: Path, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", info: dict[str, Any]
-) -> Path:
-    """The super-network as a Hugging Face directory plus `super_network.json`; whole or not there.
-
-    The digests of its files are written into `super_network.json`.
-    """
-    with new_directory(path) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        write_json(temporary / SUPER_NETWORK_FILE, info | {FILES_KEY: digest_files(temporary)})
-    return path
-
-
 def pick_device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _loading_problem(name: str, source: str, error: Exception) -> str:
+def describe_loading_problem(name: str, source: str, error: Exception) -> str:
+    """Say why transformers could not load a model."""
     reason = brief(error)
     if Path(source).is_dir():
         return f"the model in {name} must load, but it does not: {reason}. Use a directory made by save_pretrained."

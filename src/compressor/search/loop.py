@@ -1,265 +1,148 @@
-"""The multi-objective search for sub-networks that no other beats in both error and size.
+"""The loop of a multi-objective search: a method proposes, the sub-network is evaluated once, its objectives are told.
 
-The loop is ask/tell: a method proposes a config, the sub-network behind it is evaluated once, its objectives are told.
 A sub-network that was evaluated before is answered from the results and does not count. The full super-network is
 always the first result, so that every trade-off is read against it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from compressor.data.trivial import TrivialPredictor, is_useful
-from compressor.errors import SearchError
-from compressor.limits import check_number
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.progress import progress_bar
+from compressor.search.journal import Recorded
 from compressor.search.methods import MAX_REPEATS
-from compressor.search.pareto import compute_hypervolume, find_front
+from compressor.search.options import SearchOptions
+from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
+from compressor.search.schedulers import create_scheduler
 from compressor.spaces.space import Config, SearchSpace
 
 if TYPE_CHECKING:
     from compressor.network.costs import CostModel
 
-OBJECTIVES = ("error", "params", "macs", "latency_ms")
-"""What a search can minimise; two or three of them."""
-DEFAULT_OBJECTIVES = ("error", "params")
-REFERENCE = 1.0
-"""Every coordinate of the hypervolume's reference point: an error of 1, the costs of the full super-network."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluatedSubNetwork:
-    """One evaluated sub-network."""
-
-    index: int
-    """Position in the result, from 0."""
-    name: str
-    """Its run's name, such as subnet-007."""
-    config: Config | None
-    """Its point in the search space; None where the super-network itself lies outside."""
-    sub_network: SubNetwork
-    error: float
-    """1 − metric on the validation rows."""
-    params: int
-    relative_params: float
-    encoder_params: int
-    relative_encoder_params: float
-    eval_seconds: float
-    macs: float | None = None
-    """Multiply-accumulates for one text of the median length."""
-    latency_ms: float | None = None
-    """Median time of the sliced sub-network, where it is an objective."""
-    error_interval: tuple[float, float] | None = None
-    """95 % interval of the error, from the rows it was measured on; front members only."""
-    on_front: bool = False
-    test_error: float | None = None
-    """1 − metric on the test rows; front members only."""
-    epochs: int | None = None
-    """Epochs it was trained alone; None where the weights are the super-network's."""
-    model: str | None = None
-    """Directory of its own trained weights, from the result's; None where the weights are the super-network's."""
-
-    @property
-    def error_range(self) -> tuple[float, float]:
-        """The error's 95 % interval, or the error twice where none is known."""
-        return self.error_interval or (self.error, self.error)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name; the sub-network as its config and hash."""
-        fields = asdict(replace(self, sub_network=None))  # type: ignore[arg-type]
-        return fields | {
-            "sub_network": self.sub_network.hash,
-            "num_layers": self.sub_network.num_layers,
-            "num_heads": self.sub_network.num_heads,
-            "num_units": self.sub_network.num_units,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchResult:
-    """Everything a search evaluated."""
-
-    evaluations: tuple[EvaluatedSubNetwork, ...]
-    hypervolumes: tuple[float, ...]
-    """After each evaluation, of `relative_objectives` up to `REFERENCE` in each."""
-    full_costs: Mapping[str, float]
-    """The full super-network's costs, those that are objectives."""
-    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
-    interrupted: bool = False
-    """Whether the user stopped it before it was done."""
-    trivial: TrivialPredictor | None = None
-    """What knows the labels but no text; None where an older version wrote the result."""
-
-    @property
-    def front(self) -> list[EvaluatedSubNetwork]:
-        """The Pareto front, by rising first objective."""
-        points = relative_objectives(self.evaluations, self.objectives, self.full_costs)
-        return [self.evaluations[index] for index in find_front(points)]
-
-    @property
-    def full(self) -> EvaluatedSubNetwork | None:
-        """The full super-network; a search has it always, standard NAS unless its trial was cut short."""
-        return next((e for e in self.evaluations if e.relative_encoder_params == 1), None)
-
-    @property
-    def useless(self) -> list[int]:
-        """Places on the front of members that are no better than the trivial predictor."""
-        return [place for place, member in enumerate(self.front) if not is_useful(member.error_range, self.trivial)]
-
-    @property
-    def notable(self) -> set[str]:
-        """The names of the front's members and of the full super-network."""
-        return {member.name for member in (*self.front, self.full) if member is not None}
-
-
-def relative_objectives(
-    evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str], full_costs: Mapping[str, float]
-) -> list[tuple[float, ...]]:
-    """Points [evaluations, objectives]: the error as it is, costs as shares of the full super-network's."""
-    return [
-        tuple(e.error if name == "error" else getattr(e, name) / full_costs[name] for name in objectives)
-        for e in evaluations
-    ]
-
-
-def summarise(
-    evaluations: Sequence[EvaluatedSubNetwork],
-    hypervolumes: Sequence[float],
-    objectives: tuple[str, ...],
-    full_costs: Mapping[str, float],
-) -> SearchResult:
-    """The result with the front marked."""
-    front = set(find_front(relative_objectives(evaluations, objectives, full_costs))) if evaluations else set()
-    return SearchResult(
-        evaluations=tuple(replace(e, on_front=e.index in front) for e in evaluations),
-        hypervolumes=tuple(hypervolumes),
-        full_costs=full_costs,
-        objectives=objectives,
-    )
-
-
-def hypervolume_of(
-    evaluations: Sequence[EvaluatedSubNetwork], objectives: Sequence[str], full_costs: Mapping[str, float]
-) -> float:
-    """What the evaluations dominate, up to `REFERENCE` in each of `relative_objectives`."""
-    points = relative_objectives(evaluations, objectives, full_costs)
-    return compute_hypervolume(points, [REFERENCE] * len(objectives))
-
-
-def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
-    """The objectives, if a search can minimise them.
-
-    Raises:
-        SearchError: there are not two or three different ones, or one is unknown.
-    """
-    unknown = [name for name in objectives if name not in OBJECTIVES]
-    if unknown or not 2 <= len(set(objectives)) == len(objectives) <= 3:
-        raise SearchError(
-            f"--objectives must be two or three of {', '.join(OBJECTIVES)}, but got {','.join(objectives)!r}. "
-            "Write them as error,params."
-        )
-    return tuple(objectives)
+OnEvaluation = Callable[[EvaluatedSubNetwork, float], None]
+"""Called with each result and the hypervolume so far."""
 
 
 def run_search(
     space: SearchSpace,
     cost_model: "CostModel",
     evaluate: Callable[[SubNetwork], float],
+    options: SearchOptions | None = None,
     *,
-    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     measure: Callable[[SubNetwork], dict[str, float]] | None = None,
-    method: str = "random_search",
-    num_samples: int = 60,
-    seed: int = 0,
-    on_evaluation: Callable[[EvaluatedSubNetwork, float], None] | None = None,
-    recorded: Mapping[str, Mapping[str, Any]] | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    recorded: Mapping[str, Recorded] | None = None,
 ) -> SearchResult:
-    """The result of `num_samples` evaluations (fewer where the space holds fewer), front marked.
+    """Return the result of `num_samples` evaluations (fewer where the space holds fewer), its front marked.
 
-    `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash, as `to_json` writes them:
-    they are told to the method in their turn and not made again, so that the search goes on as if nothing had been.
+    `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash: they are told to the method
+    in their turn and not made again, so that the search resumes as if nothing had been.
 
-    `evaluate` gives a sub-network's validation error, `measure` those of `macs` and `latency_ms` that are objectives;
-    `on_evaluation` gets each result with the hypervolume so far. An interruption by the user ends the search, marked in
-    the result, once anything was evaluated.
+    `evaluate` gives a sub-network's validation error, `measure` those of `macs` and `latency_ms` that are objectives.
+    An interruption by the user ends the search, marked in the result, once anything was evaluated.
 
     Raises:
         SearchError: there is no such method.
-        OptionError: `num_samples` is out of its range.
     """
-    from compressor.search.schedulers import create_scheduler
-
-    check_number("num_samples", num_samples)
-    full = full_sub_network(space.dimensions)
-    objectives = check_objectives(objectives)
-    scheduler = create_scheduler(method, space, objectives, initial_design(space), seed)
-    full_costs: dict[str, float] = {}
+    options = options or SearchOptions()
+    full, objectives = full_sub_network(space.dimensions), options.objectives
+    scheduler = create_scheduler(options.search_strategy, space, objectives, initial_design(space), options.seed)
+    search = _Evaluations(
+        cost_model=cost_model,
+        evaluate=evaluate,
+        measure=measure or (lambda _: {}),
+        objectives=objectives,
+        on_evaluation=on_evaluation or (lambda *_: None),
+        recorded=recorded or {},
+    )
     interrupted = False
-    evaluations: list[EvaluatedSubNetwork] = []
-    hypervolumes: list[float] = []
-    told: list[EvaluatedSubNetwork] = []
-    known: dict[str, EvaluatedSubNetwork] = {}
+    with progress_bar(total=min(options.num_samples, space.size), unit="subnet", desc="search") as bar:
 
-    def evaluate_once(config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
-        start = time.perf_counter()
-        before = (recorded or {}).get(sub_network.hash)
-        measured: dict[str, Any]
-        if before is not None:
-            error, eval_seconds = before["error"], before["eval_seconds"]
-            measured = {name: before[name] for name in ("macs", "latency_ms")}
-        else:
-            error = evaluate(sub_network)
-            measured = dict(measure(sub_network)) if measure is not None else {}
-            eval_seconds = time.perf_counter() - start
-        costs = asdict(cost_model.costs(sub_network))
-        evaluation = EvaluatedSubNetwork(
-            index=len(evaluations),
-            name=f"subnet-{len(evaluations):03d}",
-            config=config,
-            sub_network=sub_network,
-            error=error,
-            eval_seconds=eval_seconds,
-            **costs,
-            **measured,
-        )
-        evaluations.append(evaluation)
-        known[sub_network.hash] = evaluation
-        if not full_costs:  # the first one is the full super-network
-            full_costs.update({name: getattr(evaluation, name) for name in objectives if name != "error"})
-        hypervolumes.append(hypervolume_of(evaluations, objectives, full_costs))
-        if on_evaluation is not None:
-            on_evaluation(evaluation, hypervolumes[-1])
-        told.append(evaluation)
-        bar.update()
-        bar.set_postfix(hypervolume=f"{hypervolumes[-1]:.4f}", refresh=False)
-        return evaluation
+        def evaluate_once(config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
+            evaluation = search.add(config, sub_network)
+            bar.update()
+            bar.set_postfix(hypervolume=f"{search.hypervolumes[-1]:.4f}", refresh=False)
+            return evaluation
 
-    with progress_bar(total=min(num_samples, space.size), unit="subnet", desc="search") as bar:
         if full != space.largest:
             evaluate_once(None, full)
         repeats = 0
         try:
-            while len(evaluations) < num_samples and repeats < MAX_REPEATS and _num_inside(evaluations) < space.size:
+            while len(search.made) < options.num_samples and repeats < MAX_REPEATS and search.num_inside < space.size:
                 trial = scheduler.ask()
                 sub_network = space.from_config(trial.config)
-                found = known.get(sub_network.hash)
+                found = search.by_hash.get(sub_network.hash)
                 repeats = repeats + 1 if found else 0
                 evaluation = found or evaluate_once(dict(trial.config), sub_network)
                 scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
         except KeyboardInterrupt:
-            if not told:
+            if not search.num_reported:
                 raise
             interrupted = True
-            del evaluations[len(told) :], hypervolumes[len(told) :]  # the one that was cut short
-    return replace(summarise(evaluations, hypervolumes, objectives, full_costs), interrupted=interrupted)
+            search.drop_unreported()
+    result = summarise(search.made, search.hypervolumes, objectives, search.full_costs)
+    return replace(result, interrupted=interrupted)
 
 
-def _num_inside(evaluations: list[EvaluatedSubNetwork]) -> int:
-    return sum(1 for evaluation in evaluations if evaluation.config is not None)
+@dataclass(kw_only=True)
+class _Evaluations:
+    """The evaluations of a search so far."""
+
+    cost_model: "CostModel"
+    evaluate: Callable[[SubNetwork], float]
+    measure: Callable[[SubNetwork], dict[str, float]]
+    objectives: tuple[str, ...]
+    on_evaluation: OnEvaluation
+    recorded: Mapping[str, Recorded]
+    made: list[EvaluatedSubNetwork] = field(default_factory=list)
+    hypervolumes: list[float] = field(default_factory=list)
+    by_hash: dict[str, EvaluatedSubNetwork] = field(default_factory=dict)
+    full_costs: dict[str, float] = field(default_factory=dict)
+    num_reported: int = 0
+    """Of those made, the first so many were reported as a whole."""
+
+    @property
+    def num_inside(self) -> int:
+        """Evaluations that lie in the search space."""
+        return sum(1 for evaluation in self.made if evaluation.config is not None)
+
+    def add(self, config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
+        """Evaluate a sub-network, or take what is recorded of it."""
+        before = self.recorded.get(sub_network.hash) or self._measure(sub_network)
+        evaluation = EvaluatedSubNetwork(
+            index=len(self.made),
+            name=f"subnet-{len(self.made):03d}",
+            config=config,
+            sub_network=sub_network,
+            error=before.error,
+            eval_seconds=before.eval_seconds,
+            macs=before.macs,
+            latency_ms=before.latency_ms,
+            **asdict(self.cost_model.costs(sub_network)),
+        )
+        self.made.append(evaluation)
+        self.by_hash[sub_network.hash] = evaluation
+        if not self.full_costs:  # the first one is the full super-network
+            self.full_costs.update({name: getattr(evaluation, name) for name in self.objectives if name != "error"})
+        self.hypervolumes.append(hypervolume_of(self.made, self.objectives, self.full_costs))
+        self.on_evaluation(evaluation, self.hypervolumes[-1])
+        self.num_reported += 1
+        return evaluation
+
+    def _measure(self, sub_network: SubNetwork) -> Recorded:
+        start = time.perf_counter()
+        error, measured = self.evaluate(sub_network), self.measure(sub_network)
+        seconds = time.perf_counter() - start
+        macs = int(measured["macs"]) if "macs" in measured else None
+        return Recorded(error=error, eval_seconds=seconds, macs=macs, latency_ms=measured.get("latency_ms"))
+
+    def drop_unreported(self) -> None:
+        """Forget the evaluation whose report was cut short."""
+        del self.made[self.num_reported :], self.hypervolumes[self.num_reported :]
 
 
 def initial_design(space: SearchSpace) -> list[Config]:
-    """The largest, the smallest and a middle sub-network of the space: every method starts from them."""
+    """Return the largest, the smallest and a middle sub-network of the space: every method starts from them."""
     return [space.to_config(sub_network) for sub_network in (space.largest, space.smallest, space.middle)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 
-from compressor.search.pareto import find_front
+from compressor.evaluation.pareto import find_front
 from compressor.spaces.space import Config, IntegerSpace, SearchSpace
 
 _TRIES = 50

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def train_super_network(
+def train_shared_weights(
     model: "PreTrainedModel",
     task: Task,
     train: EncodedRows,

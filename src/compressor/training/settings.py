@@ -24,6 +24,20 @@ _NUMBERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which encoder is trained and how it is loaded."""
+
+    model_name_or_path: str = "demo"
+    attn_implementation: str = "sdpa"
+    trust_remote_code: bool = False
+    save_checkpoints: bool = True
+
+
+DEFAULT_FINETUNE_EPOCHS = 3
+"""Of distillation after extraction, at the most."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How a super-network is trained."""
 

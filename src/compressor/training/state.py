@@ -17,6 +17,7 @@ from torch import Tensor
 
 from compressor.files import INCOMPLETE, new_directory, read_json, write_json
 from compressor.network.families import get_layer_order, note_layer_order
+from compressor.records import Count, Errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,15 +29,15 @@ _TENSORS, _VALUES = "state.safetensors", "state.json"
 class EpochReport:
     """What one epoch ended with."""
 
-    epoch: int
+    epoch: Count
     """From 1."""
-    step: int
+    step: Count
     """Optimizer steps so far."""
     loss: float
     """Mean over the epoch of the summed losses of a step."""
-    error: float
+    error: Errors
     """Validation error of the model as a whole."""
-    smallest_error: float | None
+    smallest_error: Errors | None
     """Validation error of the search space's smallest sub-network; None where a model is trained alone."""
     own_loss: float | None = None
     """Mean loss of the model as a whole, over the steps that update it; None where none does."""

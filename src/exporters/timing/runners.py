@@ -72,8 +72,8 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
     import torch
 
     from compressor.network.families import max_positions, picks_choices
-    from compressor.network.loading import load_super_network
     from compressor.network.saving import is_sliced, load_sliced_model
+    from compressor.training.super_network import load_super_network
 
     opened = load_sliced_model(path) if is_sliced(path) else load_super_network(path)
     model = opened.model.to(provider).eval()

@@ -1,13 +1,14 @@
 """Which rows stand in two places."""
 
-import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from compressor.data.overlap import fingerprints, note_rows, recall_rows, relabelled_share, share_of
+from compressor.data.overlap import TrainingRows, fingerprints, relabelled_share, share_of
 from compressor.data.sources import Rows
 from compressor.errors import TaskDataError
+from compressor.records import parse_record
 
 
 def rows(numbers: range, labels: list[float] | None = None) -> Rows:
@@ -34,19 +35,21 @@ def test_other_labels_are_counted() -> None:
 
 def test_training_rows_are_remembered() -> None:
     parts = {"train": rows(range(40)), "validation": rows(range(36, 56)), "test": rows(range(90, 99))}
-    noted = json.loads(json.dumps(note_rows(parts)))
-    seen, shares = recall_rows(noted)
-    assert sorted(seen) == sorted(fingerprints(parts["train"]))
-    assert shares == {"validation": 0.2, "test": 0.0}
+    noted = TrainingRows.note(parts)
+    assert parse_record(TrainingRows, asdict(noted)) == noted
+    assert sorted(noted.recall()) == sorted(fingerprints(parts["train"]))
+    assert noted.shares == {"validation": 0.2, "test": 0.0}
+    for marks in ("%%", "AAAA"):
+        with pytest.raises(
+            TaskDataError, match=r"the training rows in super_network.json must be as training noted them"
+        ):
+            replace(noted, fingerprints=marks).recall()
     for broken in (
         {},
         None,
         "x",
-        noted | {"fingerprints": "%%"},
-        noted | {"fingerprints": "AAAA"},
-        noted | {"shares": {}},
+        asdict(noted) | {"shares": {}},
+        asdict(noted) | {"shares": {"validation": 2, "test": 0}},
     ):
-        with pytest.raises(
-            TaskDataError, match=r"the training rows in super_network.json must be as training noted them"
-        ):
-            recall_rows(broken)
+        with pytest.raises(ValueError, match=r"^(it|shares)"):
+            parse_record(TrainingRows, broken)

@@ -13,16 +13,17 @@ from compressor.data.tasks import TASKS, get_task
 from compressor.digests import digest_files
 from compressor.errors import ModelError
 from compressor.network.families import ENCODER_FAMILIES, get_dimensions
-from compressor.network.loading import load_base_model, load_super_network, resolve_model, save_super_network
-from conftest import tiny_batch, tiny_model
+from compressor.network.loading import load_base_model, resolve_model
+from compressor.training.super_network import SuperNetwork, load_super_network
+from conftest import tiny_batch, tiny_model, training_record
 
 
 @pytest.mark.parametrize("task_head", ["classification", "regression", "multiple_choice"])
 def test_saved_super_network_loads_the_same(task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     model = tiny_model(task_head=task_head)
-    save_super_network(tmp_path / "net", model, tokenizer, {"format": 1})
+    saved = SuperNetwork(model=model, tokenizer=tokenizer, record=training_record()).save(tmp_path / "net")
     loaded = load_super_network(tmp_path / "net")
-    assert loaded.info == {"format": 1, "files": digest_files(tmp_path / "net")}
+    assert loaded.record == saved.record == training_record(files=digest_files(tmp_path / "net"))
     batch = tiny_batch(model)
     torch.testing.assert_close(loaded.model(**batch).logits, model(**batch).logits, rtol=1e-5, atol=1e-6)
     assert not list((tmp_path / "net").glob(".*"))
@@ -108,8 +109,7 @@ def test_a_decoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 def test_code_beside_a_model_neither_runs_nor_is_asked_for(
     model_type: str, place: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_super_network(tmp_path / "net", tiny_model(num_labels=2), tokenizer, {"format": 1})
-    (tmp_path / "net" / "super_network.json").unlink()  # whose digests would tell at once
+    SuperNetwork(model=tiny_model(num_labels=2), tokenizer=tokenizer).save(tmp_path / "net")
     (tmp_path / "net" / "evil.py").write_text(f"open({str(tmp_path / 'it-ran')!r}, 'w').close()\n")
     for name, values in (
         ("config.json", {"model_type": model_type}),

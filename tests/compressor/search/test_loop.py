@@ -7,8 +7,11 @@ from compressor.errors import OptionError, SearchError
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.search.loop import EvaluatedSubNetwork, SearchResult, check_objectives, relative_objectives, run_search
+from compressor.search.loop import run_search
 from compressor.search.methods import SEARCH_METHODS
+from compressor.search.objectives import check_objectives
+from compressor.search.options import SearchOptions
+from compressor.search.record import EvaluatedSubNetwork, SearchResult, relative_objectives
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from conftest import DIMENSIONS, tiny_model
 
@@ -44,7 +47,8 @@ class TestContract:
         self, cost_model: CostModel, method: str, space_name: str, seed: int, num_samples: int = NUM_SAMPLES
     ) -> SearchResult:
         space = create_search_space(space_name, DIMENSIONS)
-        return run_search(space, cost_model, surface, method=method, num_samples=num_samples, seed=seed)
+        options = SearchOptions(search_strategy=method, num_samples=num_samples, seed=seed)
+        return run_search(space, cost_model, surface, options)
 
     def test_the_seed_decides_everything(self, cost_model: CostModel, method: str, space_name: str) -> None:
         np.random.seed(1)
@@ -80,7 +84,7 @@ class TestContract:
 @pytest.mark.parametrize("method", BAYESIAN)
 def test_methods_that_cannot_work_in_large_say_so(cost_model: CostModel, method: str) -> None:
     with pytest.raises(SearchError) as raised:
-        run_search(create_search_space("large", DIMENSIONS), cost_model, surface, method=method)
+        run_search(create_search_space("large", DIMENSIONS), cost_model, surface, SearchOptions(search_strategy=method))
     assert str(raised.value) == (
         f"the search strategy {method} must have a space of a few numbers, but large has one bit per head and unit. "
         "Use random_search, local_search, morea or nsga2 there."
@@ -96,7 +100,11 @@ def test_other_objectives(cost_model: CostModel, method: str, objectives: tuple[
 
     space = create_search_space("small", DIMENSIONS)
     result = run_search(
-        space, cost_model, surface, objectives=objectives, measure=measure, method=method, num_samples=13
+        space,
+        cost_model,
+        surface,
+        SearchOptions(objectives=objectives, search_strategy=method, num_samples=13),
+        measure=measure,
     )
     assert result.objectives == objectives
     full = relative_objectives(result.evaluations, objectives, result.full_costs)[0]
@@ -120,14 +128,14 @@ def test_wrong_objectives(objectives: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("method", list(SEARCH_METHODS))
 def test_stops_when_the_space_is_exhausted(cost_model: CostModel, method: str) -> None:
     space = create_search_space("layer", DIMENSIONS)
-    result = run_search(space, cost_model, surface, method=method, num_samples=50)
+    result = run_search(space, cost_model, surface, SearchOptions(search_strategy=method, num_samples=50))
     assert len(result.evaluations) == 8
 
 
 def test_the_super_network_comes_first_even_outside_of_the_space(cost_model: CostModel) -> None:
     dimensions = EncoderDimensions(num_layers=3, num_heads=3, num_units=24, hidden_size=16, head_size=4)
     space = create_search_space("small_power2", dimensions)
-    result = run_search(space, cost_model, surface, num_samples=4)
+    result = run_search(space, cost_model, surface, SearchOptions(search_strategy="random_search", num_samples=4))
     assert result.evaluations[0].sub_network == full_sub_network(dimensions)
     assert result.evaluations[0].config is None
     assert result.evaluations[1].sub_network == space.largest
@@ -136,7 +144,13 @@ def test_the_super_network_comes_first_even_outside_of_the_space(cost_model: Cos
 def test_each_result_is_reported_once_and_in_order(cost_model: CostModel) -> None:
     seen: list[tuple[EvaluatedSubNetwork, float]] = []
     space = create_search_space("small", DIMENSIONS)
-    result = run_search(space, cost_model, surface, num_samples=5, on_evaluation=lambda e, h: seen.append((e, h)))
+    result = run_search(
+        space,
+        cost_model,
+        surface,
+        SearchOptions(search_strategy="random_search", num_samples=5),
+        on_evaluation=lambda e, h: seen.append((e, h)),
+    )
     assert [e.index for e, _ in seen] == [0, 1, 2, 3, 4]
     assert [h for _, h in seen] == list(result.hypervolumes)
     assert [e.name for e, _ in seen][4] == "subnet-004"
@@ -145,10 +159,10 @@ def test_each_result_is_reported_once_and_in_order(cost_model: CostModel) -> Non
 def test_bad_settings(cost_model: CostModel) -> None:
     space = create_search_space("small", DIMENSIONS)
     with pytest.raises(OptionError) as raised:
-        run_search(space, cost_model, surface, num_samples=0)
+        run_search(space, cost_model, surface, SearchOptions(search_strategy="random_search", num_samples=0))
     assert str(raised.value) == "--num-samples must be at least 1, but got 0. Raise it."
     with pytest.raises(SearchError, match="the search strategy must be one of .*, but got 'grid'"):
-        run_search(space, cost_model, surface, method="grid")
+        run_search(space, cost_model, surface, SearchOptions(search_strategy="grid"))
 
 
 def test_an_evaluation_that_is_cut_short_while_it_is_told_does_not_count(cost_model: CostModel) -> None:
@@ -157,6 +171,12 @@ def test_an_evaluation_that_is_cut_short_while_it_is_told_does_not_count(cost_mo
             raise KeyboardInterrupt
 
     space = create_search_space("small", DIMENSIONS)
-    result = run_search(space, cost_model, surface, num_samples=5, on_evaluation=interrupted)
+    result = run_search(
+        space,
+        cost_model,
+        surface,
+        SearchOptions(search_strategy="random_search", num_samples=5),
+        on_evaluation=interrupted,
+    )
     assert result.interrupted
     assert len(result.evaluations) == len(result.hypervolumes) == 2

@@ -16,7 +16,7 @@ from compressor.network.families import get_layer_order, note_layer_order
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import SEARCH_SPACES
-from compressor.training.loop import create_optimizer, distill, fine_tune, run_updates, train_super_network
+from compressor.training.loop import create_optimizer, distill, fine_tune, run_updates, train_shared_weights
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.strategies import SAMPLING_STRATEGIES, Update
@@ -33,7 +33,7 @@ def train(
     if broken:
         torch.nn.init.constant_(model.classifier.bias, torch.nan)
     reports: list[EpochReport] = []
-    train_super_network(
+    train_shared_weights(
         model,
         TASK,
         encoded_sentences(tokenizer, count, 0),
@@ -177,7 +177,7 @@ def test_the_order_of_layers_is_noted(
     model, rows = tiny_model(num_labels=2), encoded_sentences(tokenizer, 16)
     note_layer_order(model, (0, 2, 1))  # of a training before
     settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8} | settings
-    train_super_network(model, TASK, rows, rows, TrainingSettings(**settings), lambda _: None)
+    train_shared_weights(model, TASK, rows, rows, TrainingSettings(**settings), lambda _: None)
     assert get_layer_order(model) == order
 
 

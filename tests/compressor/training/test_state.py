@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import TASKS
 from compressor.network.families import get_layer_order
-from compressor.training.loop import train_super_network
+from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
 from compressor.training.strategies import SAMPLING_STRATEGIES
@@ -45,7 +45,7 @@ def train(
         if report.epoch == killed_after:
             raise KilledError
 
-    reports = train_super_network(model, TASK, rows, rows, settings, on_epoch, states)
+    reports = train_shared_weights(model, TASK, rows, rows, settings, on_epoch, states)
     order = {"layer order": torch.tensor(get_layer_order(model))}
     return model.state_dict() | order, reports
 

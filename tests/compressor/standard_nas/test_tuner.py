@@ -13,10 +13,19 @@ import pytest
 from compressor.errors import SearchError
 from compressor.network.costs import create_cost_model
 from compressor.network.sub_network import full_sub_network
-from compressor.search.loop import SearchResult
 from compressor.search.methods import TRIAL_METHODS
-from compressor.search.standard_nas import FAILED, FINISHED, STOPPED, UNFINISHED, RunningTrial, run_standard_nas
+from compressor.search.options import NasOptions
+from compressor.search.record import SearchResult
 from compressor.spaces import create_search_space
+from compressor.standard_nas.tuner import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    UNFINISHED,
+    NasProblem,
+    RunningTrial,
+    run_standard_nas,
+)
 from conftest import DIMENSIONS, tiny_model
 
 TRIAL = """
@@ -45,7 +54,7 @@ Nas = Callable[..., tuple[SearchResult, list[RunningTrial]]]
 @pytest.fixture
 def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
     """Runs standard NAS with trials that report a closed-form error in no time."""
-    monkeypatch.setattr("compressor.search.standard_nas._SLEEP_S", 0.02)
+    monkeypatch.setattr("compressor.standard_nas.tuner._SLEEP_S", 0.02)
     (tmp_path / "trial.py").write_text(TRIAL)
     cost_model = create_cost_model(tiny_model())
     full = cost_model.costs(cost_model.full).params
@@ -66,16 +75,22 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
             if observe is not None:
                 observe(trial)
 
+        resume = options.pop("resume", False)
+        if "method" in options:
+            options["search_strategy"] = options.pop("method")
         result = run_standard_nas(
-            create_search_space(space, DIMENSIONS),
-            cost_model,
+            NasProblem(
+                space=create_search_space(space, DIMENSIONS),
+                cost_model=cost_model,
+                num_epochs=num_epochs,
+                sequence_length=9,
+            ),
             tmp_path / "an output",
             {"epochs": num_epochs, "crash": crash, "crash_at": crash_at, "seconds": seconds, "full": full},
-            num_epochs=num_epochs,
-            sequence_length=9,
-            observe=watch,
+            NasOptions(**options),
+            watch,
+            resume=resume,
             command=(sys.executable, str(tmp_path / "trial.py")),
-            **options,
         )
         return result, list(seen.values())
 
@@ -117,7 +132,7 @@ def test_the_super_network_is_tried_where_it_lies_outside(nas: Nas, monkeypatch:
     smaller = create_search_space("layer", DIMENSIONS).middle
     monkeypatch.setattr(space, "largest", property(lambda _: smaller), raising=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compressor.search.standard_nas.initial_design", lambda space: [space.to_config(space.smallest)])
+        patch.setattr("compressor.standard_nas.tuner.initial_design", lambda space: [space.to_config(space.smallest)])
         result, trials = nas(num_trials=3)
     assert trials[0].sub_network == full_sub_network(DIMENSIONS)
     assert result.full is not None

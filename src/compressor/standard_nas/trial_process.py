@@ -38,6 +38,6 @@ def _watch(parent: int) -> None:
 if __name__ == "__main__":
     sys.path.pop(0)  # this file's folder, whose modules are the package's
     end_with_parent()
-    from compressor.search.trial import main
+    from compressor.standard_nas.trial import main
 
     main()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,47 +11,64 @@ import numpy as np
 import pytest
 
 from compressor.data.sources import DataSource
+from compressor.data.trivial import TrivialPredictor
 from compressor.errors import OptionError, SearchError, SearchSpaceError
 from compressor.evaluation.predictions import ValidationPredictions
+from compressor.search.choosing import Chosen, choose
+from compressor.search.options import Choice
+from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
 from compressor.spaces import create_search_space
 from conftest import DIMENSIONS
-from mlproject.choosing import Choice, choose
 
 SPACE = create_search_space("small", DIMENSIONS)
 
 
-def member(number: int, error: float, params: int, **more: Any) -> dict[str, Any]:
-    sub_network = SPACE.from_config(
-        {"num_layers": 1 + number % 3, "num_heads": 1 + number % 4, "num_units": 2 + number}
+def member(number: int, error: float, params: int, **more: Any) -> EvaluatedSubNetwork:
+    config = {"num_layers": 1 + number % 3, "num_heads": 1 + number % 4, "num_units": 2 + number}
+    return EvaluatedSubNetwork(
+        **{
+            "index": number,
+            "name": f"subnet-{number:03d}",
+            "config": config,
+            "sub_network": SPACE.from_config(config),
+            "error": error,
+            "params": params,
+            "relative_params": params / 1000,
+            "encoder_params": params,
+            "relative_encoder_params": params / 1000,
+            "eval_seconds": 1.0,
+            **more,
+        }
     )
-    return {
-        "name": f"subnet-{number:03d}",
-        "error": error,
-        "params": params,
-        "relative_params": params / 1000,
-        "relative_encoder_params": params / 1000,
-        "sub_network": sub_network.hash,
-        "kept": sub_network.to_json(DIMENSIONS),
-        **more,
-    }
 
 
-def results(**more: Any) -> dict[str, Any]:
+ORIGIN = SearchOrigin(
+    source=DataSource(task_name="demo"),
+    data_digest="0123456789abcdef",
+    options={"search_space": "small", "search_strategy": "random_search", "seed": 0},
+    dimensions=DIMENSIONS,
+    seconds=1.0,
+    supernet="/somewhere",
+)
+
+
+def result_of(evaluations: Sequence[EvaluatedSubNetwork]) -> SearchResult:
+    numbered = [replace(evaluation, index=index) for index, evaluation in enumerate(evaluations)]
+    return replace(summarise(numbered, (), ("error", "params"), {"params": 1000.0}), origin=ORIGIN)
+
+
+def results(**more: Any) -> SearchResult:
     """A front of five, and a dominated one; the super-network first."""
-    evaluations = [
-        member(0, 0.20, 1000),
-        member(1, 0.50, 900),
-        member(2, 0.21, 800),
-        member(3, 0.22, 500),
-        member(4, 0.35, 450),
-        member(5, 0.60, 100),
-    ]
-    return {
-        "evaluations": [evaluation | more for evaluation in evaluations],
-        "front": [0, 2, 3, 4, 5],
-        "dimensions": DIMENSIONS.to_json(),
-        "options": {"search_space": "small"},
-    }
+    return result_of(
+        [
+            member(0, 0.20, 1000, **more),
+            member(1, 0.50, 900, **more),
+            member(2, 0.21, 800, **more),
+            member(3, 0.22, 500, **more),
+            member(4, 0.35, 450, **more),
+            member(5, 0.60, 100, **more),
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,14 +82,11 @@ def results(**more: Any) -> dict[str, Any]:
 )
 def test_default(errors: tuple[float, ...], params: tuple[int, ...], name: str) -> None:
     evaluations = [member(number, *values) for number, values in enumerate(zip(errors, params, strict=True))]
-    found = {**results(), "evaluations": evaluations, "front": list(range(len(errors)))}
-    assert list(choose(found, Choice())) == [name]
+    assert list(choose(result_of(evaluations), Choice())) == [name]
 
 
 def test_without_the_super_network_the_default_is_the_knee() -> None:
-    found = results()
-    found["front"] = [2, 3, 4, 5]
-    found["evaluations"][0]["relative_encoder_params"] = 0.99
+    found = result_of(results().evaluations[1:])
     assert choose(found, Choice()) == choose(found, Choice(knee=True))
 
 
@@ -98,9 +113,7 @@ def test_one_member(choice: Choice, name: str) -> None:
 def test_latency() -> None:
     with pytest.raises(SearchError, match="--max-latency-ms must have latencies to look at"):
         choose(results(), Choice(max_latency_ms=3))
-    measured = results()
-    for evaluation in measured["evaluations"]:
-        evaluation["latency_ms"] = evaluation["params"] / 100
+    measured = result_of([replace(e, latency_ms=e.params / 100) for e in results().evaluations])
     assert list(choose(measured, Choice(max_latency_ms=5))) == ["subnet-003"]
 
 
@@ -128,12 +141,12 @@ def test_what_nothing_meets(choice: Choice, message: str) -> None:
 def test_several() -> None:
     assert list(choose(results(), Choice(all=True))) == [f"subnet-{i:03d}" for i in (0, 2, 3, 4, 5)]
     tiers = choose(results(), Choice(tiers=("S", "M", "L")))
-    assert {name: chosen["name"] for name, chosen in tiers.items()} == {
+    assert {name: chosen.name for name, chosen in tiers.items()} == {
         "S": "subnet-005",
         "M": "subnet-004",
         "L": "subnet-002",
     }
-    assert len({e["name"] for e in choose(results(), Choice(tiers=tuple("abcde"))).values()}) == 5
+    assert len({e.name for e in choose(results(), Choice(tiers=tuple("abcde"))).values()}) == 5
 
 
 @pytest.mark.parametrize(
@@ -155,20 +168,20 @@ def test_wrong_choices(values: dict[str, Any], message: str) -> None:
 def test_any_sub_network_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
 
-    def chosen(value: object) -> dict[str, Any]:
+    def chosen(value: object) -> Chosen:
         file.write_text(json.dumps(value))
         return next(iter(choose(results(), Choice(config=str(file))).values()))
 
     config = {"num_layers": 3, "num_heads": 2, "num_units": 20}
-    assert chosen(config)["kept"] == SPACE.from_config(config).to_json(DIMENSIONS)
-    assert chosen(config)["name"] == "mine"
+    assert chosen(config) == Chosen(name="mine", sub_network=SPACE.from_config(config))
     written = SPACE.from_config(config).to_json(DIMENSIONS)
     assert chosen(written) == chosen({"sub_network": written}) == chosen(config)
-    assert chosen(results()["evaluations"][1]["kept"])["name"] == "subnet-001"  # it was searched: its error is known
-    ordered = results() | {"options": {"search_space": "small_ordered"}, "layer_order": [1, 2, 0]}
+    searched = results().evaluations[1]
+    assert chosen(searched.sub_network.to_json(DIMENSIONS)).evaluation == searched  # its error is known
+    origin = replace(ORIGIN, options={**ORIGIN.options, "search_space": "small_ordered"}, layer_order=(1, 2, 0))
     file.write_text(json.dumps(config | {"num_layers": 1}))
-    cut = next(iter(choose(ordered, Choice(config=str(file))).values()))
-    assert [layer for layer, heads in enumerate(cut["kept"]["heads"]) if heads] == [1]
+    cut = next(iter(choose(replace(results(), origin=origin), Choice(config=str(file))).values()))
+    assert [layer for layer, heads in enumerate(cut.sub_network.heads) if heads] == [1]
     with pytest.raises(SearchSpaceError):
         chosen({"num_layers": 9, "num_heads": 2, "num_units": 20})
     with pytest.raises(SearchError, match="--config must hold a JSON object"):
@@ -186,97 +199,108 @@ def told(wrong: float, *, alike: int = 0) -> np.ndarray:
     return guesses
 
 
-def searched(members: dict[str, tuple[float, np.ndarray]]) -> tuple[dict[str, Any], ValidationPredictions]:
+def searched(members: dict[str, tuple[float, np.ndarray]]) -> SearchResult:
     """A search of members with sizes and predictions, all on the front; the first is the super-network."""
     labels = np.zeros(NUM_ROWS, dtype=np.int64)
     evaluations = []
     for number, (name, (size, guesses)) in enumerate(members.items()):
         error = float(np.mean(guesses != labels))
-        evaluations.append(member(number, error, int(1000 * size)) | {"name": name, "error_interval": (error, error)})
-    found = results() | {"evaluations": evaluations, "front": list(range(len(members)))}
-    found["source"] = DataSource(task_name="demo").to_json()
+        evaluations.append(member(number, error, int(1000 * size), name=name, error_interval=(error, error)))
     by_name = {name: guesses for name, (_, guesses) in members.items()}
-    return found, ValidationPredictions(labels=labels, by_name=by_name)
+    result = result_of(evaluations)
+    assert [one.name for one in result.front] == list(members)
+    return replace(result, known_predictions=ValidationPredictions(labels=labels, by_name=by_name))
+
+
+def reason(chosen: Chosen) -> str:
+    assert chosen.reason is not None
+    return chosen.reason
+
+
+def as_measured(result: SearchResult) -> SearchResult:
+    return replace(result, known_predictions=None)
 
 
 FULL = (1.0, told(0.20, alike=200))
-SURE = (0.6, told(0.205, alike=200))  # 5 rows newly wrong: an increase of 0.005, at most 0.011
-LUCKY = (0.3, told(0.205, alike=100))  # the same error, but 205 rows differ
+SURE = (0.6, told(0.204, alike=200))  # 4 rows newly wrong: an increase of 0.004, at most 0.010
+LUCKY = (0.3, told(0.205, alike=100))  # nearly the same error, but 205 rows differ
 
 
 def test_the_luckiest_is_not_chosen() -> None:
-    found, predictions = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
-    assert list(choose(found, Choice())) == ["lucky"]  # as measured
-    chosen = choose(found, Choice(), predictions)
+    found = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    assert list(choose(as_measured(found), Choice())) == ["lucky"]
+    chosen = choose(found, Choice())
     assert list(chosen) == ["sure"]
     assert re.fullmatch(
         r"at most 0\.015 worse than the super-network with 95 % confidence, as far as 1,000 validation rows can tell "
-        r"\(measured \+0\.0050, at most \+0\.01\d\d\)\.",
-        chosen["sure"]["reason"],
+        r"\(measured \+0\.0040, at most \+0\.0(09|10)\d\)\.",
+        reason(chosen["sure"]),
     )
-    assert list(choose(found, Choice(max_error_increase=0.05), predictions)) == ["lucky"]
-    assert list(choose(found, Choice(max_error_increase=0.02, confidence=0.5), predictions)) == ["lucky"]
+    assert list(choose(found, Choice(max_error_increase=0.05))) == ["lucky"]
+    assert list(choose(found, Choice(max_error_increase=0.02, confidence=0.5))) == ["lucky"]
 
 
 def test_where_the_rows_cannot_tell_the_super_network_is_taken_and_told_why() -> None:
-    found, predictions = searched({"full": FULL, "lucky": LUCKY})
-    chosen = choose(found, Choice(), predictions)
+    found = searched({"full": FULL, "lucky": LUCKY})
+    chosen = choose(found, Choice())
     assert list(chosen) == ["full"]
     assert re.fullmatch(
         "the super-network itself, as no smaller member of the front is at most 0.015 worse than the super-network "
         r"with 95 % confidence, as far as 1,000 validation rows can tell\. The nearest is lucky with 30\.0% of the "
         r"encoder \(measured \+0\.0050, at most \+0\.0\d\d\d\)\. More validation rows tell more; or accept more: "
         r"--max-error-increase 0\.0\d+, or --index 1\.",
-        chosen["full"]["reason"],
+        reason(chosen["full"]),
     )
-    accepted = re.search(r"--max-error-increase (\S+),", chosen["full"]["reason"])
+    accepted = re.search(r"--max-error-increase (\S+),", reason(chosen["full"]))
     assert accepted is not None
-    assert list(choose(found, Choice(max_error_increase=float(accepted[1])), predictions)) == ["lucky"]
+    assert list(choose(found, Choice(max_error_increase=float(accepted[1])))) == ["lucky"]
 
 
 def test_of_more_candidates_more_is_asked() -> None:
     """Trials of standard NAS off the front have left no predictions, yet the luckiest was picked among them."""
-    found, predictions = searched({"full": FULL, "sure": (0.6, told(0.203, alike=198))})
-    assert list(choose(found, Choice(), predictions)) == ["sure"]
-    others = [member(9, 0.5, 700) | {"name": f"trial-{number}"} for number in range(10_000)]
-    found["evaluations"] = [*found["evaluations"], *others]
-    assert list(choose(found, Choice(), predictions)) == ["full"]
+    found = searched({"full": FULL, "sure": (0.6, told(0.203, alike=198))})
+    assert list(choose(found, Choice())) == ["sure"]
+    others = [member(9, 0.5, 700, name=f"trial-{number}") for number in range(10_000)]
+    found = replace(result_of([*found.evaluations, *others]), known_predictions=found.known_predictions)
+    assert list(choose(found, Choice())) == ["full"]
 
 
 def test_every_choice_says_what_is_known() -> None:
-    found, predictions = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
-    by_tier = choose(found, Choice(tiers=("S", "M")), predictions)
+    found = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    by_tier = choose(found, Choice(tiers=("S", "M")))
     assert re.fullmatch(
         r"measured \+0\.0050, at most \+0\.0\d\d\d of error above the super-network's with 95 % confidence\.",
-        by_tier["S"]["reason"],
+        reason(by_tier["S"]),
     )
-    assert by_tier["M"]["reason"].startswith("at most 0.015 worse")
-    old = choose(found, Choice(index=1))["sure"]["reason"]
+    assert reason(by_tier["M"]).startswith("at most 0.015 worse")
+    old = reason(choose(as_measured(found), Choice(index=1))["sure"])
     assert old == (
         "at most 0.015 worse than the super-network as measured (no predictions are kept to judge by) "
-        "(measured +0.0050)."
+        "(measured +0.0040)."
     )
 
 
 def test_nothing_that_is_no_better_than_the_trivial_predictor_is_chosen() -> None:
-    found, predictions = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
-    trivial = {"name": "always 'x'", "error": 0.203, "test_error": 0.2}
-    found["trivial"] = trivial
-    chosen = choose(found, Choice(max_error_increase=0.05), predictions)
+    found = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    trivial = TrivialPredictor(name="always 'x'", error=0.203, test_error=0.2)
+    found = replace(found, trivial=trivial)
+    chosen = choose(found, Choice(max_error_increase=0.05))
     assert list(chosen) == ["full"]
-    assert chosen["full"]["reason"].endswith("and better than always 'x' (error 0.2030).")
+    assert reason(chosen["full"]).endswith("and better than always 'x' (error 0.2030).")
     with pytest.raises(SearchError, match=r"--max-params must find .*, but none that fits is by more than"):
-        choose(found, Choice(max_params=0.9), predictions)
-    found["trivial"] = trivial | {"error": 0.1}
-    assert choose(found, Choice(), predictions)["full"]["reason"] == (
+        choose(found, Choice(max_params=0.9))
+    found = replace(found, trivial=replace(trivial, error=0.1))
+    assert reason(choose(found, Choice())["full"]) == (
         "the super-network itself is no better than always 'x' (error 0.1000). Train it longer or on more rows."
     )
-    assert list(choose(found, Choice(max_params=0.9), predictions)) == ["lucky"]  # nothing has learnt anything
-    assert list(choose(found, Choice(index=2), predictions)) == ["lucky"]  # by name anything can be had
+    assert list(choose(found, Choice(max_params=0.9))) == ["sure"]  # nothing has learnt anything
+    assert list(choose(found, Choice(index=2))) == ["lucky"]  # by name anything can be had
 
 
 def test_predictions_of_another_search_are_refused() -> None:
-    found, predictions = searched({"full": FULL, "sure": SURE})
+    found = searched({"full": FULL, "sure": SURE})
+    predictions = found.known_predictions
+    assert predictions is not None
     wrong = replace(predictions, by_name=dict(predictions.by_name) | {"sure": told(0.5)})
     with pytest.raises(SearchError, match=r"validation_predictions\.safetensors must be of the search, but its error"):
-        choose(found, Choice(), wrong)
+        choose(replace(found, known_predictions=wrong), Choice())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.search.pareto import attainment_surfaces, compute_hypervolume, find_front, find_knee
+from compressor.evaluation.pareto import attainment_surfaces, compute_hypervolume, find_front, find_knee
 
 coordinates = st.integers(0, 8).map(float) | st.sampled_from([float("inf"), float("nan")])
 point_lists = st.lists(st.tuples(coordinates, coordinates), max_size=25)

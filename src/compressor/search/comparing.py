@@ -4,19 +4,16 @@ Errors compare on the same rows and by the same metric only. Costs are shares of
 have the same one, absolute where the base models differ.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.data.sources import DataSource
 from compressor.errors import SearchError
-from compressor.search.loop import REFERENCE, EvaluatedSubNetwork, SearchResult
-from compressor.search.pareto import attainment_surfaces, compute_hypervolume, find_front
-from mlproject.report_figures import main_cost
-from mlproject.search_report import read_search_result
-from mlproject.sources import find_super_network
-from mlproject.written import read_search_results
+from compressor.evaluation.pareto import attainment_surfaces, compute_hypervolume, find_front
+from compressor.search.objectives import REFERENCE, main_cost
+from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult
+from compressor.training.super_network import TrainingRecord
 
 Identity = dict[str, Any]
 _NAMES = ("kind", "model_name_or_path", "search_space", "search_strategy", "sampling_strategy", "objectives")
@@ -74,32 +71,37 @@ class Comparison:
         return attainment_surfaces([[search.points[i] for i in search.front] for search in group.searches])
 
 
-def compare_searches(paths: Sequence[Path]) -> Comparison:
-    """The searches of these directories on one scale, grouped.
+FindSuperNetwork = Callable[[SearchResult], Path]
+"""Where the super-network of a search is."""
+
+
+def compare_searches(paths: Sequence[Path], find_super_network: FindSuperNetwork) -> Comparison:
+    """Bring the searches of these directories to one scale, grouped.
 
     Raises:
         SearchError: there are too few, one is given twice, or their errors do not compare.
     """
     _require_several(paths)
-    results = {path: read_search_results(path) for path in paths}
+    results = {path: SearchResult.load(path) for path in paths}
     _require_one_task(results)
-    read = {path: read_search_result(one) for path, one in results.items()}
-    full_params = {path: _full_cost(result, "params") for path, result in read.items()}
-    first = next(iter(results.values()))
-    shared_base = len({(*r["dimensions"].values(), full_params[p]) for p, r in results.items()}) == 1
-    cost = _common_cost(results, read)
-    full_costs = {path: _full_cost(result, cost) or 1.0 for path, result in read.items()}
-    searches = [
-        _compared(path, results[path], read[path], cost, full_costs[path] if shared_base else 1.0) for path in paths
-    ]
+    full_params = {path: _full_cost(result, "params") for path, result in results.items()}
+    first = next(iter(results.values())).made_of
+    shared_base = len({(result.made_of.dimensions, full_params[path]) for path, result in results.items()}) == 1
+    cost = _common_cost(results.values())
+    full_costs = {path: _full_cost(result, cost) or 1.0 for path, result in results.items()}
+
+    def bring(path: Path, result: SearchResult) -> Compared:
+        trained = TrainingRecord.load(find_super_network(result)) if result.made_of.is_shared else None
+        return _compared(path, result, trained, cost, full_costs[path] if shared_base else 1.0)
+
     return Comparison(
-        task=first["source"]["task_name"],
-        metric=DataSource.from_json(first["source"]).task.metric,
-        data_digest=first["data_digest"],
+        task=first.source.task_name,
+        metric=first.source.task.metric,
+        data_digest=first.data_digest,
         cost=cost,
         shared_base=shared_base,
         reference=(REFERENCE, REFERENCE if shared_base else max(full_costs.values())),
-        groups=_group(searches),
+        groups=_group([bring(path, result) for path, result in results.items()]),
     )
 
 
@@ -114,16 +116,16 @@ def _require_several(paths: Sequence[Path]) -> None:
         )
 
 
-def _require_one_task(results: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Nothing, if the errors of all searches are of the same rows and metric.
+def _require_one_task(results: Mapping[Path, SearchResult]) -> None:
+    """Raise unless the errors of all searches are of the same rows and metric.
 
     Raises:
         SearchError: they are not.
     """
     found: dict[tuple[str, str, str], Path] = {}
-    for path, one in results.items():
-        task = DataSource.from_json(one["source"]).task
-        found.setdefault((one["source"]["task_name"], task.metric, one["data_digest"]), path)
+    for path, result in results.items():
+        origin = result.made_of
+        found.setdefault((origin.source.task_name, origin.source.task.metric, origin.data_digest), path)
     if len(found) > 1:
         texts = [f"{task}, {metric}, {digest} in {path}" for (task, metric, digest), path in found.items()]
         raise SearchError(
@@ -132,12 +134,12 @@ def _require_one_task(results: Mapping[Path, Mapping[str, Any]]) -> None:
         )
 
 
-def _common_cost(results: Mapping[Path, Mapping[str, Any]], read: Mapping[Path, SearchResult]) -> str:
+def _common_cost(results: Collection[SearchResult]) -> str:
     """The one cost that all searches minimised under equal conditions, or else parameters, which all know."""
-    costs = {main_cost(result.objectives) for result in read.values()}
-    conditions = {str(one.get("measured_at")) for one in results.values()}
+    costs = {main_cost(result.objectives) for result in results}
+    conditions = {result.made_of.measured_at for result in results}
     cost = costs.pop()
-    if costs or cost == "params" or len(conditions) > 1 or any(r.full is None for r in read.values()):
+    if costs or cost == "params" or len(conditions) > 1 or any(result.full is None for result in results):
         return "params"
     return cost
 
@@ -150,9 +152,9 @@ def _full_cost(result: SearchResult, cost: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _compared(path: Path, results: Mapping[str, Any], result: SearchResult, cost: str, scale: float) -> Compared:
+def _compared(path: Path, result: SearchResult, trained: TrainingRecord | None, cost: str, scale: float) -> Compared:
     points = tuple((e.error, getattr(e, cost) / scale) for e in result.evaluations)
-    identity = _identity(path, results)
+    identity = _identity(result.made_of, trained)
     return Compared(
         path=path,
         identity={key: value for key, value in identity.items() if key not in _SEEDS},
@@ -163,21 +165,18 @@ def _compared(path: Path, results: Mapping[str, Any], result: SearchResult, cost
     )
 
 
-def _identity(path: Path, results: Mapping[str, Any]) -> Identity:
+def _identity(origin: SearchOrigin, trained: TrainingRecord | None) -> Identity:
     """Everything that a search's outcome depends on, flat; without what only its time depends on."""
-    options = {key: value for key, value in results["options"].items() if key not in _SAME_RESULT}
-    if results.get("supernet") is None:
-        return {"kind": "standard NAS", "model_name_or_path": results["model_name_or_path"], **options}
+    options = {key: value for key, value in origin.options.items() if key not in _SAME_RESULT}
+    if not origin.is_shared:
+        return {"kind": "standard NAS", "model_name_or_path": origin.model_name_or_path, **options}
     kind = {"kind": "shared weights", **options}
-    from compressor.network.loading import read_super_network
-
-    written = read_super_network(find_super_network(results, path))
-    if "source" not in written:
-        return kind | {"weights": results["supernet_digest"]}
-    settings = {key: value for key, value in written["settings"].items() if key not in _SAME_RESULT}
+    if trained is None:
+        return kind | {"weights": origin.supernet_digest}
+    settings = {key: value for key, value in asdict(trained.settings).items() if key not in _SAME_RESULT}
     settings["training_seed"] = settings.pop("seed")
     settings["training_space"] = settings.pop("search_space")
-    return settings | {"model_name_or_path": written["model_name_or_path"]} | kind
+    return settings | {"model_name_or_path": trained.model_name_or_path} | kind
 
 
 def _group(searches: Sequence[Compared]) -> tuple[Group, ...]:

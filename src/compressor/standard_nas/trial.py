@@ -1,4 +1,4 @@
-"""One trial of standard NAS, a process of its own: `python -m compressor.search.trial DIRECTORY`.
+"""One trial of standard NAS, a process of its own: `python -m compressor.standard_nas.trial DIRECTORY`.
 
 Cuts the sub-network out of the pre-trained model first, so that a small one trains fast, fine-tunes it alone, and
 reports to Syne Tune after each epoch. Weights are saved before they are reported, so that what was reported exists. A

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from compressor.search import trial_process
-from compressor.search.standard_nas import TRIAL_COMMAND
+from compressor.standard_nas import trial_process
+from compressor.standard_nas.tuner import TRIAL_COMMAND
 
 SEARCH = """
 import os, subprocess, sys, time

@@ -29,19 +29,13 @@ from compressor.files import holds_json, module_environment, write_json
 from compressor.network.costs import CostModel
 from compressor.network.sub_network import SubNetwork
 from compressor.progress import progress_bar
-from compressor.search.loop import (
-    DEFAULT_OBJECTIVES,
-    EvaluatedSubNetwork,
-    SearchResult,
-    check_objectives,
-    hypervolume_of,
-    initial_design,
-    summarise,
-)
+from compressor.search.loop import initial_design
+from compressor.search.options import NasOptions
+from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
 from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
-from compressor.search.trial import SPEC_FILE, TRIAL_FILE, epoch_directory
-from compressor.search.trial_process import PARENT_VARIABLE
 from compressor.spaces.space import Config, SearchSpace
+from compressor.standard_nas.trial import SPEC_FILE, TRIAL_FILE, epoch_directory
+from compressor.standard_nas.trial_process import PARENT_VARIABLE
 
 TRIALS_DIR = "trials"
 TRIAL_COMMAND = (sys.executable, str(Path(__file__).with_name("trial_process.py")))
@@ -81,92 +75,89 @@ TrialObserver = Callable[[RunningTrial], None]
 """Called when a trial starts, after each of its epochs and when it ends."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class NasProblem:
+    """What trials of standard NAS are trials of."""
+
+    space: SearchSpace
+    cost_model: CostModel
+    num_epochs: int
+    """Of a trial."""
+    sequence_length: int
+    """Tokens of the text that MACs are counted for."""
+
+    def costs(self, sub_network: SubNetwork) -> dict[str, float]:
+        """Return what a trial reports beside its error: the costs that can be objectives."""
+        params = self.cost_model.costs(sub_network).params
+        return {"params": params, "macs": self.cost_model.macs(sub_network, self.sequence_length)}
+
+    @property
+    def full_costs(self) -> dict[str, float]:
+        """The super-network's."""
+        return self.costs(self.cost_model.full)
+
+
 def run_standard_nas(
-    space: SearchSpace,
-    cost_model: CostModel,
+    problem: NasProblem,
     output_dir: Path,
     spec: Mapping[str, Any],
-    *,
-    num_epochs: int,
-    sequence_length: int,
+    options: NasOptions,
     observe: TrialObserver,
-    method: str = "random_search",
-    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
-    num_trials: int | None = None,
-    max_wallclock_time: float | None = None,
-    num_workers: int = 1,
-    seed: int = 0,
+    *,
     resume: bool = False,
     command: Sequence[str] = TRIAL_COMMAND,
 ) -> SearchResult:
-    """The result of the trials that ended with at least one epoch; a trial counts with its best epoch.
+    """Return the result of the trials that ended with at least one epoch; a trial counts with its best epoch.
 
     With `resume` trials of the same `spec` that are in `output_dir` report what they know at once; else they go.
 
-    `spec` is what `trial.run_trial` reads; MACs are counted at `sequence_length`. Below `output_dir/trials` each trial
-    has its log, and those on the front (and the super-network) keep their weights. An interruption by the user ends the
-    search as an exhausted budget does, and is marked in the result.
+    `spec` is what `trial.run_trial` reads. Below `output_dir/trials` each trial has its log, and those on the front
+    (and the super-network) keep their weights. An interruption by the user ends the search as an exhausted budget does,
+    and is marked in the result.
 
     Raises:
         SearchError: there is no such method, or no trial has finished an epoch.
         KeyboardInterrupt: the user interrupted before any trial had finished an epoch.
     """
-    objectives = check_objectives(objectives)
+    space = problem.space
     scheduler = create_trial_scheduler(
-        method, space, objectives, initial_design(space), num_trials=num_trials, num_epochs=num_epochs, seed=seed
+        options.search_strategy,
+        space,
+        options.objectives,
+        initial_design(space),
+        num_trials=options.num_trials,
+        num_epochs=problem.num_epochs,
+        seed=options.seed,
     )
     trials_dir = output_dir / TRIALS_DIR
     if not (resume and holds_json(trials_dir / SPEC_FILE, spec)):
         shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
         trials_dir.mkdir(parents=True)
         write_json(trials_dir / SPEC_FILE, dict(spec))
-
-    def describe(config: Config) -> dict[str, Any]:
-        sub_network = scheduler.sub_network(config)
-        costs = _costs(cost_model, sub_network, sequence_length)
-        return {"kept": sub_network.to_json(space.dimensions), "costs": costs}
-
-    total = min(num_trials or space.size, space.size)
-    with progress_bar(desc="standard NAS", **_bar_of(total, max_wallclock_time, num_trials)) as bar:
-        full_costs = _costs(cost_model, cost_model.full, sequence_length)
-        recorder = _Recorder(
-            scheduler,
-            cost_model,
-            objectives,
-            full_costs,
-            trials_dir,
-            observe,
-            bar,
-            num_epochs=num_epochs,
-            counts_trials=num_trials is not None,
-        )
-        interrupted = _tune(
-            scheduler, recorder, describe, trials_dir, max_wallclock_time, min(num_workers, total), list(command)
-        )
+    total = min(options.num_trials or space.size, space.size)
+    with progress_bar(desc="standard NAS", **_bar_of(total, options.max_wallclock_time, options.num_trials)) as bar:
+        recorder = _Recorder(problem, scheduler, options, trials_dir, observe, bar)
+        interrupted = _tune(recorder, min(options.num_workers, total), list(command))
     if not recorder.evaluations:
         if not recorder.num_failed:
             shutil.rmtree(trials_dir, ignore_errors=True)  # logs of crashes stay
         if interrupted:
             raise KeyboardInterrupt
-        raise _no_result(recorder.trials, max_wallclock_time)
-    result = summarise(recorder.evaluations, recorder.hypervolumes, objectives, full_costs)
-    return replace(result, interrupted=interrupted)
+        raise _no_result(recorder.trials, options.max_wallclock_time)
+    return replace(recorder.summarise(), interrupted=interrupted)
 
 
-def _tune(
-    scheduler: DistinctTrials,
-    recorder: "_Recorder",
-    describe: Callable[[Config], dict[str, Any]],
-    trials_dir: Path,
-    max_wallclock_time: float | None,
-    num_workers: int,
-    command: list[str],
-) -> bool:
-    """Runs Syne Tune's tuner, without its prints and its pickled state; whether the user interrupted it."""
-    start = time.perf_counter()
+def _tune(recorder: "_Recorder", num_workers: int, command: list[str]) -> bool:
+    """Run Syne Tune's tuner, without its prints and its pickled state; return whether the user interrupted it."""
+    start, limit = time.perf_counter(), recorder.options.max_wallclock_time
+    scheduler, trials_dir, problem = recorder.scheduler, recorder.trials_dir, recorder.problem
+
+    def describe(config: Config) -> dict[str, Any]:
+        sub_network = scheduler.sub_network(config)
+        return {"kept": sub_network.to_json(problem.space.dimensions), "costs": problem.costs(sub_network)}
 
     def is_over(_: Any) -> bool:
-        out_of_time = max_wallclock_time is not None and time.perf_counter() - start > max_wallclock_time
+        out_of_time = limit is not None and time.perf_counter() - start > limit
         return out_of_time or (not recorder.heard and recorder.num_failed >= _MAX_FAILURES)
 
     recorder.backend = backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
@@ -244,25 +235,28 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
+        problem: NasProblem,
         scheduler: DistinctTrials,
-        cost_model: CostModel,
-        objectives: tuple[str, ...],
-        full_costs: Mapping[str, float],
+        options: NasOptions,
         trials_dir: Path,
         observe: TrialObserver,
         bar: Any,
-        *,
-        num_epochs: int,
-        counts_trials: bool,
     ) -> None:
+        self.problem, self.scheduler, self.options, self.trials_dir = problem, scheduler, options, trials_dir
         self.backend: TrialBackend | None = None
         self.trials: dict[int, RunningTrial] = {}
         self.evaluations: list[EvaluatedSubNetwork] = []
         self.hypervolumes: list[float] = []
-        self._scheduler, self._cost_model, self._objectives = scheduler, cost_model, objectives
-        self._full_costs, self._trials_dir, self._observe = full_costs, trials_dir, observe
-        self._bar, self._counts_trials, self._started = bar, counts_trials, time.perf_counter()
-        self._num_epochs = num_epochs
+        self._full_costs, self._observe, self._bar = problem.full_costs, observe, bar
+        self._started = time.perf_counter()
+
+    @property
+    def _counts_trials(self) -> bool:
+        return self.options.num_trials is not None
+
+    def summarise(self) -> SearchResult:
+        """Return the result so far."""
+        return summarise(self.evaluations, self.hypervolumes, self.options.objectives, self._full_costs)
 
     @property
     def heard(self) -> bool:
@@ -277,7 +271,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
     def on_start_trial(self, trial: Trial) -> None:
         """A new trial."""
         started = RunningTrial(
-            trial_id=trial.trial_id, config=trial.config, sub_network=self._scheduler.sub_network(trial.config)
+            trial_id=trial.trial_id, config=trial.config, sub_network=self.scheduler.sub_network(trial.config)
         )
         self.trials[trial.trial_id] = started
         self._observe(started)
@@ -295,10 +289,10 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             superseded = known.report.get("best_epoch")
             known.report = {name: value for name, value in result.items() if not name.startswith("st_")}
             if superseded not in (None, known.report["best_epoch"]):
-                shutil.rmtree(epoch_directory(self._trials_dir / str(trial.trial_id), superseded), ignore_errors=True)
+                shutil.rmtree(epoch_directory(self.trials_dir / str(trial.trial_id), superseded), ignore_errors=True)
             self._observe(known)
             if decision == SchedulerDecision.STOP:
-                self._end(known, STOPPED if known.report["epoch"] < self._num_epochs else FINISHED)
+                self._end(known, STOPPED if known.report["epoch"] < self.problem.num_epochs else FINISHED)
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """A trial that ended by itself."""
@@ -321,12 +315,12 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         trial.status = status
         if status == FAILED:
             code = self.backend.trial_subprocess[trial.trial_id].poll() if self.backend is not None else None
-            trial.problem = _last_line(self._trials_dir / str(trial.trial_id) / "std.err", code)
+            trial.problem = _last_line(self.trials_dir / str(trial.trial_id) / "std.err", code)
             tqdm.write(f"{trial.name} failed: {trial.problem}", file=sys.stderr)
         elif trial.report:
             trial.evaluation = self._evaluation(trial)
             self.evaluations.append(trial.evaluation)
-            self.hypervolumes.append(hypervolume_of(self.evaluations, self._objectives, self._full_costs))
+            self.hypervolumes.append(hypervolume_of(self.evaluations, self.options.objectives, self._full_costs))
             trial.hypervolume = self.hypervolumes[-1]
             self._bar.set_postfix(hypervolume=f"{trial.hypervolume:.4f}", refresh=False)
         if self._counts_trials:
@@ -342,7 +336,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             config=dict(trial.config) or None,
             sub_network=trial.sub_network,
             error=trial.report["error"],
-            **asdict(self._cost_model.costs(trial.sub_network)),
+            **asdict(self.problem.cost_model.costs(trial.sub_network)),
             macs=trial.report["macs"],
             eval_seconds=trial.report.get("seconds", time.perf_counter() - trial.started),
             epochs=trial.report["epoch"],
@@ -351,16 +345,11 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
 
     def _drop_weights(self) -> None:
         """Deletes the weights of trials that another one beats: they never come back to the front."""
-        kept = summarise(self.evaluations, self.hypervolumes, self._objectives, self._full_costs).notable
+        kept = self.summarise().reported_names
         for trial in self.trials.values():
             if trial.status is not None and trial.name not in kept:
-                for weights in (self._trials_dir / str(trial.trial_id)).glob("epoch-*"):
+                for weights in (self.trials_dir / str(trial.trial_id)).glob("epoch-*"):
                     shutil.rmtree(weights, ignore_errors=True)
-
-
-def _costs(cost_model: CostModel, sub_network: SubNetwork, sequence_length: int) -> dict[str, float]:
-    """What a trial reports beside its error: the costs that can be objectives."""
-    return {"params": cost_model.costs(sub_network).params, "macs": cost_model.macs(sub_network, sequence_length)}
 
 
 def _bar_of(total: int, max_wallclock_time: float | None, num_trials: int | None) -> dict[str, Any]:

@@ -1,0 +1,323 @@
+"""Which members of a front are extracted: one by place, knee or constraint, several, or any sub-network of a file.
+
+What is promised of a choice holds with the wanted confidence: an error increase is judged by a bound over all the
+sub-networks that were tried, not by the error of the luckiest. No way to choose that looks at errors takes a member
+that is no better than the trivial predictor.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compressor.data.metrics import compute_error
+from compressor.data.trivial import is_useful
+from compressor.errors import SearchError
+from compressor.evaluation.bounds import compare_with_base
+from compressor.evaluation.pareto import find_knee
+from compressor.evaluation.predictions import PREDICTIONS_FILE, ValidationPredictions
+from compressor.files import read_json
+from compressor.network.sub_network import SubNetwork
+from compressor.search.options import SMALL_INCREASE, Choice
+from compressor.spaces import create_search_space
+
+if TYPE_CHECKING:
+    from compressor.search.record import EvaluatedSubNetwork, SearchResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A sub-network that was chosen, and why."""
+
+    name: str
+    sub_network: SubNetwork
+    evaluation: "EvaluatedSubNetwork | None" = None
+    """None for a sub-network of a file that was not searched."""
+    reason: str | None = None
+    """What is promised of its error, in a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the validation rows tell of a member's error above the super-network's."""
+
+    increase: float
+    """As measured."""
+    at_most: float | None
+    """With the wanted confidence; None where the search has kept no predictions."""
+    holds: bool
+    """Whether the true increase is within the limit, as sure as is wanted; as measured without predictions."""
+
+    @property
+    def bound(self) -> float:
+        """The increase that is to be reckoned with."""
+        return self.increase if self.at_most is None else self.at_most
+
+    def __str__(self) -> str:
+        return f"measured {self.increase:+.4f}" + ("" if self.at_most is None else f", at most {self.at_most:+.4f}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A search result and what its validation rows tell of the front's members."""
+
+    result: "SearchResult"
+    front: "list[EvaluatedSubNetwork]"
+    by_name: Mapping[str, Judgement]
+    """Of the front's members; empty where the super-network's error is not known."""
+    limit: float
+    """Of the error's increase."""
+    confidence: float
+    num_rows: int | None
+    """Validation rows behind the bounds; None without predictions."""
+
+    @property
+    def useful(self) -> "list[EvaluatedSubNetwork]":
+        """The front's members that are better than the trivial predictor."""
+        return [member for member in self.front if self.is_useful(member)]
+
+    def is_useful(self, evaluation: "EvaluatedSubNetwork") -> bool:
+        """Whether an evaluation is better than the trivial predictor, by more than its interval where that is known."""
+        return is_useful(evaluation.error_range, self.result.trivial)
+
+    @property
+    def sure(self) -> str:
+        """The confidence in words."""
+        return f"with {100 * self.confidence:.4g} % confidence"
+
+    @property
+    def promise(self) -> str:
+        """What a member promises that holds, as far as the rows can tell."""
+        if self.num_rows is None:
+            return (
+                f"at most {self.limit:g} worse than the super-network as measured (no predictions are kept to judge by)"
+            )
+        return (
+            f"at most {self.limit:g} worse than the super-network {self.sure}, as far as {self.num_rows:,} validation "
+            "rows can tell"
+        )
+
+
+def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
+    """Choose sub-networks of a search result, by the names of their folders.
+
+    Without predictions (as an older version left a search) increases of the error are taken as measured, and the reason
+    says so. A sub-network of a file has no error yet, unless it was searched.
+
+    Raises:
+        SearchError: an index off the front, a constraint that nothing meets, or a file that holds no sub-network.
+    """
+    if choice.config is not None:
+        chosen = _from_file(result, Path(choice.config).expanduser())
+        return {chosen.name: chosen}
+    limit = SMALL_INCREASE if choice.max_error_increase is None else choice.max_error_increase
+    judged = judge(result, limit, choice.confidence)
+    front = judged.front
+    if choice.all:
+        found = {member.name: member for member in front}
+    elif choice.tiers:
+        found = _spread(_require_useful(judged, "--tiers", front), choice.tiers)
+    elif choice.index is not None:
+        if not 0 <= choice.index < len(front):
+            raise SearchError(
+                f"--index must lie on the front, in 0..{len(front) - 1}, but got {choice.index}. Correct --index."
+            )
+        found = {front[choice.index].name: front[choice.index]}
+    else:
+        member = _by_cost(judged, choice) or _by_error(judged, choice)
+        if member is None:
+            assert result.full is not None
+            return {result.full.name: _chosen(result.full, _describe_none(judged, result.full))}
+        found = {member.name: member}
+    return {name: _chosen(member, _describe(judged, member)) for name, member in found.items()}
+
+
+def _chosen(member: "EvaluatedSubNetwork", reason: str | None) -> Chosen:
+    return Chosen(name=member.name, sub_network=member.sub_network, evaluation=member, reason=reason)
+
+
+def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
+    """Judge each front member's increase by the validation rows; the bounds hold for all evaluated ones at once.
+
+    Raises:
+        SearchError: the predictions are not those of the search.
+    """
+    front, full, predictions = result.front, result.full, result.predictions
+    by_name: dict[str, Judgement] = {}
+    num_rows = None
+    if full is not None:
+        for member in front:
+            increase = member.error - full.error
+            by_name[member.name] = Judgement(increase=increase, at_most=None, holds=increase <= limit + 1e-12)
+    if full is not None and predictions is not None and full.name in predictions.by_name:
+        metric = result.made_of.source.task.metric
+        _require_same_errors(result, predictions, metric)
+        pruned = [e.name for e in result.evaluations if e.relative_encoder_params < 1]
+        known = [name for name in pruned if name in predictions.by_name]
+        base, others = predictions.by_name[full.name], [predictions.by_name[name] for name in known]
+        increases = compare_with_base(metric, base, others, predictions.labels, num_candidates=len(pruned))
+        holding, bounds = increases.holding(limit, confidence)
+        for name, increase, bound, holds in zip(known, increases.values, bounds, holding, strict=True):
+            if name in by_name:
+                by_name[name] = Judgement(increase=float(increase), at_most=float(bound), holds=bool(holds))
+        num_rows = len(predictions.labels)
+    if full is not None and full.name in by_name:
+        by_name[full.name] = Judgement(increase=0.0, at_most=None if num_rows is None else 0.0, holds=limit >= 0)
+    return Judged(result=result, front=front, by_name=by_name, limit=limit, confidence=confidence, num_rows=num_rows)
+
+
+def _require_same_errors(result: "SearchResult", predictions: ValidationPredictions, metric: str) -> None:
+    for evaluation in result.evaluations:
+        told = predictions.by_name.get(evaluation.name)
+        if told is not None and abs(compute_error(metric, told, predictions.labels) - evaluation.error) > 1e-6:
+            raise SearchError(
+                f"{PREDICTIONS_FILE} must be of the search, but its error of {evaluation.name} is not the "
+                f"{evaluation.error:.4f} of the results. Search again."
+            )
+
+
+def _require_useful(
+    judged: Judged, option: str, members: "Sequence[EvaluatedSubNetwork]"
+) -> "Sequence[EvaluatedSubNetwork]":
+    useful = [member for member in members if judged.is_useful(member)]
+    full = judged.result.full
+    if full is not None and not judged.is_useful(full):
+        return members  # nothing has learnt anything, which a note says of whatever is chosen
+    if not useful:
+        raise SearchError(
+            f"{option} must find a member of the front that is better than {judged.result.trivial}, but none that fits "
+            "is by more than its interval. Train the super-network longer or on more rows, or name a member with "
+            "--index."
+        )
+    return useful
+
+
+def _by_error(judged: Judged, choice: Choice) -> "EvaluatedSubNetwork | None":
+    """Return the smallest useful member that surely loses at most `limit` of error; None where there is none.
+
+    The knee on request, and where standard NAS did not finish the super-network. A wide gap in a front attracts it, so
+    it can cost much error.
+
+    Raises:
+        SearchError: an increase is asked for that cannot be judged, or one below 0 that no member has.
+    """
+    full, useful = judged.result.full, judged.useful
+    if full is None and choice.max_error_increase is not None:
+        raise SearchError(
+            "--max-error-increase must have the super-network's error to start from, but its trial did not end. "
+            "Use --index or --max-params."
+        )
+    if choice.knee or full is None:
+        members = useful or judged.front
+        return members[find_knee([(member.error, member.relative_params) for member in members])]
+    holding = [m for m in useful if m.relative_encoder_params < 1 and judged.by_name[m.name].holds]
+    if holding:
+        return min(holding, key=lambda member: (member.params, member.error))
+    if judged.limit < 0:
+        raise SearchError(
+            f"--max-error-increase must be met by a member of the front, but none is {judged.promise}. Raise it."
+        )
+    return None
+
+
+def _describe_none(judged: Judged, full: "EvaluatedSubNetwork") -> str:
+    """Say why the super-network itself is taken."""
+    trivial = judged.result.trivial
+    if not judged.is_useful(full):
+        return f"the super-network itself is no better than {trivial}. Train it longer or on more rows."
+    pruned = [member for member in judged.useful if member.relative_encoder_params < 1]
+    reason = f"the super-network itself, as no smaller member of the front is {judged.promise}"
+    if not pruned:
+        return f"{reason} and better than {trivial}."
+    nearest = min(pruned, key=lambda member: judged.by_name[member.name].bound)
+    found = judged.by_name[nearest.name]
+    return (
+        f"{reason}. The nearest is {nearest.name} with {nearest.relative_encoder_params:.1%} of the encoder ({found}). "
+        f"More validation rows tell more; or accept more: --max-error-increase {math.ceil(1000 * found.bound) / 1000:g}"
+        f", or --index {judged.front.index(nearest)}."
+    )
+
+
+def _describe(judged: Judged, member: "EvaluatedSubNetwork") -> str:
+    """Say in a sentence what is known of the error of a member that was chosen."""
+    found = judged.by_name.get(member.name)
+    if found is None:
+        return "the super-network's error is not known."
+    if found.holds:
+        return f"{judged.promise} ({found})."
+    return f"{found} of error above the super-network's{'' if judged.num_rows is None else f' {judged.sure}'}."
+
+
+def _by_cost(judged: Judged, choice: Choice) -> "EvaluatedSubNetwork | None":
+    """Return the best front member within the cost that is asked for; None where none is asked for.
+
+    Raises:
+        SearchError: none is within it; the message names the nearest.
+    """
+    if choice.max_params is not None:
+        key = "relative_params" if choice.max_params <= 1 else "params"
+        return _best(judged, key, choice.max_params, "--max-params")
+    if choice.max_latency_ms is not None:
+        if any(member.latency_ms is None for member in judged.front):
+            raise SearchError(
+                "--max-latency-ms must have latencies to look at, but the search did not measure any. "
+                "Search with --objectives error,latency_ms."
+            )
+        return _best(judged, "latency_ms", choice.max_latency_ms, "--max-latency-ms")
+    return None
+
+
+def _best(judged: Judged, cost: str, limit: float, option: str) -> "EvaluatedSubNetwork":
+    def cost_of(member: "EvaluatedSubNetwork") -> float:
+        return float(getattr(member, cost))
+
+    meeting = [member for member in judged.front if cost_of(member) <= limit]
+    if not meeting:
+        nearest = min(judged.front, key=cost_of)
+        raise SearchError(
+            f"{option} must be met by a member of the front, but none has {limit:g} or less; the nearest is "
+            f"{nearest.name} with {cost_of(nearest):.6g} (error {nearest.error:.4f}). Raise {option}"
+            + (" (up to 1 a share, above 1 a number of parameters)." if option == "--max-params" else ".")
+        )
+    return min(_require_useful(judged, option, meeting), key=lambda member: (member.error, cost_of(member)))
+
+
+def _spread(front: "Sequence[EvaluatedSubNetwork]", names: tuple[str, ...]) -> "dict[str, EvaluatedSubNetwork]":
+    """Return different members nearest to evenly spaced sizes, from the smallest to the largest that is pruned."""
+    if len(front) < len(names):
+        raise SearchError(
+            f"--tiers must be at most as many as the front has members, {len(front)}, but got {len(names)}. "
+            "Name fewer, or search longer."
+        )
+    pruned = [member for member in front if member.relative_encoder_params < 1]
+    by_size = sorted(pruned if len(pruned) >= len(names) else front, key=lambda member: member.params)
+    low, high = by_size[0].params, by_size[-1].params
+    chosen: dict[str, EvaluatedSubNetwork] = {}
+    first = 0
+    for number, name in enumerate(names):
+        share = number / (len(names) - 1) if len(names) > 1 else 0.5
+        target = low + (high - low) * share
+        last = len(by_size) - (len(names) - number)  # leaves a member for each tier that follows
+        place = min(range(first, last + 1), key=lambda place: abs(by_size[place].params - target))
+        chosen[name] = by_size[place]
+        first = place + 1
+    return chosen
+
+
+def _from_file(result: "SearchResult", path: Path) -> Chosen:
+    written, origin = read_json(path), result.made_of
+    if isinstance(written, dict) and "sub_network" in written:
+        written = written["sub_network"]
+    if isinstance(written, dict) and "heads" in written:
+        sub_network = SubNetwork.from_json(written, origin.dimensions)
+    else:
+        if not isinstance(written, dict):
+            raise SearchError(
+                f"--config must hold a JSON object, but {path} holds {type(written).__name__}. "
+                "Write a config or a sub_network.json."
+            )
+        space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
+        sub_network = space.from_config(written)
+    found = next((e for e in result.evaluations if e.sub_network == sub_network), None)
+    return Chosen(name=path.stem, sub_network=sub_network) if found is None else _chosen(found, None)

@@ -1,0 +1,68 @@
+"""The journal of a search: every evaluation as it is made, so that a killed search loses none."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.files import STATE_FOLDER, append_json_line, holds_json, read_json_lines, write_json
+from compressor.records import Amount, Count, Errors, parse_record
+
+if TYPE_CHECKING:
+    from compressor.search.record import EvaluatedSubNetwork
+
+JOURNAL_FILE = "evaluations.jsonl"
+"""One evaluation a line."""
+_HEAD = "journal.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a search needs of an evaluation that was made before."""
+
+    error: Errors
+    eval_seconds: Amount
+    macs: Count | None = None
+    latency_ms: Amount | None = None
+    predictions: str | None = None
+    """Of the validation rows, packed; None where an older version wrote the line."""
+
+
+def open_journal(directory: Path, search_of: Mapping[str, Any]) -> dict[str, Recorded]:
+    """Return the evaluations in the journal of a directory, by their sub-networks' hashes.
+
+    `search_of` is what the evaluations depend on; a journal of another search is begun anew. Damaged lines are passed
+    over: their sub-networks are evaluated again.
+    """
+    path, head = directory / JOURNAL_FILE, directory / STATE_FOLDER / _HEAD
+    if holds_json(head, search_of):
+        read = {line["sub_network"]: _read(line) for line in read_json_lines(path) if _has_hash(line)}
+        return {key: recorded for key, recorded in read.items() if recorded is not None}
+    path.unlink(missing_ok=True)
+    write_json(head, dict(search_of))
+    return {}
+
+
+def _has_hash(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("sub_network"), str)
+
+
+def _read(line: dict[str, Any]) -> Recorded | None:
+    try:
+        return parse_record(Recorded, line) if {"macs", "latency_ms"} <= line.keys() else None
+    except ValueError:
+        return None
+
+
+def add_to_journal(directory: Path, evaluation: "EvaluatedSubNetwork", predictions: str | None = None) -> None:
+    """Append an evaluation and its packed predictions to the journal of a directory."""
+    told = {} if predictions is None else {"predictions": predictions}
+    append_json_line(directory / JOURNAL_FILE, evaluation.to_json() | told)
+
+
+def copy_journal(source: Path, target: Path) -> None:
+    """Copy the journal of a search to the directory where it is to resume."""
+    (target / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+    for name in (JOURNAL_FILE, f"{STATE_FOLDER}/{_HEAD}"):
+        shutil.copyfile(source / name, target / name)

@@ -1,0 +1,143 @@
+"""The options of searches and of choosing from their fronts, checked when they are made. Nothing heavy is imported."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from compressor.evaluation.bounds import CONFIDENCE
+from compressor.limits import Problem, check_numbers, refuse
+from compressor.search.objectives import DEFAULT_OBJECTIVES, check_objectives
+from compressor.training.settings import TrainingSettings
+
+DEFAULT_NUM_TRIALS = 20
+"""Of standard NAS without a budget."""
+SMALL_INCREASE = 0.015
+"""Of the error: what the default choice loses at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How sub-networks are searched."""
+
+    search_space: str | None = None
+    """None: the one that the super-network was trained in."""
+    search_strategy: str = "local_search"
+    num_samples: int = 60
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    seed: int = 0
+    per_device_eval_batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        check_objectives(self.objectives)
+        check_numbers(self, ("num_samples", "seed", "per_device_eval_batch_size"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasOptions:
+    """How sub-networks are searched that are trained one by one."""
+
+    search_space: str = TrainingSettings.search_space
+    search_strategy: str = "random_search"
+    num_trials: int | None = None
+    """None: as many as the time allows, or `DEFAULT_NUM_TRIALS` where that has no limit either."""
+    max_wallclock_time: float | None = None
+    """Seconds."""
+    num_workers: int = 1
+    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_objectives(self.objectives)
+        wrong = [
+            Problem(
+                option="--objectives of compressor nas",
+                law="of error, params and macs",
+                value=f"{name}: trials that run side by side would time each other",
+                remedy="Drop it, or use compressor search.",
+            )
+            for name in self.objectives
+            if name == "latency_ms"
+        ]
+        check_numbers(self, ("num_trials", "max_wallclock_time", "num_workers", "seed"), wrong)
+        if self.num_trials is None and self.max_wallclock_time is None:
+            object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How members are chosen; at most one way. None is the smallest that surely loses at most 0.015 of error."""
+
+    knee: bool = False
+    """The front member farthest below the line between the front's ends, objectives scaled to 0..1."""
+    index: int | None = None
+    """Place on the front, by rising error, from 0."""
+    max_params: float | None = None
+    """Parameters; up to 1 a share of the super-network's."""
+    max_error_increase: float | None = None
+    """Of the true error above the super-network's, with `confidence`."""
+    confidence: float = CONFIDENCE
+    """That the increase is no larger."""
+    max_latency_ms: float | None = None
+    config: str | None = None
+    """A JSON file: a config of the search space, or kept heads and units as in `sub_network.json`."""
+    all: bool = False
+    """The whole front."""
+    tiers: tuple[str, ...] = ()
+    """Names, from the smallest to the largest, spread over the front by size."""
+
+    def __post_init__(self) -> None:
+        ways = [field.name for field in fields(self) if field.name != "confidence"]
+        given = [f"--{name.replace('_', '-')}" for name in ways if self._is_given(name)]
+        wrong = []
+        if len(given) > 1:
+            wrong.append(
+                Problem(option="one way to choose", law="given", value=" and ".join(given), remedy="Drop all but one.")
+            )
+        unfit = [name for name in self.tiers if not re.fullmatch(r"[^\W_][\w-]{0,49}", name)]
+        if len(set(self.tiers)) < len(self.tiers) or unfit:
+            wrong.append(
+                Problem(
+                    option="--tiers",
+                    law="different names of letters and digits, up to 50 of them",
+                    value=repr(",".join(self.tiers)[:100]),
+                    remedy="Write them as S,M,L.",
+                )
+            )
+        check_numbers(self, ("index", "max_params", "max_error_increase", "confidence", "max_latency_ms"), wrong)
+
+    def _is_given(self, name: str) -> bool:
+        value = getattr(self, name)
+        return value is not None and value is not False and value != ()  # an index of 0 is given
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one model is made, each in a folder of its own."""
+        return self.all or bool(self.tiers)
+
+
+def require_fit(choice: Choice, objectives: Sequence[str], num_samples: int) -> None:
+    """Raise where no search with these objectives and so many samples can give what the choice asks for.
+
+    Raises:
+        OptionError: it cannot.
+    """
+    problems = []
+    if choice.max_latency_ms is not None and "latency_ms" not in objectives:
+        problems.append(
+            Problem(
+                option="--max-latency-ms",
+                law="given with the objective latency_ms",
+                value=f"--objectives {','.join(objectives)}",
+                remedy="Add --objectives error,latency_ms.",
+            )
+        )
+    if choice.index is not None and choice.index >= num_samples:
+        problems.append(
+            Problem(
+                option="--index",
+                law=f"below --num-samples, {num_samples}",
+                value=str(choice.index),
+                remedy="Lower it, or search for longer.",
+            )
+        )
+    refuse(problems)

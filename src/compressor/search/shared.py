@@ -1,0 +1,212 @@
+"""The search over shared weights: sub-networks of one trained super-network, none of them trained again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.data.batches import EncodedRows, encode
+from compressor.data.metrics import error_interval, predict
+from compressor.data.sources import TaskData, in_order_of
+from compressor.data.trivial import find_trivial
+from compressor.digests import digest_files, digest_weights
+from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.latency import measure_latency_ms
+from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
+from compressor.files import append_json_line
+from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.families import get_dimensions, get_layer_order, max_positions
+from compressor.network.loading import pick_device
+from compressor.network.sub_network import SubNetwork
+from compressor.search.journal import JOURNAL_FILE, Recorded, open_journal
+from compressor.search.loop import run_search
+from compressor.search.options import SearchOptions
+from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
+from compressor.spaces import create_search_space
+from compressor.spaces.space import SearchSpace
+from compressor.training.importance import order_layers
+from compressor.training.super_network import SuperNetwork, require_fitting_head
+
+OnStart = Callable[[SearchOptions, int], None]
+"""Called before the first evaluation with the options, the space filled in, and how many were recorded before."""
+OnEvaluation = Callable[[EvaluatedSubNetwork, float], None]
+"""Called with each result and the hypervolume so far."""
+
+
+def search_sub_networks(
+    net: SuperNetwork,
+    data: TaskData,
+    options: SearchOptions | None = None,
+    *,
+    directory: Path | None = None,
+    on_start: OnStart | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    **fields: Any,
+) -> SearchResult:
+    """Search the sub-networks of a super-network for the best trade-offs between error and cost.
+
+    `fields` are those of `SearchOptions`, such as `num_samples=60`, in place of `options`. Where a `directory` is
+    given, each evaluation is in its journal before it is told to the search method; those that are there already, of
+    the same search, are not made again. Errors are 1 − metric on the validation rows; those of the front on the test
+    rows are looked at once, at the end.
+
+    Raises:
+        ModelError: the super-network's head does not fit the data.
+        SearchError: there is no such method.
+        OptionError: an option is out of its range.
+    """
+    options = replace(options or SearchOptions(), **fields)
+    options = replace(options, search_space=options.search_space or net.search_space)
+    require_fitting_head(net, data)
+    search = _Search.open(net, in_order_of(data, net.label_names), options, directory)
+    if on_start is not None:
+        on_start(options, len(search.recorded))
+
+    def report(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
+        search.note(evaluation)
+        if on_evaluation is not None:
+            on_evaluation(evaluation, hypervolume)
+
+    started = time.perf_counter()
+    result = run_search(
+        search.space,
+        search.cost_model,
+        search.evaluate,
+        options,
+        measure=search.measure,
+        on_evaluation=report,
+        recorded=search.recorded,
+    )
+    return search.finish(result, time.perf_counter() - started)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """A super-network that is searched, with its rows."""
+
+    net: SuperNetwork
+    data: TaskData
+    options: SearchOptions
+    directory: Path | None
+    space: SearchSpace
+    cost_model: CostModel
+    evaluator: Evaluator
+    validation: EncodedRows
+    recorded: dict[str, Recorded] = field(default_factory=dict)
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
+    """Of the validation rows, by the sub-networks' hashes."""
+
+    @classmethod
+    def open(cls, net: SuperNetwork, data: TaskData, options: SearchOptions, directory: Path | None) -> "_Search":
+        """Encode the rows, order the layers where training has not, and read what is recorded of the same search."""
+        model = net.model.to(pick_device())
+        assert options.search_space is not None
+        space = create_search_space(options.search_space, get_dimensions(model), get_layer_order(model))
+        if space.orders_layers and not get_layer_order(model):
+            print("Measuring which layers matter, since the super-network's training has not.")
+            train = encode(data.train, data.task, net.tokenizer, max_positions(model))
+            space = replace(space, layer_order=order_layers(model, data.task, train))
+        validation = encode(data.validation, data.task, net.tokenizer, max_positions(model))
+        search = cls(
+            net=net,
+            data=data,
+            options=options,
+            directory=directory,
+            space=space,
+            cost_model=create_cost_model(model),
+            evaluator=Evaluator(model, data.task, validation, options.per_device_eval_batch_size),
+            validation=validation,
+        )
+        if directory is not None:
+            search.recorded.update(open_journal(directory, search._identity()))
+        told = {key: line.predictions for key, line in search.recorded.items()}
+        search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
+        return search
+
+    def _identity(self) -> dict[str, Any]:
+        """What the evaluations depend on."""
+        assert self.net.path is not None
+        options = asdict(self.options)
+        del options["num_samples"]
+        return {
+            "supernet_files": digest_files(self.net.path),
+            "source": self.data.source.to_json(),
+            "data_digest": self.data.digest,
+            "label_names": list(self.data.label_names),
+            **options,
+        }
+
+    @property
+    def length(self) -> int:
+        """The median length of the validation rows, in tokens."""
+        return int(np.median(self.validation.lengths))
+
+    def evaluate(self, sub_network: SubNetwork) -> float:
+        """Return the validation error of a sub-network, and keep its predictions."""
+        evaluation = self.evaluator.evaluate(sub_network)
+        self.predictions[sub_network.hash] = predict(evaluation.logits, self.data.task.regression)
+        return evaluation.error
+
+    def measure(self, sub_network: SubNetwork) -> dict[str, float]:
+        """Return the costs of a sub-network that depend on the length of a text."""
+        measured: dict[str, float] = {"macs": self.cost_model.macs(sub_network, self.length)}
+        if "latency_ms" in self.options.objectives:
+            measured["latency_ms"] = measure_latency_ms(self.net.model, sub_network, self.length)
+        return measured
+
+    def note(self, evaluation: EvaluatedSubNetwork) -> None:
+        """Write an evaluation down, unless it is recorded."""
+        key = evaluation.sub_network.hash
+        if self.directory is not None and key not in self.recorded:
+            line = evaluation.to_json() | {"predictions": pack(self.predictions[key])}
+            append_json_line(self.directory / JOURNAL_FILE, line)
+
+    def finish(self, result: SearchResult, seconds: float) -> SearchResult:
+        """Add intervals and test errors of the front and of the super-network, and where all of it comes from."""
+        task, wanted = self.data.task, result.reported_names
+        rows = encode(self.data.test, task, self.net.tokenizer, max_positions(self.net.model))
+        test = Evaluator(self.net.model, task, rows, self.options.per_device_eval_batch_size)
+
+        def finish(e: EvaluatedSubNetwork) -> EvaluatedSubNetwork:
+            if e.name not in wanted:
+                return e
+            if e.sub_network.hash not in self.predictions:  # an older version recorded the error alone
+                self.evaluate(e.sub_network)
+            interval = error_interval(task.metric, self.predictions[e.sub_network.hash], self.validation.labels)
+            return replace(e, error_interval=interval, test_error=test.evaluate(e.sub_network).error)
+
+        evaluations = tuple(map(finish, result.evaluations))
+        known = {e.name: e.sub_network.hash for e in evaluations if e.sub_network.hash in self.predictions}
+        return replace(
+            result,
+            evaluations=evaluations,
+            trivial=find_trivial(self.data),
+            origin=self._origin(seconds),
+            known_predictions=ValidationPredictions(
+                labels=self.validation.labels, by_name={name: self.predictions[key] for name, key in known.items()}
+            ),
+        )
+
+    def _origin(self, seconds: float) -> SearchOrigin:
+        path, record = self.net.path, self.net.record
+        saved: dict[str, Any] = {}
+        if path is not None:
+            saved = {
+                "supernet": str(path),
+                "supernet_digest": digest_weights(path),
+                "supernet_files": digest_files(path),
+            }
+            saved["supernet_run_id"] = None if record is None else record.run_id
+        return SearchOrigin(
+            source=self.data.source,
+            data_digest=self.data.digest,
+            options=asdict(self.options),
+            dimensions=self.space.dimensions,
+            layer_order=self.space.layer_order,
+            seconds=seconds,
+            measured_at=MeasuredAt(length=self.length, batch_size=1, threads=1),
+            **saved,
+        )

@@ -1,0 +1,157 @@
+"""Standard NAS as a whole: sub-networks cut out of the pre-trained encoder, each trained alone by its own process."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.data.batches import EncodedRows, encode
+from compressor.data.metrics import error_interval, predict
+from compressor.data.sources import TaskData
+from compressor.data.trivial import find_trivial
+from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.predictions import ValidationPredictions
+from compressor.network.costs import create_cost_model
+from compressor.network.families import get_dimensions, max_positions
+from compressor.network.loading import digest_model, load_base_model, pick_device
+from compressor.network.saving import load_sliced_model, require_error
+from compressor.search.journal import JOURNAL_FILE, add_to_journal
+from compressor.search.options import NasOptions
+from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
+from compressor.spaces import create_search_space
+from compressor.standard_nas.tuner import NasProblem, RunningTrial, run_standard_nas
+from compressor.training.settings import ModelOptions, TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_OF_SUPER_NETWORKS = ("search_space", "sampling_strategy", "num_random_sub_nets", "temperature", "seed")
+"""Training settings that say nothing of a model that is trained alone, or that the search names too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasInputs:
+    """What standard NAS works on."""
+
+    model: ModelOptions
+    data: TaskData
+    settings: TrainingSettings
+    """Of each trial."""
+    options: NasOptions
+
+    @property
+    def training_options(self) -> dict[str, Any]:
+        """The settings that a model trained alone has."""
+        return {name: value for name, value in asdict(self.settings).items() if name not in _OF_SUPER_NETWORKS}
+
+
+def search_by_training(
+    inputs: NasInputs,
+    directory: Path,
+    *,
+    resume: bool = False,
+    on_start: Callable[[], None] | None = None,
+    on_trial: Callable[[RunningTrial], None] | None = None,
+) -> SearchResult:
+    """Search sub-networks that are trained one by one; the front members' weights are kept below `trials/`.
+
+    With `resume` trials of the same inputs that are in the directory report what they know at once.
+
+    Raises:
+        SearchError: there is no such method, or no trial has finished an epoch.
+        ParityError: a saved model's validation error is not the one its trial reported.
+    """
+    data, settings = inputs.data, inputs.settings.for_rows(len(inputs.data.train))
+    inputs = replace(inputs, settings=settings)
+    base_model: dict[str, Any] = {
+        "name_or_path": _absolute(inputs.model.model_name_or_path),
+        "attn_implementation": inputs.model.attn_implementation,
+        "trust_remote_code": inputs.model.trust_remote_code,
+    }
+    model, tokenizer = load_base_model(task=data.task, label_names=data.label_names, seed=settings.seed, **base_model)
+    rows = _encode(data, tokenizer, max_positions(model))
+    problem = NasProblem(
+        space=create_search_space(inputs.options.search_space, get_dimensions(model)),
+        cost_model=create_cost_model(model),
+        num_epochs=settings.epochs,
+        sequence_length=int(np.median(rows["validation"].lengths)),
+    )
+    if on_start is not None:
+        on_start()
+    (directory / JOURNAL_FILE).unlink(missing_ok=True)
+
+    def observe(trial: RunningTrial) -> None:
+        if trial.evaluation is not None:
+            add_to_journal(directory, trial.evaluation)
+        if on_trial is not None:
+            on_trial(trial)
+
+    started = time.perf_counter()
+    result = run_standard_nas(problem, directory, _spec(inputs, base_model), inputs.options, observe, resume=resume)
+    seconds = time.perf_counter() - started
+    result, predictions = _examine_front(result, directory, data, rows)
+    origin = SearchOrigin(
+        model_name_or_path=inputs.model.model_name_or_path,
+        source=data.source,
+        data_digest=data.digest,
+        options=asdict(inputs.options) | inputs.training_options,
+        dimensions=problem.space.dimensions,
+        layer_order=problem.space.layer_order,
+        measured_at=MeasuredAt(length=problem.sequence_length),
+        seconds=seconds,
+    )
+    known = ValidationPredictions(labels=rows["validation"].labels, by_name=predictions)
+    return replace(result, trivial=find_trivial(data), origin=origin, known_predictions=known)
+
+
+def _encode(data: TaskData, tokenizer: "PreTrainedTokenizerBase", positions: int) -> dict[str, EncodedRows]:
+    """Encode all parts; those of the training too, so that the trials find their tokens in the cache."""
+    return {name: encode(rows, data.task, tokenizer, positions) for name, rows in data.parts.items()}
+
+
+def _spec(inputs: NasInputs, base_model: dict[str, Any]) -> dict[str, Any]:
+    """What trials read, and what their results depend on besides."""
+    return {
+        "source": inputs.data.source.to_json(),
+        "base_model": base_model,
+        "settings": asdict(inputs.settings),
+        "depends_on": {
+            "model": digest_model(base_model["name_or_path"]),
+            "data_digest": inputs.data.digest,
+            "label_names": list(inputs.data.label_names),
+        },
+    }
+
+
+def _examine_front(
+    result: SearchResult, directory: Path, data: TaskData, rows: dict[str, EncodedRows]
+) -> tuple[SearchResult, dict[str, np.ndarray]]:
+    """Add intervals and test errors of the front and of the super-network, from their saved weights.
+
+    Returns their validation predictions by name too.
+    """
+    task, validation = data.task, rows["validation"]
+    wanted = result.reported_names
+    predictions: dict[str, np.ndarray] = {}
+
+    def examine(e: EvaluatedSubNetwork) -> EvaluatedSubNetwork:
+        if e.name not in wanted or e.model is None:
+            return replace(e, model=None)  # its weights are gone: it is dominated
+        model = load_sliced_model(directory / e.model).model.to(pick_device())
+        evaluation = Evaluator(model, task, validation).evaluate()
+        require_error(e.error, evaluation.error, evaluation.logits)
+        predictions[e.name] = predict(evaluation.logits, task.regression)
+        interval = error_interval(task.metric, predictions[e.name], validation.labels)
+        test_error = Evaluator(model, task, rows["test"]).evaluate().error
+        return replace(e, error_interval=interval, test_error=test_error)
+
+    examined = tuple(map(examine, result.evaluations))
+    return replace(result, evaluations=examined), predictions
+
+
+def _absolute(name_or_path: str) -> str:
+    path = Path(name_or_path).expanduser()
+    return str(path.absolute()) if path.is_dir() else name_or_path

@@ -1,0 +1,176 @@
+"""A super-network with the record of its training: loading and saving its directory."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+
+from compressor.data.overlap import TrainingRows
+from compressor.data.sources import DataSource, TaskData
+from compressor.digests import digest_files, require_same_files
+from compressor.errors import CompressorError, ModelError
+from compressor.files import new_directory
+from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices
+from compressor.network.loading import describe_loading_problem
+from compressor.network.modeling_sliced import SLICED_PREFIX
+from compressor.records import Count, read_record, require_keys, write_record
+from compressor.training.settings import TrainingSettings
+from compressor.training.state import EpochReport
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SUPER_NETWORK_FILE = "super_network.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """How a super-network was trained: the content of `super_network.json`."""
+
+    run_id: str | None = None
+    """MLflow's, of the training."""
+    source: Annotated[DataSource, require_keys("task_name", "text_columns", "dataset_seed")]
+    data_digest: str
+    label_names: tuple[str, ...]
+    training_rows: TrainingRows | None = None
+    """None where version 0.1.0 wrote the record."""
+    model_name_or_path: str
+    settings: Annotated[TrainingSettings, require_keys("search_space", "seed")]
+    dimensions: EncoderDimensions | None = None
+    attn_implementation: str
+    params: Count | None = None
+    epochs: tuple[EpochReport, ...]
+    best_epoch: Count | None = None
+    """Whose weights these are; None in a checkpoint of an epoch."""
+    files: dict[str, str] | None = None
+    """Digests of the files beside the record."""
+
+    @property
+    def error(self) -> float | None:
+        """The validation error of these weights; None in a checkpoint of an epoch."""
+        return next((epoch.error for epoch in self.epochs if epoch.epoch == self.best_epoch), None)
+
+    @classmethod
+    def load(cls, directory: Path) -> "TrainingRecord | None":
+        """Load the record of a directory; None where there is none, as of a plain fine-tuned checkpoint.
+
+        Raises:
+            FileError: the file is broken.
+        """
+        file = directory / SUPER_NETWORK_FILE
+        if not file.is_file():
+            return None
+        return read_record(file, cls, "Restore it, or train again with compressor train-supernet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperNetwork:
+    """A fine-tuned encoder with its tokenizer and the record of its training."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    path: Path | None = None
+    """Its directory; None where it was not saved."""
+    record: TrainingRecord | None = None
+    """None for a plain fine-tuned checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """What is called its base model: the name or path that was trained, or else its directory's name."""
+        if self.record is not None:
+            return self.record.model_name_or_path
+        return "super-network" if self.path is None else self.path.name
+
+    @property
+    def search_space(self) -> str:
+        """The space that its sub-networks were trained in."""
+        return TrainingSettings.search_space if self.record is None else self.record.settings.search_space
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels in the order of the model's outputs: as training wrote them down, or as its configuration says."""
+        config = self.model.config
+        written = None if self.record is None else self.record.label_names
+        return written or tuple(str(config.id2label[i]) for i in range(config.num_labels))
+
+    def save(self, directory: str | Path) -> "SuperNetwork":
+        """Save it as a Hugging Face directory plus `super_network.json`; whole or not there. Returns what was saved.
+
+        The digests of its files are written into `super_network.json`.
+        """
+        directory, record = Path(directory), self.record
+        with new_directory(directory) as temporary:
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+            if record is not None:
+                record = replace(record, files=digest_files(temporary))
+                write_record(temporary / SUPER_NETWORK_FILE, record)
+        return replace(self, path=directory.expanduser().resolve(), record=record)
+
+
+def load_super_network(path: str | Path) -> SuperNetwork:
+    """Load a super-network made by training, or any fine-tuned classifier directory, on the CPU, ready to evaluate.
+
+    Raises:
+        ModelError: the directory is missing, has no weights, is half-written or is of an unsupported family, or its
+            files were changed since it was trained.
+    """
+    from transformers import AutoConfig
+
+    path = Path(path).expanduser().resolve()
+    if not path.is_dir():
+        raise ModelError(
+            f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first."
+        )
+    record = TrainingRecord.load(path)
+    written: dict[str, Any] = check_checkpoint(path, whole=True)
+    if written["model_type"].startswith(SLICED_PREFIX):
+        raise ModelError(
+            f"a super-network must have equal layers, but {path} is a sliced model. Use the one it was cut out of."
+        )
+    next_step = "train again with compressor train-supernet"
+    require_same_files(path, None if record is None else record.files, SUPER_NETWORK_FILE, next_step)
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        get_family(config.model_type)
+        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
+            path,
+            dtype=torch.float32,
+            attn_implementation="sdpa" if record is None else record.attn_implementation,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        tokenizer = load_tokenizer(str(path))
+    except CompressorError:
+        raise
+    except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
+        raise ModelError(describe_loading_problem(str(path), str(path), error)) from error
+    if loaded["missing_keys"]:
+        raise ModelError(
+            f"a super-network must be fine-tuned, but {path} lacks {sorted(loaded['missing_keys'])[0]}. "
+            "Run compressor train-supernet on it first."
+        )
+    check_loaded(model, tokenizer, str(path))
+    return SuperNetwork(model=model.eval(), tokenizer=tokenizer, path=path, record=record)
+
+
+def require_fitting_head(net: SuperNetwork, data: TaskData) -> None:
+    """Raise unless a super-network's head answers the task of some data.
+
+    Raises:
+        ModelError: it does not.
+    """
+    model, task = net.model, data.task
+    chooses = picks_choices(model)
+    outputs = len(data.label_names) if not (task.regression or task.multiple_choice) else 1
+    fits = chooses or (model.config.num_labels >= outputs if data.label_names else model.config.num_labels == 1)
+    if chooses != task.multiple_choice or not fits:
+        shape = "multiple choice" if task.multiple_choice else f"{outputs} output{'s' if outputs > 1 else ''}"
+        has = "multiple choice" if chooses else f"{model.config.num_labels} outputs"
+        raise ModelError(
+            f"the super-network must have a head for {shape}, as the task {task.name} needs, but "
+            f"{net.path or net.name} has {has}. Name the data it was trained on."
+        )

@@ -1,0 +1,183 @@
+"""Training a super-network from a pre-trained encoder: loaded, trained, the best epoch kept."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from compressor.data.batches import EncodedRows, encode
+from compressor.data.overlap import TrainingRows
+from compressor.data.sources import TaskData
+from compressor.files import STATE_FOLDER
+from compressor.network.families import get_dimensions, max_positions
+from compressor.network.loading import digest_model, load_base_model, pick_device
+from compressor.spaces import create_search_space
+from compressor.training.loop import train_shared_weights
+from compressor.training.settings import ModelOptions, TrainingSettings
+from compressor.training.state import EpochReport, TrainingStates
+from compressor.training.super_network import SuperNetwork, TrainingRecord
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTraining:
+    """What is known before the first step."""
+
+    net: SuperNetwork
+    """Its head is new, its record without epochs but those that were trained before."""
+    train: EncodedRows
+    validation: EncodedRows
+    settings: TrainingSettings
+    """With the number of epochs filled in."""
+
+
+def train_super_network(
+    model: str | Path | ModelOptions,
+    data: TaskData,
+    settings: TrainingSettings | None = None,
+    *,
+    directory: Path | None = None,
+    run_id: str | None = None,
+    on_start: Callable[[PreparedTraining], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> SuperNetwork:
+    """Train a super-network: one encoder whose sub-networks of a search space all do the task.
+
+    `model` is a directory, a name on the Hub or "demo". The best epoch's weights are the result; with the strategy
+    `auto` that is the last one. In a `directory` a checkpoint is kept of each epoch, an interrupted training of the
+    same rows and settings resumes after its last epoch, and the result is saved; without one nothing is written.
+
+    Raises:
+        ModelError: the model cannot be found, or is of an unsupported family.
+        TrainingError: the loss is no longer a number; checkpoints made before stay.
+    """
+    options = model if isinstance(model, ModelOptions) else ModelOptions(model_name_or_path=str(model))
+    prepared = _prepare(options, data, settings or TrainingSettings(), run_id)
+    net, settings = prepared.net, prepared.settings
+    assert net.record is not None
+    states = None
+    if directory is not None and options.save_checkpoints:
+        states = TrainingStates(directory=directory / STATE_FOLDER / "training", run=_identity(net.record, options))
+    kept = _Epochs(net=net, settings=settings, directory=directory if options.save_checkpoints else None)
+    for report in [] if states is None else states.reports:
+        kept.add(report)
+    if on_start is not None:
+        on_start(replace(prepared, net=kept.current))
+    net.model.to(pick_device())
+
+    def end_epoch(report: EpochReport) -> None:
+        kept.add(report)
+        kept.keep(report)
+        if on_epoch is not None:
+            on_epoch(report)
+
+    task = data.task
+    train_shared_weights(net.model, task, prepared.train, prepared.validation, settings, end_epoch, states)
+    trained = kept.finish()
+    if directory is not None:
+        trained = trained.save(directory)
+        kept.drop_checkpoints()
+        if states is not None:
+            states.clear()
+    return trained
+
+
+def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
+    """Load the encoder and encode the rows."""
+    settings = settings.for_rows(len(data.train))
+    model, tokenizer = load_base_model(
+        options.model_name_or_path,
+        data.task,
+        data.label_names,
+        seed=settings.seed,
+        attn_implementation=options.attn_implementation,
+        trust_remote_code=options.trust_remote_code,
+    )
+    dimensions, positions = get_dimensions(model), max_positions(model)
+    create_search_space(settings.search_space, dimensions)
+    record = TrainingRecord(
+        run_id=run_id,
+        source=data.source,
+        data_digest=data.digest,
+        label_names=data.label_names,
+        training_rows=TrainingRows.note(data.parts),
+        model_name_or_path=options.model_name_or_path,
+        settings=settings,
+        dimensions=dimensions,
+        attn_implementation=options.attn_implementation,
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        epochs=(),
+    )
+    return PreparedTraining(
+        net=SuperNetwork(model=model, tokenizer=tokenizer, record=record),
+        train=encode(data.train, data.task, tokenizer, positions),
+        validation=encode(data.validation, data.task, tokenizer, positions),
+        settings=settings,
+    )
+
+
+def _identity(record: TrainingRecord, options: ModelOptions) -> dict[str, object]:
+    """What a training depends on: another one's state is not taken."""
+    depends = ("source", "data_digest", "label_names", "model_name_or_path", "settings", "dimensions", "params")
+    values = asdict(record)
+    return {name: values[name] for name in depends} | {"model": digest_model(options.model_name_or_path)}
+
+
+@dataclass(kw_only=True)
+class _Epochs:
+    """The epochs so far, and the weights of the best one."""
+
+    net: SuperNetwork
+    settings: TrainingSettings
+    directory: Path | None
+    """Of the checkpoints; None where none are kept."""
+    reports: list[EpochReport] = field(default_factory=list)
+    best: EpochReport | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """The best epoch's, where no checkpoint holds them and a later epoch may be worse."""
+
+    @property
+    def current(self) -> SuperNetwork:
+        """The super-network as it is after the last epoch."""
+        assert self.net.record is not None
+        return replace(self.net, record=replace(self.net.record, epochs=tuple(self.reports)))
+
+    def add(self, report: EpochReport) -> None:
+        """Note an epoch."""
+        self.reports.append(report)
+        if self.best is None or self.settings.keeps_last_epoch or report.error <= self.best.error:
+            self.best = report
+
+    def keep(self, report: EpochReport) -> None:
+        """Keep the weights of the epoch that has just ended."""
+        if self.directory is not None:
+            self.current.save(self._checkpoint(report))
+        elif report == self.best and not self.settings.keeps_last_epoch:
+            self.weights = {name: tensor.detach().clone() for name, tensor in self.net.model.state_dict().items()}
+
+    def finish(self) -> SuperNetwork:
+        """Return the super-network with the best epoch's weights, ready to evaluate."""
+        best = self.best
+        assert best is not None
+        if best != self.reports[-1]:
+            checkpoint = None if self.directory is None else self._checkpoint(best)
+            self.net.model.load_state_dict(load_file(checkpoint / "model.safetensors") if checkpoint else self.weights)
+        assert self.net.record is not None
+        record = replace(self.net.record, epochs=tuple(self.reports), best_epoch=best.epoch)
+        return replace(self.net, model=self.net.model.eval(), record=record)
+
+    def drop_checkpoints(self) -> None:
+        """Delete the checkpoints of all epochs but the best one."""
+        for report in self.reports:
+            if report != self.best and self.directory is not None:
+                shutil.rmtree(self._checkpoint(report), ignore_errors=True)
+
+    def _checkpoint(self, report: EpochReport) -> Path:
+        assert self.directory is not None
+        return self.directory / f"checkpoint-epoch-{report.epoch}"
