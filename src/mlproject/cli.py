@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from compressor import __version__
-from compressor.data.sources import DataSource, find_path
+from compressor.data.sources import DataSource, make_source
 from compressor.errors import CompressorError, OptionError, brief
 from compressor.files import is_full_disk, local_path, read_json
 from compressor.limits import Problem, check_number, refuse
@@ -410,13 +410,7 @@ def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> 
 
 def _source(values: dict[str, Any]) -> DataSource:
     columns = tuple(part for value in values["text_columns"] for part in value.split(","))
-    files = {
-        name: str(find_path(values[name]).absolute()) if values[name] else None
-        for name in ("train_file", "validation_file", "test_file")
-    }
-    own_data = (files["train_file"] or values["dataset_name"]) and values["task_name"] == DataSource.task_name
-    task_name = "custom" if own_data else values["task_name"]
-    return _pick(DataSource, values | files | {"text_columns": columns, "task_name": task_name})
+    return make_source(**asdict(_pick(DataSource, values | {"text_columns": columns})))
 
 
 def _whole_source(values: dict[str, Any]) -> DataSource:

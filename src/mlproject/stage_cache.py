@@ -2,17 +2,25 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import FileError
 from compressor.files import file_sha256, read_json, write_json
-from compressor.shapes import find_problem
+from compressor.records import parse_record
 from mlproject.tracking.outbox import FOLDER
 
 _RECORD = "stage.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finished:
+    """What is noted of a finished stage."""
+
+    stage: str
+    inputs: dict[str, Any]
 
 
 def stage_inputs(*options: Any, **more: Any) -> dict[str, Any]:
@@ -40,12 +48,10 @@ def read_record(folder: Path, stage: str) -> dict[str, Any] | None:
     """
     path = folder / FOLDER / _RECORD
     try:
-        record = read_json(path) if path.is_file() else {}
-    except FileError:
+        record = parse_record(_Finished, read_json(path))
+    except (FileError, ValueError):
         return None
-    if find_problem(record, {"stage": str, "inputs": dict}) is not None or record["stage"] != stage:
-        return None
-    return dict(record["inputs"])
+    return record.inputs if record.stage == stage else None
 
 
 @cache

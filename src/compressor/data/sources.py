@@ -161,6 +161,46 @@ class TaskData:
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
+def make_source(**fields: Any) -> DataSource:
+    """Make the source of a user's own rows: the task is `custom` where files or a data set but no task is named.
+
+    `fields` are those of `DataSource`; files may be relative to the working directory, or begin with `~`.
+
+    Raises:
+        OptionError: fields do not go together, or a number is out of its range.
+    """
+    files = {name: fields[name] for name in _FILES if fields.get(name)}
+    paths = {name: str(find_path(str(file)).absolute()) for name, file in files.items()}
+    own_data = fields.get("train_file") or fields.get("dataset_name")
+    if own_data and fields.get("task_name", DataSource.task_name) == DataSource.task_name:
+        fields["task_name"] = "custom"
+    return DataSource(**{**fields, **dict.fromkeys(_FILES), **paths})
+
+
+_FILES = ("train_file", "validation_file", "test_file")
+
+
+def load_data(
+    train_file: str | Path | None = None,
+    *,
+    text: str | Sequence[str] = (),
+    label: str | None = None,
+    **fields: Any,
+) -> TaskData:
+    """Load the rows of a task, checked and split; without arguments those of the demo.
+
+    `text` is the column of the texts, or two of them; `label` that of the labels. `fields` are the other fields of
+    `DataSource`, such as `validation_file`, `test_file`, `dataset_name`, `task_name`, `metric` or `regression=True`.
+    Without a validation file 30 % of the training rows are held out for the search, without a test file 20 % before.
+
+    Raises:
+        OptionError: fields do not go together, or a number is out of its range.
+        TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
+    """
+    columns = (text,) if isinstance(text, str) else tuple(text)
+    return load_task_data(make_source(train_file=train_file, text_columns=columns, label_column=label, **fields))
+
+
 def load_task_data(source: DataSource) -> TaskData:
     """The rows of a task, checked and split; the same source gives the same rows.
 

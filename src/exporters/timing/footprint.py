@@ -57,7 +57,7 @@ def main() -> None:
     else:
         import torch
 
-        import compressor  # noqa: F401
+        import compressor.training.super_network  # noqa: F401
 
         torch.set_num_threads(threads)
     start = time.perf_counter()

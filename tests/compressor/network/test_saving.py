@@ -166,10 +166,10 @@ def test_a_fresh_process_with_transformers_alone_loads_them(
         torch.testing.assert_close(torch.tensor(json.loads(line[7:])), logits, rtol=1e-5, atol=1e-6)
 
 
-def test_importing_the_package_is_enough(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_registering_is_enough(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     save_sliced_model(tmp_path, slice_model(tiny_model(), ODD), tokenizer, ODD, DIMENSIONS, {})
     code = (
-        "import compressor\nfrom transformers import pipeline\n"
+        "import compressor\ncompressor.register()\nfrom transformers import pipeline\n"
         f"print(pipeline('text-classification', model={str(tmp_path)!r})('w1 w2')[0]['label'])"
     )
     source = str(Path(__file__).parents[3] / "src")
