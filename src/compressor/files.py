@@ -238,6 +238,19 @@ def remove_temporaries(folder: Path) -> None:
         folders[:] = [] if deep else [name for name in folders if not name.endswith(TEMPORARY)]
 
 
+def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
+    """Raise unless results are written elsewhere than into a directory that is read.
+
+    Raises:
+        OutputError: they are not.
+    """
+    for path in inputs:
+        if path is not None and path.expanduser().resolve() == output_dir.expanduser().resolve():
+            raise OutputError(
+                f"--output-dir must not be what is read, but {output_dir} is. Choose another --output-dir."
+            )
+
+
 def make_directory(path: Path) -> list[Path]:
     """The directory `path`; those that had to be made for it, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]

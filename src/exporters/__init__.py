@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from exporters.benchmark import benchmark_models as benchmark_models
     from exporters.benchmark_record import Benchmark as Benchmark
+    from exporters.export import export_model as export_model
     from exporters.export_record import Export as Export
     from exporters.options import BenchmarkOptions as BenchmarkOptions
     from exporters.options import ExportOptions as ExportOptions
@@ -19,6 +20,7 @@ _PUBLIC = {
     "Export": "exporters.export_record",
     "ExportOptions": "exporters.options",
     "benchmark_models": "exporters.benchmark",
+    "export_model": "exporters.export",
 }
 """Of each public name: its module."""
 __all__ = sorted(_PUBLIC)

@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
-from compressor.files import new_directory, write_json, write_text
+from compressor.files import new_directory, require_other_directory, write_json, write_text
 from compressor.markdown import markdown_table, markdown_text
 from compressor.search.comparing import Compared, Comparison, Group, compare_searches, front_members
 from mlproject import page
 from mlproject.charts import DENSE, PALETTE, SHAPES, Band, Mark, PointChart, Series
 from mlproject.paper_charts import save_figures
 from mlproject.report_figures import COST_AXES, ERROR_AXIS
-from mlproject.sources import find_super_network, require_other_directory
+from mlproject.sources import find_super_network
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data, require_same_rows
 from compressor.errors import SearchError
 from compressor.evaluation.comparison import Comparison, compare_predictions
 from compressor.extraction.card import CARD_FILE, write_model_card
@@ -25,7 +25,7 @@ from compressor.extraction.record import (
     Variant,
     describe_difference,
 )
-from compressor.files import new_directory, seen_from, without_home
+from compressor.files import new_directory, require_other_directory, seen_from, without_home
 from compressor.limits import check_number
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
@@ -37,8 +37,6 @@ from mlproject.sources import (
     find_super_network,
     open_super_network,
     read_trivial,
-    require_other_directory,
-    require_same_rows,
     require_searched_files,
 )
 from mlproject.stage_cache import read_record, stage_inputs, write_record
@@ -193,7 +191,7 @@ def _open(result: SearchResult, search_dir: Path, chosen: Mapping[str, Any]) -> 
         data = in_order_of(loaded, SlicedModelRecord.load(any_dir).label_names or ())
         dense, tokenizer = any_model.model if dense_dir else None, any_model.tokenizer
         base_model = results["model_name_or_path"]
-    require_same_rows(data, results, "were searched", "search again")
+    require_same_rows(data, results.get("data_digest"), "were searched", "search again")
     positions = max_positions(dense if dense is not None else any_model.model)
     return _Opened(
         results=results,

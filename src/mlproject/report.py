@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from compressor.extraction.record import ExtractionReport
-from compressor.files import new_directory, write_text
+from compressor.files import new_directory, require_other_directory, write_text
 from compressor.markdown import markdown_table
 from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
@@ -24,7 +24,6 @@ from mlproject.report_figures import NamedError, error_chart, front_chart, hyper
 from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.search_report import describe_useless, front_table
-from mlproject.sources import require_other_directory
 from mlproject.tracking.tracker import StageRun
 
 REPORT_FILE, FIGURES = "report.html", "figures"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compressor.files import require_other_directory
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from compressor.search.shared import search_sub_networks
@@ -16,7 +17,7 @@ from mlproject.search_report import (
     show_result,
     write_search_results,
 )
-from mlproject.sources import open_super_network, require_other_directory
+from mlproject.sources import open_super_network
 from mlproject.stage_log import log_data, option_params, print_notes
 from mlproject.tracking.tracker import StageRun
 from mlproject.unseen_rows import require_unseen_rows

@@ -1,36 +1,20 @@
 """What a stage is given: a super-network with its data, an extracted model, an exported file. Opened and checked."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.data.trivial import TrivialPredictor
 from compressor.digests import digest_weights, require_same_files
-from compressor.errors import ModelError, OutputError, TaskDataError
+from compressor.errors import ModelError, TaskDataError
 from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
 from compressor.training.super_network import SuperNetwork, load_super_network, require_fitting_head
 from mlproject.addresses import SUPER_NETWORK, locate
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenedModel:
-    """A sliced model or a super-network, ready to export."""
-
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
-    source: DataSource
-    metadata: dict[str, Any]
-    """What the exported file says of itself."""
-    searched_error: float | None
-    """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network, and
-    for a sub-network of which no error is known."""
-    made_with: Mapping[str, Any]
-    """What its maker left behind, with the digest of its rows."""
+    pass
 
 
 def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, TaskData]":
@@ -69,83 +53,6 @@ def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any])
     return replace(source, **overrides)
 
 
-def open_model(path: Path) -> OpenedModel:
-    """A model directory made by `extract` or `train-supernet`.
-
-    Raises:
-        ModelError: the directory was made by neither.
-    """
-    from compressor.extraction.record import SlicedModelRecord
-    from compressor.network.saving import is_sliced, load_sliced_model
-
-    path = path.expanduser().resolve()
-    if not path.is_dir():
-        raise ModelError(f"--model must be a directory, but {path} is not there. Run compressor extract first.")
-    if (path / "config.json").is_file() and is_sliced(path):
-        sliced = load_sliced_model(path)
-        record = SlicedModelRecord.load(path)
-        if record.source is None or record.label_names is None:
-            raise ModelError(
-                f"--model must say which data it is for, but sub_network.json in {path} names none. "
-                "Make the model with compressor extract."
-            )
-        _require_own_labels(sliced.model, record.label_names, path, "sub_network.json")
-        metadata = {"labels": list(record.label_names), "sub_network": sliced.sub_network.hash}
-        return OpenedModel(
-            model=sliced.model,
-            tokenizer=sliced.tokenizer,
-            source=record.source,
-            metadata=metadata,
-            searched_error=record.known_error,
-            made_with={} if record.data_digest is None else {"data_digest": record.data_digest},
-        )
-    net = load_super_network(path)
-    if net.record is None:
-        raise ModelError(
-            f"--model must be made by compressor extract or train-supernet, but {path} holds no super_network.json. "
-            "Run one of them first."
-        )
-    _require_own_labels(net.model, net.record.label_names, path, "super_network.json")
-    return OpenedModel(
-        model=net.model,
-        tokenizer=net.tokenizer,
-        source=net.record.source,
-        metadata={"labels": list(net.record.label_names), "sub_network": "full"},
-        searched_error=None,
-        made_with={"data_digest": net.record.data_digest},
-    )
-
-
-def _require_own_labels(model: "PreTrainedModel", written: Sequence[str], path: Path, file: str) -> None:
-    """Nothing, if the label names of a record are those of the model's configuration, in its order.
-
-    Raises:
-        ModelError: they are others, so that served answers would be named wrongly.
-    """
-    from compressor.network.families import picks_choices
-
-    names = [str(name) for name in written]
-    own = [str(name) for _, name in sorted(model.config.id2label.items())]
-    if names and not picks_choices(model) and names != own and not all(name.startswith("LABEL_") for name in own):
-        raise ModelError(
-            f"the labels of a model must be the same in {file} and config.json, but in {path} they are "
-            f"{', '.join(names[:10])} and {', '.join(own[:10])}. Restore the files, or make the model again."
-        )
-
-
-def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
-    """Nothing, if a stage does not write into the very directory that it reads.
-
-    Raises:
-        OutputError: it would.
-    """
-    for path in inputs:
-        if path is not None and path.expanduser().resolve() == output_dir.expanduser().resolve():
-            raise OutputError(
-                f"--output-dir must not be what is read, but {output_dir} is. Choose another --output-dir."
-            )
-
-
 def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
     """Raise unless a search's super-network still has the files that were searched.
 
@@ -159,19 +66,6 @@ def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
         raise ModelError(
             f"the super-network must be the one that was searched (digest {origin.supernet_digest}), but "
             f"{net.path} has digest {digest}. Restore it or search again."
-        )
-
-
-def require_same_rows(data: TaskData, written: Mapping[str, Any], what: str, next_step: str) -> None:
-    """Nothing, if the rows and their split are those of a record, which version 0.1.0 did not always tell.
-
-    Raises:
-        TaskDataError: the rows are others.
-    """
-    if data.digest != written.get("data_digest", data.digest):
-        raise TaskDataError(
-            f"the rows must be those that {what} (digest {written['data_digest']}), but the digest is "
-            f"{data.digest}. Restore the files or {next_step}."
         )
 
 

@@ -57,7 +57,7 @@ def search(tmp_path: Path) -> Path:
         "source": source.to_json(),
         "data_digest": "0123456789abcdef",
         "label_names": [EVIL, "other"],
-        "epochs": [{"epoch": 1, "error": 0.2}],
+        "epochs": [{"epoch": 1, "step": 4, "loss": 0.5, "error": 0.2, "smallest_error": 0.5}],
         "model_name_or_path": EVIL,
         "attn_implementation": "sdpa",
         "settings": TrainingSettings(num_train_epochs=3, bf16=True).__dict__,

@@ -242,6 +242,19 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
     return replace(data, label_names=tuple(names), train=train, validation=validation, test=test)
 
 
+def require_same_rows(data: TaskData, digest: str | None, what: str, next_step: str) -> None:
+    """Raise unless the rows and their split have a digest that was written down, which version 0.1.0 did not always do.
+
+    Raises:
+        TaskDataError: the rows are others.
+    """
+    if digest is not None and data.digest != digest:
+        raise TaskDataError(
+            f"the rows must be those that {what} (digest {digest}), but the digest is {data.digest}. "
+            f"Restore the files or {next_step}."
+        )
+
+
 def find_path(file: str) -> Path:
     """The path of a file that a user named, `~` being a home where there is one."""
     try:

@@ -1,4 +1,4 @@
-"""What a stage is given, opened and checked."""
+"""What is exported, opened and checked."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from compressor.network.saving import save_sliced_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from conftest import DIMENSIONS, tiny_model
-from mlproject.sources import open_model
+from exporters.opened_model import open_model
+from test_golden import copy_golden
 
 KEPT = SubNetwork(heads=((0, 2), (), (1,)), units=((0, 1, 2), (5,), ()))
 ITS_DATA = {"source": DataSource(task_name="custom").to_json(), "label_names": ["a", "b", "c"]}
@@ -35,7 +36,7 @@ def write_model(path: Path, tokenizer: PreTrainedTokenizerFast, info: dict[str, 
 def test_the_error_that_was_measured_last(
     more: dict[str, Any], error: float | None, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    assert open_model(write_model(tmp_path / "model", tokenizer, ITS_DATA | more)).searched_error == error
+    assert open_model(write_model(tmp_path / "model", tokenizer, ITS_DATA | more)).known_error == error
 
 
 def test_a_model_that_names_no_data(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -45,3 +46,12 @@ def test_a_model_that_names_no_data(tmp_path: Path, tokenizer: PreTrainedTokeniz
         f"--model must say which data it is for, but sub_network.json in {tmp_path}/model names none. "
         "Make the model with compressor extract."
     )
+
+
+def test_a_model_that_a_version_without_digests_wrote(tmp_path: Path) -> None:
+    opened = open_model(copy_golden("0.1.0", tmp_path) / "model")
+    assert (opened.path, opened.source.task_name, opened.labels) == (tmp_path / "model", "custom", ("0", "1"))
+    assert opened.sub_network != "full"
+    assert opened.known_error is not None
+    opened = open_model(tmp_path / "net")
+    assert (opened.sub_network, opened.known_error, opened.labels) == ("full", None, ("0", "1"))

@@ -1,0 +1,27 @@
+"""The error of a model's logits on some rows, with the interval that the number of rows leaves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compressor.data.metrics import compute_error, error_interval, predict
+from compressor.data.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How good a model is on some rows."""
+
+    error: float
+    """1 − metric."""
+    interval: tuple[float, float]
+    """95 % interval of the error."""
+
+
+def score(task: Task, logits: np.ndarray, labels: np.ndarray) -> Score:
+    """Return the error of logits [rows, classes] against labels [rows], by the task's metric."""
+    predictions = predict(logits, task.regression)
+    return Score(
+        error=compute_error(task.metric, predictions, labels),
+        interval=error_interval(task.metric, predictions, labels),
+    )

@@ -1,0 +1,106 @@
+"""A model ready to export: read from a directory that `extract` or `train-supernet` made, or held in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compressor.data.sources import DataSource
+from compressor.errors import ModelError
+from compressor.extraction.record import SlicedModelRecord
+from compressor.network.families import picks_choices
+from compressor.network.saving import is_sliced, load_sliced_model
+from compressor.training.super_network import SuperNetwork, load_super_network
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedModel:
+    """A sliced model or a super-network, ready to export."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    path: Path | None
+    """Its directory; None where it is in memory alone."""
+    source: DataSource
+    """Of the rows that it was made with."""
+    data_digest: str | None
+    """Digest of these rows; None where version 0.1.0 wrote the record."""
+    labels: tuple[str, ...]
+    """In the order of the model's outputs; empty for values."""
+    sub_network: str
+    """The hash of its index sets, or `full`."""
+    known_error: float | None = None
+    """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network, and
+    for a sub-network of which no error is known."""
+
+
+def open_model(model: Path | str | SuperNetwork) -> OpenedModel:
+    """Open a model to export: a directory made by `extract` or `train-supernet`, or a super-network in memory.
+
+    Raises:
+        ModelError: the directory was made by neither, or its labels are not its configuration's.
+    """
+    if isinstance(model, SuperNetwork):
+        return _open_super_network(model)
+    path = Path(model).expanduser().resolve()
+    if not path.is_dir():
+        raise ModelError(f"--model must be a directory, but {path} is not there. Run compressor extract first.")
+    if (path / "config.json").is_file() and is_sliced(path):
+        return _open_sliced(path)
+    return _open_super_network(load_super_network(path))
+
+
+def _open_super_network(net: SuperNetwork) -> OpenedModel:
+    place = str(net.path or net.name)
+    if net.record is None:
+        raise ModelError(
+            f"--model must be made by compressor extract or train-supernet, but {place} holds no super_network.json. "
+            "Run one of them first."
+        )
+    return OpenedModel(
+        model=net.model,
+        tokenizer=net.tokenizer,
+        path=net.path,
+        source=net.record.source,
+        data_digest=net.record.data_digest,
+        labels=_own_labels(net.model, net.record.label_names, place, "super_network.json"),
+        sub_network="full",
+    )
+
+
+def _open_sliced(path: Path) -> OpenedModel:
+    sliced, record = load_sliced_model(path), SlicedModelRecord.load(path)
+    if record.source is None or record.label_names is None:
+        raise ModelError(
+            f"--model must say which data it is for, but sub_network.json in {path} names none. "
+            "Make the model with compressor extract."
+        )
+    return OpenedModel(
+        model=sliced.model,
+        tokenizer=sliced.tokenizer,
+        path=path,
+        source=record.source,
+        data_digest=record.data_digest,
+        labels=_own_labels(sliced.model, record.label_names, str(path), "sub_network.json"),
+        sub_network=sliced.sub_network.hash,
+        known_error=record.known_error,
+    )
+
+
+def _own_labels(model: "PreTrainedModel", written: Sequence[str], place: str, file: str) -> tuple[str, ...]:
+    """Return the labels of a record, which are those of the model's configuration, in its order.
+
+    Raises:
+        ModelError: they are others, so that served answers would be named wrongly.
+    """
+    names = tuple(map(str, written))
+    own = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
+    if names and not picks_choices(model) and names != own and not all(name.startswith("LABEL_") for name in own):
+        raise ModelError(
+            f"the labels of a model must be the same in {file} and config.json, but in {place} they are "
+            f"{', '.join(names[:10])} and {', '.join(own[:10])}. Restore the files, or make the model again."
+        )
+    return names

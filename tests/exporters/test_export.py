@@ -1,0 +1,117 @@
+"""Exporting without MLflow: what is written, when a smaller precision is accepted; the command does the same."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.data.batches import encode
+from compressor.data.sources import load_task_data
+from compressor.errors import ModelError, OutputError, ParityError, TaskDataError
+from compressor.training.super_network import load_super_network
+from exporters import Export, ExportOptions, export_model
+from exporters.export import _judge
+from exporters.opened_model import open_model
+from exporters.options import Precision
+from mlproject.cli import main
+from test_golden import copy_golden
+
+ALL: tuple[Precision, ...] = ("fp32", "int8", "fp16")
+FILES = {"config.json", "export.json", "model.onnx", "onnx", "tokenizer.json", "tokenizer_config.json"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return copy_golden("0.2.0", tmp_path)
+
+
+def test_a_model_is_exported_without_mlflow(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ExportOptions(precision=ALL, max_int8_loss=1.0)
+    made = export_model(folder / "model", None, folder / "made", options)
+    assert list(made.accepted) == ["fp32", "int8", "fp16"]
+    assert {file.name for file in made.directory.iterdir()} == FILES | {"model.int8.onnx", "model.fp16.onnx"}
+    assert {file.name for file in (made.directory / "onnx").iterdir()} == {
+        "model.onnx",
+        "model_quantized.onnx",
+        "model_fp16.onnx",
+    }
+    assert Export.load(made.directory) == made
+    assert made.fp32.error == open_model(folder / "model").known_error
+    assert (made.model, made.task, len(made.fp32.parity)) == (folder / "model", "custom", 11)
+    assert (made.smaller["int8"].int8_embeddings, made.smaller["fp16"].int8_embeddings) == (True, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_command_does_the_same(folder: Path, mlflow_uri: str) -> None:
+    words = ["--model", "model", "--max-int8-loss", "1", "--output-dir", "by-command"]
+    main(["export", *words])
+    data = load_task_data(open_model(folder / "model").source)
+    made = export_model(str(folder / "model"), data, "by-function", ExportOptions(max_int8_loss=1.0))
+    by_command = Export.load(folder / "by-command")
+    assert replace(made, directory=by_command.directory) == by_command
+    contents = [json.loads((folder / name / "export.json").read_text()) for name in ("by-command", "by-function")]
+    assert contents[0] == contents[1]
+
+
+def test_int8_that_may_lose_too_much_is_kept_but_not_accepted(folder: Path) -> None:
+    """Of so few rows nobody can be sure of so small a loss, so tables are tried in both ways."""
+    made = export_model(folder / "model", None, folder / "made", ExportOptions(max_int8_loss=0.0))
+    int8 = made.smaller["int8"]
+    assert (int8.accepted, int8.int8_embeddings, list(made.accepted), made.best) == (False, False, ["fp32"], "fp32")
+    assert int8.loss_at_most is not None
+    assert int8.loss_at_most > int8.max_loss == 0.0
+    assert made.path("int8").is_file()
+    assert not (made.directory / "onnx" / "model_quantized.onnx").exists()
+
+
+def test_two_tries_make_the_bound_wider(folder: Path) -> None:
+    opened = open_model(folder / "model")
+    data = load_task_data(opened.source)
+    validation = encode(data.validation, data.task, opened.tokenizer, 40)
+    logits = np.random.default_rng(0).normal(size=(len(validation), 2))
+    made = [
+        _judge(folder / "onnx" / "model.onnx", data.task, validation, logits, ExportOptions(), int8_embeddings=tables)
+        for tables in (None, True)
+    ]
+    assert made[0].error == made[1].error
+    assert (made[0].loss_at_most or 0) < (made[1].loss_at_most or 0)
+
+
+def test_nothing_is_written_where_the_error_is_another_one(folder: Path) -> None:
+    file = folder / "model" / "sub_network.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"error": 0.9}))
+    with pytest.raises(ParityError, match=r"validation rows must be the 0.900000 that was measured before, but is 0\."):
+        export_model(folder / "model", None, folder / "made")
+    assert not (folder / "made").exists()
+
+
+def test_rows_that_are_others_are_refused(folder: Path) -> None:
+    data = load_task_data(open_model(folder / "model").source)
+    others = replace(data, train=replace(data.train, texts=tuple(reversed(data.train.texts))))
+    with pytest.raises(TaskDataError) as raised:
+        export_model(folder / "model", others, folder / "made")
+    assert str(raised.value) == (
+        f"the rows must be those that the model was made with (digest {data.digest}), but the digest is "
+        f"{others.digest}. Restore the files or make the model again."
+    )
+
+
+def test_a_directory_that_is_read_is_not_written(folder: Path) -> None:
+    with pytest.raises(OutputError, match="--output-dir must not be what is read"):
+        export_model(folder / "model", None, folder / "model")
+
+
+def test_a_directory_that_is_no_model(folder: Path) -> None:
+    with pytest.raises(ModelError, match="--model must be a directory, but .*/nothing is not there."):
+        export_model(folder / "nothing", None, folder / "made")
+
+
+def test_a_super_network_in_memory(folder: Path) -> None:
+    net = load_super_network(folder / "net")
+    made = export_model(replace(net, path=None), None, folder / "made", ExportOptions(precision=("fp32",)))
+    assert (made.model, made.model_files, made.smaller) == (None, None, {})
+    assert Export.load(folder / "made") == made
+    assert net.record is not None
+    assert made.fp32.error == net.record.error
