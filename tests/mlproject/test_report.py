@@ -76,7 +76,7 @@ def form(error: float, params: int) -> dict[str, Any]:
         "relative_params": params / 1000,
         "encoder_params": params,
         "relative_encoder_params": params / 1000,
-        "macs": 1e6,
+        "macs": 1_000_000,
         "macs_length": 8,
     }
 
