@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from compressor.data.sources import TaskData as TaskData
     from compressor.data.sources import load_data as load_data
     from compressor.errors import CompressorError as CompressorError
+    from compressor.extraction.extract import Extraction as Extraction
+    from compressor.extraction.extract import Extractor as Extractor
+    from compressor.extraction.extract import extract_sub_network as extract_sub_network
+    from compressor.extraction.options import ExtractionOptions as ExtractionOptions
+    from compressor.extraction.origins import SharedWeights as SharedWeights
+    from compressor.extraction.origins import TrainedAlone as TrainedAlone
     from compressor.network.modeling_sliced import register as register
     from compressor.network.sub_network import SubNetwork as SubNetwork
     from compressor.search.choosing import Chosen as Chosen
@@ -37,6 +43,7 @@ _PUBLIC = {
     "load_super_network": "training.super_network",
     "search_sub_networks": "search.shared",
     "search_by_training": "standard_nas.search",
+    "extract_sub_network": "extraction.extract",
     "register": "network.modeling_sliced",
     "TaskData": "data.sources",
     "SuperNetwork": "training.super_network",
@@ -44,12 +51,17 @@ _PUBLIC = {
     "EvaluatedSubNetwork": "search.record",
     "Chosen": "search.choosing",
     "SubNetwork": "network.sub_network",
+    "Extraction": "extraction.extract",
+    "Extractor": "extraction.extract",
+    "SharedWeights": "extraction.origins",
+    "TrainedAlone": "extraction.origins",
     "DataSource": "data.sources",
     "ModelOptions": "training.settings",
     "TrainingSettings": "training.settings",
     "SearchOptions": "search.options",
     "NasOptions": "search.options",
     "NasInputs": "standard_nas.search",
+    "ExtractionOptions": "extraction.options",
     "Choice": "search.options",
     "CompressorError": "errors",
 }

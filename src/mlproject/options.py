@@ -14,12 +14,12 @@ import click
 from compressor.data.metrics import METRICS
 from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
+from compressor.extraction.options import ExtractionOptions
 from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES
 from compressor.search.options import DEFAULT_NUM_TRIALS, SMALL_INCREASE, Choice, NasOptions, SearchOptions
 from compressor.spaces import SEARCH_SPACES
 from compressor.training.settings import (
-    DEFAULT_FINETUNE_EPOCHS,
     DEFAULT_NUM_EPOCHS,
     MAX_DEFAULT_EPOCHS,
     MIN_STEPS,
@@ -379,7 +379,7 @@ CHOICE = [
     _option(
         "--finetune-epochs",
         type=int,
-        default=DEFAULT_FINETUNE_EPOCHS,
+        default=ExtractionOptions.finetune_epochs,
         help="Most epochs of distillation after extraction; it ends with the first that is no better. 0: none.",
     ),
 ]

@@ -1,20 +1,20 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from compressor.data.sources import DataSource, load_task_data
 from compressor.digests import digest_files
-from compressor.extraction.record import ExtractionReport
+from compressor.extraction.record import ExtractionReport, Variant, with_interval
 from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.search.journal import copy_journal
 from compressor.search.options import Choice, SearchOptions
-from compressor.search.record import RESULTS_FILE, SearchResult
+from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
@@ -252,29 +252,29 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
     """
     result = SearchResult.load(search_dir)
     chosen = extraction.name
-    members = [(str(index), member.to_json()) for index, member in enumerate(result.front)]
-    whole = next((index for index, member in members if member["relative_encoder_params"] == 1), "")
-    named: list[tuple[str, str, dict[str, Any], SummaryRow | None]]
+    members = [(str(index), member) for index, member in enumerate(result.front)]
+    whole = next((index for index, member in members if member.is_full), "")
+    named: list[tuple[str, str, EvaluatedSubNetwork | Variant, SummaryRow | None]]
     mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""
     assert extraction.super_network is not None  # `compress` has trained it
-    named = [(f"dense{mark}", whole, asdict(extraction.super_network), summary["dense"])]
+    named = [(f"dense{mark}", whole, extraction.super_network, summary["dense"])]
     named += [
-        (member["name"] + (" ← chosen" if member["name"] == chosen else ""), index, member, None)
+        (member.name + (" ← chosen" if member.name == chosen else ""), index, member, None)
         for index, member in members
         if index != whole
     ][:_MAX_MEMBERS]
-    named.append((f"{chosen}, extracted", "", asdict(extraction.extracted), summary["pruned"]))
+    named.append((f"{chosen}, extracted", "", extraction.extracted, summary["pruned"]))
     rows = []
-    for name, index, form, served in named:
-        low, high = form.get("error_interval") or (None, None)
+    for name, index, measured, served in named:
+        error, interval = f"{measured.error:.4f}", measured.error_interval
         rows.append(
             [
                 name,
                 index,
-                f"{form['error']:.4f}" + ("" if low is None else f" ({low:.3f}–{high:.3f})"),
-                f"{form['params'] / 1e6:.2f}",
-                f"{form['relative_encoder_params']:.1%}",
-                "" if form.get("macs") is None else f"{form['macs'] / 1e6:,.0f}",
+                error if interval is None else with_interval(measured.error, interval),
+                f"{measured.params / 1e6:.2f}",
+                f"{measured.relative_encoder_params:.1%}",
+                "" if measured.macs is None else f"{measured.macs / 1e6:,.0f}",
                 "" if served is None else f"{served.file_mb:.1f}",
                 "" if served is None else f"{served.first_p50_ms:.2f}",
             ]

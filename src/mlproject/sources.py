@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
-from compressor.data.trivial import TrivialPredictor
 from compressor.digests import digest_weights, require_same_files
 from compressor.errors import ModelError, TaskDataError
 from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
@@ -67,12 +66,6 @@ def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
             f"the super-network must be the one that was searched (digest {origin.supernet_digest}), but "
             f"{net.path} has digest {digest}. Restore it or search again."
         )
-
-
-def read_trivial(results: Mapping[str, Any]) -> TrivialPredictor | None:
-    """The trivial predictor of a search result or an extraction report; None where an older version wrote it."""
-    written = results.get("trivial")
-    return None if written is None else TrivialPredictor(**written)
 
 
 def find_super_network(result: SearchResult) -> Path:

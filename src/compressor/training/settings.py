@@ -33,10 +33,6 @@ class ModelOptions:
     save_checkpoints: bool = True
 
 
-DEFAULT_FINETUNE_EPOCHS = 3
-"""Of distillation after extraction, at the most."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How a super-network is trained."""

@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from compressor.data.sources import load_task_data
+from compressor.extraction.extract import Extractor, extract_sub_network
+from compressor.extraction.options import ExtractionOptions
+from compressor.extraction.origins import SharedWeights
+from compressor.extraction.record import ExtractionReport, SlicedModelRecord
+from compressor.search.record import SearchResult
+from compressor.training.super_network import load_super_network
 from conftest import sentence_rows, tiny_config
 from running import RunCli, WriteRows, runs
 
@@ -48,6 +55,30 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     outcome = run_cli("extract", "--search", "s", "--config", "mine.json", "--output-dir", "mine")
     assert outcome.code == 0, outcome.err
     assert sorted(json.loads((tmp_path / "mine" / "extraction.json").read_text())["kept"]["heads"]) == [0, 3, 3]
+
+
+def test_the_command_makes_what_the_function_makes(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:
+    """The same choice, the same errors, costs and differences, the same weights."""
+    net, found = load_super_network("net"), SearchResult.load("search")
+    assert net.record is not None
+    data = load_task_data(net.record.source)
+    small = extract_sub_network(net, found.choose(max_error_increase=1), data)
+    outcome = run_cli("extract", "--search", "search", "--max-error-increase", 1, "--output-dir", "by-command")
+    assert outcome.code == 0, outcome.err
+    assert ExtractionReport.load(tmp_path / "by-command") == small.report
+    small.save("by-function", search=searched)
+    names = ("model.safetensors", "config.json", "parity.json", "extraction.json", "sub_network.json")
+    for name in names:
+        assert (tmp_path / "by-function" / name).read_bytes() == (tmp_path / "by-command" / name).read_bytes(), name
+    record = SlicedModelRecord.load(tmp_path / "by-command")
+    assert (record.search, record.supernet) == ("../search", "../net")
+    assert record.supernet_files == net.record.files
+
+    outcome = run_cli("extract", "--search", "search", "--all", "--finetune-epochs", 1, "--output-dir", "front")
+    assert outcome.code == 0, outcome.err
+    extractor = Extractor(SharedWeights(net), data, ExtractionOptions(finetune_epochs=1))
+    for name, member in found.choose_several(all=True).items():
+        assert ExtractionReport.load(tmp_path / "front" / name) == extractor.extract(member).report
 
 
 @pytest.mark.parametrize(

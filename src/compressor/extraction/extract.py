@@ -1,0 +1,342 @@
+"""A chosen sub-network as a model of its own: cut out, verified, repaired without training, distilled, judged.
+
+Repair and distillation are each kept only where they lower the validation error. The test rows are looked at once, at
+the end.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.data.metrics import label_agreement
+from compressor.data.sources import DataSource, TaskData, in_order_of
+from compressor.data.trivial import find_trivial
+from compressor.digests import digest_files
+from compressor.evaluation.comparison import Comparison, compare_predictions
+from compressor.extraction.card import write_model_card
+from compressor.extraction.options import ExtractionOptions
+from compressor.extraction.origins import Cut, Judge, SharedWeights, TrainedAlone
+from compressor.extraction.record import (
+    ChosenMember,
+    ExtractionReport,
+    Finetuning,
+    KeptCounts,
+    Parity,
+    Repair,
+    SlicedModelRecord,
+    Variant,
+)
+from compressor.files import new_directory, seen_from, without_home
+from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.loading import pick_device
+from compressor.network.saving import (
+    SavedSubNetwork,
+    file_size_mb,
+    load_sliced_model,
+    read_sub_network,
+    require_error,
+    require_parity,
+    save_sliced_model,
+)
+from compressor.network.sub_network import SubNetwork
+from compressor.search.choosing import Chosen
+from compressor.search.record import EvaluatedSubNetwork
+from compressor.training.loop import distill
+from compressor.training.repair import Moments, measure_moments, repair
+from compressor.training.super_network import SuperNetwork, require_fitting_head
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """An extracted model and what came of its extraction."""
+
+    model: "PreTrainedModel"
+    """On the CPU, ready to evaluate."""
+    tokenizer: "PreTrainedTokenizerBase"
+    sub_network: SubNetwork
+    dimensions: EncoderDimensions
+    """Of the super-network."""
+    report: ExtractionReport
+    data: TaskData
+    """Its labels are in the order of the model's outputs."""
+    base_model: str
+    """The pre-trained encoder that the super-network was made of."""
+    super_network: Path | None = None
+    """The directory of the super-network that it was cut out of; None where it was not saved, or there is none."""
+    super_network_files: dict[str, str] | None = None
+    """Digests of the files in it."""
+
+    @property
+    def error(self) -> float:
+        """1 − metric on the validation rows."""
+        return self.report.error
+
+    def save(self, directory: str | Path, *, search: Path | None = None, command: Sequence[str] = ()) -> Path:
+        """Save it as a Hugging Face directory with `sub_network.json`, `extraction.json`, `parity.json` and a card.
+
+        The directory is whole or not there. `search` is where its search was saved, `command` the words of the command
+        line that made it, for the card; both if there are any.
+        """
+        directory, report = Path(directory), self.report
+        with new_directory(directory) as temporary:
+            save_sliced_model(temporary, self.model, self.tokenizer, self.sub_network, self.dimensions, {})
+            record = SlicedModelRecord(
+                **vars(read_sub_network(temporary, SavedSubNetwork)),
+                source=_without_home(self.data.source),
+                data_digest=self.data.digest,
+                label_names=self.data.label_names,
+                chosen=report.chosen,
+                error=report.error,
+                search=None if search is None else seen_from(directory, search),
+                supernet=None if self.super_network is None else seen_from(directory, self.super_network),
+                supernet_files=self.super_network_files,
+                repair=report.repair,
+                finetuning=report.finetuning,
+            )
+            record.save(temporary)
+            report.parity.save(temporary)
+            report.save(temporary)
+            write_model_card(temporary, report, self.base_model, self.data, self.dimensions, command)
+        return directory
+
+
+def _without_home(source: DataSource) -> DataSource:
+    """The source of the rows as a model names it that others may get."""
+    named: dict[str, Any] = {n: without_home(v) for n, v in source.to_json().items() if n.endswith("_file") and v}
+    return replace(source, **named)
+
+
+def extract_sub_network(
+    net: SuperNetwork,
+    member: Chosen | EvaluatedSubNetwork | SubNetwork,
+    data: TaskData,
+    options: ExtractionOptions | None = None,
+    **fields: Any,
+) -> Extraction:
+    """Cut a sub-network out of a super-network; verify, repair, distill and judge it.
+
+    `member` is what `SearchResult.choose` gives, one of the search's evaluations, or any sub-network. `fields` are
+    those of `ExtractionOptions`, such as `finetune_epochs=0`, in place of `options`. Nothing is written: see
+    `Extraction.save`. To extract several members of a front use one `Extractor`, which does what they share once.
+
+    Raises:
+        ModelError: the super-network's head does not fit the data.
+        OptionError: an option is out of its range.
+        ParityError: one form of the sub-network computes something else than another, or has another error than the
+            search has measured.
+        SubNetworkError: the sub-network is none of this super-network.
+        TrainingError: the loss of the distillation is no longer a number.
+    """
+    require_fitting_head(net, data)
+    options = replace(options or ExtractionOptions(), **fields)
+    return Extractor(SharedWeights(net), data, options).extract(member)
+
+
+class Extractor:
+    """Extracts sub-networks that are of one origin; what they have in common is computed once, when first needed."""
+
+    def __init__(
+        self, origin: SharedWeights | TrainedAlone, data: TaskData, options: ExtractionOptions | None = None
+    ) -> None:
+        self._origin, self._options = origin, options or ExtractionOptions()
+        self._data = in_order_of(data, origin.label_names)
+        batch_size = self._options.per_device_eval_batch_size
+        self._judge = Judge(self._data, origin.tokenizer, origin.positions, batch_size)
+        self._shared = origin.teacher_settings is not None
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the super-network is; None where it was not saved, or there is none."""
+        return self._origin.directory
+
+    @property
+    def will_distill(self) -> bool:
+        """Whether models are distilled: there is a super-network to learn from, and epochs are allowed."""
+        return self._shared and self._options.finetune_epochs > 0
+
+    def extract(self, member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Extraction:
+        """Extract a sub-network; see `extract_sub_network`.
+
+        Raises:
+            SearchError: standard NAS has not kept its weights.
+            ParityError: one form of it computes something else than another.
+        """
+        chosen, origin = to_chosen(member), self._origin
+        cut = origin.cut(chosen, self._judge)
+        model, parity, model_mb = self._verify(cut, chosen)
+        repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
+        finetuning = self._distill(model)
+        logits = {part: self._judge.evaluate(model, part) for part in _PARTS}
+        kept = chosen.sub_network
+        report = ExtractionReport(
+            name=chosen.name,
+            chosen=_to_record(chosen),
+            error=self._judge.error(logits["validation"], "validation"),
+            repair=repaired,
+            finetuning=finetuning,
+            parity=parity,
+            kept=KeptCounts(heads=tuple(map(len, kept.heads)), units=tuple(map(len, kept.units))),
+            extracted=self._judge_variant(logits, kept, model_mb, chosen.evaluation),
+            super_network=self._full,
+            trivial=find_trivial(self._data),
+            test=self._compare(logits["test"]),
+        )
+        return Extraction(
+            model=model.cpu(),
+            tokenizer=origin.tokenizer,
+            sub_network=kept,
+            dimensions=origin.dimensions,
+            report=report,
+            data=self._data,
+            base_model=origin.base_model,
+            super_network=origin.directory if self._shared else None,
+            super_network_files=self._files,
+        )
+
+    @cached_property
+    def _dense_logits(self) -> Mapping[str, np.ndarray]:
+        """The super-network's logits of the validation and the test rows; none where there is none."""
+        dense = self._origin.dense
+        return {} if dense is None else {part: self._judge.evaluate(dense, part) for part in _PARTS}
+
+    @cached_property
+    def _teacher(self) -> np.ndarray:
+        """The super-network's logits of the training rows."""
+        assert self._origin.dense is not None
+        return self._judge.evaluate(self._origin.dense, "train")
+
+    @cached_property
+    def _moments(self) -> Moments:
+        assert self._origin.dense is not None
+        return measure_moments(self._origin.dense, self._judge.rows["train"])
+
+    @cached_property
+    def _cost_model(self) -> CostModel | None:
+        return None if self._origin.dense is None else create_cost_model(self._origin.dense)
+
+    @cached_property
+    def _files(self) -> dict[str, str] | None:
+        """Digests of the files of the super-network that sub-networks are cut out of."""
+        directory = self._origin.directory
+        return digest_files(directory) if self._shared and directory is not None else None
+
+    @cached_property
+    def _full(self) -> Variant | None:
+        """The super-network, judged; None where its trial of standard NAS did not end."""
+        if self._cost_model is None:
+            return None
+        directory = self._origin.directory
+        files = [] if directory is None else list(directory.glob("*.safetensors"))
+        return self._judge_variant(self._dense_logits, self._cost_model.full, sum(map(file_size_mb, files)) or None)
+
+    def _verify(self, cut: Cut, chosen: Chosen) -> "tuple[PreTrainedModel, Parity, float]":
+        """The model saved and loaded again, how equal it is to what was searched, and the MB of its weights.
+
+        Raises:
+            ParityError: it is another model, or its error is not the one that the search has measured.
+        """
+        judge, origin = self._judge, self._origin
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            save_sliced_model(path, cut.model, origin.tokenizer, chosen.sub_network, origin.dimensions, {})
+            model = load_sliced_model(path).model.to(pick_device())
+            model_mb = file_size_mb(path / "model.safetensors")
+        logits, searched = judge.evaluate(model, "validation"), cut.searched
+        evaluation = chosen.evaluation
+        error_searched = judge.error(searched, "validation") if evaluation is None else evaluation.error
+        parity = Parity(
+            sliced=cut.difference,
+            loaded=require_parity(searched, logits, "the loaded and the searched sub-network"),
+            label_agreement=label_agreement(searched, logits),
+            error_searched=error_searched,
+            error_loaded=judge.error(logits, "validation"),
+        )
+        require_error(error_searched, parity.error_loaded, logits)
+        return model, parity, model_mb
+
+    def _repair(self, model: "PreTrainedModel", sub_network: SubNetwork, error: float) -> Repair | None:
+        """Repair the model in place where that lowers its validation error; None where it was trained alone."""
+        dense = self._origin.dense
+        if not self._shared or dense is None:
+            return None
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        repair(model, dense, sub_network, self._moments)
+        error_after = self._judge.error(self._judge.evaluate(model, "validation"), "validation")
+        kept = error_after < error
+        if not kept:
+            model.load_state_dict(before)
+        return Repair(error_before=error, error_after=error_after, kept=kept)
+
+    def _distill(self, model: "PreTrainedModel") -> Finetuning | None:
+        """Distill the super-network into the model, in place; None where that is not wanted or not possible.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        settings, epochs = self._origin.teacher_settings, self._options.finetune_epochs
+        if settings is None or not epochs:
+            return None
+        rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs)
+        found = distill(model, self._data.task, rows["train"], rows["validation"], self._teacher, settings)
+        return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs)
+
+    def _judge_variant(
+        self,
+        logits: Mapping[str, np.ndarray],
+        sub_network: SubNetwork,
+        model_mb: float | None,
+        evaluation: EvaluatedSubNetwork | None = None,
+    ) -> Variant:
+        """Judge a model by its logits; costs are the search's `evaluation`'s where no super-network is at hand."""
+        judge, cost_model = self._judge, self._cost_model
+        costs: dict[str, Any]
+        if cost_model is not None:
+            costs = asdict(cost_model.costs(sub_network))
+            costs |= {"macs": cost_model.macs(sub_network, judge.median_length), "macs_length": judge.median_length}
+        else:
+            assert evaluation is not None  # without a super-network there is nothing that was not searched
+            names = ("params", "relative_params", "encoder_params", "relative_encoder_params")
+            costs = {name: getattr(evaluation, name) for name in names}
+        validation, test = (judge.score(logits[part], part) for part in _PARTS)
+        return Variant(
+            error=validation.error,
+            error_interval=validation.interval,
+            test_error=test.error,
+            test_error_interval=test.interval,
+            model_mb=model_mb,
+            **costs,
+        )
+
+    def _compare(self, logits: np.ndarray) -> Comparison | None:
+        """The super-network against the extracted model on the test rows."""
+        if not self._dense_logits:
+            return None
+        judge, task = self._judge, self._data.task
+        base, other = judge.predict(self._dense_logits["test"]), judge.predict(logits)
+        return compare_predictions(task.metric, base, other, judge.rows["test"].labels, regression=task.regression)
+
+
+def to_chosen(member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Chosen:
+    """Return a member with its name, and what the search knows of it, if anything."""
+    if isinstance(member, EvaluatedSubNetwork):
+        return Chosen(name=member.name, sub_network=member.sub_network, evaluation=member)
+    if isinstance(member, SubNetwork):
+        return Chosen(name="sub-network", sub_network=member)
+    return member
+
+
+def _to_record(chosen: Chosen) -> ChosenMember:
+    if chosen.evaluation is None:
+        return ChosenMember(name=chosen.name, sub_network=chosen.sub_network.hash, reason=chosen.reason)
+    return ChosenMember(reason=chosen.reason, **chosen.evaluation.to_json())

@@ -1,0 +1,151 @@
+"""Where extracted sub-networks come from: the shared weights of one super-network, or trials of standard NAS."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compressor.data.batches import EncodedRows, encode
+from compressor.data.metrics import compute_error, predict
+from compressor.data.sources import TaskData
+from compressor.errors import SearchError
+from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.score import Score, score
+from compressor.extraction.record import SlicedModelRecord
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.families import get_dimensions, max_positions
+from compressor.network.loading import pick_device
+from compressor.network.saving import SlicedModel, load_sliced_model, require_parity
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.search.choosing import Chosen
+from compressor.search.record import SearchResult
+from compressor.training.settings import TrainingSettings
+from compressor.training.super_network import SuperNetwork
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Judge:
+    """Judges models on the rows of a task, which are encoded once."""
+
+    def __init__(
+        self, data: TaskData, tokenizer: "PreTrainedTokenizerBase", positions: int, eval_batch_size: int
+    ) -> None:
+        self.data, self.task, self._batch_size = data, data.task, eval_batch_size
+        self.rows: dict[str, EncodedRows] = {
+            name: encode(rows, data.task, tokenizer, positions) for name, rows in data.parts.items()
+        }
+
+    @property
+    def median_length(self) -> int:
+        """Tokens of the median validation row."""
+        return int(np.median(self.rows["validation"].lengths))
+
+    def evaluate(self, model: "PreTrainedModel", part: str, sub_network: SubNetwork | None = None) -> np.ndarray:
+        """Compute the logits [rows, classes] of a model on a part of the rows."""
+        return Evaluator(model, self.task, self.rows[part], self._batch_size).evaluate(sub_network).logits
+
+    def predict(self, logits: np.ndarray) -> np.ndarray:
+        """Return the predictions [rows] of logits [rows, classes]."""
+        return predict(logits, self.task.regression)
+
+    def error(self, logits: np.ndarray, part: str) -> float:
+        """Return the task error of logits on a part of the rows."""
+        return compute_error(self.task.metric, self.predict(logits), self.rows[part].labels)
+
+    def score(self, logits: np.ndarray, part: str) -> Score:
+        """Return the same error with its interval."""
+        return score(self.task, logits, self.rows[part].labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A sub-network as a model of its own."""
+
+    model: "PreTrainedModel"
+    """On the CPU."""
+    searched: np.ndarray
+    """The validation logits [rows, classes] of the form that was searched."""
+    difference: float | None
+    """Of the model's logits from those; None where it is itself the form that was searched."""
+
+
+class SharedWeights:
+    """Sub-networks are cut out of a super-network."""
+
+    def __init__(self, net: SuperNetwork) -> None:
+        self._net = net
+        self.dense: PreTrainedModel | None = net.model.to(pick_device())
+        self.tokenizer, self.label_names, self.base_model = net.tokenizer, net.label_names, net.name
+        self.directory: Path | None = net.path
+        self.dimensions: EncoderDimensions = get_dimensions(net.model)
+        self.positions = max_positions(net.model)
+
+    @property
+    def teacher_settings(self) -> TrainingSettings | None:
+        """The settings of a distillation from the super-network: those that it was trained with."""
+        return TrainingSettings() if self._net.record is None else self._net.record.settings
+
+    def cut(self, member: Chosen, judge: Judge) -> Cut:
+        """Slice a sub-network out.
+
+        Raises:
+            ParityError: the sliced model computes something else than the shared weights.
+            SubNetworkError: the sub-network is none of this super-network.
+        """
+        model, sub_network = self._net.model, member.sub_network.check(self.dimensions)
+        shared = judge.evaluate(model, "validation", sub_network)
+        sliced = slice_model(model, sub_network)
+        logits = judge.evaluate(sliced, "validation")
+        difference = require_parity(shared, logits, "the sliced and the shared sub-network")
+        return Cut(model=sliced.cpu(), searched=shared, difference=difference)
+
+
+class TrainedAlone:
+    """Sub-networks of standard NAS, which have trained weights of their own."""
+
+    teacher_settings: TrainingSettings | None = None
+    """There is no super-network to distill from."""
+
+    def __init__(self, result: SearchResult, member: Chosen) -> None:
+        """Open the full super-network, or where its trial did not end `member`, one of those that are extracted.
+
+        Raises:
+            SearchError: standard NAS did not keep its weights.
+        """
+        self._folder = result.folder or Path()
+        self.dimensions: EncoderDimensions = result.made_of.dimensions
+        self.base_model = str(result.made_of.model_name_or_path)
+        full = result.full
+        self.directory: Path | None = None if full is None or full.model is None else self._folder / full.model
+        directory = self.directory or self._directory_of(member)
+        opened = load_sliced_model(directory)
+        self.dense: PreTrainedModel | None = None if self.directory is None else opened.model.to(pick_device())
+        self.tokenizer, self.positions = opened.tokenizer, max_positions(opened.model)
+        self.label_names = SlicedModelRecord.load(directory).label_names or ()
+
+    def cut(self, member: Chosen, judge: Judge) -> Cut:
+        """Load the trained weights of a sub-network.
+
+        Raises:
+            SearchError: standard NAS did not keep its weights, or they are of another sub-network.
+        """
+        directory = self._directory_of(member)
+        trained: SlicedModel = load_sliced_model(directory)
+        if trained.sub_network != member.sub_network:
+            raise SearchError(
+                f"the trained weights must be of sub-network {member.sub_network.hash}, but those in {directory} are "
+                f"of {trained.sub_network.hash}. Restore them or search again."
+            )
+        return Cut(model=trained.model, searched=judge.evaluate(trained.model, "validation"), difference=None)
+
+    def _directory_of(self, member: Chosen) -> Path:
+        if member.evaluation is None or not member.evaluation.model:
+            raise SearchError(
+                f"a sub-network of standard NAS must have trained weights, but {member.name} has none: it is not on "
+                "the front. Choose a member of the front."
+            )
+        return self._folder / member.evaluation.model

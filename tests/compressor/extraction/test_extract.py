@@ -1,0 +1,275 @@
+"""Extraction without MLflow: verified, never worse on the validation rows, saved whole, its errors those it says."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from compressor.data.batches import encode
+from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.errors import ModelError, OptionError, ParityError, SearchError, SubNetworkError
+from compressor.evaluation.evaluator import Evaluator
+from compressor.extraction.extract import Extraction, Extractor, extract_sub_network, to_chosen
+from compressor.extraction.options import ExtractionOptions
+from compressor.extraction.origins import Judge, SharedWeights, TrainedAlone
+from compressor.extraction.record import ExtractionReport, Parity, SlicedModelRecord
+from compressor.network.costs import create_cost_model
+from compressor.network.families import max_positions
+from compressor.network.saving import load_sliced_model, save_sliced_model
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.search.choosing import Chosen
+from compressor.search.objectives import DEFAULT_OBJECTIVES
+from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
+from compressor.training.super_network import SuperNetwork
+from conftest import DIMENSIONS, HEADS, sentence_rows, tiny_model
+
+KEPT = SubNetwork(heads=((0, 2), (), (1,)), units=((0, 1, 2, 3), (5,), ()))
+STOCK = SubNetwork(heads=(tuple(range(HEADS)), (), ()), units=((0, 1, 2, 3), (), ()))
+FILES = {"config.json", "model.safetensors", "modeling_sliced.py", "tokenizer.json", "tokenizer_config.json"}
+RECORDS = {"sub_network.json", "extraction.json", "parity.json", "README.md"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
+    path = tmp_path_factory.mktemp("rows") / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(120)))
+    return load_task_data(
+        DataSource(task_name="custom", train_file=str(path), text_columns=("text",), label_column="label")
+    )
+
+
+@pytest.fixture(scope="module")
+def net(tokenizer: PreTrainedTokenizerFast) -> SuperNetwork:
+    model = tiny_model(num_labels=2)
+    model.config.id2label, model.config.label2id = {0: "0", 1: "1"}, {"0": 0, "1": 1}
+    return SuperNetwork(model=model, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def extraction(net: SuperNetwork, data: TaskData) -> Extraction:
+    return extract_sub_network(net, KEPT, data, finetune_epochs=2)
+
+
+def evaluation(sub_network: SubNetwork, error: float, **more: object) -> EvaluatedSubNetwork:
+    costs = {"params": 10, "relative_params": 0.5, "encoder_params": 5, "relative_encoder_params": 0.5}
+    return EvaluatedSubNetwork(
+        index=7, name="subnet-007", config=None, sub_network=sub_network, error=error, eval_seconds=0.1, **costs, **more
+    )
+
+
+def test_the_report_says_what_the_model_computes(
+    extraction: Extraction, net: SuperNetwork, data: TaskData, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    report = extraction.report
+    for part, of_model, of_dense in (
+        ("validation", report.extracted.error, "error"),
+        ("test", report.extracted.test_error, "test_error"),
+    ):
+        rows = encode(data.parts[part], data.task, tokenizer, max_positions(net.model))
+        assert Evaluator(extraction.model, data.task, rows).evaluate().error == of_model
+        assert report.super_network is not None
+        assert Evaluator(net.model, data.task, rows).evaluate().error == getattr(report.super_network, of_dense)
+    assert report.extracted.params == sum(parameter.numel() for parameter in extraction.model.parameters())
+    assert (report.kept.heads, report.kept.units) == ((2, 0, 1), (4, 1, 0))
+    assert (report.chosen.name, report.chosen.error, report.chosen.index) == ("sub-network", None, None)
+    assert report.test is not None
+    assert report.test.difference == pytest.approx(report.test.error - report.test.base_error)
+    assert report.trivial is not None
+
+
+def test_no_step_makes_the_validation_error_worse(extraction: Extraction) -> None:
+    report = extraction.report
+    assert report.repair is not None
+    assert report.finetuning is not None
+    assert report.repair.error_before == report.parity.error_loaded == report.parity.error_searched
+    after_repair = report.repair.error_after if report.repair.kept else report.repair.error_before
+    assert after_repair <= report.repair.error_before
+    assert report.finetuning.error_before == after_repair
+    assert report.error == min(report.finetuning.error_before, *report.finetuning.errors) == report.extracted.error
+    assert max(report.parity.loaded, report.parity.sliced or 0) <= 1e-5
+
+
+def test_the_super_network_stays_as_it_was(net: SuperNetwork, data: TaskData) -> None:
+    before = {name: tensor.clone() for name, tensor in net.model.state_dict().items()}
+    extract_sub_network(net, KEPT, data, finetune_epochs=1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.model.state_dict().items())
+
+
+def test_a_saved_extraction_is_loaded(extraction: Extraction, tmp_path: Path) -> None:
+    path = extraction.save(tmp_path / "model", search=tmp_path / "search", command=("compressor", "extract"))
+    assert {file.name for file in path.iterdir()} == FILES | RECORDS
+    loaded = load_sliced_model(path)
+    assert loaded.sub_network == KEPT
+    own = extraction.model.state_dict()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in loaded.model.state_dict().items())
+    assert ExtractionReport.load(path) == extraction.report
+    assert Parity.load(path) == extraction.report.parity
+    record = SlicedModelRecord.load(path)
+    assert (record.search, record.supernet, record.supernet_files) == ("../search", None, None)
+    assert (record.error, record.label_names) == (extraction.error, ("0", "1"))
+    assert (record.data_digest, record.source) == (extraction.data.digest, extraction.data.source)
+    assert extraction.report.extracted.model_mb == pytest.approx((path / "model.safetensors").stat().st_size / 1e6)
+    assert "```bash\ncompressor extract\n```" in (path / "README.md").read_text()
+
+
+def test_saving_leaves_nothing_half_written(
+    extraction: Extraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("compressor.extraction.extract.write_model_card", fail)
+    with pytest.raises(OSError, match="disk full"):
+        extraction.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_members_of_one_front_share_what_is_costly(
+    net: SuperNetwork, data: TaskData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compressor.extraction import extract
+
+    calls: list[str] = []
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            calls.append(name)
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(extract, "measure_moments", counted("moments", extract.measure_moments))
+    monkeypatch.setattr(extract, "find_trivial", counted("trivial", extract.find_trivial))
+    judged: list[tuple[object, str]] = []
+    original = extract.Judge.evaluate
+
+    def evaluate(self: extract.Judge, model: object, part: str, sub_network: SubNetwork | None = None) -> np.ndarray:
+        if model is net.model and sub_network is None:
+            judged.append((model, part))
+        return original(self, net.model if model is net.model else model, part, sub_network)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(extract.Judge, "evaluate", evaluate)
+    extractor = Extractor(SharedWeights(net), data, ExtractionOptions(finetune_epochs=1))
+    assert not calls
+    made = [extractor.extract(member) for member in (KEPT, STOCK)]
+    assert calls.count("moments") == 1
+    assert sorted(part for _, part in judged) == ["test", "train", "validation"]
+    assert [one.sub_network for one in made] == [KEPT, STOCK]
+    alone = extract_sub_network(net, STOCK, data, finetune_epochs=1)
+    assert alone.report == made[1].report
+
+
+def test_an_evaluation_and_a_choice_are_members_too(net: SuperNetwork, data: TaskData, extraction: Extraction) -> None:
+    searched = evaluation(KEPT, extraction.report.parity.error_searched, epochs=None)
+    plain = extract_sub_network(net, searched, data, finetune_epochs=0).report
+    assert (plain.name, plain.chosen.index, plain.chosen.sub_network) == ("subnet-007", 7, KEPT.hash)
+    assert (plain.finetuning, plain.chosen.reason) == (None, None)
+    chosen = Chosen(name="subnet-007", sub_network=KEPT, evaluation=searched, reason="it is small.")
+    report = extract_sub_network(net, chosen, data, finetune_epochs=0).report
+    assert report == replace(plain, chosen=replace(plain.chosen, reason="it is small."))
+
+
+def test_an_error_that_was_not_measured_is_refused(net: SuperNetwork, data: TaskData, extraction: Extraction) -> None:
+    wrong = evaluation(KEPT, min(extraction.report.parity.error_searched + 0.5, 2.0))
+    with pytest.raises(ParityError, match=r"^the error on the \d+ validation rows must be the "):
+        extract_sub_network(net, wrong, data, finetune_epochs=0)
+
+
+def test_what_cannot_be_extracted(net: SuperNetwork, data: TaskData, tokenizer: PreTrainedTokenizerFast) -> None:
+    other = SubNetwork(heads=((0,),), units=((0,),))
+    with pytest.raises(SubNetworkError, match="must name 3 layers, but got 1"):
+        extract_sub_network(net, other, data)
+    with pytest.raises(OptionError, match="^--finetune-epochs must be at least 0, but got -1. Raise it.$"):
+        extract_sub_network(net, KEPT, data, finetune_epochs=-1)
+    regression = SuperNetwork(model=tiny_model(task_head="regression"), tokenizer=tokenizer)
+    with pytest.raises(ModelError, match="must have a head for 2 outputs"):
+        extract_sub_network(regression, KEPT, data)
+
+
+@pytest.fixture
+def trials(net: SuperNetwork, data: TaskData, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> SearchResult:
+    """A result of standard NAS: the full super-network, and one that keeps little, each with weights of its own."""
+    evaluations = []
+    for index, sub_network in enumerate((full_sub_network(DIMENSIONS), KEPT)):
+        model, folder = slice_model(net.model, sub_network), tmp_path / f"trials/{index}"
+        folder.mkdir(parents=True)
+        more = {"label_names": list(data.label_names)}
+        save_sliced_model(folder, model, tokenizer, sub_network, DIMENSIONS, more)
+        judge = Judge(data, tokenizer, max_positions(net.model), 64)
+        error = judge.error(judge.evaluate(model, "validation"), "validation")
+        costs = create_cost_model(net.model).costs(sub_network)
+        evaluations.append(
+            EvaluatedSubNetwork(
+                index=index,
+                name=f"trial-{index}",
+                config=None,
+                sub_network=sub_network,
+                error=error,
+                eval_seconds=1.0,
+                epochs=2,
+                model=f"trials/{index}",
+                **asdict(costs),
+            )
+        )
+    origin = SearchOrigin(
+        source=data.source,
+        data_digest=data.digest,
+        options={"search_space": "small", "search_strategy": "random_search", "seed": 0},
+        dimensions=DIMENSIONS,
+        seconds=1.0,
+        model_name_or_path="my-encoder",
+    )
+    costs = {"params": float(evaluations[0].params)}
+    result = summarise(evaluations, [0.0, 0.0], DEFAULT_OBJECTIVES, costs)
+    return replace(result, origin=origin, folder=tmp_path)
+
+
+def test_a_sub_network_of_standard_nas_keeps_its_own_weights(trials: SearchResult, data: TaskData) -> None:
+    member = to_chosen(trials.evaluations[1])
+    extractor = Extractor(TrainedAlone(trials, member), data)
+    assert not extractor.will_distill
+    small = extractor.extract(member)
+    report = small.report
+    assert report.trained_alone
+    assert (report.repair, report.finetuning, report.parity.sliced) == (None, None, None)
+    assert report.error == trials.evaluations[1].error
+    assert report.super_network is not None
+    assert report.super_network.error == trials.evaluations[0].error
+    assert (small.base_model, small.super_network) == ("my-encoder", None)
+    record = SlicedModelRecord.load(small.save("model"))
+    assert (record.supernet, record.supernet_files) == (None, None)
+
+
+def test_without_the_super_network_costs_are_the_search_s(trials: SearchResult, data: TaskData) -> None:
+    first = replace(trials.evaluations[0], model=None)
+    unfinished = replace(trials, evaluations=(first, trials.evaluations[1]))
+    member = to_chosen(trials.evaluations[1])
+    report = Extractor(TrainedAlone(unfinished, member), data).extract(member).report
+    assert (report.super_network, report.test, report.extracted.macs) == (None, None, None)
+    assert report.extracted.params == trials.evaluations[1].params
+    with pytest.raises(SearchError) as raised:
+        Extractor(TrainedAlone(unfinished, to_chosen(first)), data)
+    assert str(raised.value) == (
+        "a sub-network of standard NAS must have trained weights, but trial-0 has none: it is not on the front. Choose "
+        "a member of the front."
+    )
+
+
+def test_weights_of_another_sub_network_are_refused(trials: SearchResult, data: TaskData) -> None:
+    swapped = replace(trials.evaluations[1], model="trials/0")
+    extractor = Extractor(TrainedAlone(trials, to_chosen(swapped)), data)
+    with pytest.raises(SearchError, match=rf"^the trained weights must be of sub-network {KEPT.hash}, but those in"):
+        extractor.extract(swapped)
+
+
+def test_the_super_network_itself_is_extracted(net: SuperNetwork, data: TaskData) -> None:
+    report = extract_sub_network(net, full_sub_network(DIMENSIONS), data, finetune_epochs=0).report
+    assert report.super_network is not None
+    assert report.error <= report.super_network.error
+    assert "nothing was pruned: it is the super-network itself." in report.notes()
