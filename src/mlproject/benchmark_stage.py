@@ -8,9 +8,9 @@ from compressor.files import seen_from
 from compressor.markdown import markdown_text
 from exporters.benchmark import benchmark_models
 from exporters.benchmark_record import CSV_FILE, LATENCY_FILE, Benchmark
+from exporters.figures import write_latency_png
 from exporters.options import BenchmarkOptions
 from exporters.timing.latency import Noise
-from mlproject.plots import write_latency_png
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import latency_view

@@ -273,11 +273,12 @@ def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: 
     SEARCHES are the output directories of search or nas, or their runs:/… addresses.
     """
     with _top_run("compare") as (run, output_dir, _):
-        from mlproject import compare_stage
+        from compressor.comparison.report import HTML_FILE
+        from mlproject.compare_stage import compare as compare_fronts
 
         given = (*searches, *(part for value in search_dirs for part in value.split(",")))
-        compare_stage.compare(output_dir, [locate(path, *SEARCHED) for path in given], run)
-        _done(run, f"the comparison {output_dir / compare_stage.HTML_FILE}", "open it in a browser")
+        compare_fronts(output_dir, [locate(path, *SEARCHED) for path in given], run)
+        _done(run, f"the comparison {output_dir / HTML_FILE}", "open it in a browser")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from compressor.drawing import page
+from compressor.drawing.charts import Chart
+from compressor.drawing.files import save_figures
+from compressor.extraction.figures import NamedError, error_chart, extracted_series
 from compressor.extraction.record import ExtractionReport
 from compressor.files import new_directory, require_other_directory, write_text
 from compressor.markdown import markdown_table
+from compressor.search.figures import front_chart, hypervolume_chart, kept_maps
 from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
+from exporters.figures import latency_chart
 from exporters.options import PRECISIONS
 from exporters.timing.latency import Latency
-from mlproject import page
 from mlproject.benchmark_stage import model_rows, noise_note
-from mlproject.charts import Chart
-from mlproject.paper_charts import save_figures
-from mlproject.report_figures import NamedError, error_chart, front_chart, hypervolume_chart, kept_maps, latency_chart
 from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.search_report import describe_useless, front_table
@@ -63,7 +65,8 @@ def _write(path: Path, reported: Reported) -> Path:
     task_name = origin.source.task_name
     kind = "of one super-network" if origin.is_shared else "trained alone"
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
-    front = front_chart(result, f"Error against cost, {title}", reported.extraction)
+    chosen = () if reported.extraction is None else (extracted_series(result, reported.extraction),)
+    front = front_chart(result, f"Error against cost, {title}", chosen)
     heads, units = kept_maps(result.front, origin.dimensions)
     few = len(heads.columns) <= _SIDE_BY_SIDE
     maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]

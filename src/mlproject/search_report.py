@@ -9,9 +9,9 @@ from compressor.evaluation.predictions import PREDICTIONS_FILE
 from compressor.files import new_directory
 from compressor.markdown import markdown_code, markdown_table
 from compressor.network.sub_network import SubNetwork
+from compressor.search.figures import write_front_html, write_front_png
 from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.spaces.space import Config
-from mlproject.plots import write_front_html, write_front_png
 from mlproject.tables import print_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import pareto_view

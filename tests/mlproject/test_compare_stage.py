@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from compressor.comparison.searches import compare_searches
 from compressor.data.sources import DataSource
 from compressor.errors import SearchError
-from compressor.search.comparing import compare_searches
 from compressor.training.settings import TrainingSettings
 from conftest import write_search
 from mlproject.sources import find_super_network

@@ -275,26 +275,10 @@ class SearchResult:
         return pd.DataFrame([evaluation.to_json() for evaluation in self.evaluations])[columns]
 
     def plot(self) -> "Figure":
-        """Draw error against the first cost: every sub-network, the front as steps, the super-network as a star."""
-        from matplotlib.figure import Figure
+        """Draw error against the first cost: every sub-network, the front with intervals, the super-network."""
+        from compressor.search.figures import draw_front  # which reads results
 
-        cost = next(name for name in self.objectives if name != "error")
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        axes = figure.subplots()
-        others = [e for e in self.evaluations if not e.on_front]
-        axes.scatter(
-            [getattr(e, cost) for e in others], [e.error for e in others], s=12, color="0.7", label="evaluated"
-        )
-        front = sorted(self.front, key=lambda e: float(getattr(e, cost)))
-        costs, errors = [getattr(e, cost) for e in front], [e.error for e in front]
-        axes.step(costs, errors, where="post", marker="o", markersize=4, label="Pareto front")
-        if self.full is not None:
-            axes.scatter([getattr(self.full, cost)], [self.full.error], marker="*", s=120, label="super-network")
-        if self.trivial is not None:
-            axes.axhline(self.trivial.error, linestyle="--", color="0.5", label=str(self.trivial))
-        axes.set(xlabel=cost, ylabel="error (1 − metric), lower is better")
-        axes.legend(frameon=False)
-        return figure
+        return draw_front(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `search_results.json` holds."""

@@ -7,6 +7,7 @@ have the same one, absolute where the base models differ.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from compressor.errors import SearchError
@@ -65,6 +66,10 @@ class Comparison:
         """The share of the area up to the reference point that the points dominate."""
         error, cost = self.reference
         return compute_hypervolume([(e / error, c / cost) for e, c in points], (1.0, 1.0))
+
+    def mean_hypervolume(self, group: Group) -> float:
+        """The mean over a group's searches."""
+        return fmean(self.hypervolume(search.points) for search in group.searches)
 
     def surfaces(self, group: Group) -> list[list[tuple[float, ...]]]:
         """Best, median and worst attainment surface of a group, points of error and cost."""

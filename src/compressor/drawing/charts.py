@@ -1,6 +1,6 @@
 """What a picture says, apart from how it is drawn: points and lines, bars, a heat map.
 
-`svg_charts` draws them into a page, `paper_charts` as PNG and SVG files, so that both show the same. Every axis names
+`svg` draws them into a page, `files` as PNG and SVG files, so that both show the same. Every axis names
 its unit and which direction is better; `alt` says in words what the picture shows.
 """
 
@@ -27,8 +27,8 @@ PALETTE = (
 )
 """Colours on a light and on a dark page; each keeps a contrast of 4 to 1 there."""
 MUTED = ("#9aa5b1", "#8795a3")
-FRONT, DENSE = 0, 1
-"""Places in the palette that mean the same in every picture."""
+FRONT, DENSE, EXTRACTED = 0, 1, 2
+"""Places in the palette that mean the same in every picture; smaller precisions of what was extracted follow."""
 _PADDING = 0.05
 
 
@@ -210,3 +210,8 @@ def _padded(values: Sequence[float]) -> Point:
     low, high = min(values), max(values)
     room = _PADDING * (high - low) or max(abs(high), 1.0) * _PADDING
     return (max(low - room, 0.0) if low >= 0 else low - room), high + room
+
+
+def bar_color(place: int) -> int:
+    """Dense first, then the front's blue and the colours after it."""
+    return (DENSE, FRONT, EXTRACTED)[place] if place < 3 else place

@@ -6,7 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlproject.charts import MUTED, PALETTE, BarChart, Chart, HeatMap, Mark, PointChart, Series, outline, polyline
+from compressor.drawing.charts import (
+    MUTED,
+    PALETTE,
+    BarChart,
+    Chart,
+    HeatMap,
+    Mark,
+    PointChart,
+    Series,
+    outline,
+    polyline,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,9 +55,8 @@ def legend_name(name: str) -> str:
 
 
 @plain_texts()
-def save_figure(chart: Chart, path: Path) -> Path:
-    """The chart as a file; the name's end tells which kind. The same chart gives the same file."""
-    import matplotlib
+def draw_figure(chart: Chart) -> "Figure":
+    """Draw a chart as matplotlib's figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -68,6 +78,15 @@ def save_figure(chart: Chart, path: Path) -> Path:
         _draw_bars(chart, figure)
     else:
         _draw_heat_map(chart, figure.subplots())
+    return figure
+
+
+@plain_texts()
+def save_figure(chart: Chart, path: Path) -> Path:
+    """Save a chart as a file; the name's end tells which kind. The same chart gives the same file."""
+    import matplotlib
+
+    figure = draw_figure(chart)
     metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
     with matplotlib.rc_context({"svg.hashsalt": chart.stem}):
         figure.savefig(path, metadata=metadata)

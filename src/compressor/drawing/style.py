@@ -1,6 +1,6 @@
 """How pages look and answer to the pointer: style and script, which every page carries within it."""
 
-from mlproject.charts import MUTED, PALETTE
+from compressor.drawing.charts import MUTED, PALETTE
 
 _LIGHT = "--page:#fff;--text:#1f2933;--soft:#52606d;--grid:#e4e7eb;--panel:#f5f7fa;--hot:#fff;--warm:#1f2933;"
 _DARK = "--page:#14191f;--text:#e4e7eb;--soft:#a3b0bd;--grid:#2c353f;--panel:#1d242c;--hot:#0b1620;--warm:#0b1620;"

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from mlproject.charts import Chart, HeatMap
-from mlproject.page_style import SCRIPT, page_style
-from mlproject.svg_charts import draw, legend
+from compressor.drawing.charts import Chart, HeatMap
+from compressor.drawing.style import SCRIPT, page_style
+from compressor.drawing.svg import draw, legend
 
 
 def render_page(title: str, lead: str, sections: Sequence[str]) -> str:

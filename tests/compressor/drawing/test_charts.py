@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlproject.charts import (
+from compressor.drawing.charts import (
     Band,
     Bar,
     BarChart,
@@ -17,9 +17,9 @@ from mlproject.charts import (
     polyline,
     to_steps,
 )
-from mlproject.paper_charts import save_figures
-from mlproject.plots import write_latency_png
-from mlproject.svg_charts import draw, legend
+from compressor.drawing.files import save_figures
+from compressor.drawing.svg import draw, legend
+from exporters.figures import write_latency_png
 from samples import sample_benchmark, sample_latency, sample_model
 
 

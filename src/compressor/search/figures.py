@@ -1,16 +1,21 @@
-"""What the pictures of a report show: the front, what is kept per layer, hypervolume, errors, latencies."""
+"""What the pictures of a search show: the front, what is kept per layer, the hypervolume."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compressor.extraction.record import ExtractionReport
+from compressor.drawing.charts import DENSE, FRONT, HeatMap, Mark, PointChart, Series
+from compressor.drawing.files import draw_figure, save_figure
+from compressor.drawing.page import figure, paragraph, render_page, table
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.objectives import REFERENCE, main_cost
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
-from exporters.benchmark_record import Benchmark
-from exporters.timing.latency import Latency
-from mlproject.charts import DENSE, FRONT, Bar, BarChart, HeatMap, Mark, Panel, PointChart, Series
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MAX_ROWS = 100
+"""Of the front's table on its page."""
 ERROR_AXIS = "error (1 − metric), lower is better"
 COST_AXES = {
     "params": ("parameters in millions, lower is better", 1e-6, "M parameters"),
@@ -21,14 +26,12 @@ COST_AXES = {
 _ABOVE_THE_LINE = "What lies on or above the dashed line has learnt nothing from the texts. "
 MAX_HEAT_ROWS = 30
 """Of a heat map, so that page and paper can hold it."""
-_EXTRACTED = 2
-"""Place in the palette of what was extracted, in fp32; smaller precisions follow."""
 
 
-def front_chart(result: SearchResult, title: str, extraction: ExtractionReport | None = None) -> PointChart:
+def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -> PointChart:
     """Error against cost: every sub-network pale, the front with intervals and its members' indices, dense marked.
 
-    With `extraction`, the report of an extracted member, that model is marked too.
+    `more` are drawn on top, such as a member as it was extracted.
     """
     cost = main_cost(result.objectives)
     axis, factor, _ = COST_AXES[cost]
@@ -59,8 +62,7 @@ def front_chart(result: SearchResult, title: str, extraction: ExtractionReport |
         groups.append(full)
     if result.trivial is not None:
         groups.append(_trivial_series(result, cost, factor))
-    if extraction is not None:
-        groups.append(_extracted_series(result, extraction, cost, factor))
+    groups.extend(more)
     best, smallest = result.front[0], min(result.front, key=lambda e: getattr(e, cost))
     return PointChart(
         stem="pareto_front",
@@ -86,21 +88,6 @@ def _trivial_series(result: SearchResult, cost: str, factor: float) -> Series:
     note = f"trivial predictor: {trivial}"
     marks = tuple(Mark(x=x, y=trivial.error, note=note) for x in sorted({min(costs), max(costs)}))
     return Series(name=note, marks=marks, size=0, line="straight", dashed=True)
-
-
-def _extracted_series(result: SearchResult, extraction: ExtractionReport, cost: str, factor: float) -> Series:
-    """The chosen sub-network as it was extracted: at its final error, with the cost it has or was searched with."""
-    extracted, name = extraction.extracted, extraction.name
-    searched = next((e for e in result.evaluations if e.name == name), None)
-    x = getattr(extracted, cost, None) or (None if searched is None else getattr(searched, cost))
-    if x is None:
-        return Series(name="", marks=())
-    low, high = extracted.error_interval
-    note = f"{name}, extracted\nerror {extracted.error:.4f} (95 %: {low:.3f}–{high:.3f})"
-    if searched is not None and searched.error != extracted.error:
-        note += f", {searched.error:.4f} as searched"
-    mark = Mark(x=x * factor, y=extracted.error, low=low, high=high, note=note)
-    return Series(name=f"chosen: {name}, as extracted", marks=(mark,), color=_EXTRACTED, shape="diamond", size=6)
 
 
 def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:
@@ -175,88 +162,23 @@ def hypervolume_chart(result: SearchResult) -> PointChart:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedError:
-    """A model's error on some rows, with its 95 % interval where that is known."""
-
-    name: str
-    error: float
-    interval: tuple[float, float] | None
-
-    def __str__(self) -> str:
-        return f"{self.error:.4f}" + ("" if self.interval is None else " ({:.3f}–{:.3f})".format(*self.interval))
+def draw_front(result: SearchResult) -> "Figure":
+    """Draw the front as matplotlib's figure."""
+    return draw_figure(front_chart(result, f"{len(result.evaluations)} sub-networks"))
 
 
-def error_chart(panels: Mapping[str, Sequence[NamedError]], metric: str) -> BarChart | None:
-    """Errors with their intervals; of each panel the models. None where no error is known."""
-    names = list(dict.fromkeys(model.name for models in panels.values() for model in models))
-    made = tuple(
-        Panel(
-            title=title,
-            bars=tuple(
-                Bar(
-                    label=model.name,
-                    value=max(model.error, 0.0),
-                    low=None if model.interval is None else model.interval[0],
-                    high=None if model.interval is None else model.interval[1],
-                    text=str(model),
-                    color=_bar_color(names.index(model.name)),
-                    note=f"{model.name}, {title}\nerror {model}",
-                )
-                for model in models
-            ),
-        )
-        for title, models in panels.items()
-        if models
-    )
-    if not made:
-        return None
-    return BarChart(
-        stem="errors",
-        title="Error, dense against extracted",
-        caption="Whiskers and brackets are 95 % intervals from the number of rows; models whose intervals overlap may "
-        "still differ: all are judged on the same rows.",
-        alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in made) + ".",
-        x_label=f"error (1 − {metric}), lower is better",
-        panels=made,
-    )
+def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
+    """Error against cost: every sub-network, the front as a staircase, the super-network marked."""
+    return save_figure(front_chart(result, title), path)
 
 
-def latency_chart(benchmark: Benchmark) -> BarChart:
-    """Median latencies, a panel for each batch size and length, each with its own scale."""
-    panels = []
-    for shape in benchmark.shapes:
-        batch_size, length = shape
-        texts = "1 text" if batch_size == 1 else f"{batch_size} texts"
-        kind = f"{length} tokens each" if isinstance(length, int) else "lengths of the validation rows"
-        title = f"Batch of {texts}, {kind}"
-        rows = enumerate(benchmark.at(shape).values())
-        panels.append(Panel(title=title, bars=tuple(_latency_bar(row, place, title) for place, row in rows)))
-    environment, runs = benchmark.environment, sorted({row.runs for row in benchmark.latencies})
-    return BarChart(
-        stem="latency",
-        title="Median latency, dense against extracted",
-        caption=f"Each panel has its own scale; × is the share of {benchmark.base}'s time. "
-        f"{' to '.join(dict.fromkeys((str(runs[0]), str(runs[-1]))))} timed runs, models taking turns, "
-        f"{environment.threads} thread(s) of {environment.cpu}, tokenizer not included.",
-        alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in panels) + ".",
-        x_label="median latency of a batch in ms, lower is better",
-        panels=tuple(panels),
-        shared_scale=False,
-    )
-
-
-def _latency_bar(row: Latency, place: int, title: str) -> Bar:
-    ratio = f"× {row.ratio:.2f} (95 %: {row.ratio_low:.2f}–{row.ratio_high:.2f})"
-    return Bar(
-        label=row.model,
-        value=row.p50_ms,
-        text=f"{row.p50_ms:.2f} ms" + (f", × {row.ratio:.2f}" if place else "") + (", noisy" if row.noisy else ""),
-        color=_bar_color(place),
-        note=f"{row.model}\n{title}\np50 {row.p50_ms:.2f} ms, p90 {row.p90_ms:.2f} ms\n{ratio}",
-    )
-
-
-def _bar_color(place: int) -> int:
-    """Dense first, then the front's blue and the colours after it."""
-    return (DENSE, FRONT, _EXTRACTED)[place] if place < 3 else place
+def write_front_html(
+    result: SearchResult, path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Path:
+    """The same picture with hover, and the front's table, as one file that needs no network."""
+    lead = f"{len(result.evaluations)} sub-networks, of which {len(result.front)} are on the Pareto front."
+    more = [paragraph("The others are in pareto_front.csv.")] if len(rows) > _MAX_ROWS else []
+    parts = [figure(front_chart(result, "Error against cost")), table(header, rows[:_MAX_ROWS]), *more]
+    page = render_page(title, lead, parts)
+    path.write_text(page, encoding="utf-8")
+    return path

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from mlproject.charts import (
+from compressor.drawing.charts import (
     PALETTE,
     Bar,
     BarChart,
@@ -17,7 +17,7 @@ from mlproject.charts import (
     nice_ticks,
     outline,
 )
-from mlproject.charts import polyline as line_of
+from compressor.drawing.charts import polyline as line_of
 
 _Place = Callable[[Point], Point]
 """From a chart's values to where they are drawn."""

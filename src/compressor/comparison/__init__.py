@@ -1,0 +1,1 @@
+"""Several searches on one scale: fronts, hypervolumes, pictures."""
