@@ -3,23 +3,20 @@
 `python -m exporters.timing.footprint PATH THREADS PROVIDER PARENT` prints them as one JSON line.
 """
 
-import ctypes
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.files import module_environment
+from compressor.parent_process import end_with_parent
+
 _SHAPE = (8, 128)
 """Batch size and length of the one call that is made, cut to what the model takes."""
-
-_PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: the signal that a process gets when its parent dies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +31,6 @@ class Footprint:
 
 def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footprint:
     """The footprint of an ONNX file or model directory."""
-    from compressor.files import module_environment  # not above: the measured process must not load PyTorch in vain
-
     done = subprocess.run(
         [sys.executable, "-m", "exporters.timing.footprint", str(path), str(threads), provider, str(os.getpid())],
         capture_output=True,
@@ -49,7 +44,7 @@ def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footpr
 def main() -> None:
     """Measures this very process."""
     path, threads, provider, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    _end_with(parent)
+    end_with_parent(parent)
     from exporters.timing.runners import make_inputs, open_runner  # takes a while, in which the parent may go
 
     if path.is_file():
@@ -66,14 +61,6 @@ def main() -> None:
     batch_size, length = _SHAPE
     runner.run(make_inputs(runner, [length] * batch_size, num_choices=1))
     print(json.dumps({"load_seconds": seconds, "peak_mb": _peak_bytes() / 1e6}))
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process at once when its parent is gone, on Linux; not by `compressor`, which would load PyTorch."""
-    with suppress(OSError, AttributeError):  # of another operating system
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 def _peak_bytes() -> int:
