@@ -97,6 +97,58 @@ class Benchmark:
                 return name
         return None
 
+    def noise_note(self) -> str | None:
+        """Return what a reader must know of latencies that others on the machine disturbed; None where nothing did."""
+        noise = self.noise
+        if noise is None or not noise.noisy:
+            return None
+        start, end = noise.load_average
+        seen = [
+            "" if noise.waited is None else f"this process waited for up to {noise.waited:.0%} of its time",
+            f"ratios differed by up to {noise.block_spread:.0%} between blocks of rounds",
+            f"it was put aside {noise.switches_per_second:.0f} times a second",
+            f"the load average went from {start[0]:.1f} to {end[0]:.1f}" if start and end else "",
+        ]
+        again = f" though timed {noise.passes} times" if noise.passes > 1 else ""
+        return (
+            f"{noise.noisy} of {len(self.latencies)} rows are noisy{again}: {', '.join(filter(None, seen))}. Their "
+            "milliseconds are those of a busy machine, their ratios known no closer than their intervals. Time them "
+            "when nothing else runs."
+        )
+
+    def latency_table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of the table of latencies, models side by side."""
+        header = ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", f"of {self.base}'s p50 (95 %)"]
+        return header, [
+            [
+                row.model,
+                f"{row.batch_size}",
+                f"{row.length}",
+                f"{row.p50_ms:.2f}",
+                f"{row.p90_ms:.2f}",
+                f"{row.p99_ms:.2f}",
+                f"{row.rows_per_second:.0f}",
+                f"{row.ratio:.2f} ({row.ratio_low:.2f}–{row.ratio_high:.2f})" + (" noisy" if row.noisy else ""),
+            ]
+            for shape in self.shapes
+            for row in self.at(shape).values()
+        ]
+
+    def model_table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of the table of what the timed models are."""
+        return ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"], [
+            [
+                name,
+                model.runtime,
+                model.precision,
+                "" if model.error is None else f"{model.error:.4f}",
+                f"{model.mb:.1f}",
+                f"{model.load_seconds:.2f}",
+                f"{model.peak_mb:.0f}",
+            ]
+            for name, model in self.models.items()
+        ]
+
     def to_json(self, directory: Path) -> dict[str, Any]:
         """Return the content of `latency.json` in a directory, from which its paths are seen."""
         values = asdict(self)

@@ -54,26 +54,6 @@ def _noise_metrics(noise: Noise) -> dict[str, float]:
     return {f"noise/{name}": float(value) for name, value in values.items() if value is not None}
 
 
-def noise_note(benchmark: Benchmark) -> str | None:
-    """What a reader must know of latencies that others on the machine disturbed; None where nothing did."""
-    noise = benchmark.noise
-    if noise is None or not noise.noisy:
-        return None
-    start, end = noise.load_average
-    seen = [
-        "" if noise.waited is None else f"this process waited for up to {noise.waited:.0%} of its time",
-        f"ratios differed by up to {noise.block_spread:.0%} between blocks of rounds",
-        f"it was put aside {noise.switches_per_second:.0f} times a second",
-        f"the load average went from {start[0]:.1f} to {end[0]:.1f}" if start and end else "",
-    ]
-    again = f" though timed {noise.passes} times" if noise.passes > 1 else ""
-    return (
-        f"{noise.noisy} of {len(benchmark.latencies)} rows are noisy{again}: {', '.join(filter(None, seen))}. Their "
-        "milliseconds are those of a busy machine, their ratios known no closer than their intervals. Time them when "
-        "nothing else runs."
-    )
-
-
 def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
     """A run for each model, which MLflow can plot, and the view "Latency" of them."""
     batch_size, length = benchmark.first_shape
@@ -98,7 +78,7 @@ def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
     run.describe(
         f"Median latency with batch {batch_size} and {length} tokens, threads: "
         f"{benchmark.environment.threads}, {markdown_text(benchmark.environment.cpu)}.\n\n"
-        + (f"Note: {note}\n\n" if (note := noise_note(benchmark)) else "")
+        + (f"Note: {note}\n\n" if (note := benchmark.noise_note()) else "")
         + f"![Latency]({run.picture(PNG_FILE)})"
     )
 
@@ -108,40 +88,8 @@ def _show(benchmark: Benchmark) -> None:
     if set(timed) != set(benchmark.options.lengths):
         lengths = ", ".join(str(length) for length in dict.fromkeys(timed))
         print(f"The models take at most {max(timed)} tokens: timed at {lengths}.")
-    rows = [
-        [
-            row.model,
-            f"{row.batch_size}",
-            f"{row.length}",
-            f"{row.p50_ms:.2f}",
-            f"{row.p90_ms:.2f}",
-            f"{row.p99_ms:.2f}",
-            f"{row.rows_per_second:.0f}",
-            f"{row.ratio:.2f} ({row.ratio_low:.2f}–{row.ratio_high:.2f})" + (" noisy" if row.noisy else ""),
-        ]
-        for shape in benchmark.shapes
-        for row in benchmark.at(shape).values()
-    ]
-    header = ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", f"of {benchmark.base}'s p50 (95 %)"]
     title = f"Latency on {benchmark.options.threads} thread(s), {benchmark.environment.cpu}"
-    print_table(title, header, rows, spare=["p99 ms", "rows/s", "p90 ms"])
-    if note := noise_note(benchmark):
+    print_table(title, *benchmark.latency_table(), spare=["p99 ms", "rows/s", "p90 ms"])
+    if note := benchmark.noise_note():
         print(f"Note: {note}")
-    header = ["model", "runtime", "precision", "error", "file MB", "load s", "peak MB"]
-    print_table("What they are", header, model_rows(benchmark), spare=["load s", "peak MB", "runtime"])
-
-
-def model_rows(benchmark: Benchmark) -> list[list[str]]:
-    """What the timed models are: name, runtime, precision, error, file size, seconds to load and peak memory."""
-    return [
-        [
-            name,
-            model.runtime,
-            model.precision,
-            "" if model.error is None else f"{model.error:.4f}",
-            f"{model.mb:.1f}",
-            f"{model.load_seconds:.2f}",
-            f"{model.peak_mb:.0f}",
-        ]
-        for name, model in benchmark.models.items()
-    ]
+    print_table("What they are", *benchmark.model_table(), spare=["load s", "peak MB", "runtime"])

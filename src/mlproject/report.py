@@ -22,7 +22,6 @@ from exporters.benchmark_record import Benchmark
 from exporters.figures import latency_chart
 from exporters.options import PRECISIONS
 from exporters.timing.latency import Latency
-from mlproject.benchmark_stage import model_rows, noise_note
 from mlproject.reported import Reported, read_reported
 from mlproject.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.search_report import describe_useless, front_table
@@ -211,9 +210,8 @@ def _sizes(reported: Reported) -> str:
     """What the timed models weigh."""
     if reported.benchmark is None:
         return ""
-    header = ["model", "runtime", "precision", "error", "file (MB)", "load (s)", "peak memory (MB)"]
-    note = noise_note(reported.benchmark)
-    return (page.note(note) if note else "") + page.table(header, model_rows(reported.benchmark))
+    note = reported.benchmark.noise_note()
+    return (page.note(note) if note else "") + page.table(*reported.benchmark.model_table())
 
 
 def _parity(reported: Reported) -> str:

@@ -10,6 +10,8 @@ import pytest
 
 from compressor.errors import FileError
 from exporters.benchmark_record import LATENCY_FILE, Benchmark
+from exporters.timing.latency import Noise
+from samples import sample_benchmark, sample_latency, sample_model
 from test_golden import VERSIONS, copy_golden
 
 Change = Callable[[dict[str, Any]], object]
@@ -102,3 +104,57 @@ def test_each_model_has_latencies(edit: Change, folder: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(FileError, match="must hold latencies of each of its models, but does not. Restore it, or"):
         Benchmark.load(folder)
+
+
+# What is shown of it
+
+NOISE = Noise(
+    noisy=2,
+    waited=0.64,
+    block_spread=0.2,
+    switches_per_second=104.4,
+    load_average=((6.0, 6.9, 5.8), (6.2, 6.7, 5.9)),
+    passes=3,
+)
+
+
+def benchmark(noise: Noise | None) -> Benchmark:
+    """A benchmark of six rows."""
+    rows = [sample_latency("onnx", batch_size) for batch_size in range(1, 7)]
+    return sample_benchmark({"onnx": sample_model(Path("model.onnx"))}, rows, noise=noise)
+
+
+def test_a_noisy_benchmark_says_what_was_seen() -> None:
+    assert benchmark(NOISE).noise_note() == (
+        "2 of 6 rows are noisy though timed 3 times: this process waited for up to 64% of its time, ratios differed by "
+        "up to 20% between blocks of rounds, it was put aside 104 times a second, the load average went from 6.0 to "
+        "6.2. Their milliseconds are those of a busy machine, their ratios known no closer than their intervals. Time "
+        "them when nothing else runs."
+    )
+    unknown = replace(NOISE, waited=None, load_average=((), ()), passes=1)
+    assert (benchmark(unknown).noise_note() or "").startswith(
+        "2 of 6 rows are noisy: ratios differed by up to 20% between blocks of rounds, it was put aside 104 times a "
+        "second. Their"
+    )
+
+
+def test_a_quiet_benchmark_and_one_of_an_older_version_say_nothing() -> None:
+    assert benchmark(replace(NOISE, noisy=0)).noise_note() is None
+    assert benchmark(None).noise_note() is None
+
+
+def test_tables_of_latencies_and_models() -> None:
+    models = {"dense": sample_model(Path("model.onnx")), "other": sample_model(Path("other.onnx"), "?", error=None)}
+    rows = [sample_latency(name, size, noisy=size == 2) for size in (2, 1) for name in models]
+    found = sample_benchmark(models, rows)
+    header, cells = found.latency_table()
+    assert header == ["model", "batch", "length", "p50 ms", "p90 ms", "p99 ms", "rows/s", "of dense's p50 (95 %)"]
+    assert cells[1] == ["other", "1", "8", "2.00", "3.00", "4.00", "500", "0.50 (0.40–0.60)"]
+    assert [row[0:2] + row[-1:] for row in cells[2:]] == [
+        ["dense", "2", "0.50 (0.40–0.60) noisy"],
+        ["other", "2", "0.50 (0.40–0.60) noisy"],
+    ]
+    assert found.model_table()[1] == [
+        ["dense", "onnxruntime", "fp32", "0.3000", "4.0", "0.10", "100"],
+        ["other", "onnxruntime", "?", "", "4.0", "0.10", "100"],
+    ]
