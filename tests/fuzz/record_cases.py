@@ -41,11 +41,11 @@ NEEDED = {
     ),
     "onnx/export.json": (
         "model", "portable", "params", "forms", "forms.fp32.file", "forms.int8.mb",
-        "forms.fp32.error",
+        "forms.fp32.error", "forms.fp32.error_interval", "task", "lengths",
     ),
     "benchmark/latency.json": (
-        "environment", "models", "latencies", "environment.cpu", "models.onnx.path", "latencies.0.p50_ms",
-        "latencies.1.ratio",
+        "environment", "models", "latencies", "environment.cpu", "environment.torch", "models.onnx.path",
+        "models.onnx.error", "latencies.0.p50_ms", "latencies.1.ratio", "latencies.0.p99_ms", "options", "options.runs",
     ),
 }  # fmt: skip
 """Keys without which a file is not whole."""
@@ -110,7 +110,14 @@ CASES = [
             ("onnx/export.json", "forms", ([], None, {"fp32": {}}, {"fp32": 3})),
             ("onnx/export.json", "forms.int8.accepted", ("yes", 1, None)),
             ("benchmark/latency.json", "latencies", ({}, None, [{}], [3])),
+            ("onnx/export.json", "forms.fp32.error_interval", ([-9, 1], [1, 0], None)),
             ("benchmark/latency.json", "models.onnx.mb", ("1", None, [])),
+            ("benchmark/latency.json", "models.onnx.error_interval", ([-9, 1], [0], "x")),
+            ("benchmark/latency.json", "models.onnx.precision", (3, "int4", None)),
+            ("benchmark/latency.json", "environment.torch", (3, [], None)),
+            ("benchmark/latency.json", "latencies.0.noisy", (1, "no", None)),
+            ("benchmark/latency.json", "options", ([], None, {"runs": 3})),
+            ("benchmark/latency.json", "options.runs", (0, "3", 10**9)),
         )
         for value in values
     ),
