@@ -38,7 +38,11 @@ from compressor.data.batches import EncodedRows, encode
 from compressor.data.sources import DataSource, load_task_data
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import compute_hypervolume, find_front
+from compressor.extraction.extract import Extractor
+from compressor.extraction.options import ExtractionOptions
+from compressor.extraction.origins import SharedWeights
 from compressor.files import write_json
+from compressor.markdown import markdown_table
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, get_layers, max_positions
 from compressor.network.loading import load_base_model
@@ -48,14 +52,13 @@ from compressor.search.loop import run_search
 from compressor.search.options import SearchOptions
 from compressor.search.record import RESULTS_FILE
 from compressor.spaces import create_search_space
-from compressor.training.loop import distill, fine_tune, train_shared_weights
-from compressor.training.repair import measure_moments, repair
+from compressor.training.loop import distill, fine_tune
 from compressor.training.settings import TrainingSettings
+from compressor.training.train import train_super_network
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.quantization import needs_reduced_range, quantize_int8
 from exporters.timing.latency import measure_latencies
 from exporters.timing.runners import open_runner
-from mlproject.tables import print_table
 
 OURS, EXTRACTED, LAYERS, TORCH_PRUNING, ALONE, NAS, INT8, DENSE = (
     "super-network",
@@ -153,16 +156,14 @@ def count_encoder(model: Any) -> int:
 
 def super_network(bench: Bench, _: Any, __: np.ndarray) -> None:
     """The product: train, search, extract."""
-    model, _ = bench.load()
     with bench.timed(OURS):
-        train_shared_weights(
-            model, bench.task, bench.rows["train"], bench.rows["validation"], bench.settings(), lambda _: None
-        )
-    model.eval()
+        net = train_super_network("demo", bench.data, bench.settings())
+    model = net.model
     evaluator, cost_model = Evaluator(model, bench.task, bench.rows["validation"]), create_cost_model(model)
     test = Evaluator(model, bench.task, bench.rows["test"]) if len(bench.rows["test"]) else None
-    teacher = Evaluator(model, bench.task, bench.rows["train"]).evaluate().logits
-    moments = measure_moments(model, bench.rows["train"])
+    extractor = Extractor(
+        SharedWeights(net), bench.data, ExtractionOptions(finetune_epochs=bench.options.finetune_epochs)
+    )
     for name in bench.options.search_spaces:
         with bench.timed(f"{OURS}, search in {name}"):
             result = run_search(
@@ -182,18 +183,10 @@ def super_network(bench: Bench, _: Any, __: np.ndarray) -> None:
                 )
             )
         for member in spread([m for m in result.front if 0 < m.relative_encoder_params < 1], bench.options.extracted):
-            cut, parts = extract(bench, model, member.sub_network, moments, teacher)
-            bench.add(EXTRACTED, f"{name} {member.name}{parts}", cut)
-
-
-def extract(bench: Bench, model: Any, sub_network: SubNetwork, moments: Any, teacher: np.ndarray) -> tuple[Any, str]:
-    """What `compressor extract` makes of a sub-network: repaired where that is better, then distilled likewise."""
-    cut, validation = slice_model(model, sub_network), bench.rows["validation"]
-    with bench.timed(EXTRACTED):
-        repaired = repair(copy.deepcopy(cut), model, sub_network, moments)
-        errors = [Evaluator(one, bench.task, validation).evaluate().error for one in (cut, repaired)]
-    kept = repaired if errors[1] < errors[0] else cut
-    return bench.distilled(kept, teacher, EXTRACTED), " (repaired)" if kept is repaired else ""
+            with bench.timed(EXTRACTED):
+                small = extractor.extract(member)
+            repaired = small.report.repair is not None and small.report.repair.kept
+            bench.add(EXTRACTED, f"{name} {member.name}{' (repaired)' if repaired else ''}", small.model)
 
 
 def spread(front: list[Any], count: int) -> list[Any]:
@@ -443,7 +436,7 @@ def main() -> None:
         [name, *("" if value is None else f"{value:.4g}" for value in values.values())]
         for name, values in summary.items()
     ]
-    print_table("Fronts on validation rows", header, table)
+    print(f"Fronts on validation rows\n\n{markdown_table(header, table)}\n")
     print(json.dumps(result))
 
 

@@ -14,15 +14,16 @@ from typing import Any
 import torch
 
 from compressor.data.batches import encode
+from compressor.data.sources import in_order_of, load_task_data
 from compressor.evaluation.evaluator import Evaluator
+from compressor.markdown import markdown_table
 from compressor.network.families import max_positions
 from compressor.network.slicing import slice_model
 from compressor.search.record import SearchResult
 from compressor.training.loop import distill
 from compressor.training.repair import measure_moments, repair
 from compressor.training.settings import TrainingSettings
-from mlproject.sources import find_super_network, open_super_network
-from mlproject.tables import print_table
+from compressor.training.super_network import load_super_network
 
 WAYS = {
     "cut": (False, 0),
@@ -37,6 +38,7 @@ def main() -> None:
     """Measures all ways on all front members."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--search", type=Path, required=True)
+    parser.add_argument("--super-network", type=Path, help="where it is now, if it was moved")
     parser.add_argument("--learning-rate", type=float, default=None, help="of the distillation")
     parser.add_argument("--members", type=int, default=6, help="front members, spread by size")
     parser.add_argument("--names", nargs="+", help="these front members instead, such as subnet-012")
@@ -44,11 +46,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     result = SearchResult.load(options.search)
-    super_network, data = open_super_network(find_super_network(result), {})
-    dense, task = super_network.model, data.task
-    rows = {
-        name: encode(part, task, super_network.tokenizer, max_positions(dense)) for name, part in data.parts.items()
-    }
+    net = load_super_network(options.super_network or Path(result.made_of.supernet or ""))
+    data = in_order_of(load_task_data(result.made_of.source), net.label_names)
+    dense, task = net.model, data.task
+    rows = {name: encode(part, task, net.tokenizer, max_positions(dense)) for name, part in data.parts.items()}
     teacher = Evaluator(dense, task, rows["train"]).evaluate().logits
     moments = measure_moments(dense, rows["train"])
     front = [member for member in result.front if not member.is_full]
@@ -75,7 +76,8 @@ def main() -> None:
         for name, ways in found.items()
     ]
     dense_errors = {part: Evaluator(dense, task, rows[part]).evaluate().error for part in ("validation", "test")}
-    print_table(f"Validation / test errors; dense {dense_errors}", ["sub-network", "of encoder", *WAYS], table)
+    header = ["sub-network", "of encoder", *WAYS]
+    print(f"Validation / test errors; dense {dense_errors}\n\n{markdown_table(header, table)}")
     print(json.dumps({"benchmark": "extraction_repair", "dense": dense_errors, "members": found}))
 
 
