@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Gt, Lt
 
@@ -31,7 +31,7 @@ class ChosenMember:
     """Why it was chosen, in a sentence."""
     index: Count | None = None
     """Place among the search's evaluations; None where it was not searched."""
-    config: dict[str, Any] | None = None
+    config: dict[str, int | str] | None = None
     sub_network: str | None = None
     """Its hash."""
     error: Errors | None = None
