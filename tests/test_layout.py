@@ -46,6 +46,13 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
             assert not packages(path) & forbidden, path
 
 
+@pytest.mark.parametrize(("room", "below"), [("graph", {"graph"}), ("timing", {"graph", "timing"})])
+def test_rooms_of_exporters_import_those_below_alone(room: str, below: set[str]) -> None:
+    for path in (ROOT / "src" / "exporters" / room).glob("*.py"):
+        ours = {name.split(".")[1] for name in imported(path) if name.startswith("exporters.")}
+        assert ours <= below, path
+
+
 def test_mlflow_is_imported_in_one_file_of_mlproject() -> None:
     importing = {path.name for path in (ROOT / "src" / "mlproject").rglob("*.py") if "mlflow" in packages(path)}
     assert importing == {"delivery.py"}

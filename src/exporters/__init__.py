@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from exporters.options import ExportOptions as ExportOptions
 
 _PUBLIC = {
-    "Benchmark": "exporters.benchmark_record",
-    "BenchmarkOptions": "exporters.options",
-    "Export": "exporters.export_record",
-    "ExportOptions": "exporters.options",
-    "benchmark_models": "exporters.benchmark",
-    "export_model": "exporters.export",
+    "export_model": "export",
+    "benchmark_models": "benchmark",
+    "Export": "export_record",
+    "Benchmark": "benchmark_record",
+    "ExportOptions": "options",
+    "BenchmarkOptions": "options",
 }
 """Of each public name: its module."""
-__all__ = sorted(_PUBLIC)
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'exporters' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return getattr(import_module(f"exporters.{_PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,9 @@
 """Timing models side by side: exports in their accepted precisions, single graphs, and model directories in PyTorch."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from exporters.benchmark_record import Benchmark, TimedModel
 from exporters.found_models import FoundModel, find_models
@@ -13,19 +14,23 @@ from exporters.timing.latency import describe_environment, measure_latencies
 from exporters.timing.runners import Runner, open_runner
 
 
-def benchmark_models(models: Sequence[tuple[str, Path | str]], options: BenchmarkOptions | None = None) -> Benchmark:
+def benchmark_models(
+    models: Sequence[tuple[str, Path | str]], options: BenchmarkOptions | None = None, **fields: Any
+) -> Benchmark:
     """Return the latencies of models that take turns, the first being the base of all ratios.
 
     Args:
         models: roles and paths. An export directory stands for all its accepted precisions, a model directory for
             PyTorch (eager). A role may name an export and a model directory.
         options: what is timed (None: `BenchmarkOptions()`); lengths are cut to what all the models take.
+        fields: those of `BenchmarkOptions`, such as `runs=100`, in place of `options`.
 
     Raises:
         ModelError: a path is no model, or the provider is not there.
         FileError: the record of a model is broken.
+        OptionError: an option is out of its range.
     """
-    options = options or BenchmarkOptions()
+    options = replace(options or BenchmarkOptions(), **fields)
     found = [timed for role, path in models for timed in find_models(role, Path(path))]
     require_provider(options.provider, {timed.runtime for timed in found})
     runners = {timed.name: open_runner(timed.path, options.threads, options.provider) for timed in found}

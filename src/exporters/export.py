@@ -1,5 +1,6 @@
 """Exporting a model to ONNX: fp32 verified against PyTorch, smaller precisions judged by the error that they cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import transformers
 import compressor
 from compressor.data.batches import EncodedRows, encode, evaluation_batches
 from compressor.data.metrics import label_agreement, predict
-from compressor.data.sources import TaskData, in_order_of, load_task_data, require_same_rows
+from compressor.data.sources import TaskData, in_order_of, require_same_rows
 from compressor.data.tasks import Task
 from compressor.digests import digest_files
 from compressor.evaluation.bounds import compare_with_base
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.score import score
+from compressor.extraction.extract import Extraction
 from compressor.files import new_directory, require_other_directory
 from compressor.network.families import max_positions
 from compressor.network.saving import require_error
@@ -41,10 +43,11 @@ _BATCH_SIZE = 64
 
 
 def export_model(
-    model: Path | str | SuperNetwork | OpenedModel,
+    model: Path | str | Extraction | SuperNetwork | OpenedModel,
     data: TaskData | None,
     output_dir: Path | str,
     options: ExportOptions | None = None,
+    **fields: Any,
 ) -> Export:
     """Export a model into a directory, which appears once all is verified and judged.
 
@@ -52,21 +55,23 @@ def export_model(
     by their validation error. Beside the graphs lie the tokenizer, a stock `config.json` and `export.json`.
 
     Args:
-        model: a directory made by `extract` or `train-supernet`, one that is opened, or a super-network.
+        model: what was extracted or trained, in memory or as its directory.
         data: the rows that the model was made with; None: loaded from where they were.
         output_dir: the directory to write.
         options: precisions, and what they may cost (None: `ExportOptions()`).
+        fields: those of `ExportOptions`, such as `max_int8_loss=0.02`, in place of `options`.
 
     Raises:
         ModelError: the directory holds no model that can be exported.
         TaskDataError: the rows are not those that the model was made with.
         ParityError: the fp32 graph computes something else than PyTorch; nothing is written.
+        OptionError: an option is out of its range.
         OutputError: the directory is the model's own.
     """
-    options, output_dir = options or ExportOptions(), Path(output_dir).expanduser().resolve()
+    options, output_dir = replace(options or ExportOptions(), **fields), Path(output_dir).expanduser().resolve()
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     require_other_directory(output_dir, opened.path)
-    data = in_order_of(load_task_data(opened.source) if data is None else data, opened.labels)
+    data = opened.load_data() if data is None else in_order_of(data, opened.labels)
     require_same_rows(data, opened.data_digest, "the model was made with", "make the model again")
     validation = encode(data.validation, data.task, opened.tokenizer, max_positions(opened.model))
     with new_directory(output_dir) as temporary:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressor.data.sources import DataSource
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.errors import ModelError
+from compressor.extraction.extract import Extraction
 from compressor.extraction.record import SlicedModelRecord
 from compressor.network.families import picks_choices
 from compressor.network.saving import is_sliced, load_sliced_model
@@ -24,8 +25,8 @@ class OpenedModel:
     tokenizer: "PreTrainedTokenizerBase"
     path: Path | None
     """Its directory; None where it is in memory alone."""
-    source: DataSource
-    """Of the rows that it was made with."""
+    source: DataSource | None
+    """Of the rows that it was made with; None for a super-network without a record of its training."""
     data_digest: str | None
     """Digest of these rows; None where version 0.1.0 wrote the record."""
     labels: tuple[str, ...]
@@ -35,16 +36,34 @@ class OpenedModel:
     known_error: float | None = None
     """The validation error that was measured last: by the search, or after fine-tuning. None for a super-network, and
     for a sub-network of which no error is known."""
+    data: TaskData | None = None
+    """The rows that it was made with, where they are in memory too."""
+
+    def load_data(self) -> TaskData:
+        """Return the rows that it was made with, its labels numbered as its outputs are.
+
+        Raises:
+            ModelError: nothing says which rows they are.
+            TaskDataError: they cannot be read.
+        """
+        if self.source is None:
+            raise ModelError(
+                f"--model must be made by compressor extract or train-supernet, but {self.path or 'this one'} holds no "
+                "super_network.json. Run one of them first."
+            )
+        return in_order_of(load_task_data(self.source) if self.data is None else self.data, self.labels)
 
 
-def open_model(model: Path | str | SuperNetwork) -> OpenedModel:
-    """Open a model to export: a directory made by `extract` or `train-supernet`, or a super-network in memory.
+def open_model(model: Path | str | SuperNetwork | Extraction) -> OpenedModel:
+    """Open a model to export: a directory made by `extract` or `train-supernet`, or what they made, in memory.
 
     Raises:
         ModelError: the directory was made by neither, or its labels are not its configuration's.
     """
     if isinstance(model, SuperNetwork):
         return _open_super_network(model)
+    if isinstance(model, Extraction):
+        return _open_extraction(model)
     path = Path(model).expanduser().resolve()
     if not path.is_dir():
         raise ModelError(f"--model must be a directory, but {path} is not there. Run compressor extract first.")
@@ -54,20 +73,29 @@ def open_model(model: Path | str | SuperNetwork) -> OpenedModel:
 
 
 def _open_super_network(net: SuperNetwork) -> OpenedModel:
-    place = str(net.path or net.name)
-    if net.record is None:
-        raise ModelError(
-            f"--model must be made by compressor extract or train-supernet, but {place} holds no super_network.json. "
-            "Run one of them first."
-        )
+    record, place = net.record, str(net.path or net.name)
     return OpenedModel(
         model=net.model,
         tokenizer=net.tokenizer,
         path=net.path,
-        source=net.record.source,
-        data_digest=net.record.data_digest,
-        labels=_own_labels(net.model, net.record.label_names, place, "super_network.json"),
+        source=None if record is None else record.source,
+        data_digest=None if record is None else record.data_digest,
+        labels=_own_labels(net.model, net.label_names, place, "super_network.json"),
         sub_network="full",
+    )
+
+
+def _open_extraction(extraction: Extraction) -> OpenedModel:
+    return OpenedModel(
+        model=extraction.model,
+        tokenizer=extraction.tokenizer,
+        path=None,
+        source=extraction.data.source,
+        data_digest=extraction.data.digest,
+        labels=extraction.data.label_names,
+        sub_network=extraction.sub_network.hash,
+        known_error=extraction.error,
+        data=extraction.data,
     )
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from compressor.data.sources import load_task_data
 from exporters.export import export_model
 from exporters.export_record import EXPORT_FILE, Export
 from exporters.opened_model import open_model
@@ -32,7 +31,7 @@ def export(
     """
     run.log_params({f"{name}_model": str(model_dir), "precision": ",".join(options.precision)})
     opened = open_model(model_dir)
-    data = load_task_data(opened.source)
+    data = opened.load_data()
     made = export_model(opened, data, output_dir, options)
     for precision, form in made.forms.items():
         prefix = name if precision == "fp32" else f"{name}_{precision}"

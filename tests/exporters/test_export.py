@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from compressor.data.batches import encode
-from compressor.data.sources import load_task_data
 from compressor.errors import ModelError, OutputError, ParityError, TaskDataError
+from compressor.extraction.extract import extract_sub_network
+from compressor.network.saving import load_sliced_model
 from compressor.training.super_network import load_super_network
 from exporters import Export, ExportOptions, export_model
 from exporters.export import _judge
@@ -47,7 +48,7 @@ def test_a_model_is_exported_without_mlflow(folder: Path, capsys: pytest.Capture
 def test_the_command_does_the_same(folder: Path, mlflow_uri: str) -> None:
     words = ["--model", "model", "--max-int8-loss", "1", "--output-dir", "by-command"]
     main(["export", *words])
-    data = load_task_data(open_model(folder / "model").source)
+    data = open_model(folder / "model").load_data()
     made = export_model(str(folder / "model"), data, "by-function", ExportOptions(max_int8_loss=1.0))
     by_command = Export.load(folder / "by-command")
     assert replace(made, directory=by_command.directory) == by_command
@@ -68,7 +69,7 @@ def test_int8_that_may_lose_too_much_is_kept_but_not_accepted(folder: Path) -> N
 
 def test_two_tries_make_the_bound_wider(folder: Path) -> None:
     opened = open_model(folder / "model")
-    data = load_task_data(opened.source)
+    data = opened.load_data()
     validation = encode(data.validation, data.task, opened.tokenizer, 40)
     logits = np.random.default_rng(0).normal(size=(len(validation), 2))
     made = [
@@ -88,7 +89,7 @@ def test_nothing_is_written_where_the_error_is_another_one(folder: Path) -> None
 
 
 def test_rows_that_are_others_are_refused(folder: Path) -> None:
-    data = load_task_data(open_model(folder / "model").source)
+    data = open_model(folder / "model").load_data()
     others = replace(data, train=replace(data.train, texts=tuple(reversed(data.train.texts))))
     with pytest.raises(TaskDataError) as raised:
         export_model(folder / "model", others, folder / "made")
@@ -115,3 +116,29 @@ def test_a_super_network_in_memory(folder: Path) -> None:
     assert Export.load(folder / "made") == made
     assert net.record is not None
     assert made.fp32.error == net.record.error
+
+
+def test_what_was_extracted_is_exported_from_memory_as_from_its_directory(folder: Path) -> None:
+    net, data = load_super_network(folder / "net"), open_model(folder / "net").load_data()
+    member = load_sliced_model(folder / "model").sub_network
+    extraction = extract_sub_network(net, member, data, finetune_epochs=1)
+    extraction.save(folder / "extracted")
+    made = export_model(extraction, None, folder / "made", max_int8_loss=1.0)
+    saved = export_model(folder / "extracted", data, folder / "saved", max_int8_loss=1.0)
+    assert made.model is None
+    assert made.fp32.error == extraction.error
+    assert replace(saved, directory=made.directory, model=None, model_files=None) == made
+    assert made.path().read_bytes() == saved.path().read_bytes()
+
+
+def test_a_super_network_that_says_nothing_of_its_rows_needs_them_named(folder: Path) -> None:
+    net, data = load_super_network(folder / "net"), open_model(folder / "net").load_data()
+    plain = replace(net, path=None, record=None)
+    made = export_model(plain, data, folder / "made", precision=("fp32",))
+    assert made.data_digest == data.digest
+    with pytest.raises(ModelError) as raised:
+        export_model(plain, None, folder / "again")
+    assert str(raised.value) == (
+        "--model must be made by compressor extract or train-supernet, but this one holds no super_network.json. "
+        "Run one of them first."
+    )

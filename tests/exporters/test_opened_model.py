@@ -50,7 +50,7 @@ def test_a_model_that_names_no_data(tmp_path: Path, tokenizer: PreTrainedTokeniz
 
 def test_a_model_that_a_version_without_digests_wrote(tmp_path: Path) -> None:
     opened = open_model(copy_golden("0.1.0", tmp_path) / "model")
-    assert (opened.path, opened.source.task_name, opened.labels) == (tmp_path / "model", "custom", ("0", "1"))
+    assert (opened.path, opened.load_data().task.name, opened.labels) == (tmp_path / "model", "custom", ("0", "1"))
     assert opened.sub_network != "full"
     assert opened.known_error is not None
     opened = open_model(tmp_path / "net")
