@@ -252,6 +252,15 @@ def training_record(**known: Any) -> TrainingRecord:
     return TrainingRecord(**{**values, **known})
 
 
+@pytest.fixture
+def quick_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load time and memory are not measured, in a process for each model: seconds where nobody looks at them."""
+    from exporters.timing.footprint import Footprint
+
+    footprint = Footprint(load_seconds=0.1, peak_mb=60.0)
+    monkeypatch.setattr("exporters.benchmark.measure_footprint", lambda *_: footprint)
+
+
 def write_search(
     path: Path,
     points: Sequence[tuple[float, int]],

@@ -161,6 +161,7 @@ def split_commands(text: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the pages ask the served model with curl")
 @pytest.mark.parametrize("page", [page for page in PAGES if lines(page, "bash")])
 def test_commands_run(page: str, sandbox: Sandbox, base_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import exporters.benchmark
-from exporters.timing.footprint import Footprint
 from mlproject.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -61,9 +59,8 @@ def test_standard_nas_is_extracted(folder: Path) -> None:
     assert (folder / "cut" / "model.safetensors").is_file()
 
 
-def test_a_sliced_model_is_exported_and_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # load time and memory are measured in processes of their own, which take seconds and are not looked at here
-    monkeypatch.setattr(exporters.benchmark, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0))
+@pytest.mark.usefixtures("quick_footprint")
+def test_a_sliced_model_is_exported_and_timed(folder: Path) -> None:
     run("export", "--model", "model", "--precision", "fp32", "--output-dir", "graph")
     run("benchmark", "--model", "onnx", "--model", "model", "--runs", 2, "--lengths", 8, "--output-dir", "timed")
     timed = json.loads((folder / "timed" / "latency.json").read_text())["models"]

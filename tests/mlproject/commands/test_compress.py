@@ -11,6 +11,8 @@ from conftest import sentence_rows
 from running import RunCli, WriteRows, runs, train_words
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
 def test_compress_logs_parent_stages_and_every_sub_network(
     run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from conftest import sentence_rows
 from running import RunCli, WriteRows, runs
 
 
+@pytest.mark.slow
 def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
     run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
 ) -> None:
@@ -51,6 +52,7 @@ def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 def test_nas_tells_what_goes_wrong(run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows) -> None:
     words = ["nas", "--model-name", base_model_dir, "--train-file", write_rows(sentence_rows(80))]
     outcome = run_cli(*words, "--objectives", "error,latency_ms")
@@ -62,9 +64,9 @@ def test_nas_tells_what_goes_wrong(run_cli: RunCli, base_model_dir: Path, write_
     assert outcome.error_lines == ["Error: --num-workers must be at least 1, but got 0. Raise it."]
     huge = [{**row, "label": 1e30 * (number % 7)} for number, row in enumerate(sentence_rows(80))]  # squares overflow
     write_rows(huge)
-    outcome = run_cli(*words, "--regression", "--num-trials", 3, "--output-dir", "nan")
+    outcome = run_cli(*words, "--regression", "--num-trials", 2, "--output-dir", "nan")
     assert outcome.error_lines[-1].startswith(
         "Error: a trial must finish an epoch, but all failed, the first so: the loss must be a finite number, but is "
     )
     ends = {run.info.run_name: run.info.status for run in runs() if run.data.tags["stage"] == "subnet"}
-    assert ends == {"trial-000": "FAILED", "trial-001": "FAILED", "trial-002": "FAILED"}
+    assert ends == {"trial-000": "FAILED", "trial-001": "FAILED"}
