@@ -49,8 +49,7 @@ def write(path: Path, value: Any) -> Path:
     return path.parent
 
 
-@pytest.fixture
-def search(tmp_path: Path) -> Path:
+def make_search(tmp_path: Path) -> Path:
     source = DataSource(task_name="custom", train_file=EVIL, text_columns=("text", "other"), label_column=EVIL)
     written = {
         "format": 1,
@@ -82,7 +81,11 @@ def form(error: float, params: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
+def search(tmp_path: Path) -> Path:
+    return make_search(tmp_path)
+
+
+def make_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
     """The directories of all stages, sub-network 3 being extracted."""
     chosen = json.loads((search / "search_results.json").read_text())["evaluations"][3]
     extraction = {
@@ -112,9 +115,20 @@ def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
     }
 
 
-def test_a_whole_report(all_folders: dict[str, Path], tmp_path: Path) -> None:
-    path = write_report(tmp_path / "out" / "report.html", all_folders)
-    text = path.read_text()
+@pytest.fixture
+def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
+    return make_folders(search, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of all stages, which several tests read."""
+    folder = tmp_path_factory.mktemp("whole")
+    return write_report(folder / "out" / "report.html", make_folders(make_search(folder), folder))
+
+
+def test_a_whole_report(whole: Path) -> None:
+    text = whole.read_text()
     assert sections(text) == [
         "At a glance",
         "The Pareto front",
@@ -125,7 +139,7 @@ def test_a_whole_report(all_folders: dict[str, Path], tmp_path: Path) -> None:
         "Environment",
         "Make it again",
     ]
-    made = {file.name for file in (tmp_path / "out" / "figures").iterdir()}
+    made = {file.name for file in (whole.parent / "figures").iterdir()}
     assert made == {f"{name}.{kind}" for name in (*FIGURES, "errors", "latency") for kind in ("png", "svg")}
     assert "logits differ by 2.0e-07" in text
     assert "logits differ by 3.0e-06" in text
@@ -148,18 +162,17 @@ def test_a_search_alone_has_no_empty_sections(search: Path, tmp_path: Path) -> N
     assert {file.stem for file in (tmp_path / "figures").iterdir()} == set(FIGURES)
 
 
-def test_text_of_others_stays_text(all_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_text_of_others_stays_text(whole: Path) -> None:
     """File, label, model and processor are called by a script element: no such element comes of it."""
-    text = write_report(tmp_path / "report.html", all_folders).read_text()
+    text = whole.read_text()
     assert len(Page(text).named("script")) == 1
     assert "alert(" in text
     assert "<script>alert" not in text
 
 
-def test_the_page_needs_no_network_and_is_small(all_folders: dict[str, Path], tmp_path: Path) -> None:
-    path = write_report(tmp_path / "report.html", all_folders)
-    text, page = path.read_text(), Page(path.read_text())
-    assert path.stat().st_size < 1_000_000
+def test_the_page_needs_no_network_and_is_small(whole: Path) -> None:
+    text, page = whole.read_text(), Page(whole.read_text())
+    assert whole.stat().st_size < 1_000_000
     assert not re.search(r"https?:|//cdn|@import|url\(", text)
     assert not [tag for tag, attributes in page.elements if {"src", "href", "xlink:href"} & attributes.keys()]
     assert "default-src 'none'" in text
@@ -183,10 +196,8 @@ def test_a_big_search_stays_below_a_megabyte(tmp_path: Path) -> None:
     assert "201 more members are in pareto_front.csv" in text
 
 
-def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(
-    all_folders: dict[str, Path], tmp_path: Path
-) -> None:
-    text = write_report(tmp_path / "report.html", all_folders).read_text()
+def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(whole: Path) -> None:
+    text = whole.read_text()
     pictures = [attributes for attributes in Page(text).named("svg") if attributes.get("role") == "img"]
     assert len({attributes["aria-label"] for attributes in pictures}) == 6
     assert len(pictures) == 10  # four of them are drawn for phones too; one of the two is shown
@@ -199,10 +210,8 @@ def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(
     assert "median latency of a batch in ms, lower is better" in text
 
 
-def test_the_chosen_member_stands_out_and_its_latency_is_at_a_glance(
-    all_folders: dict[str, Path], tmp_path: Path
-) -> None:
-    text = write_report(tmp_path / "report.html", all_folders).read_text()
+def test_the_chosen_member_stands_out_and_its_latency_is_at_a_glance(whole: Path) -> None:
+    text = whole.read_text()
     glance = text.partition("<h2>At a glance</h2>")[2].partition("</section>")[0]
     assert "One text of 8 tokens takes 2.00 ms where dense takes 2.00 (1.0 times as fast), in fp32 on 1" in glance
     assert '<th scope="row">latency p50 (ms), fp32</th><td>2.00</td><td>2.00</td>' in glance
@@ -250,10 +259,10 @@ def test_heads_and_units_per_layer(search: Path, tmp_path: Path) -> None:
     assert "subnet-003, layer 2\n3 of 24 units" in text
 
 
-def test_the_commands_parse(all_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_commands_parse(whole: Path) -> None:
     from html import unescape
 
-    text = write_report(tmp_path / "report.html", all_folders).read_text()
+    text = whole.read_text()
     match = re.search("<pre><code>(.*?)</code></pre>", text, flags=re.S)
     assert match
     lines = unescape(match[1]).splitlines()
