@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
 from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.data.trivial import TrivialPredictor
 from compressor.errors import ModelError, OptionError, ParityError, SearchError, SubNetworkError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.extraction.extract import Extraction, Extractor, extract_sub_network, to_chosen
@@ -190,6 +191,23 @@ def test_what_cannot_be_extracted(net: SuperNetwork, data: TaskData, tokenizer: 
     regression = SuperNetwork(model=tiny_model(task_head="regression"), tokenizer=tokenizer)
     with pytest.raises(ModelError, match="must have a head for 2 outputs"):
         extract_sub_network(regression, KEPT, data)
+
+
+def test_values_have_no_labels_that_agree(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    rows = [{**row, "label": len(str(row["text"])) / 10} for row in sentence_rows(120)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = DataSource(task_name="custom", train_file=str(tmp_path / "train.jsonl"), regression=True)
+    net = SuperNetwork(model=tiny_model(task_head="regression"), tokenizer=tokenizer)
+    small = extract_sub_network(net, KEPT, load_task_data(source), finetune_epochs=1)
+    report = small.report
+    assert report.parity.label_agreement is None
+    assert report.test is not None
+    assert report.test.mcnemar_p is None
+    assert (report.trivial, small.data.label_names) == (
+        TrivialPredictor(name="always the mean", error=1.0, test_error=1.0),
+        (),
+    )
+    assert ExtractionReport.load(small.save(tmp_path / "model")) == report
 
 
 @pytest.fixture
