@@ -7,10 +7,16 @@ more directories: `timed-search` (objective latency_ms) and `configured` (`extra
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from compressor.data.sources import load_task_data
+from compressor.extraction.extract import extract_sub_network
+from compressor.extraction.record import ExtractionReport
+from compressor.search.record import SearchResult
+from compressor.training.super_network import load_super_network
 from mlproject.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,6 +58,19 @@ def test_a_super_network_is_searched_and_extracted(folder: Path) -> None:
     cut, model = (json.loads((folder / name / "extraction.json").read_text()) for name in ("cut", "model"))
     assert cut["error"] == model["error"]
     assert cut["chosen"]["name"] == model["chosen"]["name"]
+
+
+def test_the_library_extracts_what_the_version_before_extracted(tmp_path: Path) -> None:
+    """From its files: same errors and intervals, repaired and distilled alike, the same verdict on the test rows."""
+    folder = copy_golden("0.2.0", tmp_path)
+    before, found = ExtractionReport.load(folder / "model"), SearchResult.load(folder / "search")
+    member = next(e for e in found.evaluations if e.name == before.name)
+    net, data = load_super_network(folder / "net"), load_task_data(found.made_of.source)
+    assert before.finetuning is not None
+    after = extract_sub_network(net, member, data, finetune_epochs=before.finetuning.most_epochs).report
+    for name in ("error", "repair", "finetuning", "kept", "extracted", "super_network", "trivial", "test"):
+        assert getattr(after, name) == getattr(before, name), name
+    assert after.chosen == replace(before.chosen, reason=None)
 
 
 def test_standard_nas_is_extracted(folder: Path) -> None:
