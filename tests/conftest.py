@@ -273,7 +273,7 @@ def write_search(
     **options: Any,
 ) -> Path:
     """The directory of a search that found these errors and parameter counts, the first being the super-network's."""
-    from mlproject.search_report import write_search_results
+    from mlproject.stages.search_runs import write_search_results
 
     full = full_sub_network(DIMENSIONS)
     evaluations = [

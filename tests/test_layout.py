@@ -53,6 +53,40 @@ def test_rooms_of_exporters_import_those_below_alone(room: str, below: set[str])
         assert ours <= below, path
 
 
+MAX_FILES, MAX_LINES, MAX_PARAMETERS = 12, 60, 8
+FOLDERS = sorted({path.parent for path in SOURCES})
+ORDER = {
+    "compressor": (
+        "data",
+        "network",
+        "spaces",
+        "evaluation",
+        "drawing",
+        "training",
+        "search",
+        "standard_nas",
+        "extraction",
+    ),
+    "exporters": ("graph", "timing"),
+    "mlproject": ("tracking", "inputs", "report", "stages", "cli"),
+}
+"""The folders of each package: one imports only those before it."""
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_folders_are_short(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= MAX_FILES
+
+
+def test_folders_build_on_those_before_them() -> None:
+    for package, order in ORDER.items():
+        for place, folder in enumerate(order):
+            later = {f"{package}.{name}" for name in order[place + 1 :]}
+            for path in (ROOT / "src" / package / folder).glob("*.py"):
+                found = {".".join(name.split(".")[:2]) for name in imported(path)}
+                assert not found & later, path
+
+
 def test_mlflow_is_imported_in_one_file_of_mlproject() -> None:
     importing = {path.name for path in (ROOT / "src" / "mlproject").rglob("*.py") if "mlflow" in packages(path)}
     assert importing == {"delivery.py"}

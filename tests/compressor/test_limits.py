@@ -14,7 +14,7 @@ from compressor.limits import LIMITS, check_number, check_numbers
 from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions, ExportOptions
-from mlproject.settings import LoggedExportOptions
+from mlproject.tracking.registration import LoggedExportOptions
 
 CLASSES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, LoggedExportOptions, BenchmarkOptions)
 FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]

@@ -1,0 +1,538 @@
+"""The command line: Click commands, which are MLproject's entry points too. It translates; stages do the work."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from compressor import __version__
+from compressor.data.sources import DataSource, make_source
+from compressor.errors import CompressorError, OptionError, brief
+from compressor.files import is_full_disk, local_path, read_json
+from compressor.limits import Problem, check_number, refuse
+from compressor.search.methods import require_fit as require_method_fit
+from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
+from compressor.training.settings import ModelOptions, TrainingSettings
+from exporters.options import BenchmarkOptions
+from mlproject.cli.options import (
+    CACHE,
+    CHECKPOINTS,
+    CHOICE,
+    CONFIDENCE,
+    DATA,
+    EVALUATION,
+    EXPORT,
+    LATENCY,
+    MODEL,
+    OUTPUT,
+    SAMPLING,
+    SEARCH,
+    SEVERAL,
+    SPACE,
+    SPACE_OF_SEARCH,
+    TRAINING,
+    TRIALS,
+    HuggingFaceCommand,
+    add_options,
+)
+from mlproject.inputs.addresses import (
+    BENCHMARKED,
+    EXPORTED,
+    MODEL_DIR,
+    SEARCHED,
+    SUPER_NETWORK,
+    TIMED,
+    is_address,
+    locate,
+)
+from mlproject.tracking.registration import LoggedExportOptions
+from mlproject.tracking.signals import StopSignal, stop_signals, stopped
+
+Options = TypeVar("Options")
+_MAX_QUOTED = 600
+"""Characters of an error that may quote a value of any length."""
+
+if TYPE_CHECKING:
+    from mlproject.tracking.tracker import StageRun, Tracker
+
+
+class UnderscoreGroup(click.Group):
+    """A group that takes `train_supernet` for `train-supernet`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
+@click.group(cls=UnderscoreGroup, context_settings={"max_content_width": 110})
+@click.version_option(__version__, prog_name="compressor", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Make an encoder small enough to serve.
+
+    Trains a BERT- or RoBERTa-family encoder once as a super-network, searches its sub-networks for the best trade-offs
+    between error and size, cuts the one you pick out and exports it to ONNX. Every run is logged to MLflow.
+    """
+
+
+@cli.command("train-supernet", cls=HuggingFaceCommand)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, OUTPUT)
+def train_supernet(**values: Any) -> None:
+    """Fine-tune an encoder once as a super-network."""
+    source, model, settings = _check(values, _whole_source, _model_options, _training_settings)
+    with _top_run("train-supernet") as (run, output_dir, _):
+        from mlproject.stages import train as train_stage
+
+        train_stage.train_supernet(output_dir, source, _located(model), settings, run)
+        _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
+
+
+@cli.command("search", cls=HuggingFaceCommand)
+@click.option(
+    "--supernet",
+    "--checkpoint-dir-model",
+    "supernet",
+    required=True,
+    help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
+)
+@click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
+@add_options(SPACE_OF_SEARCH, EVALUATION, SEARCH, DATA, OUTPUT)
+def search(supernet: str, **values: Any) -> None:
+    """Search a super-network for its best sub-networks."""
+    source, options = _check(values, _source, _search_options)
+    with _top_run("search") as (run, output_dir, _):
+        from mlproject.stages import search as search_stage
+
+        default = asdict(DataSource())
+        set_anew = {name: value for name, value in asdict(source).items() if value != default[name]}
+        result = search_stage.search(output_dir, locate(supernet, *SUPER_NETWORK), set_anew, options, run)
+        _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
+        if result.interrupted:
+            raise stopped()
+
+
+@cli.command("nas", cls=HuggingFaceCommand)
+@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, TRIALS, OUTPUT)
+def nas(**values: Any) -> None:
+    """Standard NAS, the baseline: train each sub-network alone."""
+    values |= {"save_strategy": "no", "sampling_strategy": "standard"}
+    source, model, settings, options = _check(values, _whole_source, _model_options, _training_settings, _nas_options)
+    with _top_run("nas") as (run, output_dir, _):
+        from mlproject.stages import nas as nas_stage
+
+        result = nas_stage.nas(output_dir, source, _located(model), settings, options, run)
+        count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
+        _done(
+            run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
+        )
+        if result.interrupted:
+            raise stopped()
+
+
+@cli.command("extract", cls=HuggingFaceCommand)
+@click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
+@add_options(CHOICE, CONFIDENCE, SEVERAL, OUTPUT)
+def extract(search_dir: str, **values: Any) -> None:
+    """Cut sub-networks of the front out as models of their own."""
+    choice, epochs = _check(values, _choice, _finetune_epochs)
+    with _top_run("extract") as (run, output_dir, _):
+        from mlproject.stages import extract as extract_stage
+
+        made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, epochs, run)
+        what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
+        _done(run, what, f"compressor export --model {quote(str(made[0]))}")
+
+
+@cli.command("export", cls=HuggingFaceCommand)
+@click.option("--model", "model_dir", required=True, help="Made by extract or train-supernet: a directory or runs:/….")
+@add_options(EXPORT, CONFIDENCE, OUTPUT)
+def export(model_dir: str, **values: Any) -> None:
+    """Export a model to ONNX and prove it equal to PyTorch."""
+    (options,) = _check(values, _export_options)
+    with _top_run("export") as (run, output_dir, _):
+        from mlproject.stages import export as export_stage
+
+        export_stage.export(output_dir, locate(model_dir, *MODEL_DIR), options, run)
+        _done(
+            run, f"the ONNX model {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER"
+        )
+
+
+@cli.command("benchmark", cls=HuggingFaceCommand)
+@click.option(
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    help="Made by export (or extract, train-supernet: PyTorch), several times: a directory, runs:/… or models:/…. "
+    "The first is the base.",
+)
+@add_options(LATENCY, OUTPUT)
+def benchmark(models: tuple[str, ...], **values: Any) -> None:
+    """Time exported models and model directories side by side."""
+    (options,) = _check(values, _benchmark_options)
+    with _top_run("benchmark") as (run, output_dir, _):
+        from mlproject.stages import benchmark as benchmark_stage
+
+        names = _model_names([part for model in models for part in model.split(",")])
+        made = benchmark_stage.benchmark(output_dir, names, options, run)
+        _done(run, f"the latencies {output_dir}")
+        click.echo(json.dumps(made.to_json(output_dir)))
+
+
+@cli.command("sync", cls=HuggingFaceCommand)
+@click.argument("output_dir")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def sync(output_dir: str, **_debug: Any) -> None:
+    """Log what a tracking server missed while it was away.
+
+    OUTPUT_DIR is the output directory of the command that went on without it.
+    """
+    _quiet_libraries()
+    from mlproject.cli.resume import lock_output_dir
+    from mlproject.tracking import tracker as tracking
+    from mlproject.tracking.outbox import read_header
+
+    path = local_path(output_dir).resolve()
+    with lock_output_dir(path) if read_header(path) else nullcontext():
+        count, run = tracking.sync(path)
+    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    click.echo(f"Logged {count} entries that were missing. Next: {look}")
+
+
+@cli.command("compress", cls=HuggingFaceCommand)
+@add_options(
+    MODEL,
+    CHECKPOINTS,
+    DATA,
+    SAMPLING,
+    TRAINING,
+    SPACE,
+    EVALUATION,
+    SEARCH,
+    CHOICE,
+    CONFIDENCE,
+    EXPORT,
+    LATENCY,
+    CACHE,
+    OUTPUT,
+)
+def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
+    """All of it: train, search, extract, export, benchmark."""
+    source, model, settings, search_options, choice, epochs, export_options, benchmark_options, _ = _check(
+        values,
+        *(_whole_source, _model_options, _training_settings, _search_options, _choice, _finetune_epochs),
+        *(_export_options, _benchmark_options, _fit),
+    )
+    with _top_run("compress") as (run, output_dir, tracker):
+        from mlproject.stages import compress as pipeline
+
+        made = pipeline.compress(
+            output_dir,
+            source,
+            _located(model),
+            settings,
+            search_options,
+            choice,
+            epochs,
+            export_options,
+            benchmark_options,
+            run,
+            tracker,
+            use_cache=use_cache and not fresh,
+        )
+        page = output_dir / "report.html"
+        _done(run, f"the sliced model {made['model']}, its ONNX form {made['onnx']} and the report {page}")
+
+
+@cli.command("report", cls=HuggingFaceCommand)
+@click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
+@click.option("--model", "model_dir", default=None, help="Directory made by extract from that search.")
+@click.option("--onnx", "onnx_dir", default=None, help="Directory made by export from that model.")
+@click.option("--benchmark", "benchmark_dir", default=None, help="Directory made by benchmark.")
+@add_options(OUTPUT)
+def report(**values: Any) -> None:
+    """One page of what a search found and what became of it."""
+    with _top_run("report") as (run, output_dir, _):
+        from mlproject.report import page as report_stage
+
+        markers = {"search": SEARCHED, "model": MODEL_DIR, "onnx": EXPORTED, "benchmark": BENCHMARKED}
+        given = {name: values[f"{name}_dir"] for name in markers}
+        folders = {name: locate(path, *markers[name]) for name, path in given.items() if path}
+        made = report_stage.report(output_dir, folders, run)
+        _done(run, f"the report {made}", "open it in a browser")
+
+
+@cli.command("compare", cls=HuggingFaceCommand)
+@click.argument("searches", nargs=-1)
+@click.option(
+    "--search", "search_dirs", multiple=True, help="The same as SEARCHES, with a flag: several times, or with commas."
+)
+@add_options(OUTPUT)
+def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: Any) -> None:
+    """Compare the fronts of several searches in one picture.
+
+    SEARCHES are the output directories of search or nas, or their runs:/… addresses.
+    """
+    with _top_run("compare") as (run, output_dir, _):
+        from compressor.comparison.report import HTML_FILE
+        from mlproject.stages.compare import compare as compare_fronts
+
+        given = (*searches, *(part for value in search_dirs for part in value.split(",")))
+        compare_fronts(output_dir, [locate(path, *SEARCHED) for path in given], run)
+        _done(run, f"the comparison {output_dir / HTML_FILE}", "open it in a browser")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; an error is one line on stderr and exit code 1."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        with stop_signals():
+            cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        reason = stopped()
+        by, code = (reason.by, reason.exit_code) if isinstance(reason, StopSignal) else ("the user", 1)
+        _fail(f"stopped by {by}; what was finished is kept.", words, code)
+    except click.ClickException as error:
+        message = _shorten(" ".join(error.format_message().split()))
+        _fail_joined(message)
+        known = words[0].replace("_", "-") if words else ""
+        _fail(f"{message.rstrip('.')}. See compressor {known + ' ' if known in cli.commands else ''}--help.", words)
+    except CompressorError as error:
+        _fail(str(error), words)
+    except OSError as error:
+        _fail(
+            f"{error.strerror or type(error).__name__}: {_shorten(str(error.filename or error))}. Check disk and "
+            "permissions.",
+            words,
+        )
+    except Exception as error:
+        if is_full_disk(error):  # as safetensors and SQLite say it
+            _fail(f"No space left on device: {brief(error)}. Check disk and permissions.", words)
+        # a fault of ours: still one line, and how to see more
+        _fail(f"{type(error).__name__}: {brief(error, 300)}. Add --debug for the traceback.", words)
+
+
+@contextmanager
+def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
+    """The MLflow run of a command and its checked output directory."""
+    values = click.get_current_context().params
+    _quiet_libraries()
+    from mlproject.cli.resume import take_output_dir
+    from mlproject.tracking.outbox import clear
+    from mlproject.tracking.tracker import Tracker
+
+    with ExitStack() as stack:
+        try:
+            output_dir, header = stack.enter_context(take_output_dir(command, values))
+        except CompressorError as error:  # no run of ours is there yet that could say so
+            _fail_joined(str(error))
+            raise
+        overwritten = clear(output_dir) if values["overwrite_output_dir"] else {}
+        tracker = Tracker(output_dir)
+        stack.callback(tracker.close)
+        if tracker.goes_on:
+            click.echo(f"Going on in {output_dir}.")
+        if tracker.goes_on and tracker.outbox.says_finished and tracker.outbox.header["options"] == header["options"]:
+            _log_the_rest(output_dir)
+        run = stack.enter_context(tracker.start_run(command, {"stage": command}, header))
+        tracker.end_overwritten(overwritten)
+        yield run, output_dir, tracker
+
+
+def _log_the_rest(output_dir: Path) -> NoReturn:
+    """Ends a command that was killed after its work was done, but not all of it was logged."""
+    from mlproject.tracking import tracker as tracking
+
+    count, run = tracking.sync(output_dir)
+    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    click.echo(f"Made {output_dir} before; logged {count} entries that were missing. Next: {look}")
+    raise click.exceptions.Exit(0)
+
+
+def _done(run: "StageRun", made: str, following: str | None = None) -> None:
+    """The last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
+    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    left = run.tracker.finish()
+    if left:
+        look = f"compressor sync {quote(str(run.tracker.outbox.output_dir))}"
+        click.echo(f"MLflow was lost on the way: {left} entries wait. Once it is back: {look}")
+    else:
+        for what, link in {**run.tracker.links, "MLflow run": run.link()}.items():
+            click.echo(f"{what}: {link}")
+    click.echo(f"Made {made}. Next: {following or look}")
+
+
+def _fail(message: str, words: list[str], code: int = 1) -> None:
+    if "--debug" in words:
+        raise
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+def _shorten(text: str) -> str:
+    """A text that may quote whatever was typed, its middle left out where it is long."""
+    return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED // 2]} … {text[-_MAX_QUOTED // 2 :]}"
+
+
+def _fail_joined(message: str) -> None:
+    if os.environ.get("MLFLOW_RUN_ID"):
+        from mlproject.tracking.tracker import fail_joined_run
+
+        fail_joined_run(message)
+
+
+def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
+    """What each function makes of a command's options, checked before any run is started and any work is done.
+
+    Raises:
+        CompressorError: options are wrong; numbers out of their range all at once.
+    """
+    made: list[Any] = []
+    problems: list[Problem] = []
+    others: list[CompressorError] = []
+    for make in makers:
+        try:
+            made.append(make(values))
+        except OptionError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+            others += [] if error.problems else [error]
+        except CompressorError as error:
+            others.append(error)
+    try:
+        refuse(problems)
+        if others:
+            raise others[0]
+    except CompressorError as error:
+        _fail_joined(str(error))
+        raise
+    return tuple(made)
+
+
+def _source(values: dict[str, Any]) -> DataSource:
+    columns = tuple(part for value in values["text_columns"] for part in value.split(","))
+    return make_source(**asdict(_pick(DataSource, values | {"text_columns": columns})))
+
+
+def _whole_source(values: dict[str, Any]) -> DataSource:
+    """A source that adds nothing to another one, so that it must fit its task."""
+    source = _source(values)
+    assert source.task
+    return source
+
+
+def _choice(values: dict[str, Any]) -> Choice:
+    choice = _pick(Choice, values | {"tiers": values.get("tiers") or ()})
+    if choice.config is not None:
+        read_json(local_path(choice.config))
+    return choice
+
+
+def _finetune_epochs(values: dict[str, Any]) -> int:
+    return int(check_number("finetune_epochs", values["finetune_epochs"]))
+
+
+def _search_options(values: dict[str, Any]) -> SearchOptions:
+    options = _pick(SearchOptions, values)
+    if options.search_space is not None:
+        require_method_fit(options.search_strategy, options.search_space)
+    return options
+
+
+def _nas_options(values: dict[str, Any]) -> NasOptions:
+    options = _pick(NasOptions, values)
+    require_method_fit(options.search_strategy, options.search_space)
+    return options
+
+
+def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
+    options = _pick(LoggedExportOptions, values)
+    if options.register_as is not None:
+        from mlproject.tracking.delivery import find_registration_problems
+
+        refuse(find_registration_problems(options.register_as, options.alias))
+    return options
+
+
+def _benchmark_options(values: dict[str, Any]) -> BenchmarkOptions:
+    return _pick(BenchmarkOptions, values)
+
+
+def _fit(values: dict[str, Any]) -> None:
+    """Whether the search of a `compress` can give what the choice asks for."""
+    require_fit(_choice(values), values["objectives"], values["num_samples"])
+
+
+def _model_options(values: dict[str, Any]) -> ModelOptions:
+    return _pick(ModelOptions, values | {"save_checkpoints": values["save_strategy"] == "epoch"})
+
+
+def _located(options: ModelOptions) -> ModelOptions:
+    """With the local path of a base model that is an address in MLflow."""
+    name = options.model_name_or_path
+    return replace(options, model_name_or_path=str(locate(name, *MODEL_DIR))) if is_address(name) else options
+
+
+def _training_settings(values: dict[str, Any]) -> TrainingSettings:
+    return _pick(TrainingSettings, values)
+
+
+def _pick(make: Callable[..., Options], values: dict[str, Any]) -> Options:
+    """An options class filled with the values that are its fields."""
+    names = make.__dataclass_fields__  # type: ignore[attr-defined]
+    return make(**{name: value for name, value in values.items() if name in names})
+
+
+def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
+    """Names for the models of a benchmark: the directories' names, numbered where they repeat."""
+    names: dict[str, Path] = {}
+    for path in paths:
+        given = path.partition(":/")[2].strip("/").replace("/", "-").replace("@", "-") if is_address(path) else None
+        stem = given or local_path(path).name
+        stem = stem.removesuffix(".onnx")
+        name = stem if stem not in names else f"{stem}-{len(names)}"
+        names[name] = locate(path, *TIMED)
+    return list(names.items())
+
+
+def _quiet_libraries() -> None:
+    """Keeps the terminal for our own lines: libraries log errors only, and their progress bars stay off."""
+    import logging
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # OpenMP threads that spin while they wait make PyTorch ten times slower beside any other busy process; waiting
+    # passively costs a few percent on an idle machine (benchmarks/LOG.md). Read once, when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|syne_tune|datasets|onnxscript|copyreg).*")
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for name in (
+        "mlflow",
+        "alembic",
+        "torch.onnx",
+        "onnxscript",
+        "syne_tune",
+        "huggingface_hub",
+        "datasets",
+        "httpx",
+        "urllib3",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,68 @@
+"""The text of the file MLproject, made from the Click commands so that parameters and defaults cannot drift apart.
+
+`python -m mlproject.cli.project_file > MLproject` writes it again after an option has changed; a test compares the two.
+"""
+
+from typing import Any
+
+import click
+
+MAIN = "compress"
+_NO_RUN = ("sync",)
+"""Commands that start no run, so MLflow has nothing to start."""
+
+
+def render_project() -> str:
+    """The content of MLproject: one entry point per command, `main` for `compress`."""
+    from mlproject.cli import cli
+
+    lines = ["name: mlflow-compressor", "", "conda_env: conda.yaml", "", "entry_points:"]
+    for name, command in sorted(cli.commands.items(), key=lambda item: item[0] != MAIN):
+        if name in _NO_RUN:
+            continue
+        options = [option for option in command.params if _is_parameter(option)]
+        lines += [f"  {'main' if name == MAIN else name}:", "    parameters:"]
+        for option in options:
+            lines.append(f"      {_key(option)}: {{type: {_type(option)}, default: {_default(option)}}}")
+        words = " ".join(f"{_flag(option)} {{{_key(option)}}}" for option in options)
+        lines.append(f'    command: "python src {name} {words}"')
+    return "\n".join(lines) + "\n"
+
+
+def parameter_default(option: click.Option) -> Any:
+    """An option's default as MLproject writes it: "" for "not given", None for "required", text for switches."""
+    if option.required:
+        return None
+    if option.default in (None, ()) or type(option.default).__name__ == "Sentinel":
+        return ""
+    return str(option.default).lower() if isinstance(option.default, bool) else option.default
+
+
+def _is_parameter(option: click.Parameter) -> bool:
+    return isinstance(option, click.Option) and not option.hidden and option.name != "debug"
+
+
+def _flag(option: Any) -> str:
+    return str(option.opts[0])
+
+
+def _key(option: Any) -> str:
+    return _flag(option).removeprefix("--").replace("-", "_")
+
+
+def _type(option: Any) -> str:
+    numeric = isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
+    return "float" if numeric and parameter_default(option) != "" else "string"
+
+
+def _default(option: Any) -> str:
+    value = parameter_default(option)
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.10f}".rstrip("0") + ("0" if value == int(value) else "")
+    return str(value) if isinstance(value, int) else f'"{value}"'
+
+
+if __name__ == "__main__":
+    print(render_project(), end="")

@@ -1,0 +1,81 @@
+"""What a stage is given: a super-network with its data, an extracted model, an exported file. Opened and checked."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.digests import digest_weights, require_same_files
+from compressor.errors import ModelError, TaskDataError
+from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
+from compressor.training.super_network import SuperNetwork, load_super_network, require_fitting_head
+from mlproject.inputs.addresses import SUPER_NETWORK, locate
+
+if TYPE_CHECKING:
+    pass
+
+
+def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, TaskData]":
+    """Open a super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
+
+    Raises:
+        ModelError: there is no super-network, or it does not fit the data.
+        TaskDataError: the data cannot be told, or its rows have changed since training.
+    """
+    net = load_super_network(path)
+    trained_on = None if net.record is None else net.record.source
+    if trained_on is None and not overrides:
+        raise TaskDataError(
+            f"{path} must say which data it was trained on, but holds no super_network.json. "
+            "Name the data: --task-name, or --train-file with --text-column and --label-column."
+        )
+    data = load_task_data(_replace_source(trained_on, overrides))
+    if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:
+        raise TaskDataError(
+            f"the rows must be those the super-network was trained on (digest {net.record.data_digest}), "
+            f"but the digest is {data.digest}. Restore the files or train again."
+        )
+    require_fitting_head(net, data)
+    return net, in_order_of(data, net.label_names)
+
+
+def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any]) -> DataSource:
+    """The source of the training with what the user set anew; other files of the same task leave the task as it was."""
+    source = trained_on or DataSource()
+    if overrides.get("task_name", source.task_name) != source.task_name:
+        source = DataSource()
+    elif "train_file" in overrides or "dataset_name" in overrides:
+        source = replace(
+            source, train_file=None, validation_file=None, test_file=None, dataset_name=None, dataset_config_name=None
+        )
+    return replace(source, **overrides)
+
+
+def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
+    """Raise unless a search's super-network still has the files that were searched.
+
+    Raises:
+        ModelError: some of them are others.
+    """
+    assert net.path is not None
+    require_same_files(net.path, origin.supernet_files, RESULTS_FILE, "search again with compressor search")
+    digest = digest_weights(net.path)
+    if origin.supernet_files is None and digest != origin.supernet_digest:  # of version 0.1.0
+        raise ModelError(
+            f"the super-network must be the one that was searched (digest {origin.supernet_digest}), but "
+            f"{net.path} has digest {digest}. Restore it or search again."
+        )
+
+
+def find_super_network(result: SearchResult) -> Path:
+    """Return where the super-network of a search is: where it was, as far from the search as before, or in MLflow."""
+    origin = result.made_of
+    there = Path(origin.supernet or "")
+    moved = (result.folder or Path()) / (origin.supernet_from_here or ".")
+    if not there.is_dir() and (moved / "config.json").is_file():
+        return moved
+    if there.is_dir() or not origin.supernet_run_id:
+        return there
+    found: Path = locate(f"runs:/{origin.supernet_run_id}", *SUPER_NETWORK)
+    return found

@@ -1,0 +1,312 @@
+"""`report.html`: what a search found and what became of it, on one page that needs no network, with its figures.
+
+Everything is read from the files the stages wrote, so that a report can be made at any time; sections without data are
+left out.
+"""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from compressor.drawing import page
+from compressor.drawing.charts import Chart
+from compressor.drawing.files import save_figures
+from compressor.extraction.figures import NamedError, error_chart, extracted_series
+from compressor.extraction.record import ExtractionReport
+from compressor.files import new_directory, require_other_directory, write_text
+from compressor.markdown import markdown_table
+from compressor.search.figures import front_chart, hypervolume_chart, kept_maps
+from compressor.search.record import SearchResult
+from exporters.benchmark_record import Benchmark
+from exporters.figures import latency_chart
+from exporters.options import PRECISIONS
+from exporters.timing.latency import Latency
+from mlproject.report.front import describe_useless, front_table
+from mlproject.report.inputs import Reported, read_reported
+from mlproject.report.reproduction import make_benchmark, make_export, make_model, make_search
+from mlproject.tracking.tracker import StageRun
+
+REPORT_FILE, FIGURES = "report.html", "figures"
+_MAX_ROWS = 100
+"""Of the front's table."""
+_SIDE_BY_SIDE = 12
+"""Layers up to which two heat maps are put beside each other."""
+_PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")
+
+
+def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path:
+    """The stage `report`: the page with its figures in a directory, logged."""
+    run.log_params({name: str(path) for name, path in folders.items()})
+    require_other_directory(output_dir, *folders.values())
+    reported = read_reported(folders)
+    run.set_tags({"task": reported.origin.source.task_name})
+    with new_directory(output_dir) as temporary:
+        _write(temporary / REPORT_FILE, reported)
+    for name in (REPORT_FILE, FIGURES):
+        run.log_artifact(output_dir / name, FIGURES if name == FIGURES else None)
+    header, rows = front_table(reported.result)
+    run.describe(f"**{REPORT_FILE}** under *Artifacts* shows all of it.\n\n{markdown_table(header, rows[:30])}")
+    return output_dir / REPORT_FILE
+
+
+def write_report(path: Path, folders: Mapping[str, Path]) -> Path:
+    """The page `path` with `figures/` beside it, of the directories of search, model, onnx and benchmark.
+
+    Raises:
+        OutputError: the directories are not of one run.
+    """
+    return _write(path, read_reported(folders))
+
+
+def _write(path: Path, reported: Reported) -> Path:
+    result, origin = reported.result, reported.origin
+    task_name = origin.source.task_name
+    kind = "of one super-network" if origin.is_shared else "trained alone"
+    title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
+    chosen = () if reported.extraction is None else (extracted_series(result, reported.extraction),)
+    front = front_chart(result, f"Error against cost, {title}", chosen)
+    heads, units = kept_maps(result.front, origin.dimensions)
+    few = len(heads.columns) <= _SIDE_BY_SIDE
+    maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
+    hypervolume = hypervolume_chart(result)
+    errors, latencies = _error_chart(reported), reported.benchmark and latency_chart(reported.benchmark)
+    lead = (
+        f"Search space {origin.search_space}, method {origin.search_strategy}, seed {origin.seed}, "
+        f"objectives {', '.join(result.objectives)}. The error is 1 − {reported.metric}, on the validation rows unless "
+        "said otherwise; lower is better in every table and figure, except for the hypervolume."
+    )
+    bars = [chart for chart in (errors, latencies) if chart]
+    sections = [
+        *([_at_a_glance(reported, reported.extraction)] if reported.extraction else []),
+        page.section(
+            "The Pareto front", page.figure(front), *_useless(result), *_front_table(result, reported.extraction)
+        ),
+        page.section("What is kept per layer", *maps),
+        *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
+        *([_parity(reported)] if reported.extraction or reported.export else []),
+        page.section("How the search went", page.figure(hypervolume)),
+        _environment(reported),
+        _reproduction(reported),
+    ]
+    charts: list[Chart] = [front, heads, units, hypervolume, *bars]
+    for chart in charts:
+        save_figures(chart, path.parent / FIGURES)
+    return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
+
+
+def _useless(result: SearchResult) -> list[str]:
+    """A remark where the front falls to the trivial predictor."""
+    note = describe_useless(result)
+    return [] if note is None else [page.note(note)]
+
+
+def _front_table(result: SearchResult, extraction: ExtractionReport | None) -> list[str]:
+    header, rows = front_table(result)
+    chosen = None if extraction is None else extraction.name
+    if result.full is not None and chosen == result.full.name:
+        chosen = "super-network"
+    place = next((place for place, row in enumerate(rows) if row[0] == chosen), None)
+    if place is not None:
+        rows[place][0] += " ← chosen"
+        if place >= _MAX_ROWS:  # the chosen one is never among those that are left out
+            rows[_MAX_ROWS - 1], place = rows[place], _MAX_ROWS - 1
+    more = len(rows) - _MAX_ROWS
+    rest = [page.paragraph(f"{more} more members are in pareto_front.csv beside the search's results.")]
+    return [page.table(header, rows[:_MAX_ROWS], marked=place), *(rest if more > 0 else [])]
+
+
+def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> str:
+    extracted, full = extraction.extracted, extraction.super_network
+    parts = [f"{extraction.name} was extracted."]
+    if full is not None:
+        parts = [
+            f"{extraction.name} was extracted: it keeps {extracted.relative_encoder_params:.1%} of the encoder and "
+            f"{extracted.params / 1e6:.2f} of {full.params / 1e6:.2f} million parameters."
+        ]
+    if extraction.chosen.reason:
+        parts.append(f"Chosen before repair and distillation: {extraction.chosen.reason}")
+    if extraction.test is not None:
+        parts.append(f"On the test rows, dense → extracted: {extraction.test.describe()}.")
+    header, rows = extraction.table()
+    blank = [""] * (len(header) - 3)  # of the trivial predictor, which takes no time
+    sentence, timed = _latencies(reported)
+    return page.section(
+        "At a glance",
+        page.paragraph(" ".join([*parts, *sentence])),
+        *(page.note(text) for text in extraction.notes()),
+        page.table(header, [*rows, *([*row, *blank] for row in (timed if full is not None else []))]),
+    )
+
+
+def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
+    """How long dense and extracted take for the first inputs that were timed: in a sentence, and as rows of a table."""
+    benchmark = reported.benchmark
+    if benchmark is None:
+        return [], []
+    found, pairs = benchmark.at(benchmark.first_shape), {}
+    for precision in PRECISIONS:
+        names = [benchmark.find(role, precision) for role in _roles(reported)]
+        if names[0] is not None and names[1] is not None:
+            pairs[precision] = names[0], names[1]
+    if "fp32" not in pairs:
+        return [], []
+    rows = [
+        [f"latency p50 (ms), {precision}", *(f"{found[name].p50_ms:.2f}" for name in names)]
+        for precision, names in pairs.items()
+    ]
+    rows.append(["ONNX file (MB), fp32", *(f"{benchmark.models[name].mb:.1f}" for name in pairs["fp32"])])
+    dense, extracted = (found[name] for name in pairs["fp32"])
+    texts = "One text" if extracted.batch_size == 1 else f"A batch of {extracted.batch_size} texts"
+    tokens = extracted.length
+    length = f"of {tokens} tokens" if isinstance(tokens, int) else "of the validation rows' lengths"
+    speed_up = _speed_up(extracted, dense.p50_ms / extracted.p50_ms)
+    return [
+        f"{texts} {length} takes {extracted.p50_ms:.2f} ms where dense takes {dense.p50_ms:.2f} ({speed_up}), in fp32 "
+        f"on {benchmark.environment.threads} thread(s)."
+    ], rows
+
+
+def _speed_up(row: Latency, times: float) -> str:
+    """How much faster than the base; of a noisy row the ends of its interval alone."""
+    if row.noisy and row.ratio_low > 0:
+        return f"{1 / row.ratio_high:.1f} to {1 / row.ratio_low:.1f} times as fast: the machine was busy"
+    return f"{times:.1f} times as fast"
+
+
+def _error_chart(reported: Reported) -> Chart | None:
+    """Validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
+    dense, extracted = _roles(reported)
+    report = reported.extraction
+    variants = {} if report is None else {dense: report.super_network, extracted: report.extracted}
+    known = [(name, variant) for name, variant in variants.items() if variant is not None]
+    test = [NamedError(name=name, error=v.test_error, interval=v.test_error_interval) for name, v in known]
+    validation = [NamedError(name=name, error=v.error, interval=v.error_interval) for name, v in known]
+    if reported.benchmark is not None:
+        validation = [
+            NamedError(name=name, error=model.error, interval=model.error_interval)
+            for name, model in reported.benchmark.models.items()
+            if model.error is not None
+        ]
+    elif reported.export is not None:
+        validation = [model for model in validation if model.name == dense] + [
+            NamedError(name=f"ONNX {precision}", error=form.error, interval=form.error_interval)
+            for precision, form in reported.export.forms.items()
+        ]
+    return error_chart({"Validation rows": validation, "Test rows": test}, reported.metric)
+
+
+def _roles(reported: Reported) -> tuple[str, str]:
+    """What the benchmark calls the dense and the extracted model, as far as it timed their exports."""
+    if reported.benchmark is None or reported.export is None:
+        return "dense", "extracted"
+    extracted = reported.benchmark.role_at(reported.export.directory)
+    roles = map(reported.benchmark.role_of, reported.benchmark.models)
+    others = (role for role in roles if role != extracted and reported.benchmark.find(role))
+    return next(others, "dense"), extracted or "extracted"
+
+
+def _sizes(reported: Reported) -> str:
+    """What the timed models weigh."""
+    if reported.benchmark is None:
+        return ""
+    note = reported.benchmark.noise_note()
+    return (page.note(note) if note else "") + page.table(*reported.benchmark.model_table())
+
+
+def _parity(reported: Reported) -> str:
+    """How far each form of the sub-network is from the one before it."""
+    from compressor.network.saving import MAX_PARITY_DIFFERENCE
+    from exporters.graph.parity import MAX_ONNX_DIFFERENCE
+
+    parts = []
+    if reported.extraction is not None:
+        parity, steps = reported.extraction.parity, (reported.extraction.repair, reported.extraction.finetuning)
+        first = "trained alone" if parity.sliced is None else "searched in the super-network"
+        links = [(first, f"error {parity.error_searched:.4f}")]
+        if parity.sliced is not None:
+            links.append(("sliced out", _difference(parity.sliced, MAX_PARITY_DIFFERENCE)))
+        loaded = f"{_difference(parity.loaded, MAX_PARITY_DIFFERENCE)}\nerror {parity.error_loaded:.4f}"
+        links.append(("saved and loaded", loaded))
+        parts.append(page.chain(links))
+        parts += [page.paragraph(step.describe()) for step in steps if step is not None]
+    if reported.export is not None:
+        fp32 = reported.export.fp32
+        texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
+        texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
+        model = [("PyTorch model", f"error {reported.extraction.error:.4f}")] if reported.extraction else []
+        parts.append(page.chain([*(model or [("PyTorch model", "as exported")]), ("ONNX fp32", texts)]))
+        smaller = [
+            f"{name}: error {form.error:.4f} ({form.loss:+.4f} against fp32), "
+            + ("" if form.label_agreement is None else f"{form.label_agreement:.1%} of the labels agree, ")
+            + ("accepted." if form.accepted else f"not accepted (limit {form.max_loss:+g}).")
+            for name, form in reported.export.smaller.items()
+        ]
+        parts += (
+            [page.paragraph(f"Smaller precisions are not equal but judged. {' '.join(smaller)}")] if smaller else []
+        )
+    lead = "Forms of one sub-network must give the same logits; differences are shares of the largest logit."
+    return page.section("Parity: nothing changed on the way", page.paragraph(lead), *parts)
+
+
+def _difference(difference: float, limit: float) -> str:
+    found = "are equal" if difference == 0 else f"differ by {difference:.1e}"
+    return f"logits {found}\nlimit {limit:.0e}"
+
+
+def _environment(reported: Reported) -> str:
+    origin, trained = reported.origin, reported.super_network
+    base = origin.model_name_or_path if trained is None else trained.model_name_or_path
+    rows = [
+        ["base model", base or "not recorded"],
+        ["task", f"{origin.source.task_name}, metric {reported.metric}"],
+        ["data", origin.source.train_file or origin.source.dataset_name or "the task's own"],
+        ["data digest", origin.data_digest],
+        ["weights digest", origin.supernet_digest or "each sub-network has its own"],
+        ["seeds", f"search {origin.seed}, splits {origin.source.dataset_seed}" + _training_seed(reported)],
+        ["search time", f"{origin.seconds:.0f} s"],
+        *_benchmark_rows(reported.benchmark),
+        ["this report", f"Python {platform.python_version()}, " + ", ".join(filter(None, map(_version, _PACKAGES)))],
+    ]
+    return page.section("Environment", page.table(["what", "value"], rows, words=True))
+
+
+def _training_seed(reported: Reported) -> str:
+    return "" if reported.super_network is None else f", training {reported.super_network.settings.seed}"
+
+
+def _benchmark_rows(benchmark: Benchmark | None) -> list[list[str]]:
+    if benchmark is None:
+        return []
+    found = benchmark.environment
+    versions = f"python {found.python}, torch {found.torch}, onnxruntime {found.onnxruntime}"
+    return [
+        ["timed on", f"{found.cpu} ({', '.join(found.cpu_flags)}), {found.threads} thread(s)"],
+        ["timed with", versions],
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return ""
+
+
+def _reproduction(reported: Reported) -> str:
+    folders = reported.folders
+    search = folders["search"].expanduser().absolute()
+    search = search if search.is_dir() else search.parent
+    lines = make_search(reported.origin, reported.super_network, search.name)
+    if reported.extraction is not None:
+        names = [member.name for member in reported.result.front]
+        lines.append(make_model(reported.extraction, names, search.name, folders["model"]))
+    if reported.export is not None:
+        lines.append(make_export(reported.export))
+    if reported.benchmark is not None:
+        lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"]) if x not in lines]
+        lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
+    lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
+    if "latency_ms" in reported.result.objectives:
+        lead += " Latencies differ from run to run, so this front may differ too: look before you take an index."
+    return page.section("Make it again", page.paragraph(lead), page.commands(lines))

@@ -1,0 +1,143 @@
+"""The stage `extract`: chosen members of a front as models of their own, each saved, logged and shown."""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from compressor.data.sources import in_order_of, load_task_data, require_same_rows
+from compressor.errors import SearchError
+from compressor.extraction.card import CARD_FILE
+from compressor.extraction.extract import Extractor
+from compressor.extraction.options import ExtractionOptions
+from compressor.extraction.origins import SharedWeights, TrainedAlone
+from compressor.extraction.record import EXTRACTION_FILE, PARITY_FILE, ExtractionReport, describe_difference
+from compressor.files import require_other_directory
+from compressor.network.saving import SUB_NETWORK_FILE
+from compressor.search.choosing import Chosen, choose
+from compressor.search.options import Choice
+from compressor.search.record import SearchResult
+from mlproject.inputs.cache import read_record, stage_inputs, write_record
+from mlproject.inputs.models import (
+    find_super_network,
+    open_super_network,
+    require_searched_files,
+)
+from mlproject.report.tables import print_table
+from mlproject.stages.log import log_files
+from mlproject.tracking.tracker import StageRun
+
+_LOGGED = (EXTRACTION_FILE, PARITY_FILE, SUB_NETWORK_FILE, CARD_FILE)
+_MEMBER = "extract member"
+"""What the record of one of several sub-networks is of: resuming, those that are finished are left as they are."""
+
+
+def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs: int, run: StageRun) -> list[Path]:
+    """The directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
+
+    Raises:
+        SearchError: nothing fits the choice.
+        ParityError: a form of a sub-network computes something else than the searched one.
+    """
+    result = SearchResult.load(search_dir)
+    batch_size = result.made_of.eval_batch_size
+    options = ExtractionOptions(finetune_epochs=finetune_epochs, per_device_eval_batch_size=batch_size)
+    chosen = choose(result, choice)
+    names = ", ".join(member.name for member in chosen.values())
+    run.log_params({"search": str(search_dir), "sub_network": names, "finetune_epochs": finetune_epochs})
+    extractor = _open(result, next(iter(chosen.values())), options)
+    require_other_directory(output_dir, search_dir, extractor.directory)
+    if finetune_epochs and not extractor.will_distill:
+        print("Standard NAS has trained it alone, so it is not distilled.")
+    search = hashlib.sha256(json.dumps(result.to_json(), sort_keys=True).encode()).hexdigest()
+    made = []
+    for name, member in chosen.items():
+        target = output_dir / name if choice.several else output_dir
+        given = stage_inputs(member=[member.name, member.sub_network.hash], options=asdict(options), search=search)
+        if choice.several and run.tracker.goes_on and read_record(target, _MEMBER) == given:
+            print(f"{member.name} was extracted before.")
+            report = ExtractionReport.load(target)
+        else:
+            extraction = extractor.extract(member)
+            extraction.save(target, search=search_dir, command=["compressor", *sys.argv[1:]])
+            report = extraction.report
+            if choice.several:
+                write_record(target, _MEMBER, given)
+        _log(run, target, report, name if choice.several else None)
+        _show(report)
+        made.append(target)
+    return made
+
+
+def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> Extractor:
+    """What extracts members of a search, its models and rows checked to be those that were searched."""
+    origin = result.made_of
+    weights: SharedWeights | TrainedAlone
+    if origin.is_shared:
+        path = find_super_network(result)
+        if not path.is_dir():
+            raise SearchError(
+                f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
+            )
+        net, data = open_super_network(path, asdict(origin.source))
+        require_searched_files(net, origin)
+        weights = SharedWeights(net)
+    else:
+        weights = TrainedAlone(result, member)
+        data = in_order_of(load_task_data(origin.source), weights.label_names)
+    require_same_rows(data, origin.data_digest, "were searched", "search again")
+    return Extractor(weights, data, options)
+
+
+def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str | None) -> None:
+    """Logs an extracted model, with `folder` as one of several."""
+    run.log_metrics({f"{folder}/{key}" if folder else key: value for key, value in _metrics(report).items()})
+    for file_name in _LOGGED:
+        run.log_artifact(directory / file_name, folder)
+    log_files(run, directory, f"{folder}/model" if folder else "model")
+
+
+def _metrics(report: ExtractionReport) -> dict[str, float]:
+    """The metrics of an extracted model's run, as far as they are known."""
+    extracted, parity = report.extracted, report.parity
+    metrics: dict[str, float | None] = {
+        "error": extracted.error,
+        "test_error": extracted.test_error,
+        "params": extracted.params,
+        "relative_params": extracted.relative_params,
+        "relative_encoder_params": extracted.relative_encoder_params,
+        "macs": extracted.macs,
+        "model_mb": extracted.model_mb,
+        "parity/sliced": parity.sliced,
+        "parity/loaded": parity.loaded,
+        "parity/label_agreement": parity.label_agreement,
+    }
+    if report.repair is not None:
+        metrics["error_after_repair"] = report.repair.error_after
+    if report.finetuning is not None:
+        metrics["error_before_finetuning"] = report.finetuning.error_before
+        metrics["error_after_finetuning"] = min(report.finetuning.errors)
+    if report.test is not None:
+        metrics["test_error_difference"] = report.test.difference
+    return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _show(report: ExtractionReport) -> None:
+    """Prints the extracted model beside the super-network."""
+    parity = report.parity
+    if report.chosen.reason:
+        print(f"Chosen: {report.name}, {report.chosen.reason}")
+    print_table(f"Extracted {report.name}", *report.table())
+    variants = "loaded" if parity.sliced is None else "sliced = loaded"
+    print(
+        f"Searched = {variants} {describe_difference(parity.largest)}, error {parity.error_loaded:.4f}"
+        + (" (it was not searched)." if report.chosen.error is None else " as searched.")
+    )
+    for step in (report.repair, report.finetuning):
+        if step is not None:
+            print(step.describe())
+    if report.test is not None:
+        print(f"On the test rows: {report.test.describe()}.")
+    for note in report.notes():
+        print(f"Note: {note}")

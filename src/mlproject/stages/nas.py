@@ -1,0 +1,88 @@
+"""The stage `nas`: sub-networks that are trained one by one, as nested runs that can be watched while they train."""
+
+from pathlib import Path
+
+from compressor.data.sources import DataSource, load_task_data
+from compressor.search.options import NasOptions
+from compressor.search.record import SearchResult
+from compressor.standard_nas.search import NasInputs, search_by_training
+from compressor.standard_nas.tuner import FAILED, FINISHED, STOPPED, RunningTrial
+from compressor.training.settings import ModelOptions, TrainingSettings
+from mlproject.stages.log import log_data, log_files, option_params, print_notes
+from mlproject.stages.search_runs import (
+    architecture,
+    child_metrics,
+    child_tags,
+    mark_front_member,
+    show_result,
+    write_search_results,
+)
+from mlproject.tracking.tracker import StageRun
+
+
+def nas(
+    output_dir: Path,
+    source: DataSource,
+    model_options: ModelOptions,
+    settings: TrainingSettings,
+    options: NasOptions,
+    run: StageRun,
+) -> SearchResult:
+    """Train sub-networks one by one; writes what `search` writes, and the front members' weights below `trials/`."""
+    data = load_task_data(source)
+    print_notes(data.notes)
+    inputs = NasInputs(model=model_options, data=data, settings=settings.for_rows(len(data.train)), options=options)
+    given = {name: value for name, value in inputs.training_options.items() if value is not None}
+    run.log_params(option_params(source, options) | given | {"model_name_or_path": model_options.model_name_or_path})
+    log_data(run, data, source)
+    trials = _TrialRuns(run, inputs)
+
+    def on_start() -> None:
+        print(
+            f"Training each sub-network on {len(data.train):,} rows, validating on {len(data.validation):,}"
+            + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
+        )
+
+    result = search_by_training(inputs, output_dir, resume=run.tracker.goes_on, on_start=on_start, on_trial=trials.log)
+    count, space = len(result.evaluations), options.search_space
+    title = f"{source.task_name}: {count} sub-networks trained alone, {space} space"
+    write_search_results(output_dir, result, title)
+    for place, member in enumerate(result.front):
+        mark_front_member(trials.run(member.name), member, place, run)
+        if member.model is not None:
+            log_files(run, output_dir / member.model, member.model)
+    show_result(result, output_dir, run, "Standard NAS")
+    return result
+
+
+class _TrialRuns:
+    """The nested MLflow runs of the trials."""
+
+    def __init__(self, run: StageRun, inputs: NasInputs) -> None:
+        self._run = run
+        self._children: dict[str, StageRun] = {}
+        options, name = inputs.options, inputs.model.model_name_or_path
+        task_name = inputs.data.source.task_name
+        self._tags = child_tags(run, name, task_name, options.search_space, options.search_strategy)
+
+    def run(self, name: str) -> StageRun:
+        """Return a trial's run."""
+        return self._children[name]
+
+    def log(self, trial: RunningTrial) -> None:
+        """Log what is new of a trial: that it started, an epoch, its end."""
+        if trial.name not in self._children:
+            params = architecture(trial.sub_network, trial.config)
+            self._children[trial.name] = self._run.open_child(trial.name, params=params, tags=self._tags)
+            return
+        child = self._children[trial.name]
+        if trial.status is None:
+            metrics = {f"epoch/{name}": trial.report[name] for name in ("loss", "epoch_error")}
+            child.log_metrics(metrics, trial.report["epoch"])
+            return
+        if trial.evaluation is not None:
+            metrics = child_metrics(trial.evaluation, trial.hypervolume)
+            child.log_metrics(metrics | {"epochs": float(trial.report["epoch"])})
+        status = {FINISHED: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED"}.get(trial.status, "KILLED")
+        tags = {"trial_status": trial.status} | ({"error": trial.problem} if trial.problem else {})
+        child.end(status, tags)

@@ -1,0 +1,65 @@
+"""The stage `search`: sub-networks of a super-network, evaluated, written down, logged, shown."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from compressor.files import require_other_directory
+from compressor.search.options import SearchOptions
+from compressor.search.record import EvaluatedSubNetwork, SearchResult
+from compressor.search.shared import search_sub_networks
+from mlproject.inputs.models import open_super_network
+from mlproject.inputs.unseen_rows import require_unseen_rows
+from mlproject.stages.log import log_data, option_params, print_notes
+from mlproject.stages.search_runs import (
+    architecture,
+    child_metrics,
+    child_tags,
+    mark_front_member,
+    show_result,
+    write_search_results,
+)
+from mlproject.tracking.tracker import StageRun
+
+
+def search(
+    output_dir: Path, supernet: Path, data_options: Mapping[str, Any], options: SearchOptions, run: StageRun
+) -> SearchResult:
+    """Search the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
+
+    `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
+    evaluation is in `evaluations.jsonl` before it is told to the search method and logged; those that are there
+    already, of the same search, are not made again.
+    """
+    require_other_directory(output_dir, supernet)
+    net, data = open_super_network(supernet, data_options)
+    print_notes(require_unseen_rows(net.record, data))
+    options = replace(options, search_space=options.search_space or net.search_space)
+    run.log_params(option_params(data.source, options) | {"supernet": str(net.path)})
+    log_data(run, data, data.source)
+    space = options.search_space or ""
+    tags = child_tags(run, net.name, data.source.task_name, space, options.search_strategy)
+    children: dict[int, StageRun] = {}
+
+    def on_start(_: SearchOptions, num_recorded: int) -> None:
+        if num_recorded:
+            print(f"Resuming after {num_recorded} sub-networks that were evaluated before.")
+
+    def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
+        children[evaluation.index] = run.log_child(
+            evaluation.name,
+            metrics=child_metrics(evaluation, hypervolume),
+            params=architecture(evaluation.sub_network, evaluation.config),
+            tags=tags,
+        )
+
+    result = search_sub_networks(
+        net, data, options, directory=output_dir, on_start=on_start, on_evaluation=on_evaluation
+    )
+    title = f"{data.source.task_name}: {len(result.evaluations)} sub-networks, {space} space"
+    write_search_results(output_dir, result, title)
+    for place, member in enumerate(result.front):
+        mark_front_member(children[member.index], member, place, run)
+    show_result(result, output_dir, run, "Pareto search")
+    return result

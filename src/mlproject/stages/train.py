@@ -1,0 +1,100 @@
+"""The stage `train-supernet`.
+
+Each stage opens its inputs, calls the library, and logs what it made. A stage can be run alone: between stages only
+directories travel. `compress` runs all of them in one process.
+"""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from compressor.data.sources import DataSource, load_task_data
+from compressor.network.families import max_positions
+from compressor.training.forecast import forecast
+from compressor.training.settings import ModelOptions, TrainingSettings
+from compressor.training.state import EpochReport
+from compressor.training.train import PreparedTraining, train_super_network
+from mlproject.inputs.forecast import Plan, Sizes, describe_stages, forecast_stages
+from mlproject.stages.log import log_data, log_files, option_params, print_notes
+from mlproject.tracking.tracker import StageRun
+
+
+def train_supernet(
+    output_dir: Path,
+    source: DataSource,
+    model_options: ModelOptions,
+    settings: TrainingSettings,
+    run: StageRun,
+    plan: Plan | None = None,
+) -> Path:
+    """Train a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result.
+
+    With the strategy `auto` that is the last epoch's. Where an interrupted training of the same rows and settings is
+    in `output_dir`, it resumes after its last epoch. What it will take is told first, and where a `plan` says what
+    follows that too.
+    """
+    run.log_params(option_params(source, model_options, settings))
+    data = load_task_data(source)
+    print_notes(data.notes)
+    run.log_params({"num_train_epochs": settings.for_rows(len(data.train)).epochs})
+    log_data(run, data, source)
+
+    def on_start(prepared: PreparedTraining) -> None:
+        print(
+            f"Training on {len(data.train):,} rows, validating on {len(data.validation):,}"
+            + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
+        )
+        done = 0 if prepared.net.record is None else len(prepared.net.record.epochs)
+        if done:
+            print(f"Resuming after epoch {done}, which was finished before.")
+        run.keep()
+        print(_forecast(prepared, done, len(data.test), plan))
+
+    def on_epoch(report: EpochReport) -> None:
+        metrics = {"loss": report.own_loss, "sub_network_loss": report.sub_network_loss}
+        metrics |= {"error": report.error, "smallest_error": report.smallest_error}
+        run.log_metrics({f"train/{name}": value for name, value in metrics.items() if value is not None}, report.epoch)
+        tqdm.write(
+            f"Epoch {report.epoch}: {_losses(report)}error {report.error:.4f} (super-network), "
+            f"{report.smallest_error:.4f} (smallest sub-network)"
+        )
+
+    net = train_super_network(
+        model_options,
+        data,
+        settings,
+        directory=output_dir,
+        run_id=run.run_id,
+        on_start=on_start,
+        on_epoch=on_epoch,
+    )
+    assert net.record is not None and net.record.error is not None and net.record.params is not None
+    run.log_metrics({"error": net.record.error, "params": net.record.params})
+    log_files(run, output_dir, "supernet")
+    return output_dir
+
+
+def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, plan: Plan | None) -> str:
+    """What training, and the stages that a plan says, will take."""
+    net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
+    assert net.record is not None and net.record.params is not None
+    expected = forecast(net.model, net.record.source.task, train, validation, settings)
+    left = 1 - num_done / settings.epochs
+    if plan is None:
+        return describe_stages({"super-network": left * expected.training_s})
+    sizes = Sizes(
+        params=net.record.params,
+        train_rows=len(train),
+        validation_rows=len(validation),
+        test_rows=num_test_rows,
+        mean_length=float(validation.lengths.mean()),
+        max_positions=max_positions(net.model),
+    )
+    return describe_stages(forecast_stages(expected, plan, sizes, left))
+
+
+def _losses(report: EpochReport) -> str:
+    """The losses of an epoch in words, those that there are."""
+    named = {"super-network": report.own_loss, "sub-networks": report.sub_network_loss}
+    found = ", ".join(f"{loss:.3f} ({name})" for name, loss in named.items() if loss is not None)
+    return f"loss {found}, "

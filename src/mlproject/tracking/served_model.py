@@ -1,0 +1,79 @@
+"""An export as models of MLflow: its best precision as a served model that takes texts, fp32 in the ONNX flavour."""
+
+import json
+import shlex
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import exporters
+from compressor.data.tasks import Task
+from compressor.extraction.card import CARD_FILE
+from exporters.export_record import Export
+from exporters.options import Precision
+from exporters.timing.runners import make_inputs, open_runner
+from mlproject.tracking.registration import LoggedExportOptions
+from mlproject.tracking.tracker import StageRun
+
+_SERVING_PACKAGES = ("mlflow", "onnxruntime", "tokenizers", "numpy", "pydantic")
+"""What `servable.py` imports; pinned to the versions it was logged with."""
+
+
+def log_served_models(export: Export, task: Task, options: LoggedExportOptions, run: StageRun, name: str) -> str | None:
+    """Logs the smallest accepted precision as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
+    precision, graph = export.best, export.path()
+    artifacts = {"graph": export.path(precision), "tokenizer": export.directory / "tokenizer.json"}
+    if export.model is not None and (export.model / CARD_FILE).is_file():
+        artifacts["model_card"] = export.model / CARD_FILE
+    kind, example = _example(task)
+    uri = run.log_served_model(
+        f"{name}-{precision}",
+        code=Path(exporters.__file__).parent / "servable.py",
+        artifacts=artifacts,
+        config={"kind": kind},
+        example=example,
+        requirements=[f"{package}=={version(package)}" for package in _SERVING_PACKAGES],
+        metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": export.params},
+        metrics=_metrics(export, precision),
+        description=_describe(export, task, precision),
+        register_as=options.register_as,
+        alias=options.alias,
+    )
+    runner = open_runner(graph, threads=1)
+    inputs = make_inputs(runner, [8])
+    run.log_onnx_model(f"{name}-graph", graph, inputs, runner.run(inputs), _metrics(export, "fp32"))
+    return uri
+
+
+def _metrics(export: Export, precision: Precision) -> dict[str, float]:
+    form = export.forms[precision]
+    return {"error": form.error, "mb": form.mb, "params": export.params}
+
+
+def _describe(export: Export, task: Task, precision: Precision) -> str:
+    """What a version of a registered model is, in a sentence."""
+    form = export.forms[precision]
+    low, high = form.error_interval
+    return (
+        f"Task {task.name}: error (1 − {task.metric}) **{form.error:.4f}** (95 % {low:.3f}–{high:.3f}) on the "
+        f"validation rows; {precision} ONNX, {form.mb:.1f} MB, {export.params / 1e6:.2f} M parameters."
+    )
+
+
+def _example(task: Task) -> tuple[str, list[Any]]:
+    """The kind of texts a task reads, as `servable.py` calls it, and a row of that kind."""
+    if task.multiple_choice:
+        return "choices", [{"text": "The door opens.", "start": "She", "choices": ["walks in.", "is a door."]}]
+    if len(task.text_columns) == 2:
+        return "pair", [{"text": "A film to remember.", "text_pair": "The film is memorable."}]
+    return "single", ["A film to remember."]
+
+
+def show_serving(uri: str | None, task: Task) -> None:
+    """Prints how the logged model is served and asked."""
+    if uri is not None:
+        body = json.dumps({"inputs": _example(task)[1]})
+        print(f"Serve it: mlflow models serve -m {uri} --env-manager local -p 5001")
+        print(
+            f"Ask it: curl http://localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+        )

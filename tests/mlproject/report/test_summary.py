@@ -1,0 +1,82 @@
+"""The table at the end of `compress`: a row of the summary for each timed model, a column for each graph."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from compressor.data.trivial import TrivialPredictor
+from compressor.extraction.record import ExtractionReport, Variant
+from mlproject.report.summary import Summary, summarise
+from samples import sample_benchmark, sample_export, sample_latency, sample_model
+from test_golden import copy_golden
+
+
+def variant(error: float, params: int) -> Variant:
+    share = params / 1_000_000
+    return Variant(
+        error=error,
+        error_interval=(error, error),
+        test_error=error + 0.01,
+        test_error_interval=(error, error + 0.02),
+        params=params,
+        relative_params=share,
+        encoder_params=params,
+        relative_encoder_params=share,
+    )
+
+
+def summary(tmp_path: Path) -> Summary:
+    exports = {role: sample_export(tmp_path / role, None) for role in ("dense", "pruned")}
+    models = {
+        "dense": sample_model(exports["dense"].path(), role="dense"),
+        "pruned": sample_model(exports["pruned"].path(), role="pruned", mb=3.0),
+        "pruned-int8": sample_model(exports["pruned"].path("int8"), "int8", role="pruned", mb=1.0),
+        "dense-pytorch": sample_model(tmp_path / "net", role="dense", runtime="pytorch"),
+    }
+    rows = [sample_latency(name, batch_size, length) for batch_size, length in ((1, 8), (1, "real")) for name in models]
+    extraction = replace(
+        ExtractionReport.load(copy_golden("0.2.0", tmp_path / "golden") / "model"),
+        super_network=variant(0.2, 1_000_000),
+        extracted=variant(0.35, 500_000),
+    )
+    return summarise(extraction, exports, sample_benchmark(models, rows))
+
+
+def test_the_file_has_the_keys_that_it_always_had(tmp_path: Path) -> None:
+    found = summary(tmp_path).to_json()
+    assert list(found) == ["dense", "pruned", "pruned-int8", "dense-pytorch"]
+    assert found["pruned"] == {
+        "error": 0.35,
+        "test_error": 0.36,
+        "params": 500_000,
+        "relative_params": 0.5,
+        "relative_encoder_params": 0.5,
+        "file_mb": 3.0,
+        "p50_ms_b1_l8": 2.0,
+        "p50_ms_b1_lreal": 2.0,
+        "speedup_b1_l8": 2.0,
+        "speedup_b1_lreal": 2.0,
+    }
+    assert (found["pruned-int8"]["error"], found["pruned-int8"]["test_error"]) == (0.36, None)  # as it was judged
+    assert found["dense-pytorch"]["error"] == 0.2
+
+
+def test_the_table_shows_graphs_and_the_trivial_predictor(tmp_path: Path) -> None:
+    trivial = TrivialPredictor(name="always yes", error=0.48, test_error=0.47)
+    header, rows = summary(tmp_path).table(trivial)
+    assert header == ["", "dense", "pruned", "pruned-int8", "always yes"]
+    assert rows == [
+        ["error (validation)", "0.2000", "0.3500", "0.3600", "0.4800"],
+        ["error (test)", "0.2100", "0.3600", "", "0.4700"],
+        ["parameters (M)", "1.00", "0.50", "0.50", ""],
+        ["share of the encoder", "100.0%", "50.0%", "50.0%", ""],
+        ["ONNX file (MB)", "4.00", "3.00", "1.00", ""],
+        ["p50 (ms), batch 1, length 8", "2.00", "2.00", "2.00", ""],
+        ["p50 (ms), batch 1, length real", "2.00", "2.00", "2.00", ""],
+        ["speed-up, batch 1, length 8", "2.00", "2.00", "2.00", ""],
+        ["speed-up, batch 1, length real", "2.00", "2.00", "2.00", ""],
+    ]
+    assert summary(tmp_path / "again").table(None)[0] == header[:-1]
+
+
+def test_the_change_in_a_sentence(tmp_path: Path) -> None:
+    assert summary(tmp_path).describe_change() == ("0.2000 → 0.3500 error, 4.00 → 3.00 MB, 2.00 → 2.00 ms p50")
