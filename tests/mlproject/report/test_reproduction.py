@@ -14,7 +14,7 @@ from mlproject.report.reproduction import make_model, make_search
 
 COMMON: dict[str, Any] = {"data_digest": "0123456789abcdef", "dimensions": DIMENSIONS, "seconds": 1.0}
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "model"
+GOLDEN = Path(__file__).parents[2] / "golden" / "0.1.0" / "model"
 
 
 def test_standard_nas_is_one_command() -> None:
