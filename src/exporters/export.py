@@ -75,14 +75,14 @@ def export_model(
     require_same_rows(data, opened.data_digest, "the model was made with", "make the model again")
     validation = encode(data.validation, data.task, opened.tokenizer, max_positions(opened.model))
     with new_directory(output_dir) as temporary:
-        graph = export_onnx(
-            opened.model,
-            opened.tokenizer,
-            temporary / ONNX_FILE,
-            _metadata(opened, data.task, validation),
-            portable=options.portable,
-        )
+        about = _metadata(opened, data.task, validation)
+        graph = export_onnx(opened.model, opened.tokenizer, temporary / ONNX_FILE, about, portable=options.portable)
         fp32, logits = _verify(graph, opened, data.task, validation)
+        smaller: dict[Precision, JudgedForm] = {
+            precision: _make_smaller(graph, precision, data.task, validation, logits, options)
+            for precision in options.precision
+            if precision != "fp32"
+        }
         made = Export(
             directory=output_dir,
             model=opened.path,
@@ -93,11 +93,7 @@ def export_model(
             model_files=None if opened.path is None else digest_files(opened.path),
             data_digest=data.digest,
             fp32=fp32,
-            smaller={
-                precision: _make_smaller(graph, precision, data.task, validation, logits, options)
-                for precision in options.precision
-                if precision != "fp32"
-            },
+            smaller=smaller,
         )
         opened.tokenizer.save_pretrained(temporary)
         write_stock_config(temporary, opened.model, opened.labels)

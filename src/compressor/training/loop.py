@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from compressor.training.state import EpochReport, TrainingState, TrainingStates
 from compressor.training.strategies import Step, Update, count_warm_up_epochs, get_strategy
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
     from transformers import PreTrainedModel
 
 
@@ -64,17 +65,17 @@ def train_shared_weights(
     if current_space().orders_layers and settings.sampling_strategy != "standard":
         note_layer_order(model, current_space().layer_order)  # what sub-networks are trained in, till it is measured
 
-    def plan(step: Step) -> list[Update]:
-        return strategy(current_space(), step)
-
-    def smallest() -> SubNetwork:
-        return current_space().smallest
-
-    return _train(
-        *(model, task, train, validation, settings, on_epoch, plan, smallest, "super-network"),
+    job = _Job(
+        model=model,
+        task=task,
+        train=train,
+        validation=validation,
+        settings=settings,
+        plan=lambda step: strategy(current_space(), step),
+        smallest=lambda: current_space().smallest,
         warm_up=warm_up,
-        states=states,
     )
+    return _train(job, on_epoch, states)
 
 
 def fine_tune(
@@ -95,7 +96,16 @@ def fine_tune(
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
     updates, settings = [Update(None, distill=teacher is not None)], settings.for_rows(len(train))
-    return _train(model, task, train, validation, settings, on_epoch, lambda _: updates, None, "fine-tuning", teacher)
+    job = _Job(
+        model=model,
+        task=task,
+        train=train,
+        validation=validation,
+        settings=settings,
+        plan=lambda _: updates,
+        teacher=teacher,
+    )
+    return _train(job, on_epoch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,80 +158,86 @@ def distill(
     return Distillation(error_before=before, errors=errors, kept_epoch=kept_epoch)
 
 
-def _train(
-    model: "PreTrainedModel",
-    task: Task,
-    train: EncodedRows,
-    validation: EncodedRows,
-    settings: TrainingSettings,
-    on_epoch: Callable[[EpochReport], bool | None],
-    plan: Callable[[Step], list[Update]],
-    smallest: Callable[[], SubNetwork] | None,
-    what: str,
-    teacher: np.ndarray | None = None,
-    warm_up: int | None = None,
-    states: TrainingStates | None = None,
-) -> list[EpochReport]:
-    """The loop itself; `plan` says what a step updates, `smallest` is reported beside the whole model.
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is trained on what."""
 
-    After `warm_up` epochs, if that is a number, heads and units are put in order of importance, the optimizer's moments
-    with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task head has
-    learnt nothing yet.
-    """
-    evaluator = Evaluator(model, task, validation, settings.per_device_eval_batch_size)
-    steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
-    num_steps = steps_per_epoch * settings.epochs
-    optimizer, schedule = create_optimizer(model, settings, num_steps)
-    order_rng = np.random.default_rng([settings.seed, 1])
-    draw_rng = np.random.default_rng([settings.seed, 2])
-    everything_kept = None if smallest is None else full_sub_network(get_dimensions(model))
-    everything = (model, optimizer, schedule, {"order": order_rng, "draw": draw_rng})
+    model: "PreTrainedModel"
+    task: Task
+    train: EncodedRows
+    validation: EncodedRows
+    settings: TrainingSettings
+    plan: Callable[[Step], list[Update]]
+    """What a step updates."""
+    smallest: Callable[[], SubNetwork] | None = None
+    """The sub-network that is reported beside the super-network; None where a model is trained alone."""
+    teacher: np.ndarray | None = None
+    warm_up: int | None = None
+    """After so many epochs, if that is a number, heads and units are put in order of importance, the optimizer's
+    moments with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task
+    head has learnt nothing yet."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of the training rows."""
+        return math.ceil(len(self.train) / self.settings.per_device_train_batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        """Of all epochs."""
+        return self.steps_per_epoch * self.settings.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moving:
+    """What moves from step to step besides the weights."""
+
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    order: np.random.Generator
+    """Of the rows."""
+    draw: np.random.Generator
+    """Of the sub-networks."""
+
+    @property
+    def generators(self) -> dict[str, np.random.Generator]:
+        """By name, as a training state keeps them."""
+        return {"order": self.order, "draw": self.draw}
+
+
+def _train(
+    job: _Job, on_epoch: Callable[[EpochReport], bool | None], states: TrainingStates | None = None
+) -> list[EpochReport]:
+    """The loop itself."""
+    model, settings = job.model, job.settings
+    evaluator = Evaluator(model, job.task, job.validation, settings.per_device_eval_batch_size)
+    optimizer, schedule = create_optimizer(model, settings, job.num_steps)
+    order, draw = np.random.default_rng([settings.seed, 1]), np.random.default_rng([settings.seed, 2])
+    moving = _Moving(optimizer=optimizer, schedule=schedule, order=order, draw=draw)
+    everything = (model, optimizer, schedule, moving.generators)
     state = None if states is None else states.load()
     reports = [] if state is None else list(state.reports)
+    what = "fine-tuning" if job.smallest is None else "super-network"
     with (
         torch.random.fork_rng(),
-        progress_bar(total=len(train) * settings.epochs, unit="row", desc=what) as bar,
+        progress_bar(total=len(job.train) * settings.epochs, unit="row", desc=what) as bar,
     ):
         torch.manual_seed(settings.seed)
         if state is not None:
             state.restore(*everything)
-            bar.update(len(reports) * len(train))
+            bar.update(len(reports) * len(job.train))
         for epoch in range(len(reports) + 1, settings.epochs + 1):
-            if warm_up is not None and epoch == warm_up + 1:
-                order_by_importance(model, task, train, optimizer, seed=settings.seed)
-                if warm_up and SEARCH_SPACES[settings.search_space].orders_layers:
-                    note_layer_order(model, order_layers(model, task, train, seed=settings.seed))
-            model.train()
-            losses: list[float] = []
-            own: list[float] = []
-            others: list[float] = []
-            for picked, batch in training_batches(train, settings.per_device_train_batch_size, order_rng):
-                step = Step(
-                    index=(epoch - 1) * steps_per_epoch + len(losses),
-                    num_steps=num_steps,
-                    num_random_sub_nets=settings.num_random_sub_nets,
-                    rng=draw_rng,
-                    num_warm_up_steps=(warm_up or 0) * steps_per_epoch,
-                )
-                labels = torch.from_numpy(train.labels[picked]).to(model.device)
-                logits = None if teacher is None else torch.from_numpy(teacher[picked]).to(model.device)
-                updates = plan(step)
-                found = run_updates(model, batch, labels, updates, settings, task.regression, logits)
-                losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
-                for update, loss in zip(updates, found.tolist(), strict=True):
-                    (own if update.sub_network in (None, everything_kept) else others).append(loss)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad(set_to_none=True)
-                bar.update(len(picked))
-                bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
+            if job.warm_up is not None and epoch == job.warm_up + 1:
+                order_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
+                if job.warm_up and SEARCH_SPACES[settings.search_space].orders_layers:
+                    note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
+            losses, own, others = _train_epoch(job, epoch, moving, bar)
             report = EpochReport(
                 epoch=epoch,
-                step=epoch * steps_per_epoch,
+                step=epoch * job.steps_per_epoch,
                 loss=float(np.mean(losses)),
                 error=evaluator.evaluate().error,
-                smallest_error=None if smallest is None else evaluator.evaluate(smallest()).error,
+                smallest_error=None if job.smallest is None else evaluator.evaluate(job.smallest()).error,
                 own_loss=float(np.mean(own)) if own else None,
                 sub_network_loss=float(np.mean(others)) if others else None,
             )
@@ -231,6 +247,38 @@ def _train(
             if states is not None:
                 states.save(TrainingState.capture(reports, *everything))
     return reports
+
+
+def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tuple[list[float], ...]:
+    """One pass over the rows; the losses of its steps, of the model as a whole and of its sub-networks."""
+    model, settings = job.model, job.settings
+    everything_kept = None if job.smallest is None else full_sub_network(get_dimensions(model))
+    losses: list[float] = []
+    own: list[float] = []
+    others: list[float] = []
+    model.train()
+    for picked, batch in training_batches(job.train, settings.per_device_train_batch_size, moving.order):
+        step = Step(
+            index=(epoch - 1) * job.steps_per_epoch + len(losses),
+            num_steps=job.num_steps,
+            num_random_sub_nets=settings.num_random_sub_nets,
+            rng=moving.draw,
+            num_warm_up_steps=(job.warm_up or 0) * job.steps_per_epoch,
+        )
+        labels = torch.from_numpy(job.train.labels[picked]).to(model.device)
+        logits = None if job.teacher is None else torch.from_numpy(job.teacher[picked]).to(model.device)
+        updates = job.plan(step)
+        found = run_updates(model, batch, labels, updates, settings, job.task.regression, logits)
+        losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
+        for update, loss in zip(updates, found.tolist(), strict=True):
+            (own if update.sub_network in (None, everything_kept) else others).append(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        moving.optimizer.step()
+        moving.schedule.step()
+        moving.optimizer.zero_grad(set_to_none=True)
+        bar.update(len(picked))
+        bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
+    return losses, own, others
 
 
 def run_updates(

@@ -50,8 +50,9 @@ def train_super_network(
     """Train a super-network: one encoder whose sub-networks of a search space all do the task.
 
     `model` is a directory, a name on the Hub or "demo". The best epoch's weights are the result; with the strategy
-    `auto` that is the last one. In a `directory` a checkpoint is kept of each epoch, an interrupted training of the
-    same rows and settings resumes after its last epoch, and the result is saved; without one nothing is written.
+    `auto`, or where no checkpoints are to be saved, that is the last one. In a `directory` a checkpoint is kept of each
+    epoch, an interrupted training of the same rows and settings resumes after its last epoch, and the result is saved;
+    without one nothing is written.
 
     Raises:
         ModelError: the model cannot be found, or is of an unsupported family.
@@ -64,7 +65,11 @@ def train_super_network(
     states = None
     if directory is not None and options.save_checkpoints:
         states = TrainingStates(directory=directory / STATE_FOLDER / "training", run=_identity(net.record, options))
-    kept = _Epochs(net=net, settings=settings, directory=directory if options.save_checkpoints else None)
+    kept = _Epochs(
+        net=net,
+        keeps_last=settings.keeps_last_epoch or not options.save_checkpoints,
+        directory=directory if options.save_checkpoints else None,
+    )
     for report in [] if states is None else states.reports:
         kept.add(report)
     if on_start is not None:
@@ -134,7 +139,8 @@ class _Epochs:
     """The epochs so far, and the weights of the best one."""
 
     net: SuperNetwork
-    settings: TrainingSettings
+    keeps_last: bool
+    """Whether the last epoch counts as the best one."""
     directory: Path | None
     """Of the checkpoints; None where none are kept."""
     reports: list[EpochReport] = field(default_factory=list)
@@ -151,14 +157,14 @@ class _Epochs:
     def add(self, report: EpochReport) -> None:
         """Note an epoch."""
         self.reports.append(report)
-        if self.best is None or self.settings.keeps_last_epoch or report.error <= self.best.error:
+        if self.best is None or self.keeps_last or report.error <= self.best.error:
             self.best = report
 
     def keep(self, report: EpochReport) -> None:
         """Keep the weights of the epoch that has just ended."""
         if self.directory is not None:
             self.current.save(self._checkpoint(report))
-        elif report == self.best and not self.settings.keeps_last_epoch:
+        elif report == self.best and not self.keeps_last:
             self.weights = {name: tensor.detach().clone() for name, tensor in self.net.model.state_dict().items()}
 
     def finish(self) -> SuperNetwork:

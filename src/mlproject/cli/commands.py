@@ -232,24 +232,22 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
         *(_export_options, _benchmark_options, _fit),
     )
     with _top_run("compress") as (run, output_dir, tracker):
-        from mlproject.stages import compress as pipeline
+        from mlproject.stages.compress import CompressOptions
+        from mlproject.stages.compress import compress as run_all
 
-        made = pipeline.compress(
-            output_dir,
-            source,
-            _located(model),
-            settings,
-            search_options,
-            choice,
-            epochs,
-            export_options,
-            benchmark_options,
-            run,
-            tracker,
-            use_cache=use_cache and not fresh,
+        options = CompressOptions(
+            source=source,
+            model=_located(model),
+            training=settings,
+            search=search_options,
+            choice=choice,
+            finetune_epochs=epochs,
+            export=export_options,
+            benchmark=benchmark_options,
         )
+        made = run_all(output_dir, options, run, tracker, use_cache=use_cache and not fresh)
         page = output_dir / "report.html"
-        _done(run, f"the sliced model {made['model']}, its ONNX form {made['onnx']} and the report {page}")
+        _done(run, f"the sliced model {made.model}, its ONNX form {made.pruned} and the report {page}")
 
 
 @cli.command("report", cls=HuggingFaceCommand)

@@ -1,7 +1,7 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -18,6 +18,7 @@ from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchRe
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
+from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
 from mlproject.inputs.cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.inputs.forecast import Plan
@@ -38,106 +39,135 @@ from mlproject.tracking.signals import stopped
 from mlproject.tracking.tracker import StageRun, Tracker
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompressOptions:
+    """The options of all stages."""
+
+    source: DataSource
+    model: ModelOptions
+    training: TrainingSettings
+    search: SearchOptions
+    choice: Choice
+    finetune_epochs: int
+    export: LoggedExportOptions
+    benchmark: BenchmarkOptions
+
+    @property
+    def plan(self) -> Plan:
+        """What follows the training, for the estimate of its time."""
+        return Plan(
+            num_samples=self.search.num_samples,
+            finetune_epochs=self.finetune_epochs,
+            num_precisions=len({"fp32", *self.export.precision}),
+            batch_sizes=self.benchmark.batch_sizes,
+            lengths=self.benchmark.lengths,
+            runs=self.benchmark.runs,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFolders:
+    """Where the stages' results are: in the output directory, or in that of an earlier run."""
+
+    supernet: Path
+    search: Path
+    model: Path
+    dense: Path
+    """The super-network's export."""
+    pruned: Path
+    """The extracted model's."""
+    benchmark: Path
+
+
 def compress(
-    output_dir: Path,
-    source: DataSource,
-    model_options: ModelOptions,
-    settings: TrainingSettings,
-    search_options: SearchOptions,
-    choice: Choice,
-    finetune_epochs: int,
-    export_options: LoggedExportOptions,
-    benchmark_options: BenchmarkOptions,
-    run: StageRun,
-    tracker: Tracker,
-    use_cache: bool = True,
-) -> dict[str, Path]:
-    """Trains, searches, extracts, exports, benchmarks; writes `summary.json` and `report.html`; where they are.
+    output_dir: Path, options: CompressOptions, run: StageRun, tracker: Tracker, use_cache: bool = True
+) -> StageFolders:
+    """Train, search, extract, export, benchmark; writes `summary.json` and `report.html`.
 
-    These are folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
+    Results are in folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
-    from exporters.graph.sessions import require_provider
-
-    require_provider(benchmark_options.provider)
-    tags = {"model": model_options.model_name_or_path, "task": source.task_name}
+    require_provider(options.benchmark.provider)
+    tags = {"model": options.model.model_name_or_path, "task": options.source.task_name}
     run.set_tags(tags)
-    run.log_params(option_params(source, model_options, settings, search_options, benchmark_options))
+    given = (options.source, options.model, options.training, options.search, options.benchmark)
+    run.log_params(option_params(*given))
     stages = _Stages(output_dir, run, tracker, tags, use_cache)
-    loaded = load_task_data(source)
+    folders = _run_stages(stages, options)
+    _summarise(output_dir, folders, run)
+    reported = {"search": folders.search, "model": folders.model, "onnx": folders.pruned}
+    write_report(output_dir / REPORT_FILE, reported | {"benchmark": folders.benchmark})
+    run.log_artifact(output_dir / REPORT_FILE)
+    run.log_artifact(output_dir / FIGURES, FIGURES)
+    return folders
+
+
+def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
+    """Run the stages in their order, each on what those before it made."""
+    source, loaded = options.source, load_task_data(options.source)
     of_data = {"data": loaded.digest, "label_names": loaded.label_names}
-    plan = Plan(
-        num_samples=search_options.num_samples,
-        finetune_epochs=finetune_epochs,
-        num_precisions=len({"fp32", *export_options.precision}),
-        batch_sizes=benchmark_options.batch_sizes,
-        lengths=benchmark_options.lengths,
-        runs=benchmark_options.runs,
-    )
 
     def run_search(folder: Path, stage: StageRun) -> None:
-        if search(folder, supernet, {}, search_options, stage).interrupted:
+        if search(folder, supernet, {}, options.search, stage).interrupted:
             raise stopped()
 
+    base = digest_model(options.model.model_name_or_path)
     supernet = stages.run(
         "train-supernet",
         "supernet",
-        stage_inputs(source, model_options, settings, **of_data, model=digest_model(model_options.model_name_or_path)),
-        lambda folder, stage: train_supernet(folder, source, model_options, settings, stage, plan),
+        stage_inputs(source, options.model, options.training, **of_data, model=base),
+        lambda folder, stage: train_supernet(folder, source, options.model, options.training, stage, options.plan),
     )
     supernet_files = digest_files(supernet)
     searched = stages.run(
         "search",
         "search",
-        stage_inputs(source, search_options, **of_data, supernet=supernet_files),
+        stage_inputs(source, options.search, **of_data, supernet=supernet_files),
         run_search,
         budget="num_samples",
     )
+    config = options.choice.config
+    chosen = {
+        "epochs": options.finetune_epochs,
+        "search": file_sha256(searched / RESULTS_FILE),
+        "file": None if config is None else file_sha256(Path(config).expanduser()),
+    }
     model = stages.run(
         "extract",
         "model",
-        stage_inputs(
-            source,
-            choice,
-            **of_data,
-            epochs=finetune_epochs,
-            supernet=supernet_files,
-            search=file_sha256(searched / RESULTS_FILE),
-            file=None if choice.config is None else file_sha256(Path(choice.config).expanduser()),
-        ),
-        lambda folder, stage: extract(folder, searched, choice, finetune_epochs, stage),
+        stage_inputs(source, options.choice, **of_data, supernet=supernet_files, **chosen),
+        lambda folder, stage: extract(folder, searched, options.choice, options.finetune_epochs, stage),
     )
-    model_files = digest_files(model)
-    dense_options = replace(export_options, register_as=None, alias=None)
-    dense = stages.run(
-        "export-dense",
-        "onnx-dense",
-        stage_inputs(source, dense_options, **of_data, model=supernet_files),
-        lambda folder, stage: export(folder, supernet, dense_options, stage, "dense", log_models=False),
-    )
-    pruned = stages.run(
-        "export",
-        "onnx",
-        stage_inputs(source, export_options, **of_data, model=model_files),
-        lambda folder, stage: export(folder, model, export_options, stage, "pruned"),
-    )
+    dense, pruned = _export_both(stages, options, of_data, supernet, model)
     timed = [("dense", dense), ("pruned", pruned), ("dense", supernet), ("pruned", model)]
     benchmarked = stages.run(
         "benchmark",
         "benchmark",
-        stage_inputs(
-            benchmark_options,
-            **of_data,
-            models=[digest_files(dense), digest_files(pruned), supernet_files, model_files],
-        ),
-        lambda folder, stage: benchmark(folder, timed, benchmark_options, stage),
+        stage_inputs(options.benchmark, **of_data, models=[digest_files(path) for _, path in timed]),
+        lambda folder, stage: benchmark(folder, timed, options.benchmark, stage),
     )
-    folders = {"supernet": supernet, "search": searched, "model": model, "benchmark": benchmarked}
-    folders |= {"onnx-dense": dense, "onnx": pruned}
-    _summarise(output_dir, folders, run)
-    write_report(output_dir / REPORT_FILE, {name: folders[name] for name in ("search", "model", "onnx", "benchmark")})
-    run.log_artifact(output_dir / REPORT_FILE)
-    run.log_artifact(output_dir / FIGURES, FIGURES)
-    return folders
+    return StageFolders(
+        supernet=supernet, search=searched, model=model, dense=dense, pruned=pruned, benchmark=benchmarked
+    )
+
+
+def _export_both(
+    stages: "_Stages", options: CompressOptions, of_data: Mapping[str, Any], supernet: Path, model: Path
+) -> tuple[Path, Path]:
+    """Export the super-network, which is registered nowhere, and the extracted model."""
+    plain = replace(options.export, register_as=None, alias=None)
+    dense = stages.run(
+        "export-dense",
+        "onnx-dense",
+        stage_inputs(options.source, plain, **of_data, model=digest_files(supernet)),
+        lambda folder, stage: export(folder, supernet, plain, stage, "dense", log_models=False),
+    )
+    pruned = stages.run(
+        "export",
+        "onnx",
+        stage_inputs(options.source, options.export, **of_data, model=digest_files(model)),
+        lambda folder, stage: export(folder, model, options.export, stage, "pruned"),
+    )
+    return dense, pruned
 
 
 class _Stages:
@@ -189,11 +219,11 @@ class _Stages:
             yield directory, run_id
 
 
-def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> None:
+def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
-    extraction = ExtractionReport.load(folders["model"])
-    exports = {"dense": Export.load(folders["onnx-dense"]), "pruned": Export.load(folders["onnx"])}
-    summary = summarise(extraction, exports, Benchmark.load(folders["benchmark"]))
+    extraction = ExtractionReport.load(folders.model)
+    exports = {"dense": Export.load(folders.dense), "pruned": Export.load(folders.pruned)}
+    summary = summarise(extraction, exports, Benchmark.load(folders.benchmark))
     write_json(output_dir / "summary.json", summary.to_json())
     header, rows = summary.table(extraction.trivial)
     print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
@@ -210,13 +240,13 @@ def _summarise(output_dir: Path, folders: dict[str, Path], run: StageRun) -> Non
             if value is not None
         }
     )
-    run.log_artifact(folders["search"] / PNG_FILE)
+    run.log_artifact(folders.search / PNG_FILE)
     run.log_artifact(output_dir / "summary.json")
     _describe(folders, summary, extraction, remarks, markdown_table(header, rows), run)
 
 
 def _describe(
-    folders: Mapping[str, Path],
+    folders: StageFolders,
     summary: Summary,
     extraction: ExtractionReport,
     remarks: Sequence[str],
@@ -224,13 +254,13 @@ def _describe(
     run: StageRun,
 ) -> None:
     """Sets the description of the parent run: what was made, from what, and the commands that follow."""
-    another = f"compressor extract --search {quote(str(folders['search']))} --index I"
-    register = f"compressor export --model {quote(str(folders['model']))} --register-as NAME --alias champion"
+    another = f"compressor extract --search {quote(str(folders.search))} --index I"
+    register = f"compressor export --model {quote(str(folders.model))} --register-as NAME --alias champion"
     share = f"{extraction.extracted.relative_encoder_params:.0%}"
     parts = [
         f"**{markdown_text(extraction.name)}** keeps {share} of the encoder: {summary.describe_change()}.",
         *(f"> **Note:** {markdown_text(remark)}" for remark in remarks),
-        _story(folders["search"], summary, extraction),
+        _story(folders.search, summary, extraction),
         f"Another one: {markdown_code(another)}",
         f"This one as a service: {markdown_code(register)}, then "
         "`mlflow models serve -m models:/NAME@champion --env-manager local`",

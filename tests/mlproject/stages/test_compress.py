@@ -50,14 +50,16 @@ def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pipeline, "write_report", MagicMock())
     pipeline.compress(
         base.parent / "out",
-        source,
-        ModelOptions(model_name_or_path=str(base)),
-        TrainingSettings(),
-        SearchOptions(),
-        Choice(),
-        0,
-        LoggedExportOptions(),
-        BenchmarkOptions(),
+        pipeline.CompressOptions(
+            source=source,
+            model=ModelOptions(model_name_or_path=str(base)),
+            training=TrainingSettings(),
+            search=SearchOptions(),
+            choice=Choice(),
+            finetune_epochs=0,
+            export=LoggedExportOptions(),
+            benchmark=BenchmarkOptions(),
+        ),
         MagicMock(),
         MagicMock(),
     )
