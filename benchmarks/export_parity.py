@@ -1,7 +1,8 @@
 """ONNX = PyTorch for a sub-network of every search space × task head × BERT and RoBERTa: 42 exports of tiny models.
 
-The tests export 21 of them, in which every two of the three meet. `python benchmarks/export_parity.py` does all in two
-minutes; the last line is JSON, and the exit code is 1 if a logit differs by more than 1e-4 of the largest.
+The tests export 14 of them: every space with both families and two task heads.
+`python benchmarks/export_parity.py` does all in two minutes; the last line is JSON, and the exit code is 1 if a logit
+differs by more than 1e-4 of the largest.
 """
 
 import json

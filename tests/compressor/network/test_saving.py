@@ -26,25 +26,30 @@ from conftest import DIMENSIONS, TASK_HEADS, tiny_batch, tiny_model
 ODD = SubNetwork(heads=((0, 3), (), ()), units=((), (1, 2, 20), ()))
 
 
+def sub_networks_of_spaces(seed: int) -> list[SubNetwork]:
+    """A random one and the smallest of every search space, each once: spaces share their smallest ones."""
+    spaces = [create_search_space(name, DIMENSIONS) for name in SEARCH_SPACES]
+    drawn = [space.draw(np.random.default_rng(seed)) for space in spaces]
+    return list(dict.fromkeys([*drawn, *(space.smallest for space in spaces)]))
+
+
 @pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
 @pytest.mark.parametrize("task_head", TASK_HEADS)
 def test_saved_is_loaded(model_type: str, task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     model = tiny_model(model_type, task_head)
-    for space_name in SEARCH_SPACES:
-        space = create_search_space(space_name, DIMENSIONS)
-        for sub_network in (space.draw(np.random.default_rng(1)), space.smallest, ODD):
-            path = tmp_path / f"{space_name}-{sub_network.hash}"
-            path.mkdir(exist_ok=True)
-            sliced = slice_model(model, sub_network)
-            save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {"note": 1})
-            loaded = load_sliced_model(path)
-            assert loaded.sub_network == sub_network
-            assert loaded.dimensions == DIMENSIONS
-            assert json.loads((path / "sub_network.json").read_text())["note"] == 1
-            batch = tiny_batch(model)
-            torch.testing.assert_close(loaded.model(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
-            suffixes = sorted(file.suffix for file in path.iterdir() if file.suffix != ".py")
-            assert suffixes == [".json"] * 4 + [".safetensors"]
+    for sub_network in (ODD, *sub_networks_of_spaces(seed=1)):
+        path = tmp_path / sub_network.hash
+        path.mkdir()
+        sliced = slice_model(model, sub_network)
+        save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {"note": 1})
+        loaded = load_sliced_model(path)
+        assert loaded.sub_network == sub_network
+        assert loaded.dimensions == DIMENSIONS
+        assert json.loads((path / "sub_network.json").read_text())["note"] == 1
+        batch = tiny_batch(model)
+        torch.testing.assert_close(loaded.model(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
+        suffixes = sorted(file.suffix for file in path.iterdir() if file.suffix != ".py")
+        assert suffixes == [".json"] * 4 + [".safetensors"]
 
 
 STOCK = SubNetwork(heads=((0, 1, 2, 3), (), (0, 1, 2, 3)), units=((0, 5, 7), (), (1, 2, 3)))
@@ -143,17 +148,15 @@ def test_a_fresh_process_with_transformers_alone_loads_them(
     for model_type in ("bert", "roberta"):
         for task_head in TASK_HEADS:
             model = tiny_model(model_type, task_head)
-            for space_name in SEARCH_SPACES:
-                space = create_search_space(space_name, DIMENSIONS)
-                for number, sub_network in enumerate((space.draw(np.random.default_rng(3)), space.smallest)):
-                    kind = "stock" if is_stock(sub_network, DIMENSIONS) else "ours"
-                    path = tmp_path / f"{model_type}-{task_head}-{space_name}-{number}-{kind}"
-                    path.mkdir()
-                    sliced = slice_model(model, sub_network)
-                    save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
-                    batch = tiny_batch(model)
-                    asked.append((str(path), {name: values.tolist() for name, values in batch.items()}))
-                    expected.append(sliced(**batch).logits.detach())
+            for number, sub_network in enumerate(sub_networks_of_spaces(seed=3)):
+                kind = "stock" if is_stock(sub_network, DIMENSIONS) else "ours"
+                path = tmp_path / f"{model_type}-{task_head}-{number}-{kind}"
+                path.mkdir()
+                sliced = slice_model(model, sub_network)
+                save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
+                batch = tiny_batch(model)
+                asked.append((str(path), {name: values.tolist() for name, values in batch.items()}))
+                expected.append(sliced(**batch).logits.detach())
     site = Path(torch.__file__).parents[1]
     code = f"import sys; sys.path[:] = [p for p in sys.path if p] + [{str(site)!r}]\n" + LOADER
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
