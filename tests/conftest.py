@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from compressor.data.batches import EncodedRows, encode
 from compressor.data.sources import DataSource, Rows
 from compressor.data.tasks import TASKS
 from compressor.data.trivial import TrivialPredictor
+from compressor.errors import spelled_as_flags
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.objectives import DEFAULT_OBJECTIVES
@@ -199,14 +200,19 @@ def sentence_rows(count: int = 60, seed: int = 0, label: str = "label") -> list[
 
 
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test works in a folder of its own: MLflow's database and relative outputs land there."""
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test works in a folder of its own: MLflow's database and relative outputs land there.
+
+    Errors name options as the command line does, as they are written in the sources.
+    """
     import datasets.config
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
         monkeypatch.delenv(name, raising=False)
+    with spelled_as_flags():
+        yield
 
 
 @pytest.fixture(scope="session")

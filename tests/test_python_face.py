@@ -91,6 +91,21 @@ def test_a_result_whose_super_network_was_not_saved_is_not_saved(folder: Path) -
     assert not Path("search").exists()
 
 
+def test_errors_name_what_the_caller_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.errors._spelled_as_flags", False)
+    for wrong, message in (
+        (lambda: compressor.SearchOptions(num_samples=0), "num_samples must be at least 1, but got 0. Raise it."),
+        (
+            lambda: compressor.load_data(validation_file="rows.csv", task_name="rte"),
+            "the data file .*rows.csv must exist",
+        ),
+        (lambda: compressor.Choice(index=0, knee=True), "one way to choose must be given, but got knee and index"),
+    ):
+        with pytest.raises(compressor.CompressorError, match=message) as raised:
+            wrong()
+        assert "--" not in str(raised.value)
+
+
 @pytest.mark.parametrize("module", [compressor, exporters])
 def test_every_public_name_is_there(module: Any) -> None:
     listed = re.findall(r"import \w+ as (\w+)$", Path(module.__file__).read_text(), flags=re.M)

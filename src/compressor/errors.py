@@ -1,15 +1,46 @@
-"""Every error a user can cause: one base class, one line each, `law, but got value. Next step.`"""
+"""Every error a user can cause: one base class, one line each, `law, but got value. Next step.`
+
+Messages are written with the flags of the command line. Who calls the library reads the names of arguments and fields
+instead: `num_samples` for `--num-samples`.
+"""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from compressor.limits import Problem
 
 
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)")
+_OTHER_NAMES = {"text-column": "text", "label-column": "label"}
+"""Flags whose argument in Python has another name."""
+_spelled_as_flags = False
+
+
+@contextmanager
+def spelled_as_flags() -> Iterator[None]:
+    """While it lasts, errors name options as they are typed on the command line."""
+    global _spelled_as_flags
+    before, _spelled_as_flags = _spelled_as_flags, True
+    try:
+        yield
+    finally:
+        _spelled_as_flags = before
+
+
+def _name_of(flag: "re.Match[str]") -> str:
+    return _OTHER_NAMES.get(flag[1], flag[1].replace("-", "_"))
+
+
 class CompressorError(Exception):
     """Base of all errors with a message meant for the user; the command line prints it as one line."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if _spelled_as_flags else _FLAG.sub(_name_of, text)
 
 
 def brief(error: object, most: int = 200) -> str:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, spelled_as_flags
 from compressor.files import append_json_line, new_directory, read_json, read_json_lines, write_text
 
 SPEC_FILE, TRIAL_FILE = "spec.json", "trial.json"
@@ -99,10 +99,11 @@ def known_reports(directory: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs the trial whose directory the command line names."""
-    try:
-        run_trial(Path(sys.argv[1]))
-    except CompressorError as problem:
-        sys.exit(str(problem))
+    with spelled_as_flags():  # the command line shows what a trial said last
+        try:
+            run_trial(Path(sys.argv[1]))
+        except CompressorError as problem:
+            sys.exit(str(problem))
 
 
 if __name__ == "__main__":

@@ -279,13 +279,13 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
     def on_fetch_status_results(self, trial_status_dict: dict[int, Any], new_results: list[Any]) -> None:  # noqa: ARG002
         """Looks for crashes, of which the tuner tells nobody else."""
         for trial_id, (_, status) in trial_status_dict.items():
-            if status == Status.failed:
+            if status == Status.failed and trial_id in self.trials:  # a stop may come before its start was reported
                 self._end(self.trials[trial_id], FAILED)
 
     def on_trial_result(self, trial: Trial, status: str, result: dict[str, Any], decision: str) -> None:  # noqa: ARG002
         """An epoch."""
-        known = self.trials[trial.trial_id]
-        if known.status is None:
+        known = self.trials.get(trial.trial_id)
+        if known is not None and known.status is None:
             superseded = known.report.get("best_epoch")
             known.report = {name: value for name, value in result.items() if not name.startswith("st_")}
             if superseded not in (None, known.report["best_epoch"]):
@@ -296,7 +296,8 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """A trial that ended by itself."""
-        self._end(self.trials[trial.trial_id], FINISHED)
+        if trial.trial_id in self.trials:
+            self._end(self.trials[trial.trial_id], FINISHED)
 
     def on_loop_end(self) -> None:
         """Moves the progress bar on."""

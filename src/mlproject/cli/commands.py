@@ -15,7 +15,7 @@ import click
 
 from compressor import __version__
 from compressor.data.sources import DataSource, make_source
-from compressor.errors import CompressorError, OptionError, brief
+from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
 from compressor.files import is_full_disk, local_path, read_json
 from compressor.limits import Problem, check_number, refuse
 from compressor.search.methods import require_fit as require_method_fit
@@ -290,7 +290,11 @@ def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; an error is one line on stderr and exit code 1."""
-    words = sys.argv[1:] if arguments is None else arguments
+    with spelled_as_flags():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(words: list[str]) -> None:
     try:
         with stop_signals():
             cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
