@@ -258,3 +258,12 @@ def test_readme_lists_the_parameters_of_every_entry_point() -> None:
             listed.setdefault(name, set()).update(parameters)
     project = load_project(str(ROOT))
     assert listed == {name: set(entry.parameters) for name, entry in project._entry_points.items()}
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    """A path from `src`, its end, or a file's name."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    files = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py")]
+    named = set(re.findall(r"`((?:[\w-]+/)*[\w-]+\.py)\b", text))
+    assert named
+    assert [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []
