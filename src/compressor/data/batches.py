@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.sources import Rows
+from compressor.data.sources import Rows, TaskData
 from compressor.data.tasks import Task
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
 
     def tokenize(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         with _same_afterwards(tokenizer):
-            tokens = tokenizer(batch["first"], batch.get("second"), truncation=True, max_length=max_length)
+            tokens = tokenizer(*(batch[name] for name in texts), truncation=True, max_length=max_length)
         return {name: tokens[name] for name in ("input_ids", "token_type_ids") if name in tokens}
 
     dataset = Dataset.from_dict(texts).map(
@@ -87,6 +87,21 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
         multiple_choice=task.multiple_choice,
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedParts:
+    """Tokenised rows of a task in their three parts."""
+
+    train: EncodedRows
+    validation: EncodedRows
+    test: EncodedRows
+
+
+def encode_parts(data: TaskData, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedParts:
+    """The rows of a task as tokens; see `encode`."""
+    train, validation, test = (encode(rows, data.task, tokenizer, max_positions) for rows in data.parts.values())
+    return EncodedParts(train=train, validation=validation, test=test)
 
 
 def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:

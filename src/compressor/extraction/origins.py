@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.data.batches import EncodedRows, encode
+from compressor.data.batches import EncodedRows, encode_parts
 from compressor.data.metrics import compute_error, predict
 from compressor.data.sources import TaskData
 from compressor.errors import SearchError
@@ -35,30 +35,30 @@ class Judge:
         self, data: TaskData, tokenizer: "PreTrainedTokenizerBase", positions: int, eval_batch_size: int
     ) -> None:
         self.data, self.task, self._batch_size = data, data.task, eval_batch_size
-        self.rows: dict[str, EncodedRows] = {
-            name: encode(rows, data.task, tokenizer, positions) for name, rows in data.parts.items()
-        }
+        self.rows = encode_parts(data, tokenizer, positions)
 
     @property
     def median_length(self) -> int:
         """Tokens of the median validation row."""
-        return int(np.median(self.rows["validation"].lengths))
+        return int(np.median(self.rows.validation.lengths))
 
-    def evaluate(self, model: "PreTrainedModel", part: str, sub_network: SubNetwork | None = None) -> np.ndarray:
+    def evaluate(
+        self, model: "PreTrainedModel", rows: EncodedRows, sub_network: SubNetwork | None = None
+    ) -> np.ndarray:
         """Compute the logits [rows, classes] of a model on a part of the rows."""
-        return Evaluator(model, self.task, self.rows[part], self._batch_size).evaluate(sub_network).logits
+        return Evaluator(model, self.task, rows, self._batch_size).evaluate(sub_network).logits
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
         """Return the predictions [rows] of logits [rows, classes]."""
         return predict(logits, self.task.regression)
 
-    def error(self, logits: np.ndarray, part: str) -> float:
+    def error(self, logits: np.ndarray, rows: EncodedRows) -> float:
         """Return the task error of logits on a part of the rows."""
-        return compute_error(self.task.metric, self.predict(logits), self.rows[part].labels)
+        return compute_error(self.task.metric, self.predict(logits), rows.labels)
 
-    def score(self, logits: np.ndarray, part: str) -> Score:
+    def score(self, logits: np.ndarray, rows: EncodedRows) -> Score:
         """Return the same error with its interval."""
-        return score(self.task, logits, self.rows[part].labels)
+        return score(self.task, logits, rows.labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,9 @@ class SharedWeights:
             SubNetworkError: the sub-network is none of this super-network.
         """
         model, sub_network = self._net.model, member.sub_network.check(self.dimensions)
-        shared = judge.evaluate(model, "validation", sub_network)
+        shared = judge.evaluate(model, judge.rows.validation, sub_network)
         sliced = slice_model(model, sub_network)
-        logits = judge.evaluate(sliced, "validation")
+        logits = judge.evaluate(sliced, judge.rows.validation)
         difference = require_parity(shared, logits, "the sliced and the shared sub-network")
         return Cut(model=sliced.cpu(), searched=shared, difference=difference)
 
@@ -140,7 +140,7 @@ class TrainedAlone:
                 f"the trained weights must be of sub-network {member.sub_network.hash}, but those in {directory} are "
                 f"of {trained.sub_network.hash}. Restore them or search again."
             )
-        return Cut(model=trained.model, searched=judge.evaluate(trained.model, "validation"), difference=None)
+        return Cut(model=trained.model, searched=judge.evaluate(trained.model, judge.rows.validation), difference=None)
 
     def _directory_of(self, member: Chosen) -> Path:
         if member.evaluation is None or not member.evaluation.model:

@@ -137,6 +137,16 @@ class WrittenSubNetwork:
     units: tuple[str, ...]
     hash: str | None = None
 
+    @classmethod
+    def of(cls, sub_network: SubNetwork, dimensions: EncoderDimensions) -> "WrittenSubNetwork":
+        """The written form of a sub-network."""
+        return cls(
+            dimensions=dimensions,
+            heads=tuple(_to_ranges_all(sub_network.heads)),
+            units=tuple(_to_ranges_all(sub_network.units)),
+            hash=sub_network.hash,
+        )
+
     def read(self) -> SubNetwork:
         """The sub-network.
 

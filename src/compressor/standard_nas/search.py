@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from compressor.data.batches import EncodedRows, encode
+from compressor.data.batches import EncodedParts, encode_parts
 from compressor.data.metrics import error_interval, predict
 from compressor.data.sources import TaskData
 from compressor.data.trivial import find_trivial
@@ -22,11 +22,9 @@ from compressor.search.journal import JOURNAL_FILE, add_to_journal
 from compressor.search.options import NasOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.spaces import create_search_space
+from compressor.standard_nas.record import BaseModel, TrialSpec
 from compressor.standard_nas.tuner import NasProblem, RunningTrial, run_standard_nas
 from compressor.training.settings import ModelOptions, TrainingSettings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 _OF_SUPER_NETWORKS = ("search_space", "sampling_strategy", "num_random_sub_nets", "temperature", "seed")
 """Training settings that say nothing of a model that is trained alone, or that the search names too."""
@@ -66,18 +64,20 @@ def search_by_training(
     """
     data, settings = inputs.data, inputs.settings.for_rows(len(inputs.data.train))
     inputs = replace(inputs, settings=settings)
-    base_model: dict[str, Any] = {
-        "name_or_path": _absolute(inputs.model.model_name_or_path),
-        "attn_implementation": inputs.model.attn_implementation,
-        "trust_remote_code": inputs.model.trust_remote_code,
-    }
-    model, tokenizer = load_base_model(task=data.task, label_names=data.label_names, seed=settings.seed, **base_model)
-    rows = _encode(data, tokenizer, max_positions(model))
+    base_model = BaseModel(
+        name_or_path=_absolute(inputs.model.model_name_or_path),
+        attn_implementation=inputs.model.attn_implementation,
+        trust_remote_code=inputs.model.trust_remote_code,
+    )
+    model, tokenizer = load_base_model(
+        task=data.task, label_names=data.label_names, seed=settings.seed, **asdict(base_model)
+    )
+    rows = encode_parts(data, tokenizer, max_positions(model))  # all, so that trials find their tokens in the cache
     problem = NasProblem(
         space=create_search_space(inputs.options.search_space, get_dimensions(model)),
         cost_model=create_cost_model(model),
         num_epochs=settings.epochs,
-        sequence_length=int(np.median(rows["validation"].lengths)),
+        sequence_length=int(np.median(rows.validation.lengths)),
     )
     if on_start is not None:
         on_start()
@@ -103,37 +103,28 @@ def search_by_training(
         measured_at=MeasuredAt(length=problem.sequence_length),
         seconds=seconds,
     )
-    known = ValidationPredictions(labels=rows["validation"].labels, by_name=predictions)
+    known = ValidationPredictions(labels=rows.validation.labels, by_name=predictions)
     return replace(result, trivial=find_trivial(data), origin=origin, known_predictions=known)
 
 
-def _encode(data: TaskData, tokenizer: "PreTrainedTokenizerBase", positions: int) -> dict[str, EncodedRows]:
-    """Encode all parts; those of the training too, so that the trials find their tokens in the cache."""
-    return {name: encode(rows, data.task, tokenizer, positions) for name, rows in data.parts.items()}
-
-
-def _spec(inputs: NasInputs, base_model: dict[str, Any]) -> dict[str, Any]:
+def _spec(inputs: NasInputs, base_model: BaseModel) -> TrialSpec:
     """What trials read, and what their results depend on besides."""
-    return {
-        "source": inputs.data.source.to_json(),
-        "base_model": base_model,
-        "settings": asdict(inputs.settings),
-        "depends_on": {
-            "model": digest_model(base_model["name_or_path"]),
-            "data_digest": inputs.data.digest,
-            "label_names": list(inputs.data.label_names),
-        },
+    depends_on = {
+        "model": digest_model(base_model.name_or_path),
+        "data_digest": inputs.data.digest,
+        "label_names": list(inputs.data.label_names),
     }
+    return TrialSpec(source=inputs.data.source, base_model=base_model, settings=inputs.settings, depends_on=depends_on)
 
 
 def _examine_front(
-    result: SearchResult, directory: Path, data: TaskData, rows: dict[str, EncodedRows]
+    result: SearchResult, directory: Path, data: TaskData, rows: EncodedParts
 ) -> tuple[SearchResult, dict[str, np.ndarray]]:
     """Add intervals and test errors of the front and of the super-network, from their saved weights.
 
     Returns their validation predictions by name too.
     """
-    task, validation = data.task, rows["validation"]
+    task, validation = data.task, rows.validation
     wanted = result.reported_names
     predictions: dict[str, np.ndarray] = {}
 
@@ -145,7 +136,7 @@ def _examine_front(
         require_error(e.error, evaluation.error, evaluation.logits)
         predictions[e.name] = predict(evaluation.logits, task.regression)
         interval = error_interval(task.metric, predictions[e.name], validation.labels)
-        test_error = Evaluator(model, task, rows["test"]).evaluate().error
+        test_error = Evaluator(model, task, rows.test).evaluate().error
         return replace(e, error_interval=interval, test_error=test_error)
 
     examined = tuple(map(examine, result.evaluations))

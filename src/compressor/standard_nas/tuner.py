@@ -27,14 +27,16 @@ from tqdm import tqdm
 from compressor.errors import SearchError
 from compressor.files import holds_json, module_environment, write_json
 from compressor.network.costs import CostModel
-from compressor.network.sub_network import SubNetwork
+from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
 from compressor.progress import progress_bar
+from compressor.records import parse_record
 from compressor.search.loop import initial_design
 from compressor.search.options import NasOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
 from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.spaces.space import Config, SearchSpace
-from compressor.standard_nas.trial import SPEC_FILE, TRIAL_FILE, epoch_directory
+from compressor.standard_nas.record import SPEC_FILE, TRIAL_FILE, TrialCosts, TrialReport, TrialSpec, TrialTask
+from compressor.standard_nas.trial import epoch_directory
 from compressor.standard_nas.trial_process import PARENT_VARIABLE
 
 TRIALS_DIR = "trials"
@@ -54,8 +56,8 @@ class RunningTrial:
     config: Config
     sub_network: SubNetwork
     started: float = field(default_factory=time.perf_counter)
-    report: dict[str, Any] = field(default_factory=dict)
-    """The last epoch's: epoch, epoch_error, loss, error and best_epoch (of the best epoch so far)."""
+    report: TrialReport | None = None
+    """The last epoch's; None before the first has ended."""
     status: str | None = None
     """None while it runs."""
     problem: str = ""
@@ -86,21 +88,21 @@ class NasProblem:
     sequence_length: int
     """Tokens of the text that MACs are counted for."""
 
-    def costs(self, sub_network: SubNetwork) -> dict[str, float]:
-        """Return what a trial reports beside its error: the costs that can be objectives."""
+    def costs(self, sub_network: SubNetwork) -> TrialCosts:
+        """Return what a trial reports beside its error."""
         params = self.cost_model.costs(sub_network).params
-        return {"params": params, "macs": self.cost_model.macs(sub_network, self.sequence_length)}
+        return TrialCosts(params=params, macs=self.cost_model.macs(sub_network, self.sequence_length))
 
     @property
     def full_costs(self) -> dict[str, float]:
         """The super-network's."""
-        return self.costs(self.cost_model.full)
+        return asdict(self.costs(self.cost_model.full))
 
 
 def run_standard_nas(
     problem: NasProblem,
     output_dir: Path,
-    spec: Mapping[str, Any],
+    spec: TrialSpec,
     options: NasOptions,
     observe: TrialObserver,
     *,
@@ -111,7 +113,7 @@ def run_standard_nas(
 
     With `resume` trials of the same `spec` that are in `output_dir` report what they know at once; else they go.
 
-    `spec` is what `trial.run_trial` reads. Below `output_dir/trials` each trial has its log, and those on the front
+    `spec` is what trials read. Below `output_dir/trials` each trial has its log, and those on the front
     (and the super-network) keep their weights. An interruption by the user ends the search as an exhausted budget does,
     and is marked in the result.
 
@@ -130,10 +132,10 @@ def run_standard_nas(
         seed=options.seed,
     )
     trials_dir = output_dir / TRIALS_DIR
-    if not (resume and holds_json(trials_dir / SPEC_FILE, spec)):
+    if not (resume and holds_json(trials_dir / SPEC_FILE, asdict(spec))):
         shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
         trials_dir.mkdir(parents=True)
-        write_json(trials_dir / SPEC_FILE, dict(spec))
+        write_json(trials_dir / SPEC_FILE, asdict(spec))
     total = min(options.num_trials or space.size, space.size)
     with progress_bar(desc="standard NAS", **_bar_of(total, options.max_wallclock_time, options.num_trials)) as bar:
         recorder = _Recorder(problem, scheduler, options, trials_dir, observe, bar)
@@ -152,9 +154,10 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str]) -> bool:
     start, limit = time.perf_counter(), recorder.options.max_wallclock_time
     scheduler, trials_dir, problem = recorder.scheduler, recorder.trials_dir, recorder.problem
 
-    def describe(config: Config) -> dict[str, Any]:
+    def describe(config: Config) -> TrialTask:
         sub_network = scheduler.sub_network(config)
-        return {"kept": sub_network.to_json(problem.space.dimensions), "costs": problem.costs(sub_network)}
+        kept = WrittenSubNetwork.of(sub_network, problem.space.dimensions)
+        return TrialTask(kept=kept, costs=problem.costs(sub_network))
 
     def is_over(_: Any) -> bool:
         out_of_time = limit is not None and time.perf_counter() - start > limit
@@ -197,7 +200,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     their own: Ctrl-C reaches the tuner alone, which then stops them.
     """
 
-    def __init__(self, command: list[str], describe: Callable[[Config], dict[str, Any]], num_threads: int) -> None:
+    def __init__(self, command: list[str], describe: Callable[[Config], TrialTask], num_threads: int) -> None:
         super().__init__(entry_point=__file__)
         self._command, self._describe = command, describe
         self._environment = module_environment() | {
@@ -210,7 +213,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     def _schedule(self, trial_id: int, config: Config) -> None:
         self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
         directory = self.trial_path(trial_id)
-        described = self._describe(config)
+        described = asdict(self._describe(config))
         if not holds_json(directory / TRIAL_FILE, described):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
@@ -261,7 +264,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
     @property
     def heard(self) -> bool:
         """Whether any trial has finished an epoch."""
-        return any(trial.report for trial in self.trials.values())
+        return any(trial.report is not None for trial in self.trials.values())
 
     @property
     def num_failed(self) -> int:
@@ -286,13 +289,13 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         """An epoch."""
         known = self.trials.get(trial.trial_id)
         if known is not None and known.status is None:
-            superseded = known.report.get("best_epoch")
-            known.report = {name: value for name, value in result.items() if not name.startswith("st_")}
-            if superseded not in (None, known.report["best_epoch"]):
-                shutil.rmtree(epoch_directory(self.trials_dir / str(trial.trial_id), superseded), ignore_errors=True)
+            before, known.report = known.report, parse_record(TrialReport, result)
+            if before is not None and before.best_epoch != known.report.best_epoch:
+                weights = epoch_directory(self.trials_dir / str(trial.trial_id), before.best_epoch)
+                shutil.rmtree(weights, ignore_errors=True)
             self._observe(known)
             if decision == SchedulerDecision.STOP:
-                self._end(known, STOPPED if known.report["epoch"] < self.problem.num_epochs else FINISHED)
+                self._end(known, STOPPED if known.report.epoch < self.problem.num_epochs else FINISHED)
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """A trial that ended by itself."""
@@ -318,8 +321,8 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             code = self.backend.trial_subprocess[trial.trial_id].poll() if self.backend is not None else None
             trial.problem = _last_line(self.trials_dir / str(trial.trial_id) / "std.err", code)
             tqdm.write(f"{trial.name} failed: {trial.problem}", file=sys.stderr)
-        elif trial.report:
-            trial.evaluation = self._evaluation(trial)
+        elif trial.report is not None:
+            trial.evaluation = self._evaluation(trial, trial.report)
             self.evaluations.append(trial.evaluation)
             self.hypervolumes.append(hypervolume_of(self.evaluations, self.options.objectives, self._full_costs))
             trial.hypervolume = self.hypervolumes[-1]
@@ -329,18 +332,18 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         self._drop_weights()
         self._observe(trial)
 
-    def _evaluation(self, trial: RunningTrial) -> EvaluatedSubNetwork:
-        weights = epoch_directory(Path(TRIALS_DIR) / str(trial.trial_id), trial.report["best_epoch"])
+    def _evaluation(self, trial: RunningTrial, report: TrialReport) -> EvaluatedSubNetwork:
+        weights = epoch_directory(Path(TRIALS_DIR) / str(trial.trial_id), report.best_epoch)
         return EvaluatedSubNetwork(
             index=len(self.evaluations),
             name=trial.name,
             config=dict(trial.config) or None,
             sub_network=trial.sub_network,
-            error=trial.report["error"],
+            error=report.error,
             **asdict(self.problem.cost_model.costs(trial.sub_network)),
-            macs=trial.report["macs"],
-            eval_seconds=trial.report.get("seconds", time.perf_counter() - trial.started),
-            epochs=trial.report["epoch"],
+            macs=report.macs,
+            eval_seconds=time.perf_counter() - trial.started if report.seconds is None else report.seconds,
+            epochs=report.epoch,
             model=weights.as_posix(),
         )
 

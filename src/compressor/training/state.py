@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from compressor.errors import CompressorError
 from compressor.files import INCOMPLETE, new_directory, read_json, write_json
 from compressor.network.families import get_layer_order, note_layer_order
-from compressor.records import Count, Errors
+from compressor.records import Count, Errors, parse_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,6 +48,19 @@ class EpochReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StateValues:
+    """What the next epoch depends on besides tensors."""
+
+    learning_rates: tuple[float, ...]
+    """Of the optimizer's groups of parameters."""
+    schedule: dict[str, Any]
+    generators: dict[str, dict[str, Any]]
+    """The states of the random generators, by name."""
+    layer_order: tuple[int, ...] = ()
+    """The layers' order of importance; empty where none was noted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingState:
     """All that the next epoch depends on."""
 
@@ -53,8 +68,7 @@ class TrainingState:
     """Of the epochs so far."""
     tensors: dict[str, Tensor]
     """By kind and name: `model/…`, `optimizer/<parameter>/…`, `random/…`."""
-    values: dict[str, Any]
-    """The schedule, the learning rates and the states of the random generators."""
+    values: StateValues
 
     @classmethod
     def capture(
@@ -72,12 +86,12 @@ class TrainingState:
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors |= {f"random/cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-        values = {
-            "learning_rates": [group["lr"] for group in optimizer.param_groups],
-            "schedule": {key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
-            "generators": {name: rng.bit_generator.state for name, rng in generators.items()},
-            "layer_order": list(get_layer_order(model)),
-        }
+        values = StateValues(
+            learning_rates=tuple(group["lr"] for group in optimizer.param_groups),
+            schedule={key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
+            generators={name: dict(rng.bit_generator.state) for name, rng in generators.items()},
+            layer_order=tuple(get_layer_order(model)),
+        )
         return cls(reports=tuple(reports), tensors=tensors, values=values)
 
     def restore(
@@ -89,19 +103,19 @@ class TrainingState:
     ) -> None:
         """Puts all of them back, in place, on the devices they are on."""
         model.load_state_dict(self._kind("model"))
-        if self.values.get("layer_order"):
-            note_layer_order(model, self.values["layer_order"])
+        if self.values.layer_order:
+            note_layer_order(model, self.values.layer_order)
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self._kind("optimizer").items():
             index, _, moment = name.partition("/")
             moments.setdefault(int(index), {})[moment] = tensor
         groups = optimizer.state_dict()["param_groups"]
-        for group, learning_rate in zip(groups, self.values["learning_rates"], strict=True):
+        for group, learning_rate in zip(groups, self.values.learning_rates, strict=True):
             group["lr"] = learning_rate
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        schedule.load_state_dict({**self.values["schedule"], "lr_lambdas": [None] * len(groups)})
+        schedule.load_state_dict({**self.values.schedule, "lr_lambdas": [None] * len(groups)})
         for name, rng in generators.items():
-            rng.bit_generator.state = self.values["generators"][name]
+            rng.bit_generator.state = self.values.generators[name]
         torch.set_rng_state(self.tensors["random/cpu"])
         for name, tensor in self._kind("random").items():
             if name.startswith("cuda-"):
@@ -116,6 +130,15 @@ class TrainingState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Noted:
+    """The file of a state's values."""
+
+    run: dict[str, Any]
+    reports: tuple[EpochReport, ...]
+    values: StateValues
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingStates:
     """A directory that holds the newest state of one training run."""
 
@@ -126,16 +149,27 @@ class TrainingStates:
     @property
     def reports(self) -> list[EpochReport]:
         """Of the epochs that need not be trained again."""
-        found = self._newest()
-        return [EpochReport(**report) for report in read_json(found / _VALUES)["reports"]] if found else []
+        state = self.load()
+        return [] if state is None else list(state.reports)
 
     def load(self) -> TrainingState | None:
-        """The newest state, on the CPU; None where there is none of this training."""
-        found = self._newest()
-        if found is None:
+        """The newest state, on the CPU; None where there is none of this training.
+
+        One that cannot be read, because its files were damaged, is removed with a note: the training begins anew.
+        """
+        newest = self._newest()
+        if newest is None:
             return None
-        values = read_json(found / _VALUES)["values"]
-        return TrainingState(reports=tuple(self.reports), tensors=load_file(found / _TENSORS), values=values)
+        try:
+            noted = parse_record(_Noted, read_json(newest / _VALUES))
+            if noted.run != json.loads(json.dumps(self.run)):
+                return None
+            tensors = load_file(newest / _TENSORS)
+        except (CompressorError, OSError, SafetensorError, ValueError):
+            print(f"Note: the state of an interrupted training in {newest} is damaged: the training begins anew.")
+            shutil.rmtree(newest)
+            return None
+        return TrainingState(reports=noted.reports, tensors=tensors, values=noted.values)
 
     def save(self, state: TrainingState) -> None:
         """Writes a state in place of the older one."""
@@ -143,8 +177,7 @@ class TrainingStates:
         with new_directory(self.directory / name) as temporary:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
             save_file(tensors, temporary / _TENSORS)
-            reports = [asdict(report) for report in state.reports]
-            write_json(temporary / _VALUES, {"run": self.run, "reports": reports, "values": state.values})
+            write_json(temporary / _VALUES, asdict(_Noted(run=self.run, reports=state.reports, values=state.values)))
         for older in self.directory.iterdir():
             if older.name != name:
                 shutil.rmtree(older, ignore_errors=True)
@@ -156,6 +189,4 @@ class TrainingStates:
     def _newest(self) -> Path | None:
         whole = [path for path in self.directory.glob("epoch-*") if (path / _VALUES).is_file()]
         whole = [path for path in whole if not (path / INCOMPLETE).exists()]
-        newest = max(whole, key=lambda path: int(path.name.removeprefix("epoch-")), default=None)
-        fits = newest is not None and read_json(newest / _VALUES)["run"] == json.loads(json.dumps(self.run))
-        return newest if fits else None
+        return max(whole, key=lambda path: int(path.name.removeprefix("epoch-")), default=None)

@@ -76,13 +76,14 @@ class _TrialRuns:
             self._children[trial.name] = self._run.open_child(trial.name, params=params, tags=self._tags)
             return
         child = self._children[trial.name]
+        told = trial.report
+        if trial.status is None and told is not None:
+            child.log_metrics({"epoch/loss": told.loss, "epoch/epoch_error": told.epoch_error}, told.epoch)
         if trial.status is None:
-            metrics = {f"epoch/{name}": trial.report[name] for name in ("loss", "epoch_error")}
-            child.log_metrics(metrics, trial.report["epoch"])
             return
-        if trial.evaluation is not None:
+        if trial.evaluation is not None and told is not None:
             metrics = child_metrics(trial.evaluation, trial.hypervolume)
-            child.log_metrics(metrics | {"epochs": float(trial.report["epoch"])})
+            child.log_metrics(metrics | {"epochs": float(told.epoch)})
         status = {FINISHED: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED"}.get(trial.status, "KILLED")
         tags = {"trial_status": trial.status} | ({"error": trial.problem} if trial.problem else {})
         child.end(status, tags)

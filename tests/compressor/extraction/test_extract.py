@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data.batches import encode
+from compressor.data.batches import EncodedRows, encode
 from compressor.data.sources import DataSource, TaskData, load_task_data
 from compressor.data.trivial import TrivialPredictor
 from compressor.errors import ModelError, OptionError, ParityError, SearchError, SubNetworkError
@@ -147,20 +147,23 @@ def test_members_of_one_front_share_what_is_costly(
 
     monkeypatch.setattr(extract, "measure_moments", counted("moments", extract.measure_moments))
     monkeypatch.setattr(extract, "find_trivial", counted("trivial", extract.find_trivial))
-    judged: list[tuple[object, str]] = []
+    judged: list[EncodedRows] = []
     original = extract.Judge.evaluate
 
-    def evaluate(self: extract.Judge, model: object, part: str, sub_network: SubNetwork | None = None) -> np.ndarray:
+    def evaluate(
+        self: extract.Judge, model: object, rows: EncodedRows, sub_network: SubNetwork | None = None
+    ) -> np.ndarray:
         if model is net.model and sub_network is None:
-            judged.append((model, part))
-        return original(self, net.model if model is net.model else model, part, sub_network)  # type: ignore[arg-type]
+            judged.append(rows)
+        return original(self, net.model if model is net.model else model, rows, sub_network)  # type: ignore[arg-type]
 
     monkeypatch.setattr(extract.Judge, "evaluate", evaluate)
     extractor = Extractor(SharedWeights(net), data, ExtractionOptions(finetune_epochs=1))
     assert not calls
     made = [extractor.extract(member) for member in (KEPT, STOCK)]
     assert calls.count("moments") == 1
-    assert sorted(part for _, part in judged) == ["test", "train", "validation"]
+    assert sorted(map(len, judged)) == sorted(map(len, data.parts.values()))  # each part once
+    assert len(set(map(len, judged))) == 3
     assert [one.sub_network for one in made] == [KEPT, STOCK]
     alone = extract_sub_network(net, STOCK, data, finetune_epochs=1)
     assert alone.report == made[1].report
@@ -220,7 +223,7 @@ def trials(net: SuperNetwork, data: TaskData, tokenizer: PreTrainedTokenizerFast
         more = {"label_names": list(data.label_names)}
         save_sliced_model(folder, model, tokenizer, sub_network, DIMENSIONS, more)
         judge = Judge(data, tokenizer, max_positions(net.model), 64)
-        error = judge.error(judge.evaluate(model, "validation"), "validation")
+        error = judge.error(judge.evaluate(model, judge.rows.validation), judge.rows.validation)
         costs = create_cost_model(net.model).costs(sub_network)
         evaluations.append(
             EvaluatedSubNetwork(

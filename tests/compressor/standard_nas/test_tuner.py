@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from compressor.data.sources import DataSource
 from compressor.errors import SearchError
 from compressor.network.costs import create_cost_model
 from compressor.network.sub_network import full_sub_network
@@ -17,6 +18,7 @@ from compressor.search.methods import TRIAL_METHODS
 from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
 from compressor.spaces import create_search_space
+from compressor.standard_nas.record import BaseModel, TrialSpec
 from compressor.standard_nas.tuner import (
     FAILED,
     FINISHED,
@@ -26,13 +28,13 @@ from compressor.standard_nas.tuner import (
     RunningTrial,
     run_standard_nas,
 )
+from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, tiny_model
 
 TRIAL = """
 import json, sys, time
 from pathlib import Path
-directory = Path(sys.argv[1])
-spec = json.loads((directory.parent / "spec.json").read_text())
+spec, directory = json.loads(sys.argv[1]), Path(sys.argv[2])
 trial = json.loads((directory / "trial.json").read_text())
 number, size = int(directory.name), trial["costs"]["params"]
 best = (2.0, 0)
@@ -48,6 +50,7 @@ for epoch in range(1, spec["epochs"] + 1):
     st = {"st_worker_timestamp": time.time(), "st_worker_time": 1.0, "st_worker_iter": epoch - 1}
     print("[tune-metric]: " + json.dumps({**values, **trial["costs"], **st}), flush=True)
 """
+SPEC = TrialSpec(source=DataSource(), base_model=BaseModel(name_or_path="demo"), settings=TrainingSettings())
 Nas = Callable[..., tuple[SearchResult, list[RunningTrial]]]
 
 
@@ -78,6 +81,7 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
         resume = options.pop("resume", False)
         if "method" in options:
             options["search_strategy"] = options.pop("method")
+        told = {"epochs": num_epochs, "crash": crash, "crash_at": crash_at, "seconds": seconds, "full": full}
         result = run_standard_nas(
             NasProblem(
                 space=create_search_space(space, DIMENSIONS),
@@ -86,11 +90,11 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
                 sequence_length=9,
             ),
             tmp_path / "an output",
-            {"epochs": num_epochs, "crash": crash, "crash_at": crash_at, "seconds": seconds, "full": full},
+            SPEC,
             NasOptions(**options),
             watch,
             resume=resume,
-            command=(sys.executable, str(tmp_path / "trial.py")),
+            command=(sys.executable, str(tmp_path / "trial.py"), json.dumps(told)),
         )
         return result, list(seen.values())
 

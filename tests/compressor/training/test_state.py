@@ -1,5 +1,6 @@
 """Law 6 for training: whoever goes on after an epoch gets the weights of a training that was never interrupted."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,38 @@ def test_one_state_is_kept_and_only_for_its_own_training(rows: EncodedRows, tmp_
     states.clear()
     assert not states.directory.exists()
     states.clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("state.json", lambda _: b""),
+        ("state.json", lambda whole: whole[: len(whole) // 2]),
+        ("state.json", lambda whole: whole.replace(b'"learning_rates"', b'"rates"')),
+        ("state.json", lambda whole: whole.replace(b'"epoch": 1', b'"epoch": "one"')),
+        ("state.json", lambda whole: b"[" + whole + b"]"),
+        ("state.safetensors", lambda _: b""),
+        ("state.safetensors", lambda whole: whole[:-9]),
+        ("state.safetensors", None),
+    ],
+)
+def test_a_damaged_state_is_told_and_the_training_begins_anew(
+    file: str,
+    damage: Callable[[bytes], bytes] | None,
+    rows: EncodedRows,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    with pytest.raises(KilledError):
+        train(rows, "standard", states, killed_after=3)
+    broken = states.directory / "epoch-2" / file
+    if damage is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(damage(broken.read_bytes()))
+    assert states.reports == []
+    note = f"Note: the state of an interrupted training in {broken.parent} is damaged: the training begins anew.\n"
+    assert capsys.readouterr().out == note
+    assert states.load() is None
+    assert capsys.readouterr().out == ""  # told once
