@@ -335,18 +335,18 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
 
     with ExitStack() as stack:
         try:
-            output_dir, header = stack.enter_context(take_output_dir(command, values))
+            output_dir, begun = stack.enter_context(take_output_dir(command, values))
         except CompressorError as error:  # no run of ours is there yet that could say so
             _fail_joined(str(error))
             raise
-        overwritten = clear(output_dir) if values["overwrite_output_dir"] else {}
+        overwritten = clear(output_dir) if values["overwrite_output_dir"] else None
         tracker = Tracker(output_dir)
         stack.callback(tracker.close)
         if tracker.goes_on:
             click.echo(f"Going on in {output_dir}.")
-        if tracker.goes_on and tracker.outbox.says_finished and tracker.outbox.header["options"] == header["options"]:
+        if tracker.is_done(begun):
             _log_the_rest(output_dir)
-        run = stack.enter_context(tracker.start_run(command, {"stage": command}, header))
+        run = stack.enter_context(tracker.start_run(command, {"stage": command}, begun))
         tracker.end_overwritten(overwritten)
         yield run, output_dir, tracker
 

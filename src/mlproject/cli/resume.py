@@ -4,13 +4,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import OutputError
 from compressor.files import claim_output_dir, local_path, make_directory, remove_empty, remove_temporaries
 from compressor.locks import LockedError, hold
-from mlproject.tracking.outbox import FOLDER, LOCK_FILE, Outbox, is_finished, read_header
+from mlproject.tracking.outbox import FOLDER, LOCK_FILE, Command, Outbox, read_header
 
 DEFAULT_FOLDER = Path("compressor-output")
 _NOT_COMPARED = ("output_dir", "overwrite_output_dir", "resume", "debug", "use_cache", "fresh")
@@ -22,8 +23,17 @@ _BUDGETS = {
 """Options that may change when a command goes on: more of the same."""
 
 
-def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """The output directory of a command, and the header that says what is begun there.
+@dataclass(frozen=True)
+class _Wish:
+    """Where a command is to write, by its options."""
+
+    output_dir: str | None
+    overwrite_output_dir: bool
+    resume: bool
+
+
+def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Command]:
+    """The output directory of a command with these options, and what is begun there.
 
     It is new or empty, may be overwritten (then what the tool kept there is to be cleared), or was begun by the same
     command with the same options and is not finished: then the command goes on.
@@ -31,27 +41,27 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, di
     Raises:
         OutputError: it is in use, the options are others, or there is nothing to go on with.
     """
-    header = {"command": command, "options": _comparable(values)}
-    given = values["output_dir"]
-    if given:
-        path = Path(given)
-    elif values["resume"]:
-        path = _newest_unfinished(command, header)
+    now = Command(command, _comparable(values))
+    wish = _Wish(**{field.name: values[field.name] for field in fields(_Wish)})
+    if wish.output_dir:
+        path = Path(wish.output_dir)
+    elif wish.resume:
+        path = _newest_unfinished(now)
     else:
         path = _unused(DEFAULT_FOLDER / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}")
     path = local_path(str(path)).resolve()
-    begun = {} if values["overwrite_output_dir"] else read_header(path)
-    if begun:
-        _require_same_command(path, begun, header)
-    elif values["resume"]:
+    begun = None if wish.overwrite_output_dir else read_header(path)
+    if begun is not None:
+        _require_same_command(path, begun, now)
+    elif wish.resume:
         raise OutputError(
             f"--resume must find a command that was begun in {path}, but there is none. Leave --resume out to begin."
         )
-    return claim_output_dir(path, overwrite=values["overwrite_output_dir"] or _is_ours(path)), header
+    return claim_output_dir(path, overwrite=wish.overwrite_output_dir or _is_ours(path)), now
 
 
 @contextmanager
-def take_output_dir(command: str, values: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def take_output_dir(command: str, values: Mapping[str, Any]) -> Iterator[tuple[Path, Command]]:
     """`choose_output_dir`, the directory being this process's alone for the time of the block.
 
     What killed processes have left half written is removed; a directory that was made for nothing is too.
@@ -59,12 +69,12 @@ def take_output_dir(command: str, values: Mapping[str, Any]) -> Iterator[tuple[P
     Raises:
         OutputError: as `choose_output_dir`, or another command is at work there.
     """
-    path, header = choose_output_dir(command, values)
+    path, now = choose_output_dir(command, values)
     with lock_output_dir(path):
         choose_output_dir(command, {**values, "output_dir": str(path)})  # another command may have just ended there
-        if values["overwrite_output_dir"] or read_header(path):
+        if values["overwrite_output_dir"] or read_header(path) is not None:
             remove_temporaries(path)
-        yield path, header
+        yield path, now
 
 
 @contextmanager
@@ -100,50 +110,52 @@ def _unused(path: Path) -> Path:
 
 def _is_ours(path: Path) -> bool:
     """Whether a command was begun in a directory, or was killed before it could say so."""
-    return bool(read_header(path)) or (path.is_dir() and {entry.name for entry in path.iterdir()} == {FOLDER})
+    return read_header(path) is not None or (path.is_dir() and {entry.name for entry in path.iterdir()} == {FOLDER})
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in _NOT_COMPARED}
-    return dict(json.loads(json.dumps(kept, default=str)))
+    text = json.dumps(kept, default=str, ensure_ascii=False)
+    return dict(json.loads(text.encode(errors="replace")))  # names of files need not be UTF-8
 
 
-def _newest_unfinished(command: str, header: Mapping[str, Any]) -> Path:
-    begun = sorted(DEFAULT_FOLDER.glob(f"{command}-*"), reverse=True)
+def _newest_unfinished(now: Command) -> Path:
+    begun = sorted(DEFAULT_FOLDER.glob(f"{now.command}-*"), reverse=True)
     for path in begun:
         try:
-            before = read_header(path)
+            before = Outbox(path)
         except OutputError:  # a damaged one is none to go on with
             continue
-        if before and not is_finished(path) and not _differences(command, before["options"], header["options"]):
+        if before.header is not None and not before.says_finished and not _differences(before.header, now):
             return path
     raise OutputError(
-        f"--resume must find an unfinished {command} with the same options in {DEFAULT_FOLDER}, but none of "
+        f"--resume must find an unfinished {now.command} with the same options in {DEFAULT_FOLDER}, but none of "
         f"{len(begun)} is. Name its --output-dir, or leave --resume out to begin."
     )
 
 
-def _require_same_command(path: Path, begun: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    command = header["command"]
+def _require_same_command(path: Path, begun: Command, now: Command) -> None:
     other = "Choose another --output-dir or add --overwrite-output-dir."
-    if begun["command"] != command:
-        raise OutputError(f"--output-dir must be of compressor {command}, but {path} is of {begun['command']}. {other}")
-    different = _differences(command, begun["options"], header["options"])
+    if begun.command != now.command:
+        raise OutputError(
+            f"--output-dir must be of compressor {now.command}, but {path} is of {begun.command}. {other}"
+        )
+    different = _differences(begun, now)
     if different:
         raise OutputError(
             f"to go on in {path} the options must be those it was begun with, but {'; '.join(different)}. {other}"
         )
-    if (
-        is_finished(path)
-        and not Outbox(path).num_pending
-        and all(begun["options"].get(name) == header["options"].get(name) for name in _BUDGETS.get(command, ()))
-    ):
+    outbox = Outbox(path)
+    budgets = _BUDGETS.get(now.command, ())
+    same_budget = all(begun.options.get(name) == now.options.get(name) for name in budgets)
+    if outbox.says_finished and not outbox.num_pending and same_budget:
         raise OutputError(f"--output-dir must be new, empty or unfinished, but {path} is finished. {other}")
 
 
-def _differences(command: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _differences(begun: Command, now: Command) -> list[str]:
+    before, after = begun.options, now.options
     return [
-        f"--{name.replace('_', '-')} was {before.get(name)} and is {now.get(name)}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name) and name not in _BUDGETS.get(command, ())
+        f"--{name.replace('_', '-')} was {before.get(name)} and is {after.get(name)}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name) and name not in _BUDGETS.get(now.command, ())
     ]

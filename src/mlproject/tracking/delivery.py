@@ -1,4 +1,4 @@
-"""All of MLflow: how the entries of an outbox are delivered, and what is asked of the server. No other file of this
+"""All of MLflow: how the events of an outbox are delivered, and what is asked of the server. No other file of this
 package imports `mlflow`."""
 
 import json
@@ -7,8 +7,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import singledispatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,14 @@ from compressor.errors import CompressorError, brief
 from compressor.files import TEMPORARY, is_full_disk
 from compressor.limits import Problem
 from compressor.locks import hold
-from mlproject.tracking.outbox import Entry
+from mlproject.tracking import events
 from mlproject.tracking.views import encode_view
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import RunTag
+    from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "compressor"
 """The experiment of runs that are not started by `mlflow run` and name no other (MLFLOW_EXPERIMENT_NAME)."""
@@ -44,7 +49,7 @@ class TrackingError(CompressorError):
 
 
 class MlflowLog:
-    """An MLflow tracking server, or database, that entries are delivered to."""
+    """An MLflow tracking server, or database, that events are delivered to."""
 
     def __init__(self) -> None:
         """Opens the store that MLflow's environment names; a SQLite database that is not there yet is made.
@@ -76,7 +81,7 @@ class MlflowLog:
         Raises:
             TrackingError: the run is gone, or its experiment cannot take artifacts from here.
         """
-        made_by_mlflow_run = os.environ.get("MLFLOW_RUN_ID")
+        made_by_mlflow_run = os.getenv("MLFLOW_RUN_ID")
         try:
             run_id = run_id or self._find_run(key)
             if run_id or made_by_mlflow_run:
@@ -90,7 +95,7 @@ class MlflowLog:
             else:
                 run = self._create_run(name, {**tags, KEY_TAG: key})
         except Exception as error:  # MLflow raises what the store below it raises
-            user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+            user = os.getenv("MLFLOW_TRACKING_USERNAME")
             if http_status(error) == 401:
                 got = f"the password of {user!r}" if user else "a command without MLFLOW_TRACKING_USERNAME"
                 raise TrackingError(
@@ -138,9 +143,9 @@ class MlflowLog:
         """The id of the experiment that the environment names, made where it is not there."""
         from mlflow.exceptions import MlflowException
 
-        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
+        experiment_id = os.getenv("MLFLOW_EXPERIMENT_ID")
         if not experiment_id:
-            wanted = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+            wanted = os.getenv("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
             if self.client.get_experiment_by_name(wanted) is None:
                 try:
                     self.client.create_experiment(wanted)
@@ -149,14 +154,6 @@ class MlflowLog:
                         raise
             experiment_id = self.client.get_experiment_by_name(wanted).experiment_id
         return str(experiment_id)
-
-    def deliver(self, entry: Entry, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool) -> Any:
-        """Sends one entry; the id of the run it made, or what the kind gives.
-
-        With `again` the entry may have been sent before: a run is then looked for before it is made. Paths of files are
-        seen from `folder`.
-        """
-        return _KINDS[entry["kind"]](_Delivery(self, experiment_id, run_ids, folder, again), entry)
 
     def find_finished(self, experiment_id: str, fingerprint: str) -> list[tuple[str, Path]]:
         """Finished runs of an experiment with that fingerprint, newest first, each with its directory."""
@@ -276,7 +273,7 @@ def is_forbidden(error: BaseException) -> bool:
 
 
 def is_connection_problem(error: BaseException) -> bool:
-    """Whether the server is away, rather than displeased with one entry."""
+    """Whether the server is away, rather than displeased with one event."""
     import requests
 
     causes = [error, error.__cause__, error.__context__]
@@ -370,24 +367,28 @@ def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:
         )
 
 
-class _Delivery:
-    """What the functions below need to deliver an entry."""
+@dataclass(frozen=True)
+class Delivery:
+    """Where events are delivered to, and what is known there."""
 
-    def __init__(
-        self, log: MlflowLog, experiment_id: str, run_ids: Mapping[str, str], folder: Path, again: bool
-    ) -> None:
-        self.client, self.experiment_id = log.client, experiment_id
-        self.run_ids, self.folder, self.again = run_ids, folder, again
+    client: "MlflowClient"
+    experiment_id: str
+    run_ids: Mapping[str, str]
+    """MLflow's ids, by our names for the runs."""
+    folder: Path
+    """From which paths of files are seen."""
+    again: bool
+    """Whether the event may have been sent before: a run is then looked for before it is made."""
 
-    def run_id(self, entry: Entry) -> str:
-        """The id of the run an entry belongs to."""
-        return self.run_ids[entry["run"]]
+    def run_id(self, event: events.Event) -> str:
+        """The id of the run an event belongs to."""
+        return self.run_ids[event.run]
 
-    def tags(self, entry: Entry) -> list[Any]:
-        """The tags of an entry, names of runs replaced by their ids."""
+    def tags(self, tags: Mapping[str, str]) -> "list[RunTag]":
+        """Tags, names of runs replaced by their ids."""
         from mlflow.entities import RunTag
 
-        return [RunTag(key, self.with_ids(value)) for key, value in entry.get("tags", {}).items()]
+        return [RunTag(key, self.with_ids(value)) for key, value in tags.items()]
 
     def with_ids(self, text: str) -> str:
         """A text with the ids of runs that were not yet known when it was written."""
@@ -401,60 +402,70 @@ def run_placeholder(name: str) -> str:
     return f"<run id of {name}>"
 
 
-def _create(delivery: _Delivery, entry: Entry) -> str:
-    if entry["run"] in delivery.run_ids:  # told twice, as the first was damaged
-        return delivery.run_ids[entry["run"]]
-    parent = delivery.run_ids[entry["parent"]]
-    if delivery.again:
-        found = delivery.client.search_runs(
-            [delivery.experiment_id],
-            f"tags.`mlflow.parentRunId` = '{parent}' and tags.`{KEY_TAG}` = '{entry['run']}'",
-            max_results=1,
-        )
+@singledispatch
+def deliver(event: events.Event, to: Delivery) -> str | None:
+    """Sends one event; the id of the run or the address of the model that it made."""
+    raise NotImplementedError(event.kind)
+
+
+@deliver.register
+def _create(event: events.CreateRun, to: Delivery) -> str:
+    if event.run in to.run_ids:  # told twice, as the first was damaged
+        return to.run_ids[event.run]
+    parent = to.run_ids[event.parent]
+    if to.again:
+        same = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`{KEY_TAG}` = '{event.run}'"
+        found = to.client.search_runs([to.experiment_id], same, max_results=1)
         if found:
             return str(found[0].info.run_id)
-    tags = {tag.key: tag.value for tag in delivery.tags(entry)}
-    run = delivery.client.create_run(
-        delivery.experiment_id,
-        entry["start_ms"],
-        tags={**tags, "mlflow.parentRunId": parent, KEY_TAG: entry["run"]},
-        run_name=entry["name"],
-    )
+    tags = {tag.key: tag.value for tag in to.tags(event.tags)} | {"mlflow.parentRunId": parent, KEY_TAG: event.run}
+    run = to.client.create_run(to.experiment_id, event.start_ms, tags=tags, run_name=event.name)
     return str(run.info.run_id)
 
 
-def _log(delivery: _Delivery, entry: Entry) -> None:
-    from mlflow.entities import Metric, Param
+@deliver.register
+def _log_params(event: events.LogParams, to: Delivery) -> None:
+    from mlflow.entities import Param
 
-    params = {key: str(value)[:_MAX_PARAM] for key, value in entry.get("params", {}).items()}
-    if entry.get("new_params_only"):  # `mlflow run` logs the declared ones before our code starts
-        known = delivery.client.get_run(delivery.run_id(entry)).data.params
-        params = {key: value for key, value in params.items() if key not in known}
-    delivery.client.log_batch(
-        delivery.run_id(entry),
-        metrics=[Metric(name, value, entry["now_ms"], step) for name, value, step in entry.get("metrics", ())],
-        params=[Param(key, value) for key, value in params.items()],
-        tags=delivery.tags(entry),
-    )
+    run_id = to.run_id(event)
+    known = to.client.get_run(run_id).data.params if event.new_params_only else {}
+    params = [Param(key, value[:_MAX_PARAM]) for key, value in event.params.items() if key not in known]
+    to.client.log_batch(run_id, params=params)
 
 
-def _artifact(delivery: _Delivery, entry: Entry) -> None:
-    path = delivery.folder / entry["path"]
-    log = delivery.client.log_artifacts if path.is_dir() else delivery.client.log_artifact
-    log(delivery.run_id(entry), str(path), entry["folder"])
+@deliver.register
+def _log_metrics(event: events.LogMetrics, to: Delivery) -> None:
+    from mlflow.entities import Metric
+
+    points = [Metric(name, value, event.now_ms, step) for name, value, step in event.metrics]
+    to.client.log_batch(to.run_id(event), metrics=points)
 
 
-def _dataset(delivery: _Delivery, entry: Entry) -> None:
+@deliver.register
+def _set_tags(event: events.SetTags, to: Delivery) -> None:
+    to.client.log_batch(to.run_id(event), tags=to.tags(event.tags))
+
+
+@deliver.register
+def _upload(event: events.Upload, to: Delivery) -> None:
+    path = to.folder / event.path
+    log = to.client.log_artifacts if path.is_dir() else to.client.log_artifact
+    log(to.run_id(event), str(path), event.folder)
+
+
+@deliver.register
+def _log_dataset(event: events.LogDataset, to: Delivery) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    tag = InputTag("mlflow.data.context", entry["context"])
-    delivery.client.log_inputs(delivery.run_id(entry), [DatasetInput(Dataset(**entry["dataset"]), [tag])])
+    tag = InputTag("mlflow.data.context", event.context)
+    to.client.log_inputs(to.run_id(event), [DatasetInput(Dataset(**event.dataset), [tag])])
 
 
-def _view(delivery: _Delivery, entry: Entry) -> None:
-    state = json.loads(delivery.with_ids(json.dumps(entry["state"])))
-    value = encode_view(f"{entry['name']} {delivery.run_id(entry)[:6]}", state, entry["now_ms"])
-    delivery.client.set_experiment_tag(delivery.experiment_id, f"mlflow.sharedViewState.{entry['key']}", value)
+@deliver.register
+def _save_view(event: events.SaveView, to: Delivery) -> None:
+    state = json.loads(to.with_ids(json.dumps(event.state)))
+    value = encode_view(f"{event.name} {to.run_id(event)[:6]}", state, event.now_ms)
+    to.client.set_experiment_tag(to.experiment_id, f"mlflow.sharedViewState.{event.key}", value)
 
 
 _GRAPH_STEP, _SERVED_STEP = 1, 2
@@ -464,62 +475,58 @@ The served model's step is the last, since the run shows what was logged last.
 """
 
 
-def _served_model(delivery: _Delivery, entry: Entry) -> str:
-    """A model that MLflow can serve, from its code and files; its address. `register_as` makes it a version."""
+@deliver.register
+def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
     import mlflow
 
-    before = _registered_before(delivery, entry)
+    before = _registered_before(event, to)
     if before is not None:
-        return _name_version(delivery, entry, str(before.version)) or str(before.source)
-    with _active(delivery.run_id(entry)):
+        return _name_version(event, to, str(before.version)) or str(before.source)
+    with _active(to.run_id(event)):
         info = mlflow.pyfunc.log_model(
-            name=entry["name"],
-            python_model=entry["code"],
-            artifacts={key: str(delivery.folder / path) for key, path in entry["artifacts"].items()},
-            model_config=entry["config"],
-            input_example=entry["example"],
-            pip_requirements=entry["requirements"],
-            metadata=entry["metadata"],
-            registered_model_name=entry["register_as"],
+            name=event.name,
+            python_model=event.code,
+            artifacts={key: str(to.folder / path) for key, path in event.artifacts.items()},
+            model_config=dict(event.config),
+            input_example=event.example,
+            pip_requirements=list(event.requirements),
+            metadata=dict(event.metadata),
+            registered_model_name=event.register_as,
         )
-        mlflow.log_metrics(entry["metrics"], step=_SERVED_STEP, model_id=info.model_id)
-        _forget_paths(delivery, info.model_id)
-    if entry["register_as"]:
-        return _name_version(delivery, entry, str(info.registered_model_version)) or str(info.model_uri)
+        mlflow.log_metrics(dict(event.metrics), step=_SERVED_STEP, model_id=info.model_id)
+        _forget_paths(to, info.model_id)
+    if event.register_as:
+        return _name_version(event, to, str(info.registered_model_version)) or str(info.model_uri)
     return str(info.model_uri)
 
 
-def _registered_before(delivery: _Delivery, entry: Entry) -> Any:
+def _registered_before(event: events.LogServedModel, to: Delivery) -> "ModelVersion | None":
     """The version that an earlier process has registered of this very model, before it was killed; None without."""
-    if not delivery.again or not entry["register_as"]:
+    if not to.again or not event.register_as:
         return None
-    found = delivery.client.search_model_versions(f"run_id = '{delivery.run_id(entry)}'")
-    return next(
-        (v for v in found if (v.name, v.tags.get(DIGEST_TAG)) == (entry["register_as"], entry.get("digest"))), None
-    )
+    found = to.client.search_model_versions(f"run_id = '{to.run_id(event)}'")
+    same = (event.register_as, event.digest)
+    return next((version for version in found if (version.name, version.tags.get(DIGEST_TAG)) == same), None)
 
 
-def _name_version(delivery: _Delivery, entry: Entry, number: str) -> str | None:
-    """Tells what a registered version is, and gives it its alias; its address by that, if it has one."""
-    name, alias = entry["register_as"], entry["alias"]
-    delivery.client.set_model_version_tag(name, number, DIGEST_TAG, entry.get("digest", ""))
-    _describe_version(delivery, entry, number)
+def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> str | None:
+    """Tells what a registered version is, as tags too, by which versions are found and compared; gives it its alias.
+
+    Returns its address by that, if it has one.
+    """
+    name, alias = event.register_as, event.alias
+    tags = {DIGEST_TAG: event.digest, **event.metadata, **event.metrics}
+    for key, value in tags.items():  # its digest first: by it the version is found again
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        to.client.set_model_version_tag(name, number, key, text)
+    if event.description:
+        to.client.update_model_version(name, number, description=event.description)
     if alias:
-        delivery.client.set_registered_model_alias(name, alias, number)
+        to.client.set_registered_model_alias(name, alias, number)
     return f"models:/{name}@{alias}" if alias else None
 
 
-def _describe_version(delivery: _Delivery, entry: Entry, number: str) -> None:
-    """Gives a registered version its description, and what it is as tags, by which versions are found and compared."""
-    name = entry["register_as"]
-    if entry.get("description"):
-        delivery.client.update_model_version(name, number, description=entry["description"])
-    for key, value in {**entry["metadata"], **entry["metrics"]}.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        delivery.client.set_model_version_tag(name, number, key, text)
-
-
-def _forget_paths(delivery: _Delivery, model_id: str) -> None:
+def _forget_paths(to: Delivery, model_id: str) -> None:
     """Writes a served model's description anew, without the paths that its files had on this machine."""
     from mlflow.models import Model
 
@@ -531,11 +538,12 @@ def _forget_paths(delivery: _Delivery, model_id: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "MLmodel"
         model.save(str(file))
-        delivery.client.log_model_artifact(model_id, str(file))
+        to.client.log_model_artifact(model_id, str(file))
 
 
-def _onnx_model(delivery: _Delivery, entry: Entry) -> str:
-    """An ONNX file in MLflow's own ONNX flavour, for any batch and length."""
+@deliver.register
+def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
+    """Takes any batch and length."""
     import mlflow
     import numpy as np
     import onnx
@@ -544,21 +552,33 @@ def _onnx_model(delivery: _Delivery, entry: Entry) -> str:
 
     from exporters.graph.onnx_export import MAX_PROTO_BYTES
 
-    model = onnx.load(str(delivery.folder / entry["path"]))  # a fresh one: MLflow may empty what it is given
-    inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in entry["inputs"].items()]
-    classes = np.shape(entry["logits"])[-1] if np.ndim(next(iter(entry["inputs"].values()))) == 2 else -1
+    model = onnx.load(str(to.folder / event.path))  # a fresh one: MLflow may empty what it is given
+    inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in event.inputs.items()]
+    classes = np.shape(event.logits)[-1] if np.ndim(next(iter(event.inputs.values()))) == 2 else -1
     logits = TensorSpec(np.dtype(np.float32), (-1, classes), "logits")
-    with _active(delivery.run_id(entry)):
+    with _active(to.run_id(event)):
         info = mlflow.onnx.log_model(
             model,
-            name=entry["name"],
+            name=event.name,
             signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([logits])),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=model.ByteSize() > MAX_PROTO_BYTES,
             pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
         )
-        mlflow.log_metrics(entry.get("metrics", {}), step=_GRAPH_STEP, model_id=info.model_id)
+        mlflow.log_metrics(dict(event.metrics), step=_GRAPH_STEP, model_id=info.model_id)
     return str(info.model_uri)
+
+
+@deliver.register
+def _end(event: events.EndRun, to: Delivery) -> None:
+    for tag in to.tags(event.tags):
+        to.client.set_tag(to.run_id(event), tag.key, tag.value)
+    to.client.set_terminated(to.run_id(event), event.status, event.end_ms)
+
+
+@deliver.register
+def _reopen(event: events.ReopenRun, to: Delivery) -> None:
+    to.client.update_run(to.run_id(event), status="RUNNING")
 
 
 @contextmanager
@@ -570,29 +590,6 @@ def _active(run_id: str) -> Iterator[None]:
         yield
 
 
-def _end(delivery: _Delivery, entry: Entry) -> None:
-    for tag in delivery.tags(entry):
-        delivery.client.set_tag(delivery.run_id(entry), tag.key, tag.value)
-    delivery.client.set_terminated(delivery.run_id(entry), entry["status"], entry["end_ms"])
-
-
-def _reopen(delivery: _Delivery, entry: Entry) -> None:
-    delivery.client.update_run(delivery.run_id(entry), status="RUNNING")
-
-
 def now_ms() -> int:
     """The time as MLflow writes it."""
     return int(time.time() * 1000)
-
-
-_KINDS: dict[str, Callable[[_Delivery, Entry], Any]] = {
-    "create": _create,
-    "log": _log,
-    "artifact": _artifact,
-    "dataset": _dataset,
-    "view": _view,
-    "served_model": _served_model,
-    "onnx_model": _onnx_model,
-    "end": _end,
-    "reopen": _reopen,
-}

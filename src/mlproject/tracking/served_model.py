@@ -1,17 +1,23 @@
 """An export as models of MLflow: its best precision as a served model that takes texts, fp32 in the ONNX flavour."""
 
+import hashlib
 import json
 import shlex
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import exporters
 from compressor.data.tasks import Task
 from compressor.extraction.card import CARD_FILE
+from compressor.files import file_sha256
 from exporters.export_record import Export
 from exporters.options import Precision
 from exporters.timing.runners import make_inputs, open_runner
+from mlproject.tracking.events import LogOnnxModel, LogServedModel
 from mlproject.tracking.registration import LoggedExportOptions
 from mlproject.tracking.tracker import StageRun
 
@@ -26,23 +32,41 @@ def log_served_models(export: Export, task: Task, options: LoggedExportOptions, 
     if export.model is not None and (export.model / CARD_FILE).is_file():
         artifacts["model_card"] = export.model / CARD_FILE
     kind, example = _example(task)
-    uri = run.log_served_model(
-        f"{name}-{precision}",
-        code=Path(exporters.__file__).parent / "servable.py",
-        artifacts=artifacts,
+    served = LogServedModel(
+        run=run.name,
+        digest=_digest(artifacts.values()),
+        name=f"{name}-{precision}",
+        code=str(Path(exporters.__file__).parent / "servable.py"),
+        artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
         config={"kind": kind},
         example=example,
-        requirements=[f"{package}=={version(package)}" for package in _SERVING_PACKAGES],
+        requirements=tuple(f"{package}=={version(package)}" for package in _SERVING_PACKAGES),
         metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": export.params},
         metrics=_metrics(export, precision),
         description=_describe(export, task, precision),
         register_as=options.register_as,
         alias=options.alias,
     )
+    uri = run.log_model(served)
     runner = open_runner(graph, threads=1)
     inputs = make_inputs(runner, [8])
-    run.log_onnx_model(f"{name}-graph", graph, inputs, runner.run(inputs), _metrics(export, "fp32"))
+    run.tracker.add(
+        LogOnnxModel(
+            run=run.name,
+            name=f"{name}-graph",
+            path=run.tracker.seen_from_output(graph),
+            inputs={key: values.tolist() for key, values in inputs.items()},
+            logits=np.asarray(runner.run(inputs)).tolist(),
+            metrics=_metrics(export, "fp32"),
+            digest=_digest([graph]),
+        )
+    )
     return uri
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """A content hash of some files."""
+    return hashlib.sha256(" ".join(map(file_sha256, paths)).encode()).hexdigest()[:16]
 
 
 def _metrics(export: Export, precision: Precision) -> dict[str, float]:

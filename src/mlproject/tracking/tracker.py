@@ -5,7 +5,6 @@ away costs nothing: the first failure prints one warning, the rest waits in the 
 `compressor sync`, or for the command that goes on. A server that is away at the start is an error at once.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -14,14 +13,18 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, brief
-from compressor.files import file_sha256, is_full_disk
+from compressor.files import is_full_disk
+from mlproject.tracking import events
 from mlproject.tracking.delivery import (
+    Delivery,
     MlflowLog,
     TrackingError,
+    deliver,
     describe_dataset,
     has_saved_views,
     is_connection_problem,
@@ -30,7 +33,7 @@ from mlproject.tracking.delivery import (
     require_server,
     run_placeholder,
 )
-from mlproject.tracking.outbox import TOP, Entry, Outbox
+from mlproject.tracking.outbox import TOP, Command, Header, Outbox
 from mlproject.tracking.views import State, runs_link, view_key, view_link
 
 if TYPE_CHECKING:
@@ -38,17 +41,19 @@ if TYPE_CHECKING:
 
 
 class StageRun:
-    """One MLflow run; every method adds an entry to the outbox and returns at once."""
+    """One MLflow run; every method adds an event to the outbox and returns at once."""
 
     def __init__(self, tracker: "Tracker", name: str = TOP) -> None:
-        self.tracker, self._name = tracker, name
+        self.tracker = tracker
+        self.name = name
+        """Our own name for the run."""
 
     @property
     def run_id(self) -> str:
         """MLflow's id of this run; a placeholder, replaced when it is delivered, where the server is lost."""
-        if self._name not in self.tracker.outbox.run_ids:
+        if self.name not in self.tracker.outbox.run_ids:
             self.tracker.wait()
-        return self.tracker.outbox.run_ids.get(self._name, run_placeholder(self._name))
+        return self.tracker.outbox.run_ids.get(self.name, run_placeholder(self.name))
 
     @property
     def experiment_id(self) -> str:
@@ -57,29 +62,28 @@ class StageRun:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Logs parameters the run does not have yet: `mlflow run` logs the declared ones before our code starts."""
-        texts = {key: str(value) for key, value in params.items()}
-        self._add("log", params=texts, new_params_only=True, now_ms=now_ms())
+        self.tracker.add(events.LogParams(run=self.name, params=_texts(params), new_params_only=True))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs metrics, all in one call."""
-        self._add("log", metrics=_metrics(metrics, step), now_ms=now_ms())
+        self._log_points(_points(metrics, step))
 
     def log_series(self, name: str, values: Sequence[float]) -> None:
         """Logs a metric's values as steps 0, 1, …, all in one call."""
-        points = [point for step, value in enumerate(values) for point in _metrics({name: value}, step)]
-        self._add("log", metrics=points, now_ms=now_ms())
+        self._log_points(point for step, value in enumerate(values) for point in _points({name: value}, step))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags, all in one call."""
-        self._add("log", tags=dict(tags), now_ms=now_ms(), again=True)
+        self.tracker.add(events.SetTags(run=self.name, tags=dict(tags)))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file, or the files of a directory."""
-        self._add("artifact", path=self.tracker.seen_from_output(path), folder=folder, again=True)
+        self.tracker.add(events.Upload(run=self.name, path=self.tracker.seen_from_output(path), folder=folder))
 
     def log_dataset(self, table: "pd.DataFrame", *, name: str, source: str, digest: str, context: str) -> None:
         """Logs which rows were used, by content hash."""
-        self._add("dataset", dataset=describe_dataset(table, name=name, source=source, digest=digest), context=context)
+        dataset = describe_dataset(table, name=name, source=source, digest=digest)
+        self.tracker.add(events.LogDataset(run=self.name, dataset=dataset, context=context))
 
     def describe(self, markdown: str) -> None:
         """Sets the description that the run's page shows."""
@@ -87,9 +91,11 @@ class StageRun:
 
     def open_child(self, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str]) -> "StageRun":
         """A running run under this one."""
-        child = StageRun(self.tracker, name if self._name == TOP else f"{self._name}/{name}")
-        child._add("create", parent=self._name, name=name, tags=dict(tags), start_ms=now_ms())
-        child._add("log", params={key: str(value) for key, value in params.items()}, now_ms=now_ms())
+        child = StageRun(self.tracker, name if self.name == TOP else f"{self.name}/{name}")
+        self.tracker.add(
+            events.CreateRun(run=child.name, parent=self.name, name=name, tags=dict(tags), start_ms=now_ms())
+        )
+        self.tracker.add(events.LogParams(run=child.name, params=_texts(params)))
         return child
 
     def log_child(
@@ -103,60 +109,17 @@ class StageRun:
 
     def end(self, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
         """Ends the run; of a run that ends twice alike the first time counts."""
-        self._add("end", status=status, tags=dict(tags or {}), end_ms=now_ms())
+        self.tracker.add(events.EndRun(run=self.name, status=status, tags=dict(tags or {}), end_ms=now_ms()))
 
-    def log_served_model(
-        self,
-        name: str,
-        *,
-        code: Path,
-        artifacts: Mapping[str, Path],
-        config: Mapping[str, Any],
-        example: Any,
-        requirements: Sequence[str],
-        metadata: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        description: str = "",
-        register_as: str | None = None,
-        alias: str | None = None,
-    ) -> str | None:
-        """Logs a model that MLflow can serve, from its code and files; its URI, or None where it was not logged.
+    def reopen(self) -> None:
+        """Says that the run goes on, whatever it ended with."""
+        self.tracker.add(events.ReopenRun(run=self.name))
 
-        With `register_as` it becomes a version of that registered model, with the description and with metadata and
-        metrics as tags, and `alias` points to it.
-        """
-        entry = self._add_model(
-            "served_model",
-            name=name,
-            code=str(code),
-            artifacts={key: self.tracker.seen_from_output(path) for key, path in artifacts.items()},
-            config=dict(config),
-            example=example,
-            requirements=list(requirements),
-            metadata=dict(metadata),
-            metrics=dict(metrics),
-            description=description,
-            register_as=register_as,
-            alias=alias,
-            digest=_digest(artifacts.values()),
-        )
+    def log_model(self, model: events.LogModel) -> str | None:
+        """Logs a model; its URI, or None where it was not logged."""
+        self.tracker.add(model)
         self.tracker.wait()
-        uri: str | None = self.tracker.outbox.result(entry)
-        return uri
-
-    def log_onnx_model(
-        self, name: str, path: Path, example: Mapping[str, Any], logits: Any, metrics: Mapping[str, float]
-    ) -> None:
-        """Logs an ONNX file in MLflow's own ONNX flavour."""
-        self._add_model(
-            "onnx_model",
-            name=name,
-            path=self.tracker.seen_from_output(path),
-            inputs={key: values.tolist() for key, values in example.items()},
-            logits=logits.tolist(),
-            metrics=dict(metrics),
-            digest=_digest([path]),
-        )
+        return self.tracker.outbox.result(model)
 
     def picture(self, artifact: str) -> str:
         """The address of a picture among this run's artifacts, for its description."""
@@ -187,21 +150,11 @@ class StageRun:
         if not has_saved_views():
             return None
         key = view_key(name, state)
-        self._add("view", name=name, key=key, state=state, now_ms=now_ms(), again=True)
+        self.tracker.add(events.SaveView(run=self.name, name=name, key=key, state=state, now_ms=now_ms()))
         return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
 
-    def _add_model(self, kind: str, **content: Any) -> Entry:
-        """An entry that costs much and makes something new each time: not told again once it has succeeded."""
-        entry: Entry = {"kind": kind, "run": self._name, "again": True, **content}
-        outbox = self.tracker.outbox
-        if outbox.result(entry) is None and not outbox.is_pending(entry):
-            self.tracker.add(entry)
-        return entry
-
-    def _add(self, kind: str, **content: Any) -> Entry:
-        entry: Entry = {"kind": kind, "run": self._name, **content}
-        self.tracker.add(entry)
-        return entry
+    def _log_points(self, points: Iterable[events.Point]) -> None:
+        self.tracker.add(events.LogMetrics(run=self.name, metrics=tuple(points), now_ms=now_ms()))
 
 
 class Tracker:
@@ -210,13 +163,13 @@ class Tracker:
     def __init__(self, output_dir: Path) -> None:
         self.log = MlflowLog()
         self.outbox = Outbox(output_dir)
-        self.goes_on = bool(self.outbox.header)
+        self.goes_on = self.outbox.header is not None
         """Whether the output directory was begun before."""
         self.experiment_id = ""
         self.lost, self._warning = False, ""
         self.links: dict[str, str] = {}
         """Pages worth opening, by what they show; printed when a command ends."""
-        self._again = False  # whether the next entry may have been sent, though nothing says so
+        self._again = False  # whether the next event may have been sent, though nothing says so
         if self.outbox.damaged:
             print(
                 f"Warning: what was to be logged from {output_dir} is damaged in part. It is told again as far as it "
@@ -238,11 +191,11 @@ class Tracker:
         return self.log.uri.rstrip("/") if self.remote else "http://localhost:5000"
 
     @contextmanager
-    def start_run(self, name: str, tags: Mapping[str, str], header: Mapping[str, Any]) -> Iterator[StageRun]:
+    def start_run(self, name: str, tags: Mapping[str, str], command: Command) -> Iterator[StageRun]:
         """The run of a command; FAILED if the block raises.
 
         It is the one that the output directory was begun with, else the one `mlflow run` made (MLFLOW_RUN_ID), else a
-        new one. `header` is kept with the outbox, so that the same command can go on.
+        new one. `command` is kept with the outbox, so that the same command can go on.
 
         The output directory is made and says so before MLflow does anything: from then on a killed command goes on. A
         command that fails while nothing else is in it takes it away again.
@@ -251,25 +204,26 @@ class Tracker:
             TrackingError: the server is away, or another one than the output directory was begun with.
         """
         before = self.outbox.header
-        if before:
-            require_same_server(before["tracking_uri"], self.log.uri, self.outbox.output_dir)
+        if before is not None:
+            require_same_server(before.tracking_uri, self.log.uri, self.outbox.output_dir)
         require_server(self.log.uri)
+        run = StageRun(self)
         if self.outbox.last_status(TOP) is not None:
-            self.outbox.add({"kind": "reopen", "run": TOP, "again": True})
-        key: str = before.get("run_key") or uuid.uuid4().hex
-        known = {"run_key": key, "experiment_id": before.get("experiment_id"), "run_id": before.get("run_id")}
-        self.outbox.begin({**header, "tracking_uri": self.log.uri, **known})
+            self.outbox.add(events.ReopenRun(run=TOP))  # delivered once the run's id is known
+        known = before or Header(command.command, command.options, self.log.uri)
+        key = known.run_key or uuid.uuid4().hex
+        header = replace(known, options=command.options, tracking_uri=self.log.uri, run_key=key)
+        self.outbox.begin(header)
         try:
-            run_id, self.experiment_id = self.log.start_run(name, tags, key, known["run_id"])
+            run_id, self.experiment_id = self.log.start_run(name, tags, key, header.run_id)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):  # the run may be there, but not yet its id
                 _quietly(lambda: self.log.kill(key))
-            elif not before:
+            elif before is None:
                 self.outbox.forget_if_empty()
             raise
         self.outbox.run_ids[TOP] = run_id
-        self.outbox.begin({**self.outbox.header, "experiment_id": self.experiment_id, "run_id": run_id})
-        run = StageRun(self)
+        self.outbox.begin(replace(header, experiment_id=self.experiment_id, run_id=run_id))
         with self._ending(run):
             yield run
 
@@ -278,9 +232,13 @@ class Tracker:
         """A run under `parent`, the one begun before where there is one; FAILED if the block raises."""
         run = StageRun(self, stage)
         known = stage in self.outbox.run_ids
-        run._add("create", parent=parent._name, name=stage, tags={**tags, "stage": stage}, start_ms=now_ms())
+        self.add(
+            events.CreateRun(
+                run=stage, parent=parent.name, name=stage, tags={**tags, "stage": stage}, start_ms=now_ms()
+            )
+        )
         if known:
-            run._add("reopen", again=True)
+            run.reopen()
         with self._ending(run):
             yield run
 
@@ -290,29 +248,35 @@ class Tracker:
             yield
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-            for name in self.outbox.open_below(run._name):
-                StageRun(self, name)._add("end", status="KILLED", tags={}, end_ms=now_ms(), again=True)
-            run._add("end", status=status, tags={"error": _message(error)}, end_ms=now_ms(), again=True)
+            for name in self.outbox.open_below(run.name):
+                StageRun(self, name).end("KILLED")
+            run.end(status, {"error": _message(error)})
             self.finish()
-            if status == "FAILED" and run._name == TOP and not is_full_disk(error):
+            if status == "FAILED" and run.name == TOP and not is_full_disk(error):
                 self.outbox.forget_if_empty()
             raise
-        run._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
+        run.end()
         self.finish()
 
     def end_stage(self, stage: str) -> None:
         """Ends the run of a stage that was killed between its last result and its end."""
         if stage in self.outbox.run_ids and self.outbox.last_status(stage) != "FINISHED":
-            StageRun(self, stage)._add("end", status="FINISHED", tags={}, end_ms=now_ms(), again=True)
+            StageRun(self, stage).end()
 
-    def end_overwritten(self, before: Mapping[str, Any]) -> None:
+    def end_overwritten(self, before: Header | None) -> None:
         """Ends the run of an output directory that is overwritten, given its header, if it was killed."""
-        if before.get("tracking_uri") == self.log.uri and before.get("run_id"):
-            _quietly(lambda: self.log.kill_running(before["run_id"]))
+        run_id = before.run_id if before is not None and before.tracking_uri == self.log.uri else None
+        if run_id is not None:
+            _quietly(lambda: self.log.kill_running(run_id))
 
-    def add(self, entry: Entry) -> None:
-        """Adds an entry to the outbox and has it delivered in the background."""
-        if self.outbox.add(entry):
+    def is_done(self, command: Command) -> bool:
+        """Whether the output directory was begun with these very options, and the work came to its end."""
+        before = self.outbox.header
+        return before is not None and self.outbox.says_finished and before.options == command.options
+
+    def add(self, event: events.Event) -> None:
+        """Adds an event to the outbox and has it delivered in the background."""
+        if self.outbox.add(event):
             self._background.submit(self._deliver_pending)
 
     def wait(self) -> None:
@@ -325,7 +289,7 @@ class Tracker:
         self._background.shutdown(wait=True, cancel_futures=True)
 
     def finish(self) -> int:
-        """Waits for the delivery, with a second try where the server was lost; how many entries are left."""
+        """Waits for the delivery, with a second try where the server was lost; how many events are left."""
         self.wait()
         if self.lost:
             try:
@@ -361,34 +325,38 @@ class Tracker:
             return []
 
     def seen_from_output(self, path: Path) -> str:
-        """A path as an entry keeps it: relative to the output directory where it lies inside, else absolute."""
+        """A path as an event keeps it: relative to the output directory where it lies inside, else absolute."""
         absolute, folder = path.absolute(), self.outbox.output_dir
         return str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute)
 
     def _deliver_pending(self) -> None:
         """Delivers what is pending, in order; runs in the one background thread."""
-        for entry in self.outbox.pending():
+        for event in self.outbox.pending():
             if self.lost:
                 return
-            if entry["kind"] != "create" and entry["run"] not in self.outbox.run_ids:
-                self.outbox.mark_delivered(entry)  # MLflow has refused to make its run
+            if not isinstance(event, events.CreateRun) and event.run not in self.outbox.run_ids:
+                self.outbox.mark_delivered(event)  # MLflow has refused to make its run
                 continue
-            run_id = given = None
             again = self._again or self.outbox.is_old
+            to = Delivery(self.log.client, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, again)
+            made = None
             try:
-                result = self.log.deliver(entry, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, again)
-                run_id, given = (result, None) if entry["kind"] == "create" else (None, result)
+                made = deliver(event, to)
             except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
-                if self._report(error, entry):
+                model = event.register_as if isinstance(event, events.LogServedModel) else None
+                if self._report(error, model):
                     return
-                if entry.get("register_as"):
-                    self._unregistered[entry["register_as"]] = brief(error).rstrip(".")
+                if model:
+                    self._unregistered[model] = brief(error).rstrip(".")
             self._again = False
-            self.outbox.mark_delivered(entry, run_id, given)
+            self.outbox.mark_delivered(event, made)
 
-    def _report(self, error: Exception, entry: Entry | None = None) -> bool:
-        """Prints what went wrong, once; whether the server is lost, or lets us write no longer."""
-        reason, model = brief(error), (entry or {}).get("register_as")
+    def _report(self, error: Exception, model: str | None = None) -> bool:
+        """Prints what went wrong, once; whether the server is lost, or lets us write no longer.
+
+        `model` is the name under which a model was to be registered.
+        """
+        reason = brief(error)
         self.lost = is_connection_problem(error) or is_forbidden(error)
         what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
         rest = "compressor sync logs the rest later" if self.lost else "logging goes on"
@@ -413,13 +381,13 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
     """
     tracker = Tracker(output_dir)
     header = tracker.outbox.header
-    if not header.get("run_id"):
+    if header is None or header.run_id is None:
         raise TrackingError(
             f"{output_dir} must be the output directory of a command, but nothing was logged there. Check the path."
         )
-    require_same_server(header["tracking_uri"], tracker.log.uri, output_dir)
+    require_same_server(header.tracking_uri, tracker.log.uri, output_dir)
     require_server(tracker.log.uri)
-    tracker.experiment_id, tracker.outbox.run_ids[TOP] = header["experiment_id"], header["run_id"]
+    tracker.experiment_id, tracker.outbox.run_ids[TOP] = header.experiment_id or "", header.run_id
     count = tracker.outbox.num_pending
     left = tracker.finish()
     if left:
@@ -443,14 +411,9 @@ def require_same_server(before: str, now: str, output_dir: Path) -> None:
 
 def fail_joined_run(message: str) -> None:
     """Marks the run that `mlflow run` made as FAILED, for an error that comes before any run was started."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
+    run_id = os.getenv("MLFLOW_RUN_ID")
     if run_id:
         _quietly(lambda: MlflowLog().fail(run_id, message))
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    """A content hash of some files."""
-    return hashlib.sha256(" ".join(map(file_sha256, paths)).encode()).hexdigest()[:16]
 
 
 def _quietly(call: Callable[[], object]) -> None:
@@ -460,7 +423,11 @@ def _quietly(call: Callable[[], object]) -> None:
         print(f"Warning: MLflow cannot be told ({brief(error)}).", file=sys.stderr)
 
 
-def _metrics(metrics: Mapping[str, float], step: int) -> list[tuple[str, float, int]]:
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in values.items()}
+
+
+def _points(metrics: Mapping[str, float], step: int) -> list[events.Point]:
     return [(_metric_name(key), float(value), step) for key, value in metrics.items() if math.isfinite(value)]
 
 

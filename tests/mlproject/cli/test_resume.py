@@ -8,7 +8,8 @@ import pytest
 
 from compressor.errors import OutputError
 from mlproject.cli.resume import choose_output_dir, take_output_dir
-from mlproject.tracking.outbox import TOP, Outbox, clear
+from mlproject.tracking.events import EndRun, SetTags
+from mlproject.tracking.outbox import TOP, Command, Header, Outbox, clear
 
 OTHER = "Choose another --output-dir or add --overwrite-output-dir."
 
@@ -21,11 +22,11 @@ def values(path: Path | None, **more: Any) -> dict[str, Any]:
 def begin(path: Path, status: str | None, **more: Any) -> None:
     """Leaves a directory as a command does that was begun there and came to that end."""
     path.mkdir(parents=True)
-    header = choose_output_dir("search", values(path, **more))[1]
+    begun = choose_output_dir("search", values(path, **more))[1]
     outbox = Outbox(path)
-    outbox.begin(header | {"tracking_uri": "sqlite:///mlflow.db"})
+    outbox.begin(Header(begun.command, begun.options, "sqlite:///mlflow.db"))
     if status is not None:
-        outbox.add(end := {"kind": "end", "run": TOP, "status": status, "tags": {}, "end_ms": 1})
+        outbox.add(end := EndRun(run=TOP, status=status, end_ms=1))
         outbox.mark_delivered(end)
 
 
@@ -36,9 +37,9 @@ def refusal(path: Path | None, command: str = "search", **more: Any) -> str:
 
 
 def test_a_new_directory_is_taken(tmp_path: Path) -> None:
-    path, header = choose_output_dir("search", values(tmp_path / "new"))
+    path, now = choose_output_dir("search", values(tmp_path / "new"))
     assert path == tmp_path / "new"
-    assert header == {"command": "search", "options": {"seed": 0, "num_samples": 60}}
+    assert now == Command("search", {"seed": 0, "num_samples": 60})
 
 
 @pytest.mark.parametrize("status", [None, "KILLED", "FAILED"])
@@ -71,7 +72,7 @@ def test_overwriting_forgets_what_was_begun(tmp_path: Path) -> None:
     begin(tmp_path / "s", "FINISHED")
     assert choose_output_dir("search", values(tmp_path / "s", overwrite_output_dir=True, seed=4))[0] == tmp_path / "s"
     clear(tmp_path / "s")
-    assert not Outbox(tmp_path / "s").header
+    assert Outbox(tmp_path / "s").header is None
 
 
 def test_resume_finds_the_newest_unfinished_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,5 +136,11 @@ def test_default_directories_of_one_second_differ(tmp_path: Path, monkeypatch: p
 
 def test_a_finished_command_that_has_not_told_all_is_not_refused(tmp_path: Path) -> None:
     begin(tmp_path / "s", "FINISHED")
-    Outbox(tmp_path / "s").add({"kind": "log", "run": TOP, "tags": {"a": "b"}, "now_ms": 0})
+    Outbox(tmp_path / "s").add(SetTags(run=TOP, tags={"a": "b"}))
     assert choose_output_dir("search", values(tmp_path / "s"))[0] == tmp_path / "s"
+
+
+def test_a_file_whose_name_is_no_text_can_be_gone_on_with(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"rows-\xff.csv")
+    begin(tmp_path / "s", None, train_file=odd)
+    assert choose_output_dir("search", values(tmp_path / "s", train_file=odd))[0] == tmp_path / "s"

@@ -15,9 +15,10 @@ import pytest
 from compressor.files import module_environment
 from mlproject.tracking import delivery as mlflow_log
 from mlproject.tracking.delivery import MlflowLog, TrackingError, make_database, require_server
+from mlproject.tracking.outbox import Command, Header
 from mlproject.tracking.tracker import Tracker
 
-HEADER = {"command": "search", "options": {}}
+COMMAND = Command("search", {})
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_an_odd_address_is_a_sentence(uri: str, reason: str, tmp_path: Path) -> 
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.db").write_text("no database " * 1000)
     mlflow.set_tracking_uri(uri)
-    with pytest.raises(TrackingError) as raised, Tracker(tmp_path / "out").start_run("search", {}, HEADER):
+    with pytest.raises(TrackingError) as raised, Tracker(tmp_path / "out").start_run("search", {}, COMMAND):
         pass
     message = str(raised.value)
     assert message.startswith("MLFLOW_TRACKING_URI must name an MLflow server or database that can be used, but ")
@@ -130,7 +131,7 @@ def test_a_server_that_begins_to_hang_is_lost_after_two_tries(
     mlflow.set_tracking_uri(hanging_server)
     started = time.monotonic()
     tracker = Tracker(tmp_path / "out")
-    with tracker.start_run("search", {}, HEADER) as run:
+    with tracker.start_run("search", {}, COMMAND) as run:
         run.log_metrics({"error": 0.5})
         tracker.wait()
         monkeypatch.setattr("mlproject.tracking.tracker.require_server", require_server)
@@ -145,7 +146,7 @@ def test_what_an_overwritten_directory_left_running_is_killed(mlflow_uri: str, t
     child = before.log.client.create_run(before.experiment_id, tags={"mlflow.parentRunId": run_id})
     done = before.log.client.create_run(before.experiment_id, tags={"mlflow.parentRunId": run_id})
     before.log.client.set_terminated(done.info.run_id, "FINISHED")
-    Tracker(tmp_path / "other").end_overwritten({"tracking_uri": mlflow_uri, "run_id": run_id})
+    Tracker(tmp_path / "other").end_overwritten(Header("search", {}, mlflow_uri, run_id=run_id))
     found = [before.log.client.get_run(each).info.status for each in (run_id, child.info.run_id, done.info.run_id)]
     assert found == ["KILLED", "KILLED", "FINISHED"]
 

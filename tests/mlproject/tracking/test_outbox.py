@@ -1,15 +1,42 @@
 """The outbox: in order, once, across processes, through damage, without a trace where nothing was made."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compressor.errors import OutputError
-from mlproject.tracking.outbox import FOLDER, TOP, Entry, Outbox, clear, is_finished
+from compressor.files import append_json_line
+from mlproject.tracking.events import (
+    CreateRun,
+    EndRun,
+    Event,
+    LogDataset,
+    LogMetrics,
+    LogOnnxModel,
+    LogParams,
+    LogServedModel,
+    Point,
+    ReopenRun,
+    SaveView,
+    SetTags,
+    Upload,
+    parse_event,
+)
+from mlproject.tracking.outbox import FOLDER, TOP, Header, Outbox, clear
 
 
-def metric(value: float, now_ms: int = 0) -> Entry:
-    return {"kind": "log", "run": "top", "metrics": [["error", value, 0]], "now_ms": now_ms}
+def metrics(*points: Point, run: str = TOP, now_ms: int = 0) -> LogMetrics:
+    return LogMetrics(run=run, metrics=points, now_ms=now_ms)
+
+
+def metric(value: float, now_ms: int = 0) -> LogMetrics:
+    return metrics(("error", value, 0), now_ms=now_ms)
+
+
+def create(run: str) -> CreateRun:
+    return CreateRun(run=run, parent=TOP, name=run, tags={}, start_ms=0)
 
 
 def test_what_was_said_is_not_said_again_whenever_it_was_said(tmp_path: Path) -> None:
@@ -18,25 +45,26 @@ def test_what_was_said_is_not_said_again_whenever_it_was_said(tmp_path: Path) ->
     assert not outbox.add(metric(0.5, now_ms=2))
     assert outbox.add(metric(0.6))
     assert not Outbox(tmp_path).add(metric(0.6, now_ms=3))  # nor by another process
-    assert outbox.add(metric(0.6) | {"again": True})
+    for event in (changing := [SetTags(run=TOP, tags={}), Upload(run=TOP, path="x", folder=None), ReopenRun(run=TOP)]):
+        assert outbox.add(event) and outbox.add(event)  # what they name may have changed
+    assert Outbox(tmp_path).num_pending == 2 + 2 * len(changing)
 
 
 def test_of_a_series_only_the_new_points_are_told(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    points = [["hypervolume", step / 10, step] for step in range(3)]
-    outbox.add({"kind": "log", "run": "top", "metrics": points[:2], "now_ms": 0})
+    points = [("hypervolume", step / 10, step) for step in range(3)]
+    outbox.add(metrics(*points[:2]))
     other = Outbox(tmp_path)
-    assert other.add({"kind": "log", "run": "top", "metrics": points, "now_ms": 1})
+    assert other.add(metrics(*points, now_ms=1))
     other.mark_delivered(next(other.pending()))
-    assert next(other.pending())["metrics"] == points[2:]
-    assert other.add({"kind": "log", "run": "another", "metrics": points, "now_ms": 1})
+    assert next(other.pending()) == metrics(*points[2:])
+    assert other.add(metrics(*points, run="another", now_ms=1))
 
 
 def test_delivery_goes_on_in_another_process(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    created = {"kind": "create", "run": "subnet-000"}
-    for entry in (created, metric(0.5), metric(0.6)):
-        outbox.add(entry)
+    for event in (create("subnet-000"), metric(0.5), metric(0.6)):
+        outbox.add(event)
     outbox.mark_delivered(next(outbox.pending()), "id-0")
     other = Outbox(tmp_path)
     assert (other.num_pending, other.run_ids) == (2, {"subnet-000": "id-0"})
@@ -53,7 +81,7 @@ def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     assert Outbox(tmp_path).num_pending == 2
 
 
-HEADER = {"command": "search", "options": {}, "tracking_uri": "sqlite:///mlflow.db"}
+HEADER = Header("search", {}, "sqlite:///mlflow.db")
 
 
 def test_the_header_is_there_before_anything_else(tmp_path: Path) -> None:
@@ -102,8 +130,8 @@ DAMAGED = {
 @pytest.mark.parametrize("name", ["entries.jsonl", "delivered.jsonl"])
 def test_damaged_lines_are_passed_over(damage: bytes, name: str, tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    for entry in ({"kind": "create", "run": "subnet-000"}, metric(0.5), metric(0.6)):
-        outbox.add(entry)
+    for event in (create("subnet-000"), metric(0.5), metric(0.6)):
+        outbox.add(event)
     outbox.mark_delivered(next(outbox.pending()), "id-0")
     outbox.mark_delivered(next(outbox.pending()))
     lines = (tmp_path / FOLDER / name).read_bytes().splitlines(keepends=True)
@@ -130,33 +158,127 @@ def test_a_damaged_header_is_a_sentence(content: str, tmp_path: Path) -> None:
         f"{tmp_path}/{FOLDER}/command.json must say which command was begun there, but it is damaged. Results beside "
         "it are whole; choose another --output-dir, or begin anew with --overwrite-output-dir."
     )
-    assert clear(tmp_path) == {}
-    assert not Outbox(tmp_path).header
+    assert clear(tmp_path) is None
+    assert Outbox(tmp_path).header is None
 
 
 def test_a_run_that_was_opened_again_has_no_end(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     assert outbox.last_status(TOP) is None
-    outbox.add({"kind": "end", "run": TOP, "status": "FINISHED", "tags": {}, "end_ms": 1})
-    assert outbox.says_finished and is_finished(tmp_path)
-    outbox.add({"kind": "reopen", "run": TOP, "again": True})
-    assert not outbox.says_finished and not is_finished(tmp_path)
+    end = EndRun(run=TOP, status="FINISHED", end_ms=1)
+    assert outbox.add(end)
+    assert outbox.says_finished and Outbox(tmp_path).says_finished
+    assert not outbox.add(replace(end, end_ms=2)) and not Outbox(tmp_path).add(replace(end, end_ms=3))
+    outbox.add(ReopenRun(run=TOP))
+    assert not outbox.says_finished and not Outbox(tmp_path).says_finished
+    assert outbox.add(end) and outbox.says_finished
 
 
 def test_what_came_of_an_entry_is_known_to_the_next_process(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    outbox.add(model := {"kind": "served_model", "run": TOP, "digest": "abc", "again": True})
-    assert outbox.is_pending(model) and outbox.result(model) is None
+    model = LogOnnxModel(run=TOP, name="m", path="model.onnx", inputs={"ids": [[1]]}, logits=[[0.5]], digest="abc")
+    assert outbox.add(model) and outbox.result(model) is None
+    assert not outbox.add(model)  # it is pending
     outbox.mark_delivered(model, result="models:/m-1")
     other = Outbox(tmp_path)
-    assert not other.is_pending(model) and other.result(dict(model)) == "models:/m-1"
-    assert other.result(model | {"digest": "other"}) is None
+    assert not other.add(model) and other.result(replace(model)) == "models:/m-1"
+    assert other.num_pending == 0
+    assert other.result(replace(model, digest="other")) is None
+
+
+def test_a_model_that_was_refused_is_told_again(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    model = LogOnnxModel(run=TOP, name="m", path="model.onnx", inputs={}, logits=[])
+    for _ in range(2):
+        assert outbox.add(model)
+        outbox.mark_delivered(model)
+    assert Outbox(tmp_path).add(model) and not Outbox(tmp_path).add(model)
 
 
 def test_runs_that_have_not_ended_are_known(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     for name in ("search", "search/subnet-000", "search/subnet-001", "export"):
-        outbox.add({"kind": "create", "run": name})
-    outbox.add({"kind": "end", "run": "search/subnet-000", "status": "FINISHED"})
+        outbox.add(create(name))
+    outbox.add(EndRun(run="search/subnet-000", status="FINISHED", end_ms=1))
     assert outbox.open_below("search") == ["search/subnet-001"]
     assert outbox.open_below(TOP) == ["search", "search/subnet-001", "export"]
+
+
+OLD: list[tuple[dict[str, Any], Event]] = [
+    (
+        {"kind": "create", "run": "a", "parent": "top", "name": "a", "tags": {"stage": "x"}, "start_ms": 7},
+        CreateRun(run="a", parent=TOP, name="a", tags={"stage": "x"}, start_ms=7),
+    ),
+    (
+        {"kind": "log", "run": "top", "params": {"a": "1"}, "new_params_only": True, "now_ms": 7},
+        LogParams(run=TOP, params={"a": "1"}, new_params_only=True),
+    ),
+    ({"kind": "log", "run": "a", "params": {}, "now_ms": 7}, LogParams(run="a", params={})),
+    (
+        {"kind": "log", "run": "top", "metrics": [["error", 0.5, 0], ["mb", 2, 1]], "now_ms": 7},
+        metrics(("error", 0.5, 0), ("mb", 2.0, 1)),
+    ),
+    (
+        {"kind": "log", "run": "top", "tags": {"a": "b"}, "now_ms": 7, "again": True},
+        SetTags(run=TOP, tags={"a": "b"}),
+    ),
+    (
+        {"kind": "artifact", "run": "top", "path": "x", "folder": None, "again": True},
+        Upload(run=TOP, path="x", folder=None),
+    ),
+    (
+        {"kind": "dataset", "run": "top", "dataset": {"name": "n", "profile": "{}"}, "context": "train"},
+        LogDataset(run=TOP, dataset={"name": "n", "profile": "{}"}, context="train"),
+    ),
+    (
+        {"kind": "view", "run": "top", "name": "n", "key": "k", "state": {"x": [1]}, "now_ms": 7, "again": True},
+        SaveView(run=TOP, name="n", key="k", state={"x": [1]}, now_ms=7),
+    ),
+    (
+        {
+            "kind": "served_model", "run": "top", "again": True, "name": "n", "code": "c.py",
+            "artifacts": {"g": "g.onnx"}, "config": {"kind": "single"},
+            "example": ["text"], "requirements": ["mlflow==3"], "metadata": {"params": 3},
+            "metrics": {"error": 0.5, "params": 3}, "description": "d", "register_as": "r", "alias": None,
+            "digest": "abc",
+        },
+        LogServedModel(
+            run=TOP, name="n", code="c.py", artifacts={"g": "g.onnx"}, config={"kind": "single"}, example=["text"],
+            requirements=("mlflow==3",), metadata={"params": 3}, metrics={"error": 0.5, "params": 3}, description="d",
+            register_as="r", alias=None, digest="abc",
+        ),
+    ),
+    (
+        {
+            "kind": "onnx_model", "run": "top", "again": True, "name": "n", "path": "g.onnx", "inputs": {"ids": [[1]]},
+            "logits": [[0.5]], "metrics": {"error": 0.5}, "digest": "abc",
+        },
+        LogOnnxModel(
+            run=TOP, name="n", path="g.onnx", inputs={"ids": [[1]]}, logits=[[0.5]], metrics={"error": 0.5},
+            digest="abc",
+        ),
+    ),
+    (
+        {"kind": "end", "run": "a", "status": "KILLED", "tags": {"error": "e"}, "end_ms": 7, "again": True},
+        EndRun(run="a", status="KILLED", tags={"error": "e"}, end_ms=7),
+    ),
+    ({"kind": "reopen", "run": "top", "again": True}, ReopenRun(run=TOP)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "event"), OLD, ids=[f"{line['kind']}-{type(event).__name__}" for line, event in OLD])
+def test_an_outbox_that_version_0_1_0_has_left_is_delivered(line: dict[str, Any], event: Event, tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    append_json_line(tmp_path / FOLDER / "entries.jsonl", line)
+    outbox = Outbox(tmp_path)
+    assert next(outbox.pending()) == event and not outbox.damaged
+    assert outbox.add(event) == (not event.keys() and not isinstance(event, EndRun))
+
+
+@pytest.mark.parametrize("event", [event for _, event in OLD], ids=lambda event: type(event).__name__)
+def test_an_event_is_the_same_when_it_is_read_again(event: Event, tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    assert outbox.add(event)
+    [read] = Outbox(tmp_path)._events
+    assert vars(read) == vars(event)  # the times too
+    assert (read.identity, read.keys(), parse_event(event.to_json())) == (event.identity, event.keys(), event)

@@ -14,10 +14,10 @@ import requests
 from mlflow.exceptions import MlflowException
 
 from mlproject.tracking.delivery import MlflowLog, TrackingError, is_random_name
-from mlproject.tracking.outbox import FOLDER, read_header
+from mlproject.tracking.outbox import FOLDER, Command, read_header
 from mlproject.tracking.tracker import StageRun, Tracker, sync
 
-HEADER = {"command": "search", "options": {}}
+COMMAND = Command("search", {})
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_server_that_is_away_is_an_error_at_once(monkeypatch: pytest.MonkeyPat
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
     mlflow.set_tracking_uri(uri)
     message = f"the MLflow server {uri} must answer, but it does not"
-    with pytest.raises(TrackingError, match=message), Tracker(tmp_path).start_run("search", {}, HEADER):
+    with pytest.raises(TrackingError, match=message), Tracker(tmp_path).start_run("search", {}, COMMAND):
         pass
 
 
@@ -60,7 +60,7 @@ def test_a_lost_server_costs_nothing_once_it_is_synced(
     tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        with tracker.start_run("search", {"stage": "search"}, HEADER) as run:
+        with tracker.start_run("search", {"stage": "search"}, COMMAND) as run:
             run.log_metrics({"before": 1.0})
             run_id = run.run_id
             tracker.wait()
@@ -99,7 +99,7 @@ def test_a_run_whose_creation_was_cut_short_is_not_made_twice(
         create(*args, **options)
         away()
 
-    with tracker.start_run("search", {}, HEADER) as run, monkeypatch.context() as patch:
+    with tracker.start_run("search", {}, COMMAND) as run, monkeypatch.context() as patch:
         tracker.wait()
         patch.setattr(type(tracker.log.client), "create_run", create_without_answer)
         run.log_child("subnet-000", metrics={"error": 0.5}, params={}, tags={})
@@ -115,7 +115,7 @@ def test_a_command_that_goes_on_joins_its_run_and_says_nothing_twice(
     ids = []
     for number in range(2):
         tracker = new_tracker()
-        with tracker.start_run("search", {}, HEADER) as run:
+        with tracker.start_run("search", {}, COMMAND) as run:
             (tmp_path / "out").mkdir(exist_ok=True)
             for index in range(2 + number):
                 run.log_child(f"subnet-{index:03d}", metrics={"error": index / 10}, params={}, tags={})
@@ -127,11 +127,12 @@ def test_a_command_that_goes_on_joins_its_run_and_says_nothing_twice(
     assert names == ["extract", "subnet-000", "subnet-001", "subnet-002"]
     history = tracker.log.client.get_metric_history(ids[0][1], "error")
     assert [point.value for point in history] == [0.25]
-    assert read_header(tmp_path / "out")["run_id"] == ids[0][0]
+    header = read_header(tmp_path / "out")
+    assert header is not None and header.run_id == ids[0][0]
 
 
 def test_another_server_than_the_first_is_refused(new_tracker: Callable[[], Tracker], tmp_path: Path) -> None:
-    with new_tracker().start_run("search", {}, HEADER):
+    with new_tracker().start_run("search", {}, COMMAND):
         pass
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/other.db")
     message = (
@@ -139,7 +140,7 @@ def test_another_server_than_the_first_is_refused(new_tracker: Callable[[], Trac
         f"sqlite:///{tmp_path}/other.db. Set MLFLOW_TRACKING_URI=sqlite:///{tmp_path}/mlflow.db, or choose another "
         "--output-dir."
     )
-    with pytest.raises(TrackingError) as raised, new_tracker().start_run("search", {}, HEADER):
+    with pytest.raises(TrackingError) as raised, new_tracker().start_run("search", {}, COMMAND):
         pass
     assert str(raised.value) == message
     with pytest.raises(TrackingError) as raised:
@@ -156,7 +157,7 @@ def test_nothing_is_synced_from_a_directory_of_another_kind(new_tracker: Callabl
 
 
 def test_a_command_without_results_leaves_no_directory(tracker: Tracker, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="bad"), tracker.start_run("search", {}, HEADER) as run:
+    with pytest.raises(ValueError, match="bad"), tracker.start_run("search", {}, COMMAND) as run:
         run.log_params({"a": 1})
         raise ValueError("bad")
     assert not (tmp_path / "out").exists()
@@ -213,7 +214,7 @@ def strict_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_an_experiment_of_a_colleague_names_the_permission_that_is_missing(strict_server: str, tmp_path: Path) -> None:
-    with pytest.raises(TrackingError) as error, Tracker(tmp_path).start_run("search", {}, HEADER):
+    with pytest.raises(TrackingError) as error, Tracker(tmp_path).start_run("search", {}, COMMAND):
         pass
     assert str(error.value) == (
         f"MLflow at {strict_server} must let you write into the experiment, but it forbids 'compressor' (experiment 7) "
@@ -226,7 +227,7 @@ def test_a_wrong_password_is_told_from_a_missing_permission(
     strict_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Strict, "known", False)
-    with pytest.raises(TrackingError) as error, Tracker(tmp_path).start_run("search", {}, HEADER):
+    with pytest.raises(TrackingError) as error, Tracker(tmp_path).start_run("search", {}, COMMAND):
         pass
     assert str(error.value) == (
         f"MLflow at {strict_server} must know who you are, but it does not take the password of 'bob'. Set "
@@ -234,7 +235,7 @@ def test_a_wrong_password_is_told_from_a_missing_permission(
     )
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     with pytest.raises(TrackingError, match="does not take a command without MLFLOW_TRACKING_USERNAME"):
-        Tracker(tmp_path / "out").start_run("search", {}, HEADER).__enter__()
+        Tracker(tmp_path / "out").start_run("search", {}, COMMAND).__enter__()
 
 
 def test_a_permission_that_is_withdrawn_costs_one_warning_and_no_entry(
@@ -245,7 +246,7 @@ def test_a_permission_that_is_withdrawn_costs_one_warning_and_no_entry(
             "API request to endpoint /x failed with error code 403 != 200. Response body: 'Permission'"
         )
 
-    with monkeypatch.context() as patch, tracker.start_run("search", {}, HEADER) as run:
+    with monkeypatch.context() as patch, tracker.start_run("search", {}, COMMAND) as run:
         tracker.wait()
         patch.setattr(type(tracker.log.client), "log_batch", forbid)
         for number in range(3):
@@ -260,7 +261,7 @@ def test_a_permission_that_is_withdrawn_costs_one_warning_and_no_entry(
 
 
 def test_one_refused_entry_does_not_stop_the_log(tracker: Tracker, capsys: pytest.CaptureFixture[str]) -> None:
-    with tracker.start_run("search", {}, HEADER) as run:
+    with tracker.start_run("search", {}, COMMAND) as run:
         run.log_metrics({"too long" * 100: 1.0})
         run.log_metrics({"odd(name)": 2.0})
     assert "MLflow refuses a log entry" in capsys.readouterr().err
@@ -269,7 +270,7 @@ def test_one_refused_entry_does_not_stop_the_log(tracker: Tracker, capsys: pytes
 
 def test_a_failed_block_fails_the_run_with_its_message(tracker: Tracker) -> None:
     stages: list[StageRun] = []
-    with pytest.raises(TrackingError), tracker.start_run("compress", {}, HEADER) as run:
+    with pytest.raises(TrackingError), tracker.start_run("compress", {}, COMMAND) as run:
         stages.append(run)
         with tracker.start_stage(run, "search", {"model": "demo"}) as stage:
             stages.append(stage)
@@ -281,7 +282,7 @@ def test_a_failed_block_fails_the_run_with_its_message(tracker: Tracker) -> None
 
 
 def test_children_are_logged_in_the_background(tracker: Tracker) -> None:
-    with tracker.start_run("search", {}, HEADER) as run:
+    with tracker.start_run("search", {}, COMMAND) as run:
         children = [
             run.log_child(
                 f"subnet-{i:03d}", metrics={"error": i / 10}, params={"num_layers": i}, tags={"stage": "subnet"}
