@@ -259,11 +259,11 @@ def _surroundings(folder: Path, client: Any, environment: Mapping[str, str] | No
     """A folder as the current one, and an environment in which that client is MLflow's."""
     import mlflow
 
-    from mlproject.tracking import delivery as mlflow_log
+    from mlproject.tracking import events
+    from mlproject.tracking.delivery import deliver
 
     before = Path.cwd()
     is_memory = isinstance(client, MemoryClient)
-    served: dict[str, Any] = {"served_model": lambda *_: "models:/m", "onnx_model": lambda *_: None}
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, environment or {}))
         for name in set(_NAMES) - set(environment or {}):
@@ -271,7 +271,9 @@ def _surroundings(folder: Path, client: Any, environment: Mapping[str, str] | No
         os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///:memory:")
         if is_memory:
             stack.enter_context(mock.patch.object(mlflow, "MlflowClient", client))
-            stack.enter_context(mock.patch.dict(mlflow_log._KINDS, served))
+            for kind, address in ((events.LogServedModel, "models:/m"), (events.LogOnnxModel, None)):
+                stack.callback(deliver.register, kind, deliver.dispatch(kind))
+                deliver.register(kind, lambda *_, address=address: address)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
         os.chdir(folder)
         try:

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,6 @@ _BUDGETS = {
 """Options that may change when a command goes on: more of the same."""
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """Where a command is to write, by its options."""
-
-    output_dir: str | None
-    overwrite_output_dir: bool
-    resume: bool
-
-
 def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Command]:
     """The output directory of a command with these options, and what is begun there.
 
@@ -42,22 +32,22 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Co
         OutputError: it is in use, the options are others, or there is nothing to go on with.
     """
     now = Command(command, _comparable(values))
-    wish = _Wish(**{field.name: values[field.name] for field in fields(_Wish)})
-    if wish.output_dir:
-        path = Path(wish.output_dir)
-    elif wish.resume:
+    given, overwrite, resume = (values[name] for name in ("output_dir", "overwrite_output_dir", "resume"))
+    if given:
+        path = Path(given)
+    elif resume:
         path = _newest_unfinished(now)
     else:
         path = _unused(DEFAULT_FOLDER / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}")
     path = local_path(str(path)).resolve()
-    begun = None if wish.overwrite_output_dir else read_header(path)
+    begun = None if overwrite else read_header(path)
     if begun is not None:
         _require_same_command(path, begun, now)
-    elif wish.resume:
+    elif resume:
         raise OutputError(
             f"--resume must find a command that was begun in {path}, but there is none. Leave --resume out to begin."
         )
-    return claim_output_dir(path, overwrite=wish.overwrite_output_dir or _is_ours(path)), now
+    return claim_output_dir(path, overwrite=overwrite or _is_ours(path)), now
 
 
 @contextmanager

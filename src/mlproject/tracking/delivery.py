@@ -25,7 +25,6 @@ from mlproject.tracking.views import encode_view
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import RunTag
     from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "compressor"
@@ -384,11 +383,9 @@ class Delivery:
         """The id of the run an event belongs to."""
         return self.run_ids[event.run]
 
-    def tags(self, tags: Mapping[str, str]) -> "list[RunTag]":
+    def tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Tags, names of runs replaced by their ids."""
-        from mlflow.entities import RunTag
-
-        return [RunTag(key, self.with_ids(value)) for key, value in tags.items()]
+        return {key: self.with_ids(value) for key, value in tags.items()}
 
     def with_ids(self, text: str) -> str:
         """A text with the ids of runs that were not yet known when it was written."""
@@ -418,7 +415,7 @@ def _create(event: events.CreateRun, to: Delivery) -> str:
         found = to.client.search_runs([to.experiment_id], same, max_results=1)
         if found:
             return str(found[0].info.run_id)
-    tags = {tag.key: tag.value for tag in to.tags(event.tags)} | {"mlflow.parentRunId": parent, KEY_TAG: event.run}
+    tags = {**to.tags(event.tags), "mlflow.parentRunId": parent, KEY_TAG: event.run}
     run = to.client.create_run(to.experiment_id, event.start_ms, tags=tags, run_name=event.name)
     return str(run.info.run_id)
 
@@ -443,7 +440,9 @@ def _log_metrics(event: events.LogMetrics, to: Delivery) -> None:
 
 @deliver.register
 def _set_tags(event: events.SetTags, to: Delivery) -> None:
-    to.client.log_batch(to.run_id(event), tags=to.tags(event.tags))
+    from mlflow.entities import RunTag
+
+    to.client.log_batch(to.run_id(event), tags=[RunTag(*tag) for tag in to.tags(event.tags).items()])
 
 
 @deliver.register
@@ -571,8 +570,8 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
 
 @deliver.register
 def _end(event: events.EndRun, to: Delivery) -> None:
-    for tag in to.tags(event.tags):
-        to.client.set_tag(to.run_id(event), tag.key, tag.value)
+    for tag, value in to.tags(event.tags).items():
+        to.client.set_tag(to.run_id(event), tag, value)
     to.client.set_terminated(to.run_id(event), event.status, event.end_ms)
 
 

@@ -66,11 +66,11 @@ class StageRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Logs metrics, all in one call."""
-        self._log_points(_points(metrics, step))
+        self._log_points((key, value, step) for key, value in metrics.items())
 
     def log_series(self, name: str, values: Sequence[float]) -> None:
         """Logs a metric's values as steps 0, 1, …, all in one call."""
-        self._log_points(point for step, value in enumerate(values) for point in _points({name: value}, step))
+        self._log_points((name, value, step) for step, value in enumerate(values))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags, all in one call."""
@@ -91,12 +91,10 @@ class StageRun:
 
     def open_child(self, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str]) -> "StageRun":
         """A running run under this one."""
-        child = StageRun(self.tracker, name if self.name == TOP else f"{self.name}/{name}")
-        self.tracker.add(
-            events.CreateRun(run=child.name, parent=self.name, name=name, tags=dict(tags), start_ms=now_ms())
-        )
-        self.tracker.add(events.LogParams(run=child.name, params=_texts(params)))
-        return child
+        run = name if self.name == TOP else f"{self.name}/{name}"
+        self.tracker.add(events.CreateRun(run=run, parent=self.name, name=name, tags=dict(tags), start_ms=now_ms()))
+        self.tracker.add(events.LogParams(run=run, params=_texts(params)))
+        return StageRun(self.tracker, run)
 
     def log_child(
         self, name: str, *, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str]
@@ -110,10 +108,6 @@ class StageRun:
     def end(self, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
         """Ends the run; of a run that ends twice alike the first time counts."""
         self.tracker.add(events.EndRun(run=self.name, status=status, tags=dict(tags or {}), end_ms=now_ms()))
-
-    def reopen(self) -> None:
-        """Says that the run goes on, whatever it ended with."""
-        self.tracker.add(events.ReopenRun(run=self.name))
 
     def log_model(self, model: events.LogModel) -> str | None:
         """Logs a model; its URI, or None where it was not logged."""
@@ -154,7 +148,12 @@ class StageRun:
         return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
 
     def _log_points(self, points: Iterable[events.Point]) -> None:
-        self.tracker.add(events.LogMetrics(run=self.name, metrics=tuple(points), now_ms=now_ms()))
+        whole = tuple(
+            (re.sub(r"[^\w\-./ ]", "_", name), float(value), step)  # MLflow takes no other letters
+            for name, value, step in points
+            if math.isfinite(value)
+        )
+        self.tracker.add(events.LogMetrics(run=self.name, metrics=whole, now_ms=now_ms()))
 
 
 class Tracker:
@@ -207,7 +206,6 @@ class Tracker:
         if before is not None:
             require_same_server(before.tracking_uri, self.log.uri, self.outbox.output_dir)
         require_server(self.log.uri)
-        run = StageRun(self)
         if self.outbox.last_status(TOP) is not None:
             self.outbox.add(events.ReopenRun(run=TOP))  # delivered once the run's id is known
         known = before or Header(command.command, command.options, self.log.uri)
@@ -224,7 +222,7 @@ class Tracker:
             raise
         self.outbox.run_ids[TOP] = run_id
         self.outbox.begin(replace(header, experiment_id=self.experiment_id, run_id=run_id))
-        with self._ending(run):
+        with self._ending(run := StageRun(self)):
             yield run
 
     @contextmanager
@@ -232,13 +230,10 @@ class Tracker:
         """A run under `parent`, the one begun before where there is one; FAILED if the block raises."""
         run = StageRun(self, stage)
         known = stage in self.outbox.run_ids
-        self.add(
-            events.CreateRun(
-                run=stage, parent=parent.name, name=stage, tags={**tags, "stage": stage}, start_ms=now_ms()
-            )
-        )
+        told = {**tags, "stage": stage}
+        self.add(events.CreateRun(run=stage, parent=parent.name, name=stage, tags=told, start_ms=now_ms()))
         if known:
-            run.reopen()
+            self.add(events.ReopenRun(run=stage))
         with self._ending(run):
             yield run
 
@@ -337,9 +332,8 @@ class Tracker:
             if not isinstance(event, events.CreateRun) and event.run not in self.outbox.run_ids:
                 self.outbox.mark_delivered(event)  # MLflow has refused to make its run
                 continue
-            again = self._again or self.outbox.is_old
-            to = Delivery(self.log.client, self.experiment_id, self.outbox.run_ids, self.outbox.output_dir, again)
-            made = None
+            made, run_ids, again = None, self.outbox.run_ids, self._again or self.outbox.is_old
+            to = Delivery(self.log.client, self.experiment_id, run_ids, self.outbox.output_dir, again)
             try:
                 made = deliver(event, to)
             except Exception as error:  # whatever MLflow raises: a log entry must never cost the work behind it
@@ -425,15 +419,6 @@ def _quietly(call: Callable[[], object]) -> None:
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in values.items()}
-
-
-def _points(metrics: Mapping[str, float], step: int) -> list[events.Point]:
-    return [(_metric_name(key), float(value), step) for key, value in metrics.items() if math.isfinite(value)]
-
-
-def _metric_name(name: str) -> str:
-    """A name that MLflow takes: letters, digits and _-./ and spaces."""
-    return re.sub(r"[^\w\-./ ]", "_", name)
 
 
 def _message(error: BaseException) -> str:
