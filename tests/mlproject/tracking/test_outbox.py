@@ -204,7 +204,7 @@ def test_runs_that_have_not_ended_are_known(tmp_path: Path) -> None:
     assert outbox.open_below(TOP) == ["search", "search/subnet-001", "export"]
 
 
-OLD: list[tuple[dict[str, Any], Event]] = [
+LINES: list[tuple[dict[str, Any], Event]] = [
     (
         {"kind": "create", "run": "a", "parent": "top", "name": "a", "tags": {"stage": "x"}, "start_ms": 7},
         CreateRun(run="a", parent=TOP, name="a", tags={"stage": "x"}, start_ms=7),
@@ -266,7 +266,7 @@ OLD: list[tuple[dict[str, Any], Event]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "event"), OLD, ids=[f"{line['kind']}-{type(event).__name__}" for line, event in OLD])
+@pytest.mark.parametrize(("line", "event"), LINES, ids=[type(event).__name__ for _, event in LINES])
 def test_an_outbox_that_version_0_1_0_has_left_is_delivered(line: dict[str, Any], event: Event, tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     append_json_line(tmp_path / FOLDER / "entries.jsonl", line)
@@ -275,7 +275,7 @@ def test_an_outbox_that_version_0_1_0_has_left_is_delivered(line: dict[str, Any]
     assert outbox.add(event) == (not event.keys() and not isinstance(event, EndRun))
 
 
-@pytest.mark.parametrize("event", [event for _, event in OLD], ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", [event for _, event in LINES], ids=lambda event: type(event).__name__)
 def test_an_event_is_the_same_when_it_is_read_again(event: Event, tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     assert outbox.add(event)
