@@ -226,6 +226,10 @@ def places(document: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from places(value, f"{prefix}{key}.")
 
 
+OPTIONAL = ("error_interval", "finetuning", "int8", "reason", "repair", "run_id", "super_network", "test", "trivial")
+"""What a file may lack or have as null: an older version knew it not, it was not measured, an option left it out."""
+
+
 def artifacts(ready: Path) -> Iterator[Probe]:
     """Each JSON file damaged as a whole, and at each of its places."""
     for name, (words, verdict) in ARTIFACTS.items():
@@ -238,10 +242,10 @@ def artifacts(ready: Path) -> Iterator[Probe]:
         found = list(places(json.loads((ready / name).read_text())))
         step = max(1, len(found) // MAX_PATHS)
         for path, value in found[::step]:
-            last = path.split(".")[
-                -1
-            ]  # a list with one member less; what is there for people, or was not in version 0.1.0
-            shorter = last.isdigit() or last in ("model_mb", "macs", "macs_length") or ".config." in path
+            last = path.split(".")[-1]
+            may_lack = last in OPTIONAL or (name == "benchmark/latency.json" and last == "error")
+            # a list with one member less; what is there for people, or was not in version 0.1.0
+            shorter = last.isdigit() or last in ("model_mb", "macs", "macs_length") or ".config." in path or may_lack
             yield probe(
                 "artifacts", f"{name} without {path}", words, "any" if shorter else verdict, drop_key(name, path)
             )
@@ -250,6 +254,7 @@ def artifacts(ready: Path) -> Iterator[Probe]:
                 free = (isinstance(value, str) and isinstance(wrong, str) and key not in NAMES) or (
                     isinstance(wrong, float) and wrong < 0 and key in SIGNED
                 )
+                free = free or (wrong is None and may_lack)
                 text = f"{name} {path} = {json.dumps(wrong)[:30]}"
                 yield probe("artifacts", text, words, "any" if free else verdict, edit_json(name, path, wrong))
 

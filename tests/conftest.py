@@ -289,7 +289,7 @@ def write_search(
         EvaluatedSubNetwork(
             index=index,
             name=f"subnet-{index:03d}",
-            config={"num_layers": LAYERS},
+            config=None,
             sub_network=full
             if index == 0
             else SubNetwork((*full.heads[:-1], ()), (tuple(range(index % UNITS)),) * LAYERS),

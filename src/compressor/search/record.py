@@ -35,6 +35,7 @@ from compressor.records import (
 from compressor.search.choosing import Chosen, choose
 from compressor.search.objectives import DEFAULT_OBJECTIVES, REFERENCE
 from compressor.search.options import Choice
+from compressor.spaces import create_search_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -343,13 +344,16 @@ class SearchResult:
         Raises:
             ValueError: it was made by something else.
             SubNetworkError: a sub-network is none of the super-network's.
+            SearchSpaceError: there is no such space, or a config lies outside of it.
         """
         origin, written = parse_record(SearchOrigin, value), parse_record(_Written, value)
         _require_whole(origin, written)
         evaluations = []
+        space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
         for e, of in zip(written.evaluations, value["evaluations"], strict=True):
             sub_network = SubNetwork.from_json(e.sub_network, origin.dimensions)  # only now its sizes are known
-            if sub_network.hash != of.get("sub_network"):
+            same = e.config is None or space.from_config(e.config) == sub_network
+            if not same or sub_network.hash != of.get("sub_network"):
                 raise _PartsError
             evaluations.append(replace(e, sub_network=sub_network))
         full = next((e for e in evaluations if e.is_full), None)
