@@ -65,7 +65,7 @@ def parse_record(cls: type[Record], value: Any) -> Record:
     from pydantic import ValidationError
 
     kind: Any = cls
-    written = value.get("format", FORMAT) if isinstance(value, Mapping) else FORMAT
+    written = _format_of(value)
     if type(written) is not int:
         raise ValueError(f"format is {brief_value(written)}")
     try:
@@ -78,6 +78,10 @@ def parse_record(cls: type[Record], value: Any) -> Record:
     return record
 
 
+def _format_of(value: Any) -> Any:
+    return value.get("format", FORMAT) if isinstance(value, Mapping) else FORMAT
+
+
 def read_versioned(path: Path) -> Any:
     """Return the content of a JSON file of a stage, in whose format this version reads.
 
@@ -85,7 +89,7 @@ def read_versioned(path: Path) -> Any:
         FileError: it is not there, is no JSON, or was written by a newer version.
     """
     value = read_json(path)
-    written = value.get("format", FORMAT) if isinstance(value, Mapping) else FORMAT
+    written = _format_of(value)
     if type(written) is int and written > FORMAT:
         raise FileError(
             f"the file {path} must be of format {FORMAT}, but is of {written}, which a newer version wrote. "
@@ -150,12 +154,12 @@ def _find_missing(cls: Any, value: Any, place: str = "") -> str | None:
 def _describe(error: "ValidationError", value: Any) -> str:
     """The first thing in which JSON values are not of a form."""
     first = error.errors(include_url=False)[0]
-    place, here = "", value
-    for key in first["loc"]:  # also names the branch of a union, which is no place in the file
+    keys, place, here = first["loc"], "", value
+    for key in keys:  # also names the branch of a union, which is no place in the file
         if isinstance(here, dict) and key in here:
             place, here = f"{place}.{key}".lstrip("."), here[key]
         elif isinstance(here, list) and isinstance(key, int) and key < len(here):
             place, here = f"{place}[{key}]", here[key]
     if first["type"] == "missing":
-        return f"{place or 'it'} lacks {first['loc'][-1]!r}"
+        return f"{place or 'it'} lacks {keys[-1]!r}"
     return f"{place or 'it'} is {brief_value(here)}"

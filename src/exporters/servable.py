@@ -6,7 +6,7 @@ look like is in the model's configuration: `single`, `pair` or `choices`.
 
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
 
@@ -44,6 +44,28 @@ class Answer(BaseModel):
     scores: dict[str, float]
 
 
+class Facts(NamedTuple):
+    """What a graph says of itself."""
+
+    labels: list[str]
+    regression: bool
+    pad_values: dict[str, int]
+    max_length: int
+    one_row: bool
+    """Whether rows are computed one at a time."""
+
+    @classmethod
+    def from_json(cls, written: dict[str, str]) -> "Facts":
+        """The graph's metadata, a JSON value by name."""
+        return cls(
+            labels=json.loads(written["labels"]),
+            regression=json.loads(written["regression"]),
+            pad_values=json.loads(written["pad_values"]),
+            max_length=int(written["max_length"]),
+            one_row=written.get("one_row") == "true",
+        )
+
+
 class ServableModel(PythonModel):  # type: ignore[misc]
     """Tokenizes, runs ONNX Runtime and names the labels."""
 
@@ -54,14 +76,11 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._session = onnxruntime.InferenceSession(
             context.artifacts["graph"], options, providers=["CPUExecutionProvider"]
         )
-        facts = self._session.get_modelmeta().custom_metadata_map
-        self._labels: list[str] = json.loads(facts["labels"])
-        self._regression: bool = json.loads(facts["regression"])
-        self._pad_values: dict[str, int] = json.loads(facts["pad_values"])
-        self._batch_size = 1 if facts.get("one_row") == "true" else BATCH_SIZE
+        self._facts = Facts.from_json(self._session.get_modelmeta().custom_metadata_map)
+        self._batch_size = 1 if self._facts.one_row else BATCH_SIZE
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
-        self._tokenizer.enable_truncation(int(facts["max_length"]))
+        self._tokenizer.enable_truncation(self._facts.max_length)
         self._tokenizer.no_padding()
 
     def _answer(self, rows: list[list[Any]]) -> list[Answer]:
@@ -97,7 +116,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         """Logits [rows, classes] of tokenized rows."""
         width = max(len(encoding.ids) for row in rows for encoding in row)
         shape = (len(rows), len(rows[0]), width)
-        values = {name: np.full(shape, self._pad_values.get(name, 0), dtype=np.int64) for name in self._inputs}
+        values = {name: np.full(shape, self._facts.pad_values.get(name, 0), dtype=np.int64) for name in self._inputs}
         for row, choices in enumerate(rows):
             for choice, encoding in enumerate(choices):
                 columns = {
@@ -113,11 +132,15 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         return logits
 
     def _name(self, logits: np.ndarray) -> Answer:
-        if self._regression:
+        if self._facts.regression:
             return Answer(label="value", score=float(logits[0]), scores={"value": float(logits[0])})
         scores = np.exp(logits - logits.max())
         scores /= scores.sum()
-        labels = self._labels if len(self._labels) == len(scores) else [str(index) for index in range(len(scores))]
+        labels = (
+            self._facts.labels
+            if len(self._facts.labels) == len(scores)
+            else [str(index) for index in range(len(scores))]
+        )
         best = int(np.argmax(scores))
         named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
         return Answer(label=labels[best], score=float(scores[best]), scores=named)

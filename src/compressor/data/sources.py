@@ -169,12 +169,14 @@ def make_source(**fields: Any) -> DataSource:
     Raises:
         OptionError: fields do not go together, or a number is out of its range.
     """
-    files = {name: fields[name] for name in _FILES if fields.get(name)}
-    paths = {name: str(find_path(str(file)).absolute()) for name, file in files.items()}
-    own_data = fields.get("train_file") or fields.get("dataset_name")
-    if own_data and fields.get("task_name", DataSource.task_name) == DataSource.task_name:
-        fields["task_name"] = "custom"
-    return DataSource(**{**fields, **dict.fromkeys(_FILES), **paths})
+    source = DataSource(**fields)
+    files = {name: getattr(source, name) for name in _FILES}
+    paths: dict[str, Any] = {
+        name: str(find_path(str(file)).absolute()) if file else None for name, file in files.items()
+    }
+    has_own_rows = bool(source.train_file or source.dataset_name)
+    task_name = "custom" if has_own_rows and source.task_name == DataSource.task_name else source.task_name
+    return replace(source, task_name=task_name, **paths)
 
 
 _FILES = ("train_file", "validation_file", "test_file")

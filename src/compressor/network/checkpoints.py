@@ -6,6 +6,7 @@ builds a billion layers, or fails deep inside. Here the configuration is held ag
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,52 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _MAX_HEADER = 100_000_000
 """Bytes of a safetensors header; the library's own limit."""
 
-Tensors = dict[str, tuple[str, tuple[int, ...]]]
-"""Data type and shape of stored tensors, by name."""
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """What a safetensors file says of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    end: int
+    """Of its bytes, counted from the end of the header."""
+
+    @classmethod
+    def from_json(cls, value: Any) -> "StoredTensor":
+        """The entry of a file's header."""
+        return cls(dtype=str(value["dtype"]), shape=tuple(value["shape"]), end=value["data_offsets"][1])
 
 
-def check_checkpoint(directory: Path, *, whole: bool) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """What a model's config.json says, as far as it is judged here."""
+
+    model_type: str
+    positions: Any
+    """The kind of its position embeddings."""
+    values: dict[str, Any]
+    """All of it."""
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Configuration":
+        """The content of the file, which has a model type."""
+        return cls(model_type=value["model_type"], positions=value.get("position_embedding_type"), values=value)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether its layers differ: it is a sliced model's."""
+        return self.model_type.startswith(SLICED_PREFIX)
+
+    def size(self, size: str) -> int | None:
+        """The size that has this name or another one of the same meaning; None where it is not stated."""
+        return next((self.values[name] for name in _NAMES[size] if name in self.values), None)
+
+
+Tensors = dict[str, StoredTensor]
+"""Stored tensors by name."""
+
+
+def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
     """The configuration of a model directory whose files fit together, as far as can be told without loading them.
 
     A `whole` one has just the layers that its configuration counts; a base model may have more of them in its file.
@@ -57,26 +99,30 @@ def check_checkpoint(directory: Path, *, whole: bool) -> dict[str, Any]:
         ModelError: a file is missing or broken, or configuration, weights and tokenizer do not fit.
     """
     require_weights(directory)
-    config = read_json(directory / "config.json")
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    written = read_json(directory / "config.json")
+    if not isinstance(written, dict) or not isinstance(written.get("model_type"), str):
         raise ModelError(
             f"config.json must be an object with a model_type, but that of {directory} is not. "
             "Use a directory made by save_pretrained."
         )
-    family = get_family(config["model_type"])
-    if config.get("position_embedding_type") not in (None, "absolute"):
+    config = Configuration.from_json(written)
+    family = get_family(config.model_type)
+    if config.positions not in (None, "absolute"):
         raise ModelError(
             f"an encoder must have absolute positions, but position_embedding_type of {directory} is "
-            f"{brief_value(config['position_embedding_type'])}. Choose another model."
+            f"{brief_value(config.positions)}. Choose another model."
         )
     _check_numbers(directory, config)
     tensors = {name: entry for file in sorted(directory.glob("*.safetensors")) for name, entry in _header(file).items()}
     integers = [
-        name for name, (kind, _) in tensors.items() if not kind.startswith(("F", "BF")) and "position_ids" not in name
+        name
+        for name, tensor in tensors.items()
+        if not tensor.dtype.startswith(("F", "BF")) and "position_ids" not in name
     ]
     if integers:
+        first = integers[0]
         raise ModelError(
-            f"weights must be floating-point numbers, but {integers[0]} of {directory} is {tensors[integers[0]][0]}. "
+            f"weights must be floating-point numbers, but {first} of {directory} is {tensors[first].dtype}. "
             "Use a checkpoint that is not quantized."
         )
     _check_fit(directory, config, tensors, family.layers, whole=whole)
@@ -88,26 +134,26 @@ def check_checkpoint(directory: Path, *, whole: bool) -> dict[str, Any]:
     return config
 
 
-def _check_numbers(directory: Path, config: dict[str, Any]) -> None:
+def _check_numbers(directory: Path, config: Configuration) -> None:
     """Nothing, if every size that a configuration states is a number that an encoder can have.
 
     Raises:
         ModelError: some are not; all are named.
     """
-    sliced, problems = config["model_type"].startswith(SLICED_PREFIX), []
+    sliced, problems = config.is_sliced, []
     for size, names in _NAMES.items():
         for name in names:
-            value = config.get(name, 1)
+            value = config.values.get(name, 1)
             if sliced and size == "intermediate_size" and isinstance(value, str):
                 continue  # a sentence stands there
             least = 0 if size in _MAY_BE_ZERO else 1
             if type(value) is not int or not least <= value <= _MAX_SIZE:
                 problems.append(f"{name} is {brief_value(value)}")
     for name in ("kept_heads", "kept_units") if sliced else ():
-        value = config.get(name)
+        value = config.values.get(name)
         if not isinstance(value, list) or not all(type(kept) is int and 0 <= kept <= _MAX_SIZE for kept in value):
             problems.append(f"{name} is {brief_value(value)}")
-    hidden, heads = _size(config, "hidden_size"), _size(config, "num_attention_heads")
+    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     if not problems and hidden and heads and hidden % heads:
         problems.append(f"{heads} heads do not divide a hidden size of {hidden}")
     if problems:
@@ -117,11 +163,7 @@ def _check_numbers(directory: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _size(config: dict[str, Any], size: str) -> int | None:
-    return next((config[name] for name in _NAMES[size] if name in config), None)
-
-
-def _check_fit(directory: Path, config: dict[str, Any], tensors: Tensors, layers: str, *, whole: bool) -> None:
+def _check_fit(directory: Path, config: Configuration, tensors: Tensors, layers: str, *, whole: bool) -> None:
     """Nothing, if the sizes of a configuration are those of the stored tensors, as far as both tell them.
 
     Raises:
@@ -129,14 +171,14 @@ def _check_fit(directory: Path, config: dict[str, Any], tensors: Tensors, layers
     """
     stored: dict[str, int] = {}
     for size, table in _TABLES.items():
-        found = next((shape for name, (_, shape) in tensors.items() if name.endswith(table)), ())
+        found = next((tensor.shape for name, tensor in tensors.items() if name.endswith(table)), ())
         if len(found) == 2:
             stored[size] = found[0]
     places = [re.search(rf"(?:^|\.){re.escape(layers)}\.(\d+)\.", name) for name in tensors]
     stored["num_hidden_layers"] = max((int(place[1]) + 1 for place in places if place), default=0)
     problems = []
     for size, number in stored.items():
-        said = _size(config, size)
+        said = config.size(size)
         extra = size == "num_hidden_layers" and not whole and said is not None and said < number
         if said is not None and said != number and not extra:
             problems.append(f"{size} is {said} where the weights have {number}")
@@ -161,10 +203,10 @@ def _header(file: Path) -> Tensors:
             if 2 <= length <= min(size - 8, _MAX_HEADER):
                 entries = json.loads(stream.read(length))
                 entries.pop("__metadata__", None)
-                ends = [entry["data_offsets"][1] for entry in entries.values()]
-                if 8 + length + max(ends, default=0) == size and entries:
-                    return {name: (str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items()}
-                problem = "it is cut short" if entries else "it holds no tensor"
+                tensors = {name: StoredTensor.from_json(entry) for name, entry in entries.items()}
+                if 8 + length + max((tensor.end for tensor in tensors.values()), default=0) == size and tensors:
+                    return tensors
+                problem = "it is cut short" if tensors else "it holds no tensor"
     except OSError as error:
         problem = brief(error)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):

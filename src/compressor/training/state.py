@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _TENSORS, _VALUES = "state.safetensors", "state.json"
+_CPU = "random/cpu"
+"""The tensor of PyTorch's random state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class TrainingState:
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
-        tensors["random/cpu"] = torch.get_rng_state()
+        tensors[_CPU] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors |= {f"random/cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
         values = StateValues(
@@ -116,7 +118,7 @@ class TrainingState:
         schedule.load_state_dict({**self.values.schedule, "lr_lambdas": [None] * len(groups)})
         for name, rng in generators.items():
             rng.bit_generator.state = self.values.generators[name]
-        torch.set_rng_state(self.tensors["random/cpu"])
+        torch.set_rng_state(self.tensors[_CPU])
         for name, tensor in self._kind("random").items():
             if name.startswith("cuda-"):
                 torch.cuda.set_rng_state(tensor, int(name.removeprefix("cuda-")))

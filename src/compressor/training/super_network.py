@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 
@@ -15,7 +15,6 @@ from compressor.network.checkpoints import check_checkpoint, check_loaded, load_
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices
 from compressor.network.loading import describe_loading_problem
-from compressor.network.modeling_sliced import SLICED_PREFIX
 from compressor.records import Count, read_record, require_keys, write_record
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport
@@ -126,8 +125,7 @@ def load_super_network(path: str | Path) -> SuperNetwork:
             f"--supernet must be a directory, but {path} is not there. Run compressor train-supernet first."
         )
     record = TrainingRecord.load(path)
-    written: dict[str, Any] = check_checkpoint(path, whole=True)
-    if written["model_type"].startswith(SLICED_PREFIX):
+    if check_checkpoint(path, whole=True).is_sliced:
         raise ModelError(
             f"a super-network must have equal layers, but {path} is a sliced model. Use the one it was cut out of."
         )
@@ -148,9 +146,10 @@ def load_super_network(path: str | Path) -> SuperNetwork:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(str(path), str(path), error)) from error
-    if loaded["missing_keys"]:
+    missing = sorted(loaded["missing_keys"])
+    if missing:
         raise ModelError(
-            f"a super-network must be fine-tuned, but {path} lacks {sorted(loaded['missing_keys'])[0]}. "
+            f"a super-network must be fine-tuned, but {path} lacks {missing[0]}. "
             "Run compressor train-supernet on it first."
         )
     check_loaded(model, tokenizer, str(path))

@@ -260,10 +260,11 @@ def report(**values: Any) -> None:
     """One page of what a search found and what became of it."""
     with _top_run("report") as (run, output_dir, _):
         from mlproject.report import page as report_stage
+        from mlproject.report.inputs import ReportFolders
 
         markers = {"search": SEARCHED, "model": MODEL_DIR, "onnx": EXPORTED, "benchmark": BENCHMARKED}
         given = {name: values[f"{name}_dir"] for name in markers}
-        folders = {name: locate(path, *markers[name]) for name, path in given.items() if path}
+        folders = ReportFolders(**{name: locate(path, *markers[name]) for name, path in given.items() if path})
         made = report_stage.report(output_dir, folders, run)
         _done(run, f"the report {made}", "open it in a browser")
 

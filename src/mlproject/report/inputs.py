@@ -1,6 +1,5 @@
 """What a report is made of: the files of the stages, read and checked to belong together."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,25 @@ from mlproject.inputs.models import find_super_network
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportFolders:
+    """The directories of the stages; None where one was not run."""
+
+    search: Path
+    model: Path | None = None
+    onnx: Path | None = None
+    benchmark: Path | None = None
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """Those there are, by stage."""
+        return {name: path for name, path in vars(self).items() if path is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reported:
     """What a report is made of; None where a stage has not been run."""
 
-    folders: Mapping[str, Path]
-    """Of the stages that were: search, model, onnx, benchmark."""
+    folders: ReportFolders
     result: SearchResult
     origin: SearchOrigin
     super_network: TrainingRecord | None
@@ -32,19 +45,19 @@ class Reported:
         return self.origin.source.task.metric
 
 
-def read_reported(folders: Mapping[str, Path]) -> Reported:
+def read_reported(folders: ReportFolders) -> Reported:
     """What the files of these directories say, checked to belong together.
 
     Raises:
         OutputError: they do not, or a file is broken.
         ModelError: an exported file was changed.
     """
-    result = SearchResult.load(folders["search"])
+    result = SearchResult.load(folders.search)
     origin = result.made_of
     super_network = TrainingRecord.load(find_super_network(result)) if origin.is_shared else None
-    extraction = ExtractionReport.load(folders["model"]) if "model" in folders else None
-    export = Export.load(folders["onnx"]) if "onnx" in folders else None
-    benchmark = Benchmark.load(folders["benchmark"]) if "benchmark" in folders else None
+    extraction = None if folders.model is None else ExtractionReport.load(folders.model)
+    export = None if folders.onnx is None else Export.load(folders.onnx)
+    benchmark = None if folders.benchmark is None else Benchmark.load(folders.benchmark)
     _require_one_run(result, extraction, export, folders)
     return Reported(
         folders=folders,
@@ -61,17 +74,17 @@ def _require_one_run(
     result: SearchResult,
     extraction: ExtractionReport | None,
     export: Export | None,
-    folders: Mapping[str, Path],
+    folders: ReportFolders,
 ) -> None:
     if extraction is not None and extraction.chosen.index is not None:
         chosen, known = extraction.chosen, {e.name: e.sub_network.hash for e in result.evaluations}
         if known.get(chosen.name) != chosen.sub_network:
             raise OutputError(
-                f"--model must be extracted from the search, but {folders['model']} is {chosen.name} "
+                f"--model must be extracted from the search, but {folders.model} is {chosen.name} "
                 f"({chosen.sub_network}) of another one. Name the search it comes from."
             )
     if extraction is not None and export is not None and export.params != extraction.extracted.params:
         raise OutputError(
-            f"--onnx must be exported from --model, but {folders['onnx']} has {export.params:,} parameters and "
-            f"{folders['model']} {extraction.extracted.params:,}. Name the export of that model."
+            f"--onnx must be exported from --model, but {folders.onnx} has {export.params:,} parameters and "
+            f"{folders.model} {extraction.extracted.params:,}. Name the export of that model."
         )

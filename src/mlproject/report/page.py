@@ -5,7 +5,6 @@ left out.
 """
 
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from exporters.figures import latency_chart
 from exporters.options import PRECISIONS
 from exporters.timing.latency import Latency
 from mlproject.report.front import describe_useless, front_table
-from mlproject.report.inputs import Reported, read_reported
+from mlproject.report.inputs import Reported, ReportFolders, read_reported
 from mlproject.report.reproduction import make_benchmark, make_export, make_model, make_search
 from mlproject.tracking.tracker import StageRun
 
@@ -35,10 +34,10 @@ _SIDE_BY_SIDE = 12
 _PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")
 
 
-def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path:
+def report(output_dir: Path, folders: ReportFolders, run: StageRun) -> Path:
     """The stage `report`: the page with its figures in a directory, logged."""
-    run.log_params({name: str(path) for name, path in folders.items()})
-    require_other_directory(output_dir, *folders.values())
+    run.log_params({name: str(path) for name, path in folders.given.items()})
+    require_other_directory(output_dir, *folders.given.values())
     reported = read_reported(folders)
     run.set_tags({"task": reported.origin.source.task_name})
     with new_directory(output_dir) as temporary:
@@ -50,8 +49,8 @@ def report(output_dir: Path, folders: Mapping[str, Path], run: StageRun) -> Path
     return output_dir / REPORT_FILE
 
 
-def write_report(path: Path, folders: Mapping[str, Path]) -> Path:
-    """The page `path` with `figures/` beside it, of the directories of search, model, onnx and benchmark.
+def write_report(path: Path, folders: ReportFolders) -> Path:
+    """The page `path` with `figures/` beside it, of the stages' directories.
 
     Raises:
         OutputError: the directories are not of one run.
@@ -295,16 +294,16 @@ def _version(package: str) -> str:
 
 def _reproduction(reported: Reported) -> str:
     folders = reported.folders
-    search = folders["search"].expanduser().absolute()
+    search = folders.search.expanduser().absolute()
     search = search if search.is_dir() else search.parent
     lines = make_search(reported.origin, reported.super_network, search.name)
-    if reported.extraction is not None:
+    if reported.extraction is not None and folders.model is not None:
         names = [member.name for member in reported.result.front]
-        lines.append(make_model(reported.extraction, names, search.name, folders["model"]))
+        lines.append(make_model(reported.extraction, names, search.name, folders.model))
     if reported.export is not None:
         lines.append(make_export(reported.export))
-    if reported.benchmark is not None:
-        lines += [x for x in make_benchmark(reported.benchmark, folders["benchmark"]) if x not in lines]
+    if reported.benchmark is not None and folders.benchmark is not None:
+        lines += [x for x in make_benchmark(reported.benchmark, folders.benchmark) if x not in lines]
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
     if "latency_ms" in reported.result.objectives:

@@ -22,6 +22,7 @@ from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
 from mlproject.inputs.cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.inputs.forecast import Plan
+from mlproject.report.inputs import ReportFolders
 from mlproject.report.page import FIGURES, REPORT_FILE, write_report
 from mlproject.report.summary import Summary, SummaryRow, summarise
 from mlproject.report.tables import print_table
@@ -94,8 +95,10 @@ def compress(
     stages = _Stages(output_dir, run, tracker, tags, use_cache)
     folders = _run_stages(stages, options)
     _summarise(output_dir, folders, run)
-    reported = {"search": folders.search, "model": folders.model, "onnx": folders.pruned}
-    write_report(output_dir / REPORT_FILE, reported | {"benchmark": folders.benchmark})
+    reported = ReportFolders(
+        search=folders.search, model=folders.model, onnx=folders.pruned, benchmark=folders.benchmark
+    )
+    write_report(output_dir / REPORT_FILE, reported)
     run.log_artifact(output_dir / REPORT_FILE)
     run.log_artifact(output_dir / FIGURES, FIGURES)
     return folders

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from compressor.errors import FileError, OutputError
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, write_search
 from mlproject.cli import cli
+from mlproject.report.inputs import ReportFolders
 from mlproject.report.page import write_report
 from samples import sample_benchmark, sample_export, sample_latency, sample_model
 
@@ -85,7 +87,7 @@ def search(tmp_path: Path) -> Path:
     return make_search(tmp_path)
 
 
-def make_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
+def make_folders(search: Path, tmp_path: Path) -> ReportFolders:
     """The directories of all stages, sub-network 3 being extracted."""
     chosen = json.loads((search / "search_results.json").read_text())["evaluations"][3]
     extraction = {
@@ -107,16 +109,16 @@ def make_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
         "pruned-int8": sample_model(export.path("int8"), "int8"),
     }
     latencies = [sample_latency(name, length=length) for length in (8, "real") for name in models]
-    return {
-        "search": search,
-        "model": write(tmp_path / "model" / "extraction.json", extraction),
-        "onnx": export.save().parent,
-        "benchmark": sample_benchmark(models, latencies, cpu=EVIL).save(tmp_path / "benchmark").parent,
-    }
+    return ReportFolders(
+        search=search,
+        model=write(tmp_path / "model" / "extraction.json", extraction),
+        onnx=export.save().parent,
+        benchmark=sample_benchmark(models, latencies, cpu=EVIL).save(tmp_path / "benchmark").parent,
+    )
 
 
 @pytest.fixture
-def all_folders(search: Path, tmp_path: Path) -> dict[str, Path]:
+def all_folders(search: Path, tmp_path: Path) -> ReportFolders:
     return make_folders(search, tmp_path)
 
 
@@ -151,7 +153,7 @@ def test_a_whole_report(whole: Path) -> None:
 
 
 def test_a_search_alone_has_no_empty_sections(search: Path, tmp_path: Path) -> None:
-    text = write_report(tmp_path / "report.html", {"search": search}).read_text()
+    text = write_report(tmp_path / "report.html", ReportFolders(search=search)).read_text()
     assert sections(text) == [
         "The Pareto front",
         "What is kept per layer",
@@ -189,7 +191,7 @@ def test_a_big_search_stays_below_a_megabyte(tmp_path: Path) -> None:
     results["evaluations"] += more
     results["hypervolumes"] += results["hypervolumes"][-1:] * len(more)
     (search / "search_results.json").write_text(json.dumps(results))
-    path = write_report(tmp_path / "report.html", {"search": search})
+    path = write_report(tmp_path / "report.html", ReportFolders(search=search))
     assert path.stat().st_size < 1_000_000
     text = path.read_text()
     assert "30 of its 300 members, evenly spread." in text
@@ -222,13 +224,13 @@ def test_the_chosen_member_stands_out_and_its_latency_is_at_a_glance(whole: Path
     assert "subnet-003, extracted\nerror 0.3500 (95 %: 0.300–0.400), 0.4000 as searched" in text
 
 
-def test_the_chosen_member_is_never_left_out_of_a_long_table(all_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_chosen_member_is_never_left_out_of_a_long_table(all_folders: ReportFolders, tmp_path: Path) -> None:
     search = write_search(tmp_path / "long", [(0.2 + 0.001 * n, 1000 - 3 * n) for n in range(150)])
     chosen = json.loads((search / "search_results.json").read_text())["evaluations"][140]
-    file = all_folders["model"] / "extraction.json"
+    file = tmp_path / "model" / "extraction.json"
     kept = {key: chosen[key] for key in ("index", "name", "sub_network", "error")}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"name": chosen["name"], "chosen": kept}))
-    text = write_report(tmp_path / "report.html", {"search": search, "model": all_folders["model"]}).read_text()
+    text = write_report(tmp_path / "report.html", ReportFolders(search=search, model=all_folders.model)).read_text()
     assert '<tr class="chosen"><th scope="row">subnet-140 ← chosen</th><td>140</td>' in text
 
 
@@ -236,7 +238,7 @@ def test_the_trivial_predictor_is_a_line_in_the_chart_and_a_remark(tmp_path: Pat
     """Errors of the front are 0.2, 0.25 and 0.4, each with an interval of 0.1 to both sides."""
     trivial = TrivialPredictor(name="always '<b>'", error=0.48, test_error=0.47)
     search = write_search(tmp_path / "search", POINTS, trivial=trivial)
-    for page in (write_report(tmp_path / "report.html", {"search": search}), search / "pareto_front.html"):
+    for page in (write_report(tmp_path / "report.html", ReportFolders(search=search)), search / "pareto_front.html"):
         text = page.read_text()
         assert "trivial predictor: always &#x27;&lt;b&gt;&#x27; (error 0.4800)" in text
         assert text.count('class="line muted dashed"') == 3  # in the legend, in the chart, in the phone's
@@ -253,7 +255,7 @@ def test_a_front_has_its_table_on_its_own_page(search: Path) -> None:
 
 
 def test_heads_and_units_per_layer(search: Path, tmp_path: Path) -> None:
-    text = write_report(tmp_path / "report.html", {"search": search}).read_text()
+    text = write_report(tmp_path / "report.html", ReportFolders(search=search)).read_text()
     assert f"of {DIMENSIONS.num_heads}</h3>" in text
     assert "subnet-003, layer 2\n0 of 4 heads" in text  # its last layer has no head
     assert "subnet-003, layer 2\n3 of 24 units" in text
@@ -282,17 +284,17 @@ def test_the_commands_parse(whole: Path) -> None:
     assert (values["benchmark"]["lengths"], values["benchmark"]["runs"]) == ((8,), 5)
 
 
-def test_directories_of_different_runs_are_refused(all_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_directories_of_different_runs_are_refused(all_folders: ReportFolders, tmp_path: Path) -> None:
     other = write_search(tmp_path / "other", POINTS[:2])
     with pytest.raises(OutputError) as error:
-        write_report(tmp_path / "report.html", {**all_folders, "search": other})
-    chosen = json.loads((all_folders["model"] / "extraction.json").read_text())["chosen"]
+        write_report(tmp_path / "report.html", replace(all_folders, search=other))
+    chosen = json.loads((tmp_path / "model" / "extraction.json").read_text())["chosen"]
     assert str(error.value) == (
         f"--model must be extracted from the search, but {tmp_path}/model is subnet-003 ({chosen['sub_network']}) of "
         "another one. Name the search it comes from."
     )
-    export = json.loads((all_folders["onnx"] / "export.json").read_text())
-    write(all_folders["onnx"] / "export.json", export | {"params": 1234})
+    export = json.loads((tmp_path / "onnx" / "export.json").read_text())
+    write(tmp_path / "onnx" / "export.json", export | {"params": 1234})
     with pytest.raises(OutputError) as error:
         write_report(tmp_path / "report.html", all_folders)
     assert str(error.value) == (
@@ -303,7 +305,7 @@ def test_directories_of_different_runs_are_refused(all_folders: dict[str, Path],
 
 
 def test_the_command_logs_what_it_makes(
-    all_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], mlflow_uri: str
+    all_folders: ReportFolders, tmp_path: Path, capsys: pytest.CaptureFixture[str], mlflow_uri: str
 ) -> None:
     import mlflow
 
@@ -330,9 +332,9 @@ def test_the_command_logs_what_it_makes(
     ],
 )
 def test_an_extraction_without_its_parts_is_refused(
-    change: Callable[[dict[str, Any]], object], problem: str, all_folders: dict[str, Path], tmp_path: Path
+    change: Callable[[dict[str, Any]], object], problem: str, all_folders: ReportFolders, tmp_path: Path
 ) -> None:
-    file = all_folders["model"] / "extraction.json"
+    file = tmp_path / "model" / "extraction.json"
     extraction = json.loads(file.read_text())
     change(extraction)
     file.write_text(json.dumps(extraction))
