@@ -528,12 +528,14 @@ def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> st
 def _forget_paths(to: Delivery, model_id: str) -> None:
     """Writes a served model's description anew, without the paths that its files had on this machine."""
     from mlflow.models import Model
+    from mlflow.pyfunc import FLAVOR_NAME, MODEL_CODE_PATH
+    from mlflow.pyfunc.model import CONFIG_KEY_ARTIFACT_RELATIVE_PATH, CONFIG_KEY_ARTIFACT_URI, CONFIG_KEY_ARTIFACTS
 
     model = Model.load(f"models:/{model_id}")
-    flavor = model.flavors["python_function"]
-    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
-    for artifact in flavor["artifacts"].values():
-        artifact["uri"] = artifact["path"]
+    flavor = model.flavors[FLAVOR_NAME]
+    flavor[MODEL_CODE_PATH] = Path(flavor[MODEL_CODE_PATH]).name
+    for artifact in flavor[CONFIG_KEY_ARTIFACTS].values():
+        artifact[CONFIG_KEY_ARTIFACT_URI] = artifact[CONFIG_KEY_ARTIFACT_RELATIVE_PATH]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "MLmodel"
         model.save(str(file))
