@@ -67,8 +67,8 @@ ORDER = {
         "standard_nas",
         "extraction",
     ),
-    "exporters": ("graph", "timing"),
-    "mlproject": ("tracking", "inputs", "report", "stages", "cli"),
+    "exporters": ("graph", "timing", "report"),
+    "mlproject": ("tracking", "inputs", "stages", "cli"),
 }
 """The folders of each package: one imports only those before it."""
 

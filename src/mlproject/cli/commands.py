@@ -259,13 +259,13 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
 def report(**values: Any) -> None:
     """One page of what a search found and what became of it."""
     with _top_run("report") as (run, output_dir, _):
-        from mlproject.report import page as report_stage
-        from mlproject.report.inputs import ReportFolders
+        from exporters.report.inputs import ReportFolders
+        from mlproject.stages.report import report as write_report
 
         markers = {"search": SEARCHED, "model": MODEL_DIR, "onnx": EXPORTED, "benchmark": BENCHMARKED}
         given = {name: values[f"{name}_dir"] for name in markers}
         folders = ReportFolders(**{name: locate(path, *markers[name]) for name, path in given.items() if path})
-        made = report_stage.report(output_dir, folders, run)
+        made = write_report(output_dir, folders, run)
         _done(run, f"the report {made}", "open it in a browser")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from compressor.drawing.terminal import print_table
 from compressor.files import seen_from
 from compressor.markdown import markdown_text
 from exporters.benchmark import benchmark_models
@@ -11,7 +12,6 @@ from exporters.benchmark_record import CSV_FILE, LATENCY_FILE, Benchmark
 from exporters.figures import write_latency_png
 from exporters.options import BenchmarkOptions
 from exporters.timing.latency import Noise
-from mlproject.report.tables import print_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import latency_view
 

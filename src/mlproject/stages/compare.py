@@ -6,10 +6,10 @@ from pathlib import Path
 from compressor.comparison.figures import STEM
 from compressor.comparison.report import FILES, describe_comparison, groups_table, write_comparison
 from compressor.comparison.searches import Comparison, compare_searches
+from compressor.drawing.terminal import print_table
 from compressor.files import require_other_directory
 from compressor.markdown import markdown_table, markdown_text
 from mlproject.inputs.models import find_super_network
-from mlproject.report.tables import print_table
 from mlproject.tracking.tracker import StageRun
 
 

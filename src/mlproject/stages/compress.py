@@ -8,6 +8,7 @@ from typing import Any
 
 from compressor.data.sources import DataSource, load_task_data
 from compressor.digests import digest_files
+from compressor.drawing.terminal import print_table
 from compressor.extraction.record import ExtractionReport, Variant, with_interval
 from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
@@ -18,14 +19,14 @@ from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchRe
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
+from exporters.forecast import Plan
 from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
+from exporters.report.inputs import ReportFolders, read_reported
+from exporters.report.page import FIGURES, REPORT_FILE, write_report
+from exporters.report.summary import Summary, SummaryRow, summarise
 from mlproject.inputs.cache import fingerprint, read_record, stage_inputs, write_record
-from mlproject.inputs.forecast import Plan
-from mlproject.report.inputs import ReportFolders
-from mlproject.report.page import FIGURES, REPORT_FILE, write_report
-from mlproject.report.summary import Summary, SummaryRow, summarise
-from mlproject.report.tables import print_table
+from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
 from mlproject.stages.export import export
 from mlproject.stages.extract import extract
@@ -98,7 +99,7 @@ def compress(
     reported = ReportFolders(
         search=folders.search, model=folders.model, onnx=folders.pruned, benchmark=folders.benchmark
     )
-    write_report(output_dir / REPORT_FILE, reported)
+    write_report(output_dir / REPORT_FILE, read_reported(reported, find_super_network))
     run.log_artifact(output_dir / REPORT_FILE)
     run.log_artifact(output_dir / FIGURES, FIGURES)
     return folders

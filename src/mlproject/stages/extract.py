@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from compressor.data.sources import in_order_of, load_task_data, require_same_rows
+from compressor.drawing.terminal import print_table
 from compressor.errors import SearchError
 from compressor.extraction.card import CARD_FILE
 from compressor.extraction.extract import Extractor
@@ -24,7 +25,6 @@ from mlproject.inputs.models import (
     open_super_network,
     require_searched_files,
 )
-from mlproject.report.tables import print_table
 from mlproject.stages.log import log_files
 from mlproject.tracking.tracker import StageRun
 

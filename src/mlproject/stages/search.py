@@ -9,8 +9,8 @@ from compressor.files import require_other_directory
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from compressor.search.shared import search_sub_networks
+from compressor.training.unseen_rows import require_unseen_rows
 from mlproject.inputs.models import open_super_network
-from mlproject.inputs.unseen_rows import require_unseen_rows
 from mlproject.stages.log import log_data, option_params, print_notes
 from mlproject.stages.search_runs import (
     architecture,

@@ -5,6 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from compressor.drawing.terminal import print_table
 from compressor.evaluation.predictions import PREDICTIONS_FILE
 from compressor.files import new_directory
 from compressor.markdown import markdown_code, markdown_table
@@ -12,8 +13,7 @@ from compressor.network.sub_network import SubNetwork
 from compressor.search.figures import write_front_html, write_front_png
 from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.spaces.space import Config
-from mlproject.report.front import MEASURED, SPARE_COLUMNS, describe_useless, front_table
-from mlproject.report.tables import print_table
+from exporters.report.front import MEASURED, SPARE_COLUMNS, describe_useless, front_table
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import pareto_view
 

@@ -14,7 +14,7 @@ from compressor.training.forecast import forecast
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.train import PreparedTraining, train_super_network
-from mlproject.inputs.forecast import Plan, Sizes, describe_stages, forecast_stages
+from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
 from mlproject.tracking.tracker import StageRun
 

@@ -47,6 +47,7 @@ def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(pipeline._Stages, "run", run)
     monkeypatch.setattr(pipeline, "_summarise", MagicMock())
+    monkeypatch.setattr(pipeline, "read_reported", MagicMock())
     monkeypatch.setattr(pipeline, "write_report", MagicMock())
     pipeline.compress(
         base.parent / "out",

@@ -3,7 +3,7 @@
 import pytest
 
 from compressor.training.forecast import Forecast
-from mlproject.inputs.forecast import Plan, Sizes, describe_stages, forecast_stages
+from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
 
 EXPECTED = Forecast(training_s=100.0, evaluation_s=2.0, share=0.5, row_s=0.01, token_s=0.001, epoch_s=20.0)
 PLAN = Plan(num_samples=60, finetune_epochs=3, num_precisions=2, batch_sizes=(1, 8), lengths=(32, 1000), runs=7)

@@ -16,14 +16,19 @@ from compressor.data.trivial import TrivialPredictor
 from compressor.errors import FileError, OutputError
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, write_search
+from exporters.report.inputs import ReportFolders, read_reported
+from exporters.report.page import write_report
 from mlproject.cli import cli
-from mlproject.report.inputs import ReportFolders
-from mlproject.report.page import write_report
+from mlproject.inputs.models import find_super_network
 from samples import sample_benchmark, sample_export, sample_latency, sample_model
 
 EVIL = "<script>alert('x')</script>&\"quoted\""
 POINTS = [(0.2, 1000), (0.25, 700), (0.3, 900), (0.4, 500), (0.45, 650)]
 FIGURES = ("pareto_front", "kept_heads", "kept_units", "hypervolume")
+
+
+def report_of(path: Path, folders: ReportFolders) -> Path:
+    return write_report(path, read_reported(folders, find_super_network))
 
 
 class Page(HTMLParser):
@@ -126,7 +131,7 @@ def all_folders(search: Path, tmp_path: Path) -> ReportFolders:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of all stages, which several tests read."""
     folder = tmp_path_factory.mktemp("whole")
-    return write_report(folder / "out" / "report.html", make_folders(make_search(folder), folder))
+    return report_of(folder / "out" / "report.html", make_folders(make_search(folder), folder))
 
 
 def test_a_whole_report(whole: Path) -> None:
@@ -153,7 +158,7 @@ def test_a_whole_report(whole: Path) -> None:
 
 
 def test_a_search_alone_has_no_empty_sections(search: Path, tmp_path: Path) -> None:
-    text = write_report(tmp_path / "report.html", ReportFolders(search=search)).read_text()
+    text = report_of(tmp_path / "report.html", ReportFolders(search=search)).read_text()
     assert sections(text) == [
         "The Pareto front",
         "What is kept per layer",
@@ -191,7 +196,7 @@ def test_a_big_search_stays_below_a_megabyte(tmp_path: Path) -> None:
     results["evaluations"] += more
     results["hypervolumes"] += results["hypervolumes"][-1:] * len(more)
     (search / "search_results.json").write_text(json.dumps(results))
-    path = write_report(tmp_path / "report.html", ReportFolders(search=search))
+    path = report_of(tmp_path / "report.html", ReportFolders(search=search))
     assert path.stat().st_size < 1_000_000
     text = path.read_text()
     assert "30 of its 300 members, evenly spread." in text
@@ -230,7 +235,7 @@ def test_the_chosen_member_is_never_left_out_of_a_long_table(all_folders: Report
     file = tmp_path / "model" / "extraction.json"
     kept = {key: chosen[key] for key in ("index", "name", "sub_network", "error")}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"name": chosen["name"], "chosen": kept}))
-    text = write_report(tmp_path / "report.html", ReportFolders(search=search, model=all_folders.model)).read_text()
+    text = report_of(tmp_path / "report.html", ReportFolders(search=search, model=all_folders.model)).read_text()
     assert '<tr class="chosen"><th scope="row">subnet-140 ← chosen</th><td>140</td>' in text
 
 
@@ -238,7 +243,7 @@ def test_the_trivial_predictor_is_a_line_in_the_chart_and_a_remark(tmp_path: Pat
     """Errors of the front are 0.2, 0.25 and 0.4, each with an interval of 0.1 to both sides."""
     trivial = TrivialPredictor(name="always '<b>'", error=0.48, test_error=0.47)
     search = write_search(tmp_path / "search", POINTS, trivial=trivial)
-    for page in (write_report(tmp_path / "report.html", ReportFolders(search=search)), search / "pareto_front.html"):
+    for page in (report_of(tmp_path / "report.html", ReportFolders(search=search)), search / "pareto_front.html"):
         text = page.read_text()
         assert "trivial predictor: always &#x27;&lt;b&gt;&#x27; (error 0.4800)" in text
         assert text.count('class="line muted dashed"') == 3  # in the legend, in the chart, in the phone's
@@ -255,7 +260,7 @@ def test_a_front_has_its_table_on_its_own_page(search: Path) -> None:
 
 
 def test_heads_and_units_per_layer(search: Path, tmp_path: Path) -> None:
-    text = write_report(tmp_path / "report.html", ReportFolders(search=search)).read_text()
+    text = report_of(tmp_path / "report.html", ReportFolders(search=search)).read_text()
     assert f"of {DIMENSIONS.num_heads}</h3>" in text
     assert "subnet-003, layer 2\n0 of 4 heads" in text  # its last layer has no head
     assert "subnet-003, layer 2\n3 of 24 units" in text
@@ -287,7 +292,7 @@ def test_the_commands_parse(whole: Path) -> None:
 def test_directories_of_different_runs_are_refused(all_folders: ReportFolders, tmp_path: Path) -> None:
     other = write_search(tmp_path / "other", POINTS[:2])
     with pytest.raises(OutputError) as error:
-        write_report(tmp_path / "report.html", replace(all_folders, search=other))
+        report_of(tmp_path / "report.html", replace(all_folders, search=other))
     chosen = json.loads((tmp_path / "model" / "extraction.json").read_text())["chosen"]
     assert str(error.value) == (
         f"--model must be extracted from the search, but {tmp_path}/model is subnet-003 ({chosen['sub_network']}) of "
@@ -296,7 +301,7 @@ def test_directories_of_different_runs_are_refused(all_folders: ReportFolders, t
     export = json.loads((tmp_path / "onnx" / "export.json").read_text())
     write(tmp_path / "onnx" / "export.json", export | {"params": 1234})
     with pytest.raises(OutputError) as error:
-        write_report(tmp_path / "report.html", all_folders)
+        report_of(tmp_path / "report.html", all_folders)
     assert str(error.value) == (
         f"--onnx must be exported from --model, but {tmp_path}/onnx has 1,234 parameters and {tmp_path}/model 500. "
         "Name the export of that model."
@@ -339,4 +344,4 @@ def test_an_extraction_without_its_parts_is_refused(
     change(extraction)
     file.write_text(json.dumps(extraction))
     with pytest.raises(FileError, match=f"must be as it was written, but {problem}"):
-        write_report(tmp_path / "out" / "report.html", all_folders)
+        report_of(tmp_path / "out" / "report.html", all_folders)

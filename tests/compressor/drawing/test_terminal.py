@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from mlproject.report.front import SPARE_COLUMNS
-from mlproject.report.tables import print_table
+from compressor.drawing.terminal import print_table
+from exporters.report.front import SPARE_COLUMNS
 
 FRONT = ["sub-network", "index", "error", "95 % interval", "test error", "params (M)", "of encoder"]
 FRONT += ["layers", "heads", "units", "MACs (M)"]

@@ -13,18 +13,16 @@ from compressor.drawing.charts import Chart
 from compressor.drawing.files import save_figures
 from compressor.extraction.figures import NamedError, error_chart, extracted_series
 from compressor.extraction.record import ExtractionReport
-from compressor.files import new_directory, require_other_directory, write_text
-from compressor.markdown import markdown_table
+from compressor.files import write_text
 from compressor.search.figures import front_chart, hypervolume_chart, kept_maps
 from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
 from exporters.figures import latency_chart
 from exporters.options import PRECISIONS
+from exporters.report.front import describe_useless, front_table
+from exporters.report.inputs import Reported
+from exporters.report.reproduction import make_benchmark, make_export, make_model, make_search
 from exporters.timing.latency import Latency
-from mlproject.report.front import describe_useless, front_table
-from mlproject.report.inputs import Reported, ReportFolders, read_reported
-from mlproject.report.reproduction import make_benchmark, make_export, make_model, make_search
-from mlproject.tracking.tracker import StageRun
 
 REPORT_FILE, FIGURES = "report.html", "figures"
 _MAX_ROWS = 100
@@ -34,31 +32,8 @@ _SIDE_BY_SIDE = 12
 _PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")
 
 
-def report(output_dir: Path, folders: ReportFolders, run: StageRun) -> Path:
-    """The stage `report`: the page with its figures in a directory, logged."""
-    run.log_params({name: str(path) for name, path in folders.given.items()})
-    require_other_directory(output_dir, *folders.given.values())
-    reported = read_reported(folders)
-    run.set_tags({"task": reported.origin.source.task_name})
-    with new_directory(output_dir) as temporary:
-        _write(temporary / REPORT_FILE, reported)
-    for name in (REPORT_FILE, FIGURES):
-        run.log_artifact(output_dir / name, FIGURES if name == FIGURES else None)
-    header, rows = front_table(reported.result)
-    run.describe(f"**{REPORT_FILE}** under *Artifacts* shows all of it.\n\n{markdown_table(header, rows[:30])}")
-    return output_dir / REPORT_FILE
-
-
-def write_report(path: Path, folders: ReportFolders) -> Path:
-    """The page `path` with `figures/` beside it, of the stages' directories.
-
-    Raises:
-        OutputError: the directories are not of one run.
-    """
-    return _write(path, read_reported(folders))
-
-
-def _write(path: Path, reported: Reported) -> Path:
+def write_report(path: Path, reported: Reported) -> Path:
+    """Write the page `path` with `figures/` beside it."""
     result, origin = reported.result, reported.origin
     task_name = origin.source.task_name
     kind = "of one super-network" if origin.is_shared else "trained alone"

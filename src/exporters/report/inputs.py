@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.comparison.searches import FindSuperNetwork
 from compressor.errors import OutputError
 from compressor.extraction.record import ExtractionReport
 from compressor.search.record import SearchOrigin, SearchResult
 from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
-from mlproject.inputs.models import find_super_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Reported:
         return self.origin.source.task.metric
 
 
-def read_reported(folders: ReportFolders) -> Reported:
+def read_reported(folders: ReportFolders, find_super_network: FindSuperNetwork) -> Reported:
     """What the files of these directories say, checked to belong together.
 
     Raises:

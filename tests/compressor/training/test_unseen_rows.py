@@ -14,10 +14,10 @@ from compressor.data.overlap import TrainingRows
 from compressor.data.sources import DataSource, load_task_data
 from compressor.errors import CompressorError, TaskDataError
 from compressor.training.super_network import TrainingRecord
+from compressor.training.unseen_rows import require_unseen_rows
 from conftest import copy_database, sentence_rows, training_record
 from mlproject.cli import main
 from mlproject.inputs.models import open_super_network
-from mlproject.inputs.unseen_rows import require_unseen_rows
 
 WriteRows = Callable[..., Path]
 NAMES = ("Good", "bad")

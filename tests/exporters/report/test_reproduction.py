@@ -10,7 +10,7 @@ from compressor.search.options import NasOptions, SearchOptions
 from compressor.search.record import SearchOrigin
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS
-from mlproject.report.reproduction import make_model, make_search
+from exporters.report.reproduction import make_model, make_search
 
 COMMON: dict[str, Any] = {"data_digest": "0123456789abcdef", "dimensions": DIMENSIONS, "seconds": 1.0}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compressor.data.trivial import TrivialPredictor
 from compressor.extraction.record import ExtractionReport, Variant
-from mlproject.report.summary import Summary, summarise
+from exporters.report.summary import Summary, summarise
 from samples import sample_benchmark, sample_export, sample_latency, sample_model
 from test_golden import copy_golden
 
