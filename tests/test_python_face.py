@@ -91,6 +91,14 @@ def test_a_result_whose_super_network_was_not_saved_is_not_saved(folder: Path) -
     assert not Path("search").exists()
 
 
+def test_rows_of_the_training_are_not_searched_on(folder: Path) -> None:
+    data = compressor.load_data("reviews.csv", text="body", label="stars")
+    net = compressor.train_super_network("my-encoder", data, compressor.TrainingSettings(num_train_epochs=1))
+    other = compressor.load_data("reviews.csv", text="body", label="stars", dataset_seed=1)
+    with pytest.raises(compressor.CompressorError, match="must be searched and tested on rows it was not trained on"):
+        compressor.search_sub_networks(net, other, num_samples=2)
+
+
 def test_errors_name_what_the_caller_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.errors._spelled_as_flags", False)
     for wrong, message in (

@@ -29,9 +29,21 @@ from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_layers
 from compressor.training.super_network import SuperNetwork, require_fitting_head
+from compressor.training.unseen_rows import require_unseen_rows
 
-OnStart = Callable[[SearchOptions, int], None]
-"""Called before the first evaluation with the options, the space filled in, and how many were recorded before."""
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStart:
+    """What is known before the first evaluation."""
+
+    options: SearchOptions
+    """The search space filled in."""
+    num_recorded: int
+    """Evaluations of the same search that are in the journal."""
+
+
+OnStart = Callable[[SearchStart], None]
+"""Called before the first evaluation."""
 OnEvaluation = Callable[[EvaluatedSubNetwork, float], None]
 """Called with each result and the hypervolume so far."""
 
@@ -55,15 +67,17 @@ def search_sub_networks(
 
     Raises:
         ModelError: the super-network's head does not fit the data.
+        TaskDataError: rows that it was trained on are among the validation or test rows, or have other labels.
         SearchError: there is no such method.
         OptionError: an option is out of its range.
     """
     options = replace(options or SearchOptions(), **fields)
     options = replace(options, search_space=options.search_space or net.search_space)
     require_fitting_head(net, data)
+    require_unseen_rows(net.record, data)
     search = _Search.open(net, in_order_of(data, net.label_names), options, directory)
     if on_start is not None:
-        on_start(options, len(search.recorded))
+        on_start(SearchStart(options=options, num_recorded=len(search.recorded)))
 
     def report(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
         search.note(evaluation)

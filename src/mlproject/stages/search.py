@@ -8,7 +8,7 @@ from typing import Any
 from compressor.files import require_other_directory
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
-from compressor.search.shared import search_sub_networks
+from compressor.search.shared import SearchStart, search_sub_networks
 from compressor.training.unseen_rows import require_unseen_rows
 from mlproject.inputs.models import open_super_network
 from mlproject.stages.log import log_data, option_params, print_notes
@@ -42,9 +42,9 @@ def search(
     tags = child_tags(run, net.name, data.source.task_name, space, options.search_strategy)
     children: dict[int, StageRun] = {}
 
-    def on_start(_: SearchOptions, num_recorded: int) -> None:
-        if num_recorded:
-            print(f"Resuming after {num_recorded} sub-networks that were evaluated before.")
+    def on_start(start: SearchStart) -> None:
+        if start.num_recorded:
+            print(f"Resuming after {start.num_recorded} sub-networks that were evaluated before.")
 
     def on_evaluation(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
         children[evaluation.index] = run.log_child(
