@@ -78,6 +78,48 @@ def test_folders_are_short(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MAX_FILES
 
 
+NO_LOGIC = {
+    "compressor/errors": "names of errors",
+    "compressor/hub": "one request, in whose place tests put an answer",
+    "compressor/network/dimensions": "five numbers",
+    "compressor/extraction/options": "numbers whose limits are tested in test_limits.py",
+    "compressor/search/options": "numbers whose limits are tested in test_limits.py",
+    "exporters/options": "numbers whose limits are tested in test_limits.py",
+}
+"""Modules that need no test of their own, and why."""
+TESTED_IN = {
+    "compressor/comparison/figures": "mlproject/stages/test_compare",
+    "compressor/comparison/report": "mlproject/stages/test_compare",
+    "compressor/data/demo": "compressor/data/test_sources",
+    "compressor/drawing/page": "exporters/report/test_page",
+    "compressor/drawing/style": "compressor/drawing/test_charts",
+    "compressor/evaluation/latency": "exporters/timing/test_latency",
+    "compressor/extraction/figures": "exporters/report/test_page",
+    "compressor/search/figures": "exporters/report/test_page",
+    "compressor/search/shared": "mlproject/commands/test_search",
+    "compressor/spaces/layers": "compressor/spaces/test_space",
+    "compressor/spaces/medium": "compressor/spaces/test_space",
+    "compressor/spaces/subsets": "compressor/spaces/test_space",
+    "compressor/standard_nas/search": "mlproject/commands/test_nas",
+    "compressor/standard_nas/trial": "mlproject/commands/test_nas",
+    "exporters/figures": "compressor/drawing/test_files",
+    "exporters/report/front": "exporters/report/test_page",
+    "exporters/report/inputs": "exporters/report/test_page",
+    "exporters/found_models": "exporters/test_benchmark",
+}
+"""Modules that are tested by what is made of them: pages and pictures, entries of a registry, parts of a command."""
+
+
+def test_tests_mirror_the_library() -> None:
+    """`src/compressor/network/costs.py` is tested in `tests/compressor/network/test_costs.py`, and so on."""
+    modules = {str(p.relative_to(ROOT / "src").with_suffix("")) for p in SOURCES if p.name != "__init__.py"}
+    library = {name for name in modules if name.split("/")[0] in ("compressor", "exporters")}
+    mirrored = {name for name in library if (ROOT / "tests" / name).with_name(f"test_{Path(name).name}.py").is_file()}
+    assert library - mirrored == NO_LOGIC.keys() | TESTED_IN.keys()
+    assert not NO_LOGIC.keys() & TESTED_IN.keys()
+    assert all((ROOT / "tests" / f"{place}.py").is_file() for place in TESTED_IN.values())
+
+
 def test_folders_build_on_those_before_them() -> None:
     for package, order in ORDER.items():
         for place, folder in enumerate(order):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
-from compressor.data.tasks import TASKS, get_task
+from compressor.data.tasks import TASKS
 from compressor.errors import OptionError, TaskDataError
 from conftest import sentence_rows
 
@@ -271,13 +271,6 @@ def test_labels_that_training_does_not_have(write_rows: WriteRows) -> None:
         load_task_data(custom(train, validation_file=str(validation)))
 
 
-def test_unknown_task_and_metric() -> None:
-    with pytest.raises(TaskDataError, match="the task must be one of demo, custom, rte, .*, but got 'rtee'"):
-        get_task("rtee")
-    with pytest.raises(TaskDataError, match="the metric must be one of accuracy, .*, but got 'auc'"):
-        get_task("rte", metric="auc")
-
-
 def test_custom_needs_a_file() -> None:
     with pytest.raises(TaskDataError, match="--train-file or --dataset-name must be given with --task-name custom"):
         load_task_data(DataSource(task_name="custom"))
@@ -301,12 +294,6 @@ def test_demo_rows() -> None:
 def test_sample_limits_are_positive(name: str) -> None:
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} must be at least 1, but got 0"):
         DataSource(**{name: 0})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("task", "metric"), [("mnli", "spearman"), ("swag", "f1"), ("stsb", "accuracy")])
-def test_metrics_fit_their_task(task: str, metric: str) -> None:
-    with pytest.raises(TaskDataError, match="the metric of the task must be one of"):
-        get_task(task, metric=metric)
 
 
 def test_f1_needs_two_named_labels(write_rows: WriteRows) -> None:

@@ -1,15 +1,10 @@
 """Descriptions of pictures, and that page and paper draw what they say."""
 
-from pathlib import Path
-
 import pytest
 
 from compressor.drawing.charts import (
     Band,
-    Bar,
-    BarChart,
     Mark,
-    Panel,
     PointChart,
     Series,
     nice_ticks,
@@ -17,10 +12,7 @@ from compressor.drawing.charts import (
     polyline,
     to_steps,
 )
-from compressor.drawing.files import save_figures
-from compressor.drawing.svg import draw, legend
-from exporters.figures import write_latency_png
-from samples import sample_benchmark, sample_latency, sample_model
+from compressor.drawing.svg import draw
 
 
 def chart(*series: Series) -> PointChart:
@@ -67,53 +59,4 @@ def test_labels_that_would_overlap_stay_away() -> None:
     assert draw(chart(Series(name="", marks=same, color=0))).count('class="label"') < 5
 
 
-HOSTILE = "_$\\frac{$ 中 <b>"
 """A name that is half a formula, which matplotlib would fail on, with a letter that its font lacks."""
-
-
-def test_names_in_pictures_are_no_formulas(tmp_path: Path) -> None:
-    series = (Series(name=HOSTILE, marks=(Mark(x=1, y=2, label=HOSTILE),), color=0),)
-    texts = {"title": HOSTILE, "caption": "", "alt": "", "x_label": HOSTILE, "y_label": HOSTILE}
-    points = PointChart(stem="p", series=series, **texts)
-    bars = BarChart(
-        stem="b",
-        title=HOSTILE,
-        caption="",
-        alt="",
-        x_label=HOSTILE,
-        panels=(Panel(title=HOSTILE, bars=(Bar(label=HOSTILE, value=1, text=HOSTILE),)),),
-    )
-    for one in (points, bars):
-        _, svg = save_figures(one, tmp_path)
-        assert svg.stat().st_size > 1000
-    model = sample_model(Path("model.onnx"), error=None, error_interval=None)
-    benchmark = sample_benchmark({HOSTILE: model}, [sample_latency(HOSTILE)], cpu=HOSTILE)
-    assert write_latency_png(benchmark, tmp_path / "latency.png").stat().st_size > 1000
-
-
-def test_a_phone_gets_a_drawing_with_text_of_the_same_size() -> None:
-    points = chart(Series(name="s", marks=(Mark(x=1, y=2, label="1", note="n"),), color=0))
-    bars = BarChart(
-        stem="b",
-        title="T",
-        caption="",
-        alt="A",
-        x_label="a name of the axis that is longer than a phone is wide, so it has lines",
-        panels=(Panel(title="P", bars=(Bar(label="dense", value=1, low=0.5, high=2, text="1.0"),)),),
-    )
-    for one in (points, bars):
-        wide, narrow = draw(one), draw(one, narrow=True)
-        assert 'viewBox="0 0 560 ' in wide
-        assert 'viewBox="0 0 350 ' in narrow
-        assert wide.count('class="mark') == narrow.count('class="mark')
-        assert wide.count('class="bar') == narrow.count('class="bar')
-    assert "longer than a phone is<" in draw(bars, narrow=True)
-
-
-def test_names_are_escaped_and_files_repeat_exactly(tmp_path: Path) -> None:
-    one = chart(Series(name="<b>", marks=(Mark(x=1, y=2, note='"n"'),), color=0))
-    assert "<b>" not in draw(one) + legend(one)
-    assert 'data-note="&quot;n&quot;"' in draw(one)
-    first, second = (save_figures(one, tmp_path / name) for name in ("a", "b"))
-    assert [path.name for path in first] == ["c.png", "c.svg"]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

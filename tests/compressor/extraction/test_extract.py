@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,17 @@ from transformers import PreTrainedTokenizerFast
 from compressor.data.batches import EncodedRows, encode
 from compressor.data.sources import DataSource, TaskData, load_task_data
 from compressor.data.trivial import TrivialPredictor
-from compressor.errors import ModelError, OptionError, ParityError, SearchError, SubNetworkError
+from compressor.errors import ModelError, OptionError, ParityError, SubNetworkError
 from compressor.evaluation.evaluator import Evaluator
-from compressor.extraction.extract import Extraction, Extractor, extract_sub_network, to_chosen
+from compressor.extraction.extract import Extraction, Extractor, extract_sub_network
 from compressor.extraction.options import ExtractionOptions
-from compressor.extraction.origins import Judge, SharedWeights, TrainedAlone
+from compressor.extraction.origins import SharedWeights
 from compressor.extraction.record import ExtractionReport, Parity, SlicedModelRecord
-from compressor.network.costs import create_cost_model
 from compressor.network.families import max_positions
-from compressor.network.saving import load_sliced_model, save_sliced_model
-from compressor.network.slicing import slice_model
+from compressor.network.saving import load_sliced_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.choosing import Chosen
-from compressor.search.objectives import DEFAULT_OBJECTIVES
-from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
+from compressor.search.record import EvaluatedSubNetwork
 from compressor.training.super_network import SuperNetwork
 from conftest import DIMENSIONS, HEADS, sentence_rows, tiny_model
 
@@ -34,22 +31,6 @@ KEPT = SubNetwork(heads=((0, 2), (), (1,)), units=((0, 1, 2, 3), (5,), ()))
 STOCK = SubNetwork(heads=(tuple(range(HEADS)), (), ()), units=((0, 1, 2, 3), (), ()))
 FILES = {"config.json", "model.safetensors", "modeling_sliced.py", "tokenizer.json", "tokenizer_config.json"}
 RECORDS = {"sub_network.json", "extraction.json", "parity.json", "README.md"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
-    path = tmp_path_factory.mktemp("rows") / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(120)))
-    return load_task_data(
-        DataSource(task_name="custom", train_file=str(path), text_columns=("text",), label_column="label")
-    )
-
-
-@pytest.fixture(scope="module")
-def net(tokenizer: PreTrainedTokenizerFast) -> SuperNetwork:
-    model = tiny_model(num_labels=2)
-    model.config.id2label, model.config.label2id = {0: "0", 1: "1"}, {"0": 0, "1": 1}
-    return SuperNetwork(model=model, tokenizer=tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -211,82 +192,6 @@ def test_values_have_no_labels_that_agree(tokenizer: PreTrainedTokenizerFast, tm
         (),
     )
     assert ExtractionReport.load(small.save(tmp_path / "model")) == report
-
-
-@pytest.fixture
-def trials(net: SuperNetwork, data: TaskData, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> SearchResult:
-    """A result of standard NAS: the full super-network, and one that keeps little, each with weights of its own."""
-    evaluations = []
-    for index, sub_network in enumerate((full_sub_network(DIMENSIONS), KEPT)):
-        model, folder = slice_model(net.model, sub_network), tmp_path / f"trials/{index}"
-        folder.mkdir(parents=True)
-        more = {"label_names": list(data.label_names)}
-        save_sliced_model(folder, model, tokenizer, sub_network, DIMENSIONS, more)
-        judge = Judge(data, tokenizer, max_positions(net.model), 64)
-        error = judge.error(judge.evaluate(model, judge.rows.validation), judge.rows.validation)
-        costs = create_cost_model(net.model).costs(sub_network)
-        evaluations.append(
-            EvaluatedSubNetwork(
-                index=index,
-                name=f"trial-{index}",
-                config=None,
-                sub_network=sub_network,
-                error=error,
-                eval_seconds=1.0,
-                epochs=2,
-                model=f"trials/{index}",
-                **asdict(costs),
-            )
-        )
-    origin = SearchOrigin(
-        source=data.source,
-        data_digest=data.digest,
-        options={"search_space": "small", "search_strategy": "random_search", "seed": 0},
-        dimensions=DIMENSIONS,
-        seconds=1.0,
-        model_name_or_path="my-encoder",
-    )
-    costs = {"params": float(evaluations[0].params)}
-    result = summarise(evaluations, [0.0, 0.0], DEFAULT_OBJECTIVES, costs)
-    return replace(result, origin=origin, folder=tmp_path)
-
-
-def test_a_sub_network_of_standard_nas_keeps_its_own_weights(trials: SearchResult, data: TaskData) -> None:
-    member = to_chosen(trials.evaluations[1])
-    extractor = Extractor(TrainedAlone(trials, member), data)
-    assert not extractor.will_distill
-    small = extractor.extract(member)
-    report = small.report
-    assert report.trained_alone
-    assert (report.repair, report.finetuning, report.parity.sliced) == (None, None, None)
-    assert report.error == trials.evaluations[1].error
-    assert report.super_network is not None
-    assert report.super_network.error == trials.evaluations[0].error
-    assert (small.base_model, small.super_network) == ("my-encoder", None)
-    record = SlicedModelRecord.load(small.save("model"))
-    assert (record.supernet, record.supernet_files) == (None, None)
-
-
-def test_without_the_super_network_costs_are_the_search_s(trials: SearchResult, data: TaskData) -> None:
-    first = replace(trials.evaluations[0], model=None)
-    unfinished = replace(trials, evaluations=(first, trials.evaluations[1]))
-    member = to_chosen(trials.evaluations[1])
-    report = Extractor(TrainedAlone(unfinished, member), data).extract(member).report
-    assert (report.super_network, report.test, report.extracted.macs) == (None, None, None)
-    assert report.extracted.params == trials.evaluations[1].params
-    with pytest.raises(SearchError) as raised:
-        Extractor(TrainedAlone(unfinished, to_chosen(first)), data)
-    assert str(raised.value) == (
-        "a sub-network of standard NAS must have trained weights, but trial-0 has none: it is not on the front. Choose "
-        "a member of the front."
-    )
-
-
-def test_weights_of_another_sub_network_are_refused(trials: SearchResult, data: TaskData) -> None:
-    swapped = replace(trials.evaluations[1], model="trials/0")
-    extractor = Extractor(TrainedAlone(trials, to_chosen(swapped)), data)
-    with pytest.raises(SearchError, match=rf"^the trained weights must be of sub-network {KEPT.hash}, but those in"):
-        extractor.extract(swapped)
 
 
 def test_the_super_network_itself_is_extracted(net: SuperNetwork, data: TaskData) -> None:

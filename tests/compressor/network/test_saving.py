@@ -1,7 +1,5 @@
 """Law 2 without ONNX: sliced = saved = loaded, here and where transformers alone is installed."""
 
-import configparser
-import importlib.util
 import json
 import os
 import shutil
@@ -12,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, pipeline
 
 from compressor.errors import ModelError, ParityError
-from compressor.network.modeling_sliced import ENCODER_FAMILIES, MIN_TRANSFORMERS, require_transformers
+from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.saving import is_stock, load_sliced_model, require_error, require_parity, save_sliced_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
@@ -235,29 +232,3 @@ def test_errors_may_differ_by_near_ties_alone() -> None:
     require_error(0.3, 0.3005, close)
     with pytest.raises(ParityError):
         require_error(0.3, 0.31, close)
-
-
-@pytest.mark.parametrize("version", ["4.57.6", "5.0.0", "5.13.2"])
-def test_the_file_of_a_saved_model_refuses_an_older_transformers(
-    version: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """4.57 loaded it without a word and failed in `forward`; in 5.0 CamemBERT lost weights."""
-    save_sliced_model(tmp_path, slice_model(tiny_model(), ODD), tokenizer, ODD, DIMENSIONS, {})
-    spec = importlib.util.spec_from_file_location("saved_classes", tmp_path / "modeling_sliced.py")
-    assert spec is not None
-    assert spec.loader is not None
-    monkeypatch.setattr(transformers, "__version__", version)
-    with pytest.raises(ImportError) as refused:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    assert str(refused.value) == (
-        "transformers must be at least 5.14 for this model, whose layers differ in their sizes, but "
-        f"{version} is installed. Upgrade it: pip install --upgrade transformers"
-    )
-
-
-def test_the_least_transformers_is_that_of_the_package() -> None:
-    for version in ("5.14.0", "5.14.0.dev0", "5.24.0", "6.0.0rc1"):
-        require_transformers(version)
-    setup = configparser.ConfigParser()
-    setup.read(Path(__file__).parents[3] / "setup.cfg")
-    assert f"transformers>={MIN_TRANSFORMERS},<6" in setup["options"]["install_requires"].split()

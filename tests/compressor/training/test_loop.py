@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import TASKS
-from compressor.errors import OptionError, StrategyError, TrainingError
+from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import get_layer_order, note_layer_order
 from compressor.network.slicing import slice_model
@@ -146,17 +146,6 @@ def test_the_default_learning_rate_falls_with_the_width() -> None:
     assert rates == [2e-4, 5e-5]
 
 
-def test_wrong_settings_are_named_all_at_once() -> None:
-    with pytest.raises(OptionError) as raised:
-        TrainingSettings(temperature=0.0, num_train_epochs=0)
-    assert str(raised.value) == (
-        "--temperature must be above 0, but got 0.0; --num-train-epochs must be at least 1, but got 0. "
-        "Correct the options."
-    )
-    with pytest.raises(StrategyError, match="--num-random-sub-nets must be at least 1"):
-        TrainingSettings(num_random_sub_nets=0)
-
-
 @pytest.mark.parametrize(
     ("settings", "order"),
     [
@@ -212,14 +201,3 @@ class TestDistillation:
         assert len(found.errors) == 1
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         assert found.error == found.error_before
-
-
-@pytest.mark.parametrize(
-    ("rows", "batch_size", "epochs"),
-    [(100_000, 32, 3), (3_000, 32, 3), (1_500, 32, 6), (100, 32, 9), (1, 8, 9), (0, 8, 9)],
-)
-def test_few_rows_are_seen_more_often(rows: int, batch_size: int, epochs: int) -> None:
-    settings = TrainingSettings(per_device_train_batch_size=batch_size)
-    assert settings.for_rows(rows).epochs == epochs
-    assert settings.for_rows(rows).for_rows(100_000).epochs == epochs
-    assert TrainingSettings(num_train_epochs=2).for_rows(rows).epochs == 2

@@ -12,7 +12,7 @@ import torch
 from compressor.evaluation.latency import Block, Meters, Usage, read_usage, time_block, warm_up
 from exporters.graph.cpu import cpu_flags, cpu_name
 from exporters.timing.latency import Latency, Noise, describe_environment, measure_latencies, summarise
-from exporters.timing.runners import Inputs, Runner, make_inputs
+from exporters.timing.runners import Inputs, Runner
 
 
 class FakeMachine:
@@ -229,9 +229,3 @@ def test_real_lengths_are_drawn_alike_for_all_models_and_padded_to_the_batch() -
     for mask in real:
         assert mask.sum(axis=1).max() == mask.shape[1] <= 20
         assert set(mask.sum(axis=1)) <= {3, 5, 9, 20}
-
-
-def test_inputs_of_choices() -> None:
-    calls: list[Inputs] = []
-    runner = replace(_runner(calls), picks_choices=True)
-    assert make_inputs(runner, [3, 5], num_choices=4)["input_ids"].shape == (2, 4, 5)

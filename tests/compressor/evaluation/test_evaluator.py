@@ -1,0 +1,46 @@
+"""The evaluator: rows in their order whatever the batches, sub-networks by shared weights, the model as it was."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from compressor.data.metrics import compute_error, predict
+from compressor.data.tasks import TASKS
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from conftest import LAYERS, encoded_sentences, tiny_model
+
+TASK = TASKS["custom"]
+KEPT = SubNetwork(heads=((1, 3),) * LAYERS, units=((0, 5, 7),) * LAYERS)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_logits_are_in_the_order_of_the_rows(batch_size: int, tokenizer: PreTrainedTokenizerFast) -> None:
+    rows, model = encoded_sentences(tokenizer, 20), tiny_model()
+    found = Evaluator(model, TASK, rows, batch_size).evaluate()
+    for row in range(len(rows)):
+        tokens = rows.columns["input_ids"][rows.offsets[row] : rows.offsets[row + 1]]
+        with torch.inference_mode():
+            alone = model(input_ids=torch.from_numpy(tokens)[None]).logits[0]
+        np.testing.assert_allclose(found.logits[row], alone, atol=1e-5)
+    assert found.error == compute_error(TASK.metric, predict(found.logits, False), rows.labels)
+    assert found.seconds > 0
+
+
+def test_a_sub_network_is_evaluated_by_the_shared_weights(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows, model = encoded_sentences(tokenizer, 20), tiny_model()
+    evaluator = Evaluator(model, TASK, rows)
+    whole, kept = evaluator.evaluate().logits, evaluator.evaluate(KEPT).logits
+    np.testing.assert_allclose(kept, Evaluator(slice_model(model, KEPT), TASK, rows).evaluate().logits, atol=1e-5)
+    assert np.abs(kept - whole).max() > 1e-3
+    assert np.array_equal(evaluator.evaluate().logits, whole)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_is_off_and_the_mode_is_put_back(training: bool, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = tiny_model().train(training)
+    evaluator = Evaluator(model, TASK, encoded_sentences(tokenizer, 6))
+    assert np.array_equal(evaluator.evaluate().logits, evaluator.evaluate().logits)
+    assert model.training is training

@@ -1,0 +1,65 @@
+"""What is read off a model of each family."""
+
+import numpy as np
+import pytest
+
+from compressor.errors import ModelError
+from compressor.network.families import (
+    ENCODER_FAMILIES,
+    forget_layer_order,
+    get_dimensions,
+    get_family,
+    get_layer_order,
+    get_layers,
+    max_positions,
+    note_layer_order,
+    picks_choices,
+)
+from compressor.network.modeling_sliced import SLICED_PREFIX
+from compressor.network.slicing import slice_model
+from conftest import DIMENSIONS, LAYERS, tiny_model
+from exported import ODD
+
+
+def test_longest_text_leaves_room_for_roberta_s_offset() -> None:
+    assert max_positions(tiny_model("bert")) == 40
+    roberta = tiny_model("roberta")
+    assert max_positions(roberta) == 40 - roberta.config.pad_token_id - 1
+    assert max_positions(slice_model(roberta, ODD)) == max_positions(roberta)
+    assert np.isfinite(max_positions(tiny_model("distilbert")))
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_sizes_are_read_off_every_family(model_type: str) -> None:
+    model = tiny_model(model_type)
+    assert get_dimensions(model) == DIMENSIONS
+    assert len(get_layers(model)) == LAYERS
+    assert get_family(f"{SLICED_PREFIX}{model_type}") is get_family(model_type)
+
+
+def test_another_family_is_refused() -> None:
+    with pytest.raises(
+        ModelError, match=r"the encoder family must be one of bert, .*, but got 'gpt2'\. Choose a model"
+    ):
+        get_family("gpt2")
+
+
+def test_an_order_of_layers_is_noted_and_a_broken_one_is_none() -> None:
+    model = tiny_model()
+    assert get_layer_order(model) == ()
+    note_layer_order(model, (2, 0, 1))
+    assert get_layer_order(model) == (2, 0, 1)
+    for broken in ([0, 1], [0, 0, 1], ["0", 1, 2], "012", None):
+        model.config.layer_order = broken
+        assert get_layer_order(model) == ()
+    note_layer_order(model, (2, 0, 1))
+    forget_layer_order(model)
+    assert get_layer_order(model) == ()
+    forget_layer_order(model)
+
+
+def test_heads_of_tasks_are_told_apart() -> None:
+    assert [picks_choices(tiny_model(task_head=head)) for head in ("classification", "multiple_choice")] == [
+        False,
+        True,
+    ]

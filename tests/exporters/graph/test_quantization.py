@@ -1,0 +1,39 @@
+"""Smaller precisions."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from conftest import TASK_HEADS
+from exported import Exported
+from exporters.graph.quantization import convert_fp16, quantize_int8
+from exporters.graph.sessions import create_session
+from exporters.timing.runners import make_inputs, open_runner
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_head", TASK_HEADS)
+def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, exported: Exported) -> None:
+    """All products and tables are int8, the attention's too; logits move a little, not a lot."""
+    _, path = exported("bert", task_head)
+    int8 = quantize_int8(path, tmp_path / "model.int8.onnx", reduce_range=False)
+    operators = [node.op_type for node in onnx.load(str(int8)).graph.node]
+    assert "Attention" not in operators
+    assert "MultiHeadAttention" in operators
+    assert "MatMul" not in operators
+    assert _weight_bytes(int8) < 0.5 * _weight_bytes(path)  # of so small a model the graph itself outweighs them
+    runner = open_runner(path, 1)
+    inputs = make_inputs(runner, [5, 11, 17])
+    logits = np.asarray(runner.run(inputs))
+    for form in (int8, convert_fp16(path, tmp_path / "model.fp16.onnx")):
+        smaller = np.asarray(open_runner(form, 1).run(inputs))
+        assert smaller.dtype == np.float32
+        assert 0 < np.abs(smaller - logits).max() < 0.2 * np.abs(logits).max()
+        assert create_session(form, 1).get_modelmeta().custom_metadata_map["vocab_size"] == "60"
+
+
+def _weight_bytes(path: Path) -> int:
+    return sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(str(path)).graph.initializer)
