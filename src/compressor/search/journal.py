@@ -21,6 +21,8 @@ _HEAD = "journal.json"
 class Recorded:
     """What a search needs of an evaluation that was made before."""
 
+    sub_network: str
+    """Its hash."""
     error: Errors
     eval_seconds: Amount
     macs: Count | None = None
@@ -37,21 +39,18 @@ def open_journal(directory: Path, search_of: Mapping[str, Any]) -> dict[str, Rec
     """
     path, head = directory / JOURNAL_FILE, directory / STATE_FOLDER / _HEAD
     if holds_json(head, search_of):
-        read = {line["sub_network"]: _read(line) for line in read_json_lines(path) if _has_hash(line)}
-        return {key: recorded for key, recorded in read.items() if recorded is not None}
+        recorded = filter(None, map(_read, read_json_lines(path)))
+        return {one.sub_network: one for one in recorded}
     path.unlink(missing_ok=True)
     write_json(head, dict(search_of))
     return {}
 
 
-def _has_hash(line: Any) -> bool:
-    return isinstance(line, dict) and isinstance(line.get("sub_network"), str)
-
-
-def _read(line: dict[str, Any]) -> Recorded | None:
+def _read(line: Any) -> Recorded | None:
+    """An evaluation of a line, None where the line is damaged or cut."""
     try:
-        return parse_record(Recorded, line) if {"macs", "latency_ms"} <= line.keys() else None
-    except ValueError:
+        return parse_record(Recorded, line) if {"macs", "latency_ms"} <= dict(line or {}).keys() else None
+    except (ValueError, TypeError):
         return None
 
 

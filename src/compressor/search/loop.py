@@ -21,6 +21,15 @@ from compressor.spaces.space import Config, SearchSpace
 if TYPE_CHECKING:
     from compressor.network.costs import CostModel
 
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Costs of a sub-network that depend on the length of a text; None where they are not measured."""
+
+    macs: int | None = None
+    latency_ms: float | None = None
+
+
 OnEvaluation = Callable[[EvaluatedSubNetwork, float], None]
 """Called with each result and the hypervolume so far."""
 
@@ -31,7 +40,7 @@ def run_search(
     evaluate: Callable[[SubNetwork], float],
     options: SearchOptions | None = None,
     *,
-    measure: Callable[[SubNetwork], dict[str, float]] | None = None,
+    measure: Callable[[SubNetwork], Measured] | None = None,
     on_evaluation: OnEvaluation | None = None,
     recorded: Mapping[str, Recorded] | None = None,
 ) -> SearchResult:
@@ -52,7 +61,7 @@ def run_search(
     search = _Evaluations(
         cost_model=cost_model,
         evaluate=evaluate,
-        measure=measure or (lambda _: {}),
+        measure=measure or (lambda _: Measured()),
         objectives=objectives,
         on_evaluation=on_evaluation or (lambda *_: None),
         recorded=recorded or {},
@@ -92,7 +101,7 @@ class _Evaluations:
 
     cost_model: "CostModel"
     evaluate: Callable[[SubNetwork], float]
-    measure: Callable[[SubNetwork], dict[str, float]]
+    measure: Callable[[SubNetwork], Measured]
     objectives: tuple[str, ...]
     on_evaluation: OnEvaluation
     recorded: Mapping[str, Recorded]
@@ -135,8 +144,13 @@ class _Evaluations:
         start = time.perf_counter()
         error, measured = self.evaluate(sub_network), self.measure(sub_network)
         seconds = time.perf_counter() - start
-        macs = int(measured["macs"]) if "macs" in measured else None
-        return Recorded(error=error, eval_seconds=seconds, macs=macs, latency_ms=measured.get("latency_ms"))
+        return Recorded(
+            sub_network=sub_network.hash,
+            error=error,
+            eval_seconds=seconds,
+            macs=measured.macs,
+            latency_ms=measured.latency_ms,
+        )
 
     def drop_unreported(self) -> None:
         """Forget the evaluation whose report was cut short."""

@@ -22,7 +22,7 @@ from compressor.network.families import get_dimensions, get_layer_order, max_pos
 from compressor.network.loading import pick_device
 from compressor.network.sub_network import SubNetwork
 from compressor.search.journal import JOURNAL_FILE, Recorded, open_journal
-from compressor.search.loop import run_search
+from compressor.search.loop import Measured, run_search
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.spaces import create_search_space
@@ -164,12 +164,13 @@ class _Search:
         self.predictions[sub_network.hash] = predict(evaluation.logits, self.data.task.regression)
         return evaluation.error
 
-    def measure(self, sub_network: SubNetwork) -> dict[str, float]:
-        """Return the costs of a sub-network that depend on the length of a text."""
-        measured: dict[str, float] = {"macs": self.cost_model.macs(sub_network, self.length)}
-        if "latency_ms" in self.options.objectives:
-            measured["latency_ms"] = measure_latency_ms(self.net.model, sub_network, self.length)
-        return measured
+    def measure(self, sub_network: SubNetwork) -> Measured:
+        """Measure the costs of a sub-network that depend on the length of a text."""
+        timed = "latency_ms" in self.options.objectives
+        return Measured(
+            macs=self.cost_model.macs(sub_network, self.length),
+            latency_ms=measure_latency_ms(self.net.model, sub_network, self.length) if timed else None,
+        )
 
     def note(self, evaluation: EvaluatedSubNetwork) -> None:
         """Write an evaluation down, unless it is recorded."""

@@ -123,14 +123,15 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
         names = [benchmark.find(role, precision) for role in _roles(reported)]
         if names[0] is not None and names[1] is not None:
             pairs[precision] = names[0], names[1]
-    if "fp32" not in pairs:
+    plain = pairs.get(PRECISIONS[0])  # fp32
+    if plain is None:
         return [], []
     rows = [
         [f"latency p50 (ms), {precision}", *(f"{found[name].p50_ms:.2f}" for name in names)]
         for precision, names in pairs.items()
     ]
-    rows.append(["ONNX file (MB), fp32", *(f"{benchmark.models[name].mb:.1f}" for name in pairs["fp32"])])
-    dense, extracted = (found[name] for name in pairs["fp32"])
+    rows.append(["ONNX file (MB), fp32", *(f"{benchmark.models[name].mb:.1f}" for name in plain)])
+    dense, extracted = (found[name] for name in plain)
     texts = "One text" if extracted.batch_size == 1 else f"A batch of {extracted.batch_size} texts"
     tokens = extracted.length
     length = f"of {tokens} tokens" if isinstance(tokens, int) else "of the validation rows' lengths"

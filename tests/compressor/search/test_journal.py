@@ -7,7 +7,9 @@ import pytest
 from compressor.files import append_json_line
 from compressor.search.journal import JOURNAL_FILE, Recorded, copy_journal, open_journal
 
-WHOLE = Recorded(error=0.5, eval_seconds=1.0, macs=10)
+
+def whole(name: str) -> Recorded:
+    return Recorded(sub_network=name, error=0.5, eval_seconds=1.0, macs=10)
 
 
 def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> None:
@@ -17,9 +19,9 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     append_json_line(tmp_path / "a" / JOURNAL_FILE, line)
     with (tmp_path / "a" / JOURNAL_FILE).open("a") as file:
         file.write('{"sub_netw')  # killed while it was written
-    assert open_journal(tmp_path / "a", search) == {"abc": WHOLE}
+    assert open_journal(tmp_path / "a", search) == {"abc": whole("abc")}
     copy_journal(tmp_path / "a", tmp_path / "b")
-    assert open_journal(tmp_path / "b", search) == {"abc": WHOLE}
+    assert open_journal(tmp_path / "b", search) == {"abc": whole("abc")}
     assert open_journal(tmp_path / "a", search | {"seed": 1}) == {}
     assert not (tmp_path / "a" / JOURNAL_FILE).exists()
 
@@ -44,4 +46,4 @@ def test_damaged_evaluations_are_made_again(damage: bytes, tmp_path: Path) -> No
     with (tmp_path / JOURNAL_FILE).open("ab") as file:
         file.write(damage)
     append_json_line(tmp_path / JOURNAL_FILE, lines[1])
-    assert open_journal(tmp_path, search) == {"a": WHOLE, "b": WHOLE}
+    assert open_journal(tmp_path, search) == {name: whole(name) for name in ("a", "b")}
