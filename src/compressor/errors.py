@@ -56,7 +56,7 @@ def brief_value(value: object) -> str:
 class OptionError(CompressorError):
     """A value of an option, or several options together, that no command can run with."""
 
-    def __init__(self, message: str, problems: Sequence["Problem"] = ()) -> None:
+    def __init__(self, message: str, problems: "Sequence[Problem]" = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
         """What `message` says, one by one."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from compressor.errors import FileError, OptionError, brief
 from compressor.files import new_directory, resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, ErrorInterval, Errors, read_record, require_keys
-from exporters.options import BenchmarkOptions, Precision
+from exporters.options import BenchmarkOptions, Precision, Unnamed
 from exporters.timing.latency import Environment, Latency, Noise, Shape
 
 LATENCY_FILE, CSV_FILE = "latency.json", "latency.csv"
@@ -24,7 +24,7 @@ class TimedModel:
     path: Path
     """An ONNX file or a model directory."""
     runtime: Literal["onnxruntime", "pytorch"]
-    precision: Precision | Literal["?"]
+    precision: Precision | Unnamed
     """`?` for a graph of another tool."""
     provider: str | None = None
     """Where it computed, as the runtime says; None where version 0.1.0 wrote it."""

@@ -9,7 +9,7 @@ from compressor.extraction.record import SlicedModelRecord
 from compressor.network.saving import is_sliced
 from compressor.training.super_network import TrainingRecord
 from exporters.export_record import EXPORT_FILE, Export
-from exporters.options import PRECISIONS, Precision
+from exporters.options import PRECISIONS, Precision, Unnamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class FoundModel:
     path: Path
     """An ONNX file or a model directory."""
     runtime: Literal["onnxruntime", "pytorch"]
-    precision: Precision | Literal["?"]
+    precision: Precision | Unnamed
     mb: float
     error: float | None
     """On the validation rows, where it is known."""
@@ -99,7 +99,7 @@ def _find_graph(role: str, path: Path) -> FoundModel:
     )
 
 
-def _named_precision(path: Path) -> Precision | Literal["?"]:
+def _named_precision(path: Path) -> Precision | Unnamed:
     """Return the precision that the name of a graph tells; `?` for one that was not named by an export."""
     if not path.name.startswith("model"):
         return "?"

@@ -7,6 +7,8 @@ from compressor.evaluation.bounds import CONFIDENCE
 from compressor.limits import LIMITS, Problem, check_numbers, show
 
 Precision = Literal["fp32", "int8", "fp16"]
+Unnamed = Literal["?"]
+"""In place of the precision of a graph whose name does not tell it."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 

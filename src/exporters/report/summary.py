@@ -52,7 +52,18 @@ class Summary:
 
     rows: tuple[SummaryRow, ...]
 
-    def __getitem__(self, name: str) -> SummaryRow:
+    @property
+    def dense(self) -> SummaryRow:
+        """The super-network's graph."""
+        return self.row("dense")
+
+    @property
+    def pruned(self) -> SummaryRow:
+        """The extracted sub-network's graph."""
+        return self.row("pruned")
+
+    def row(self, name: str) -> SummaryRow:
+        """Return what is known of the model of this name."""
         return next(row for row in self.rows if row.name == name)
 
     def to_json(self) -> dict[str, dict[str, float | None]]:
@@ -84,7 +95,7 @@ class Summary:
 
     def describe_change(self) -> str:
         """Return how error, file size and latency change from the super-network to the extracted sub-network."""
-        dense, pruned = self["dense"], self["pruned"]
+        dense, pruned = self.dense, self.pruned
         return (
             f"{dense.error:.4f} → {pruned.error:.4f} error, {dense.file_mb:.2f} → {pruned.file_mb:.2f} MB, "
             f"{dense.first_p50_ms:.2f} → {pruned.first_p50_ms:.2f} ms p50"

@@ -291,13 +291,13 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
     named: list[tuple[str, str, EvaluatedSubNetwork | Variant, SummaryRow | None]]
     mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""
     assert extraction.super_network is not None  # `compress` has trained it
-    named = [(f"dense{mark}", whole, extraction.super_network, summary["dense"])]
+    named = [(f"dense{mark}", whole, extraction.super_network, summary.dense)]
     named += [
         (member.name + (" ← chosen" if member.name == chosen else ""), index, member, None)
         for index, member in members
         if index != whole
     ][:_MAX_MEMBERS]
-    named.append((f"{chosen}, extracted", "", extraction.extracted, summary["pruned"]))
+    named.append((f"{chosen}, extracted", "", extraction.extracted, summary.pruned))
     rows = []
     for name, index, measured, served in named:
         error, interval = f"{measured.error:.4f}", measured.error_interval
