@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from syne_tune import Tuner
 from syne_tune.backend import LocalBackend
-from syne_tune.backend.trial_status import Status, Trial
+from syne_tune.backend.trial_status import Status, Trial, TrialResult
 from syne_tune.constants import SYNE_TUNE_ENV_FOLDER
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.tuner_callback import TunerCallback
@@ -209,6 +209,15 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
             "TQDM_DISABLE": "1",
             PARENT_VARIABLE: str(os.getpid()),
         }
+
+    def start_trial(self, config: Config, checkpoint_trial_id: int | None = None) -> TrialResult:
+        """Start a trial; one that an interruption cut short was none, or stopping all trials would look for it."""
+        try:
+            started: TrialResult = super().start_trial(config, checkpoint_trial_id)
+        except BaseException:
+            self.trial_ids: list[int] = [trial_id for trial_id in self.trial_ids if trial_id in self._trial_dict]
+            raise
+        return started
 
     def _schedule(self, trial_id: int, config: Config) -> None:
         self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind

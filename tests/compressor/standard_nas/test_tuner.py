@@ -26,6 +26,7 @@ from compressor.standard_nas.tuner import (
     UNFINISHED,
     NasProblem,
     RunningTrial,
+    TrialBackend,
     run_standard_nas,
 )
 from compressor.training.settings import TrainingSettings
@@ -229,3 +230,17 @@ def test_an_older_search_in_the_same_directory_is_forgotten(nas: Nas, tmp_path: 
 def test_unknown_method(nas: Nas) -> None:
     with pytest.raises(SearchError, match="must be one of random_search, .*, moasha, but got 'best'"):
         nas(method="best")
+
+
+def test_an_interruption_while_a_trial_starts_keeps_the_others(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = TrialBackend._schedule
+
+    def interrupted(self: TrialBackend, trial_id: int, config: Any) -> None:
+        schedule(self, trial_id, config)
+        if trial_id == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrialBackend, "_schedule", interrupted)
+    result, _ = nas(num_trials=3, num_workers=1)
+    assert result.interrupted
+    assert [e.name for e in result.evaluations] == ["trial-000"]
