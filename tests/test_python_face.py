@@ -88,6 +88,8 @@ def test_a_result_whose_super_network_was_not_saved_is_not_saved(folder: Path) -
     found = compressor.search_sub_networks(net, data, num_samples=3)
     with pytest.raises(compressor.CompressorError, match="must name the directory of its super-network"):
         found.save("search")
+    with pytest.raises(compressor.CompressorError, match="must name the directory of its super-network"):
+        compressor.search_sub_networks(net, data, num_samples=3, directory=Path("search"))
     assert not Path("search").exists()
 
 

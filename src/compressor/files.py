@@ -141,6 +141,11 @@ def holds_json(path: Path, value: Any) -> bool:
     return path.is_file() and bool(read_json(path) == json.loads(json.dumps(value)))
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name is that of a file in the very directory."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
 def seen_from(folder: Path, path: Path) -> str:
     """A path as a file in a folder names it, so that both can move together and no file tells where they were.
 

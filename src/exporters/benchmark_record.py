@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from compressor.errors import FileError, OptionError, brief
 from compressor.files import new_directory, resolve_from, seen_from, write_json
-from compressor.records import FORMAT, Amount, ErrorInterval, Errors, read_record, require_keys
+from compressor.records import FORMAT, Amount, ErrorInterval, Errors, broken, read_record, require_keys
 from exporters.options import BenchmarkOptions, Precision, Unnamed
 from exporters.timing.latency import Environment, Latency, Noise, Shape
 
@@ -177,7 +177,7 @@ class Benchmark:
             read = read_record(file, cls, _NEXT_STEP)
         except OptionError as error:
             problem = brief(error).rstrip(".")
-            raise FileError(f"the file {file} must be as it was written, but {problem}. {_NEXT_STEP}.") from None
+            raise broken(file, problem, _NEXT_STEP) from None
         if not read.models or {row.model for row in read.latencies} != set(read.models):
             raise FileError(
                 f"the file {file} must hold latencies of each of its models, but does not. "

@@ -12,8 +12,8 @@ from annotated_types import MinLen
 
 from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import FileError
-from compressor.files import resolve_from, seen_from, write_json
-from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, parse_record, read_record
+from compressor.files import is_plain_name, resolve_from, seen_from, write_json
+from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, broken, parse_record, read_record
 from exporters.options import Precision
 
 EXPORT_FILE, ONNX_FILE = "export.json", "model.onnx"
@@ -157,8 +157,8 @@ class Export(_Facts):
             fp32 = parse_record(dict[str, VerifiedForm], first)["fp32"]
             smaller = parse_record(dict[Precision, JudgedForm], others)
         except ValueError as error:
-            raise FileError(f"the file {file} must be as it was written, but forms.{error}. {_NEXT_STEP}.") from None
-        outside = [form.file for form in (fp32, *smaller.values()) if not _is_plain(form.file)]
+            raise broken(file, f"forms.{error}", _NEXT_STEP) from None
+        outside = [form.file for form in (fp32, *smaller.values()) if not is_plain_name(form.file)]
         if outside:
             raise _wrong_forms(file, f"names {outside[0]!r}")
         require_same_files(
@@ -178,8 +178,3 @@ def _wrong_forms(file: Path, problem: str) -> FileError:
         f"the forms in {file} must be fp32 and others, each a file beside it, but it {problem}. "
         "Restore it, or export again with compressor export."
     )
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name is that of a file in the very directory."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\\0")

@@ -47,6 +47,11 @@ class EncodedRows:
         lengths: np.ndarray = np.diff(self.offsets).reshape(len(self), self.num_choices).max(axis=1)
         return lengths
 
+    @property
+    def median_length(self) -> int:
+        """Tokens of the median row."""
+        return int(np.median(self.lengths))
+
 
 def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedRows:
     """The rows as tokens, cut at the task's maximal length or at what the model has positions for.

@@ -40,7 +40,7 @@ class Judge:
     @property
     def median_length(self) -> int:
         """Tokens of the median validation row."""
-        return int(np.median(self.rows.validation.lengths))
+        return self.rows.validation.median_length
 
     def evaluate(
         self, model: "PreTrainedModel", rows: EncodedRows, sub_network: SubNetwork | None = None

@@ -12,7 +12,17 @@ from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import FileError
 from compressor.evaluation.comparison import Comparison
 from compressor.network.saving import SUB_NETWORK_FILE, SavedSubNetwork, read_sub_network
-from compressor.records import Amount, Count, ErrorInterval, Errors, Share, read_record, require_keys, write_record
+from compressor.records import (
+    Amount,
+    Count,
+    ErrorInterval,
+    Errors,
+    Share,
+    broken,
+    read_record,
+    require_keys,
+    write_record,
+)
 
 EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 POOR_INCREASE = 0.05
@@ -209,7 +219,7 @@ class ExtractionReport:
         report = read_record(file, cls, _NEXT_STEP)
         problem = report._find_problem()
         if problem is not None:
-            raise FileError(f"the file {file} must be as it was written, but {problem}. {_NEXT_STEP}.")
+            raise broken(file, problem, _NEXT_STEP)
         if (directory / PARITY_FILE).is_file() and Parity.load(directory) != report.parity:
             raise FileError(
                 f"the file {directory / PARITY_FILE} must say what {EXTRACTION_FILE} says of parity, but says "

@@ -18,7 +18,7 @@ from compressor.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from compressor.files import new_directory, write_json
+from compressor.files import is_plain_name, new_directory, write_json
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
 from compressor.records import (
@@ -302,10 +302,7 @@ class SearchResult:
         if origin.supernet is not None:
             values["supernet_from_here"] = os.path.relpath(origin.supernet, directory)
         elif origin.model_name_or_path is None:
-            raise SearchError(
-                "a search result must name the directory of its super-network, but that was not saved. "
-                "Save the super-network, and search what was saved."
-            )
+            raise unsaved_super_network()
         if self.known_predictions is not None:
             write_predictions(directory / PREDICTIONS_FILE, self.known_predictions)
         return write_json(directory / RESULTS_FILE, values)
@@ -363,6 +360,14 @@ class SearchResult:
         return replace(result, trivial=written.trivial, origin=origin)
 
 
+def unsaved_super_network() -> SearchError:
+    """Return the error for a search that is to be found again, while its super-network cannot."""
+    return SearchError(
+        "a search result must name the directory of its super-network, but that was not saved. "
+        "Save the super-network, and search what was saved."
+    )
+
+
 class _PartsError(Exception):
     """Parts of a result do not belong together."""
 
@@ -375,16 +380,11 @@ def _require_whole(origin: SearchOrigin, written: _Written) -> None:
         and [e.index for e in evaluations] == list(range(number))
         and len(written.hypervolumes) == number
         and all(getattr(e, name, None) is not None for e in evaluations for name in written.objectives)
-        and all(_is_plain(e.name) for e in evaluations)  # models are written into folders so named
+        and all(is_plain_name(e.name) for e in evaluations)  # models are written into folders so named
         and (origin.model_name_or_path if origin.supernet is None else origin.supernet_digest) is not None
     )
     if not whole:
         raise _PartsError
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name is that of a file in the very directory."""
-    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def relative_objectives(

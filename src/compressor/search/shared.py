@@ -16,15 +16,14 @@ from compressor.digests import digest_files, digest_weights
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.latency import measure_latency_ms
 from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
-from compressor.files import append_json_line
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, max_positions
 from compressor.network.loading import pick_device
 from compressor.network.sub_network import SubNetwork
-from compressor.search.journal import JOURNAL_FILE, Recorded, open_journal
-from compressor.search.loop import Measured, run_search
+from compressor.search.journal import Recorded, add_to_journal, open_journal
+from compressor.search.loop import Measured, OnEvaluation, run_search
 from compressor.search.options import SearchOptions
-from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
+from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult, unsaved_super_network
 from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_layers
@@ -40,12 +39,12 @@ class SearchStart:
     """The search space filled in."""
     num_recorded: int
     """Evaluations of the same search that are in the journal."""
+    notes: list[str]
+    """What is to be known of rows that are not those of the training, a line each."""
 
 
 OnStart = Callable[[SearchStart], None]
 """Called before the first evaluation."""
-OnEvaluation = Callable[[EvaluatedSubNetwork, float], None]
-"""Called with each result and the hypervolume so far."""
 
 
 def search_sub_networks(
@@ -68,16 +67,16 @@ def search_sub_networks(
     Raises:
         ModelError: the super-network's head does not fit the data.
         TaskDataError: rows that it was trained on are among the validation or test rows, or have other labels.
-        SearchError: there is no such method.
+        SearchError: there is no such method, or a directory is given for a super-network that was not saved.
         OptionError: an option is out of its range.
     """
     options = replace(options or SearchOptions(), **fields)
     options = replace(options, search_space=options.search_space or net.search_space)
     require_fitting_head(net, data)
-    require_unseen_rows(net.record, data)
+    notes = require_unseen_rows(net.record, data)
     search = _Search.open(net, in_order_of(data, net.label_names), options, directory)
     if on_start is not None:
-        on_start(SearchStart(options=options, num_recorded=len(search.recorded)))
+        on_start(SearchStart(options=options, num_recorded=len(search.recorded), notes=notes))
 
     def report(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
         search.note(evaluation)
@@ -109,6 +108,8 @@ class _Search:
     cost_model: CostModel
     evaluator: Evaluator
     validation: EncodedRows
+    length: int
+    """Tokens of the median validation row."""
     recorded: dict[str, Recorded] = field(default_factory=dict)
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
     """Of the validation rows, by the sub-networks' hashes."""
@@ -133,30 +134,27 @@ class _Search:
             cost_model=create_cost_model(model),
             evaluator=Evaluator(model, data.task, validation, options.per_device_eval_batch_size),
             validation=validation,
+            length=validation.median_length,
         )
         if directory is not None:
-            search.recorded.update(open_journal(directory, search._identity()))
+            if net.path is None:
+                raise unsaved_super_network()
+            search.recorded.update(open_journal(directory, search._identity(net.path)))
         told = {key: line.predictions for key, line in search.recorded.items()}
         search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
         return search
 
-    def _identity(self) -> dict[str, Any]:
-        """What the evaluations depend on."""
-        assert self.net.path is not None
+    def _identity(self, path: Path) -> dict[str, Any]:
+        """What the evaluations depend on; `path` is the super-network's."""
         options = asdict(self.options)
         del options["num_samples"]
         return {
-            "supernet_files": digest_files(self.net.path),
+            "supernet_files": digest_files(path),
             "source": self.data.source.to_json(),
             "data_digest": self.data.digest,
             "label_names": list(self.data.label_names),
             **options,
         }
-
-    @property
-    def length(self) -> int:
-        """The median length of the validation rows, in tokens."""
-        return int(np.median(self.validation.lengths))
 
     def evaluate(self, sub_network: SubNetwork) -> float:
         """Return the validation error of a sub-network, and keep its predictions."""
@@ -176,8 +174,7 @@ class _Search:
         """Write an evaluation down, unless it is recorded."""
         key = evaluation.sub_network.hash
         if self.directory is not None and key not in self.recorded:
-            line = evaluation.to_json() | {"predictions": pack(self.predictions[key])}
-            append_json_line(self.directory / JOURNAL_FILE, line)
+            add_to_journal(self.directory, evaluation, pack(self.predictions[key]))
 
     def finish(self, result: SearchResult, seconds: float) -> SearchResult:
         """Add intervals and test errors of the front and of the super-network, and where all of it comes from."""

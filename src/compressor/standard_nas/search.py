@@ -77,7 +77,7 @@ def search_by_training(
         space=create_search_space(inputs.options.search_space, get_dimensions(model)),
         cost_model=create_cost_model(model),
         num_epochs=settings.epochs,
-        sequence_length=int(np.median(rows.validation.lengths)),
+        sequence_length=rows.validation.median_length,
     )
     if on_start is not None:
         on_start()

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,9 +19,6 @@ from compressor.training.loop import train_shared_weights
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
 from compressor.training.super_network import SuperNetwork, TrainingRecord
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

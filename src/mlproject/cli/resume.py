@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import OutputError
-from compressor.files import claim_output_dir, local_path, make_directory, remove_empty, remove_temporaries
+from compressor.files import (
+    STATE_FOLDER,
+    claim_output_dir,
+    local_path,
+    make_directory,
+    remove_empty,
+    remove_temporaries,
+)
 from compressor.locks import LockedError, hold
-from mlproject.tracking.outbox import FOLDER, LOCK_FILE, Command, Outbox, read_header
+from mlproject.tracking.outbox import LOCK_FILE, Command, Outbox, read_header
 
 DEFAULT_FOLDER = Path("compressor-output")
 _NOT_COMPARED = ("output_dir", "overwrite_output_dir", "resume", "debug", "use_cache", "fresh")
@@ -74,7 +81,7 @@ def lock_output_dir(path: Path) -> Iterator[None]:
     Raises:
         OutputError: another command is at work there.
     """
-    folder = path / FOLDER
+    folder = path / STATE_FOLDER
     made = make_directory(folder)
     lock = folder / LOCK_FILE
     try:
@@ -100,7 +107,9 @@ def _unused(path: Path) -> Path:
 
 def _is_ours(path: Path) -> bool:
     """Whether a command was begun in a directory, or was killed before it could say so."""
-    return read_header(path) is not None or (path.is_dir() and {entry.name for entry in path.iterdir()} == {FOLDER})
+    return read_header(path) is not None or (
+        path.is_dir() and {entry.name for entry in path.iterdir()} == {STATE_FOLDER}
+    )
 
 
 def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:

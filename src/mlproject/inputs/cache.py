@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import FileError
-from compressor.files import file_sha256, read_json, write_json
+from compressor.files import STATE_FOLDER, file_sha256, read_json, write_json
 from compressor.records import parse_record
-from mlproject.tracking.outbox import FOLDER
 
 _RECORD = "stage.json"
 
@@ -37,8 +36,8 @@ def fingerprint(stage: str, inputs: dict[str, Any], budget: str | None = None) -
 
 def write_record(folder: Path, stage: str, inputs: dict[str, Any]) -> None:
     """Notes that a stage with these inputs is finished in a folder."""
-    (folder / FOLDER).mkdir(exist_ok=True)
-    write_json(folder / FOLDER / _RECORD, {"stage": stage, "inputs": inputs})
+    (folder / STATE_FOLDER).mkdir(exist_ok=True)
+    write_json(folder / STATE_FOLDER / _RECORD, {"stage": stage, "inputs": inputs})
 
 
 def read_record(folder: Path, stage: str) -> dict[str, Any] | None:
@@ -46,7 +45,7 @@ def read_record(folder: Path, stage: str) -> dict[str, Any] | None:
 
     A broken record counts as none: the stage is then made again.
     """
-    path = folder / FOLDER / _RECORD
+    path = folder / STATE_FOLDER / _RECORD
     try:
         record = parse_record(_Finished, read_json(path))
     except (FileError, ValueError):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.digests import digest_weights, require_same_files
@@ -12,11 +12,8 @@ from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
 from compressor.training.super_network import SuperNetwork, load_super_network, require_fitting_head
 from mlproject.inputs.addresses import SUPER_NETWORK, locate
 
-if TYPE_CHECKING:
-    pass
 
-
-def open_super_network(path: Path, overrides: Mapping[str, Any]) -> "tuple[SuperNetwork, TaskData]":
+def open_super_network(path: Path, overrides: Mapping[str, Any]) -> tuple[SuperNetwork, TaskData]:
     """Open a super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
 
     Raises:
@@ -52,7 +49,7 @@ def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any])
     return replace(source, **overrides)
 
 
-def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
+def require_searched_files(net: SuperNetwork, origin: SearchOrigin) -> None:
     """Raise unless a search's super-network still has the files that were searched.
 
     Raises:
@@ -60,8 +57,10 @@ def require_searched_files(net: "SuperNetwork", origin: SearchOrigin) -> None:
     """
     assert net.path is not None
     require_same_files(net.path, origin.supernet_files, RESULTS_FILE, "search again with compressor search")
-    digest = digest_weights(net.path)
-    if origin.supernet_files is None and digest != origin.supernet_digest:  # of version 0.1.0
+    if origin.supernet_files is not None:
+        return
+    digest = digest_weights(net.path)  # which is all that version 0.1.0 noted
+    if digest != origin.supernet_digest:
         raise ModelError(
             f"the super-network must be the one that was searched (digest {origin.supernet_digest}), but "
             f"{net.path} has digest {digest}. Restore it or search again."

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -121,11 +122,11 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         stage_inputs(source, options.model, options.training, **of_data, model=base),
         lambda folder, stage: train_supernet(folder, source, options.model, options.training, stage, options.plan),
     )
-    supernet_files = digest_files(supernet)
+    digest = cache(digest_files)  # a folder is not written to once its stage has run
     searched = stages.run(
         "search",
         "search",
-        stage_inputs(source, options.search, **of_data, supernet=supernet_files),
+        stage_inputs(source, options.search, **of_data, supernet=digest(supernet)),
         run_search,
         budget="num_samples",
     )
@@ -138,15 +139,21 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     model = stages.run(
         "extract",
         "model",
-        stage_inputs(source, options.choice, **of_data, supernet=supernet_files, **chosen),
+        stage_inputs(source, options.choice, **of_data, supernet=digest(supernet), **chosen),
         lambda folder, stage: extract(folder, searched, options.choice, options.finetune_epochs, stage),
     )
-    dense, pruned = _export_both(stages, options, of_data, supernet, model)
+    dense = _export_dense(stages, options, supernet, {**of_data, "model": digest(supernet)})
+    pruned = stages.run(
+        "export",
+        "onnx",
+        stage_inputs(source, options.export, **of_data, model=digest(model)),
+        lambda folder, stage: export(folder, model, options.export, stage, "pruned"),
+    )
     timed = [("dense", dense), ("pruned", pruned), ("dense", supernet), ("pruned", model)]
     benchmarked = stages.run(
         "benchmark",
         "benchmark",
-        stage_inputs(options.benchmark, **of_data, models=[digest_files(path) for _, path in timed]),
+        stage_inputs(options.benchmark, **of_data, models=[digest(path) for _, path in timed]),
         lambda folder, stage: benchmark(folder, timed, options.benchmark, stage),
     )
     return StageFolders(
@@ -154,24 +161,15 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     )
 
 
-def _export_both(
-    stages: "_Stages", options: CompressOptions, of_data: Mapping[str, Any], supernet: Path, model: Path
-) -> tuple[Path, Path]:
-    """Export the super-network, which is registered nowhere, and the extracted model."""
+def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, made_of: Mapping[str, Any]) -> Path:
+    """Export the super-network, which is registered nowhere."""
     plain = replace(options.export, register_as=None, alias=None)
-    dense = stages.run(
+    return stages.run(
         "export-dense",
         "onnx-dense",
-        stage_inputs(options.source, plain, **of_data, model=digest_files(supernet)),
+        stage_inputs(options.source, plain, **made_of),
         lambda folder, stage: export(folder, supernet, plain, stage, "dense", log_models=False),
     )
-    pruned = stages.run(
-        "export",
-        "onnx",
-        stage_inputs(options.source, options.export, **of_data, model=digest_files(model)),
-        lambda folder, stage: export(folder, model, options.export, stage, "pruned"),
-    )
-    return dense, pruned
 
 
 class _Stages:

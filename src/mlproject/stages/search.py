@@ -1,7 +1,6 @@
 """The stage `search`: sub-networks of a super-network, evaluated, written down, logged, shown."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ from compressor.files import require_other_directory
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from compressor.search.shared import SearchStart, search_sub_networks
-from compressor.training.unseen_rows import require_unseen_rows
 from mlproject.inputs.models import open_super_network
 from mlproject.stages.log import log_data, option_params, print_notes
 from mlproject.stages.search_runs import (
@@ -34,15 +32,14 @@ def search(
     """
     require_other_directory(output_dir, supernet)
     net, data = open_super_network(supernet, data_options)
-    print_notes(require_unseen_rows(net.record, data))
-    options = replace(options, search_space=options.search_space or net.search_space)
-    run.log_params(option_params(data.source, options) | {"supernet": str(net.path)})
-    log_data(run, data, data.source)
-    space = options.search_space or ""
+    space = options.search_space or net.search_space
     tags = child_tags(run, net.name, data.source.task_name, space, options.search_strategy)
     children: dict[int, StageRun] = {}
 
     def on_start(start: SearchStart) -> None:
+        print_notes(start.notes)
+        run.log_params(option_params(data.source, start.options) | {"supernet": str(net.path)})
+        log_data(run, data, data.source)
         if start.num_recorded:
             print(f"Resuming after {start.num_recorded} sub-networks that were evaluated before.")
 

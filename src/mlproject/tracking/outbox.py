@@ -15,15 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import FileError, OutputError
-from compressor.files import append_json_line, make_directory, read_json, read_json_lines, remove_empty, write_json
+from compressor.files import (
+    STATE_FOLDER,
+    append_json_line,
+    make_directory,
+    read_json,
+    read_json_lines,
+    remove_empty,
+    write_json,
+)
 from compressor.records import Count, parse_record
 from mlproject.tracking.events import CreateRun, Damaged, EndRun, Event, LogModel, ReopenRun, parse_event
 
-FOLDER = ".compressor"
-"""Of an output directory: what the tool keeps for itself."""
 _HEADER, _ENTRIES, _DELIVERED = "command.json", "entries.jsonl", "delivered.jsonl"
 LOCK_FILE = "lock"
-"""In `FOLDER`: held by the process that is at work in the output directory."""
+"""In `STATE_FOLDER`: held by the process that is at work in the output directory."""
 TOP = "top"
 """Our name for the run of the command itself."""
 
@@ -69,7 +75,7 @@ class Outbox:
         """What the directory was begun with; None for a new one."""
         self.run_ids: dict[str, str] = {}
         """MLflow's ids of the runs, by our names for them."""
-        self._folder = output_dir / FOLDER
+        self._folder = output_dir / STATE_FOLDER
         self._events = [parse_event(line) for line in read_json_lines(self._folder / _ENTRIES)]
         self._written = len(self._events)
         self._header_written = self.header is not None
@@ -104,7 +110,7 @@ class Outbox:
     def forget_if_empty(self) -> None:
         """Takes the outbox away again, where nothing was made and all was told; the directory too, if it made it."""
         own = {_HEADER, _ENTRIES, _DELIVERED, LOCK_FILE}
-        empty = all(path.name == FOLDER for path in self.output_dir.glob("*"))
+        empty = all(path.name == STATE_FOLDER for path in self.output_dir.glob("*"))
         empty = empty and all(path.name in own for path in self._folder.glob("*"))
         if empty and not self.kept and not self.num_pending:
             self.header = None
@@ -216,7 +222,7 @@ def read_header(output_dir: Path) -> Header | None:
     Raises:
         OutputError: the file that says it is damaged.
     """
-    path = output_dir / FOLDER / _HEADER
+    path = output_dir / STATE_FOLDER / _HEADER
     if not path.is_file():
         return None
     try:
@@ -234,7 +240,7 @@ def clear(output_dir: Path) -> Header | None:
         before = read_header(output_dir)
     except OutputError:
         before = None
-    for path in (output_dir / FOLDER).glob("*"):
+    for path in (output_dir / STATE_FOLDER).glob("*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK_FILE:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compressor.errors import OutputError
-from compressor.files import append_json_line
+from compressor.files import STATE_FOLDER, append_json_line
 from mlproject.tracking.events import (
     CreateRun,
     EndRun,
@@ -24,7 +24,7 @@ from mlproject.tracking.events import (
     Upload,
     parse_event,
 )
-from mlproject.tracking.outbox import FOLDER, TOP, Header, Outbox, clear
+from mlproject.tracking.outbox import TOP, Header, Outbox, clear
 
 
 def metrics(*points: Point, run: str = TOP, now_ms: int = 0) -> LogMetrics:
@@ -73,7 +73,7 @@ def test_delivery_goes_on_in_another_process(tmp_path: Path) -> None:
 
 def test_a_line_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
     Outbox(tmp_path).add(metric(0.5))
-    with (tmp_path / FOLDER / "entries.jsonl").open("a") as file:
+    with (tmp_path / STATE_FOLDER / "entries.jsonl").open("a") as file:
         file.write('{"kind": "lo')
     outbox = Outbox(tmp_path)
     assert outbox.num_pending == 1
@@ -134,8 +134,8 @@ def test_damaged_lines_are_passed_over(damage: bytes, name: str, tmp_path: Path)
         outbox.add(event)
     outbox.mark_delivered(next(outbox.pending()), "id-0")
     outbox.mark_delivered(next(outbox.pending()))
-    lines = (tmp_path / FOLDER / name).read_bytes().splitlines(keepends=True)
-    (tmp_path / FOLDER / name).write_bytes(lines[0] + damage + b"".join(lines[2:]))
+    lines = (tmp_path / STATE_FOLDER / name).read_bytes().splitlines(keepends=True)
+    (tmp_path / STATE_FOLDER / name).write_bytes(lines[0] + damage + b"".join(lines[2:]))
     other = Outbox(tmp_path)
     assert other.damaged and other.is_old
     assert other.run_ids == {"subnet-000": "id-0"}
@@ -151,12 +151,12 @@ def test_damaged_lines_are_passed_over(damage: bytes, name: str, tmp_path: Path)
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"command": "search"}', '{"command": 1, "options": {}}', "\0\0"])
 def test_a_damaged_header_is_a_sentence(content: str, tmp_path: Path) -> None:
     Outbox(tmp_path).begin(HEADER)
-    (tmp_path / FOLDER / "command.json").write_text(content)
+    (tmp_path / STATE_FOLDER / "command.json").write_text(content)
     with pytest.raises(OutputError) as raised:
         Outbox(tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path}/{FOLDER}/command.json must say which command was begun there, but it is damaged. Results beside "
-        "it are whole; choose another --output-dir, or begin anew with --overwrite-output-dir."
+        f"{tmp_path}/{STATE_FOLDER}/command.json must say which command was begun there, but it is damaged. Results "
+        "beside it are whole; choose another --output-dir, or begin anew with --overwrite-output-dir."
     )
     assert clear(tmp_path) is None
     assert Outbox(tmp_path).header is None
@@ -268,8 +268,8 @@ LINES: list[tuple[dict[str, Any], Event]] = [
 
 @pytest.mark.parametrize(("line", "event"), LINES, ids=[type(event).__name__ for _, event in LINES])
 def test_an_outbox_that_version_0_1_0_has_left_is_delivered(line: dict[str, Any], event: Event, tmp_path: Path) -> None:
-    (tmp_path / FOLDER).mkdir()
-    append_json_line(tmp_path / FOLDER / "entries.jsonl", line)
+    (tmp_path / STATE_FOLDER).mkdir()
+    append_json_line(tmp_path / STATE_FOLDER / "entries.jsonl", line)
     outbox = Outbox(tmp_path)
     assert next(outbox.pending()) == event and not outbox.damaged
     assert outbox.add(event) == (not event.keys() and not isinstance(event, EndRun))

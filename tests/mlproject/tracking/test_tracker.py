@@ -13,8 +13,9 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
+from compressor.files import STATE_FOLDER
 from mlproject.tracking.delivery import MlflowLog, TrackingError, is_random_name
-from mlproject.tracking.outbox import FOLDER, Command, read_header
+from mlproject.tracking.outbox import Command, read_header
 from mlproject.tracking.tracker import StageRun, Tracker, sync
 
 COMMAND = Command("search", {})
@@ -161,7 +162,7 @@ def test_a_command_without_results_leaves_no_directory(tracker: Tracker, tmp_pat
         run.log_params({"a": 1})
         raise ValueError("bad")
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / STATE_FOLDER).exists()
 
 
 class Strict(BaseHTTPRequestHandler):
