@@ -188,6 +188,11 @@ def local_path(text: str) -> Path:
     return path
 
 
+def cache_folder() -> Path:
+    """Return our folder in the user's caches (`XDG_CACHE_HOME`, or `~/.cache`); nothing needs to be there."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "mlflow-compressor"
+
+
 def module_environment() -> dict[str, str]:
     """This process's environment, in which another Python finds these packages by `-m` wherever they lie."""
     source = str(Path(__file__).parents[1])

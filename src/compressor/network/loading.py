@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from compressor.data.demo import DEMO_MODEL, find_demo_model
+from compressor.data.demo_base import DEMO_BASE_MODEL, find_demo_base_model
 from compressor.data.tasks import Task
 from compressor.digests import combine, digest_files
 from compressor.errors import CompressorError, ModelError, brief
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def resolve_model(name_or_path: str) -> str:
-    """The absolute directory of a local model or of the demo encoder; anything else is a Hub name and stays.
+    """The absolute directory of a local model or of a demo encoder; anything else is a Hub name and stays.
 
     Raises:
-        ModelError: the directory is not there, or its files are missing, broken or of different models.
+        ModelError: the directory is not there, or its files are missing, broken or of different models; the
+            packages of a demo encoder are not installed, or damaged.
         FileError: the name is none.
     """
     if name_or_path == DEMO_MODEL:
         return str(find_demo_model())
+    if name_or_path == DEMO_BASE_MODEL:
+        return str(find_demo_base_model())
     path = local_path(name_or_path)
     if path.is_dir():
         check_checkpoint(path.resolve(), whole=False)
@@ -107,6 +111,6 @@ def describe_loading_problem(name: str, source: str, error: Exception) -> str:
     if Path(source).is_dir():
         return f"the model in {name} must load, but it does not: {reason}. Use a directory made by save_pretrained."
     return (
-        f"the model {name!r} must be a local directory, 'demo' or a name on a Hugging Face Hub within reach, but "
-        "it is none of them. Check the name, or download the model and give its directory."
+        f"the model {name!r} must be a local directory, 'demo', 'demo-base' or a name on a Hugging Face Hub "
+        "within reach, but it is none of them. Check the name, or download the model and give its directory."
     )

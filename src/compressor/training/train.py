@@ -45,10 +45,10 @@ def train_super_network(
 ) -> SuperNetwork:
     """Train a super-network: one encoder whose sub-networks of a search space all do the task.
 
-    `model` is a directory, a name on the Hub or "demo". The best epoch's weights are the result; with the strategy
-    `auto`, or where no checkpoints are to be saved, that is the last one. In a `directory` a checkpoint is kept of each
-    epoch, an interrupted training of the same rows and settings resumes after its last epoch, and the result is saved;
-    without one nothing is written.
+    `model` is a directory, a name on the Hub, "demo" or "demo-base". The best epoch's weights are the result; with the
+    strategy `auto`, or where no checkpoints are to be saved, that is the last one. In a `directory` a checkpoint is
+    kept of each epoch, an interrupted training of the same rows and settings resumes after its last epoch, and the
+    result is saved; without one nothing is written.
 
     Raises:
         ModelError: the model cannot be found, or is of an unsupported family.

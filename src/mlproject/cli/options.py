@@ -142,7 +142,8 @@ MODEL = [
         "--model-name",
         "model_name_or_path",
         default=ModelOptions.model_name_or_path,
-        help="Encoder to start from: 'demo', a directory made by save_pretrained, or a name on the Hugging Face Hub.",
+        help="Encoder to start from: 'demo', 'demo-base' (109 M parameters), a directory made by save_pretrained, or a "
+        "name on the Hugging Face Hub.",
     ),
     _option(
         "--attn-implementation",

@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 from compressor.errors import ModelError
-from compressor.files import local_path
+from compressor.files import cache_folder, local_path
 from mlproject.tracking.delivery import download
 
-_CACHE = Path("~/.cache/mlflow-compressor")
 SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)
 EXPORTED, BENCHMARKED = ("export.json",), ("latency.json",)
 TIMED = ("export.json", "config.json", "*.onnx")
@@ -34,7 +33,7 @@ def locate(text: str, *markers: str) -> Path:
     if not is_address(text):
         return local_path(text)
     key = hashlib.sha256(f"{os.environ.get('MLFLOW_TRACKING_URI')} {text}".encode()).hexdigest()[:16]
-    root = download(text, _CACHE.expanduser() / key)
+    root = download(text, cache_folder() / key)
     for marker in markers:
         files = [file for file in root.rglob(marker) if marker != "config.json" or not _is_export(file.parent)]
         found = sorted(files, key=lambda file: (len(file.parts), str(file)))
@@ -62,7 +61,7 @@ def _with_tokenizer(folder: Path, root: Path) -> Path:
     if not tokenizer.is_dir() or not (folder / "config.json").is_file() or (folder / "tokenizer.json").is_file():
         return folder
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    merged = _CACHE.expanduser() / f"{digest}-model"
+    merged = cache_folder() / f"{digest}-model"
     shutil.rmtree(merged, ignore_errors=True)
     shutil.copytree(folder, merged)
     shutil.copytree(tokenizer, merged, dirs_exist_ok=True)

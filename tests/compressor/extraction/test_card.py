@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
@@ -102,3 +103,9 @@ def test_the_card_says_which_graph_is_run_row_by_row(tmp_path: Path) -> None:
 def test_a_model_that_no_command_has_made_names_none(tmp_path: Path) -> None:
     assert "```bash" not in card(tmp_path, "base")
     assert "```bash\ncompressor extract --search" in card(tmp_path, "base", command=COMMAND)
+
+
+@pytest.mark.parametrize(("name", "hub_name"), [("demo", "all-MiniLM-L6-v2"), ("demo-base", "all-mpnet-base-v2")])
+def test_the_demo_encoders_have_their_names_on_the_hub(name: str, hub_name: str, tmp_path: Path) -> None:
+    found = ModelCard(card(tmp_path, name)).data
+    assert (found.base_model, found.license) == (f"sentence-transformers/{hub_name}", "apache-2.0")

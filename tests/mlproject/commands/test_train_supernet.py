@@ -52,5 +52,7 @@ def test_without_a_hub_a_name_fails_fast(run_cli: RunCli, write_rows: WriteRows)
     file = write_rows(sentence_rows(20))
     outcome = run_cli("train-supernet", "--model-name-or-path", "bert-base-cased", "--train-file", file)
     assert outcome.code == 1
-    assert "the model 'bert-base-cased' must be a local directory, 'demo' or a name" in outcome.error_lines[0]
+    assert (
+        "the model 'bert-base-cased' must be a local directory, 'demo', 'demo-base' or a name" in outcome.error_lines[0]
+    )
     assert time.perf_counter() - start < 20
