@@ -1,12 +1,19 @@
-"""Task metrics by scikit-learn and SciPy. The error that is minimised is 1 − metric."""
+"""Task metrics by scikit-learn and SciPy. The error that is minimised is 1 − metric.
+
+The bootstrap asks for a thousand values at once, which a thousand calls of these libraries take seconds for: most
+metrics have a second form for it.
+"""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 from compressor.errors import TaskDataError
+
+_DRAWN_AT_ONCE = 500_000
+"""Rows of resamples that are held in memory together."""
 
 
 def compute_error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -52,21 +59,43 @@ def error_interval(
         wrong = int(np.sum(predictions != labels))
         interval = binomtest(wrong, len(labels)).proportion_ci(confidence_level=level, method="wilson")
         return float(interval.low), float(interval.high)
-    rng, errors = np.random.default_rng(0), []
-    undefined = not is_defined(metric, predictions, labels)
-    for _ in range(num_resamples):
-        rows = rng.integers(len(labels), size=len(labels))
-        if undefined or is_defined(metric, predictions[rows], labels[rows]):
-            errors.append(compute_error(metric, predictions[rows], labels[rows]))
-    if not errors:  # of so few rows nothing can be told
+    errors = resampled_errors(metric, [predictions], labels, num_resamples)[0]
+    if len(errors) == 0:  # of so few rows nothing can be told
         return 0.0, max(1.0, compute_error(metric, predictions, labels))
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether a metric says anything of these rows: all but accuracy need two different labels and predictions."""
-    return metric == "accuracy" or bool(np.ptp(labels) > 0 and np.ptp(predictions) > 0)
+def resampled_errors(
+    metric: str, models: Sequence[np.ndarray], labels: np.ndarray, num_resamples: int = 1000
+) -> np.ndarray:
+    """The errors [models, resamples] of models' predictions [rows] on the same rows drawn with replacement (seed 0).
+
+    Resamples that leave the metric of a model undefined that is defined on all rows are left out.
+    """
+    rng, size, found = np.random.default_rng(0), max(1, _DRAWN_AT_ONCE // len(labels)), []
+    defined = [place for place, model in enumerate(models) if is_defined(metric, model, labels)]
+    for first in range(0, num_resamples, size):
+        rows = rng.integers(len(labels), size=(min(size, num_resamples - first), len(labels)))
+        told = np.all([is_defined(metric, models[place][rows], labels[rows]) for place in defined], axis=0)
+        rows = rows[np.broadcast_to(told, len(rows))]
+        found.append([_errors(metric, model[rows], labels[rows]) for model in models])
+    return np.concatenate(found, axis=1)
+
+
+def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether a metric says anything of rows [..., rows]: all but accuracy need two labels and two predictions."""
+    different = (np.ptp(labels, axis=-1) > 0) & (np.ptp(predictions, axis=-1) > 0)
+    return np.asarray(different | (metric == "accuracy"))
+
+
+def _errors(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`compute_error` of each of many resamples [resamples, rows]."""
+    if metric not in _OF_RESAMPLES:
+        return np.array([compute_error(metric, *drawn) for drawn in zip(predictions, labels, strict=True)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = _OF_RESAMPLES[metric](labels, predictions)
+    return np.asarray(np.round(1.0 - np.where(np.isfinite(values), values, 0.0), 12))
 
 
 def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -105,3 +134,61 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": partial(_correlation, function="pearsonr"),
     "spearman": partial(_correlation, function="spearmanr"),
 }
+
+
+def _counts(values: np.ndarray, num_classes: int, among: np.ndarray | None = None) -> np.ndarray:
+    """How often each class is in each resample [resamples, classes], of values [resamples, rows]."""
+    places = values + num_classes * np.arange(len(values))[:, None]
+    places = places.ravel() if among is None else places[among]
+    return np.bincount(places, minlength=len(values) * num_classes).reshape(-1, num_classes)
+
+
+def _class_counts(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each class in each resample [resamples, classes]: right predictions, predictions, labels."""
+    labels, predictions = labels.astype(np.int64), predictions.astype(np.int64)
+    num_classes = max(2, int(max(labels.max(initial=0), predictions.max(initial=0))) + 1)
+    right = _counts(labels, num_classes, among=labels == predictions)
+    return right, _counts(predictions, num_classes), _counts(labels, num_classes)
+
+
+def _accuracies(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    return np.asarray((labels == predictions).mean(axis=1))
+
+
+def _f1s(labels: np.ndarray, predictions: np.ndarray, average: str) -> np.ndarray:
+    right, told, true = _class_counts(labels, predictions)
+    values = np.where(told + true > 0, 2 * right / (told + true), np.nan)
+    mean = values[:, 1] if average == "binary" else np.nanmean(values, axis=1)
+    return np.where(np.ptp(predictions, axis=1) > 0, mean, 0.0)
+
+
+def _matthews_many(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Matthews' coefficients of any number of classes (Gorodkin, 2004)."""
+    right, told, true = (counts.astype(np.float64) for counts in _class_counts(labels, predictions))
+    rows = labels.shape[1]
+    agreement = rows * right.sum(axis=1) - (told * true).sum(axis=1)
+    spreads = [rows**2 - (counts**2).sum(axis=1) for counts in (told, true)]
+    return np.asarray(agreement / np.sqrt(spreads[0] * spreads[1]))
+
+
+def _correlations(labels: np.ndarray, predictions: np.ndarray, ranked: bool) -> np.ndarray:
+    rounding = 1e-5 * np.maximum(1.0, np.abs(predictions).max(axis=1))
+    constant = (np.ptp(predictions, axis=1) <= rounding) | (np.ptp(labels, axis=1) == 0)
+    if ranked:
+        from scipy.stats import rankdata
+
+        labels, predictions = (rankdata(values, axis=1) for values in (labels, predictions))
+    a, b = (v - v.mean(axis=1, dtype=np.float64, keepdims=True) for v in (labels, predictions))
+    values = (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.where(constant, 0.0, np.clip(values, -1.0, 1.0))
+
+
+_OF_RESAMPLES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "accuracy": _accuracies,
+    "f1": partial(_f1s, average="binary"),
+    "f1_macro": partial(_f1s, average="macro"),
+    "matthews_correlation": _matthews_many,
+    "pearson": partial(_correlations, ranked=False),
+    "spearman": partial(_correlations, ranked=True),
+}
+"""Values [resamples] of `METRICS` for labels and predictions [resamples, rows]; a metric may lack this form."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.data.metrics import compute_error, is_defined
+from compressor.data.metrics import compute_error, resampled_errors
 from compressor.records import Errors, Interval, Share
 
 
@@ -45,15 +45,8 @@ def compare_predictions(
     from scipy.stats import binomtest
 
     errors = compute_error(metric, base, labels), compute_error(metric, other, labels)
-    rng, differences = np.random.default_rng(0), []
-    defined = [model for model in (base, other) if is_defined(metric, model, labels)]
-    for _ in range(num_resamples):
-        rows = rng.integers(len(labels), size=len(labels))
-        if all(is_defined(metric, model[rows], labels[rows]) for model in defined):
-            differences.append(
-                compute_error(metric, other[rows], labels[rows]) - compute_error(metric, base[rows], labels[rows])
-            )
-    low, high = np.quantile(differences, [0.025, 0.975]) if differences else (-1.0, 1.0)
+    of_base, of_other = resampled_errors(metric, [base, other], labels, num_resamples)
+    low, high = np.quantile(of_other - of_base, [0.025, 0.975]) if len(of_base) else (-1.0, 1.0)
     only_base, only_other = (
         int(np.sum((base == labels) & (other != labels))),
         int(np.sum((base != labels) & (other == labels))),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from compressor.data.metrics import METRICS, compute_error, error_interval, predict
+from compressor.data import metrics
+from compressor.data.metrics import METRICS, compute_error, error_interval, is_defined, predict, resampled_errors
 from compressor.errors import TaskDataError
 from compressor.evaluation.comparison import compare_predictions
 
@@ -67,3 +68,27 @@ def test_a_comparison_does_not_jump_either() -> None:
     other = labels.copy()
     other[50] = 1
     assert compare_predictions("f1", labels, other, labels).interval[1] < 0.9
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("labels", ["many", "few", "one"])
+def test_resamples_are_those_of_single_calls(metric: str, labels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libraries, called for one resample after the other, say the same; also where resamples come in blocks."""
+    rng, rows = np.random.default_rng(2), 31
+    if metric in ("pearson", "spearman"):
+        truth = {"many": rng.random(rows), "few": np.eye(rows)[0], "one": np.ones(rows)}[labels]
+        models = [truth + rng.normal(size=rows), np.round(truth + rng.normal(size=rows)), -truth]
+    else:
+        classes = 2 if metric == "f1" else 4
+        truth = {"many": rng.integers(classes, size=rows), "few": np.eye(rows)[0], "one": np.ones(rows)}[labels]
+        truth = truth.astype(np.int64)
+        models = [rng.integers(classes, size=rows), np.where(rng.random(rows) < 0.2, 0, truth), truth]
+    draw = np.random.default_rng(0)
+    expected = []
+    for _ in range(60):
+        drawn = draw.integers(rows, size=rows)
+        if all(is_defined(metric, m[drawn], truth[drawn]) for m in models if is_defined(metric, m, truth)):
+            expected.append([compute_error(metric, model[drawn], truth[drawn]) for model in models])
+    monkeypatch.setattr(metrics, "_DRAWN_AT_ONCE", 7 * rows + 1)
+    found = resampled_errors(metric, models, truth, 60)
+    assert np.abs(found.T - np.array(expected)).max() < 2e-12

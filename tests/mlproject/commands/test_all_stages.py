@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data.metrics import error_interval
-from compressor.evaluation.comparison import compare_predictions
 from compressor.evaluation.predictions import read_predictions
 from conftest import WORDS, tiny_model
 from running import RunCli, WriteRows, train_words
@@ -81,14 +79,6 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
     assert made == {".compressor", "latency.json", "latency.csv", "latency.png"}
 
 
-@pytest.fixture
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals of 40 resamples: a thousand rank correlations take half a second."""
-    for function in (error_interval, compare_predictions):
-        monkeypatch.setitem(function.__kwdefaults__, "num_resamples", 40)
-
-
-@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 @pytest.mark.parametrize("task", ["regression", "stsb", "swag", "rte"])
 def test_other_tasks_train_and_search(
