@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.costs import BlockCosts, CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.loop import run_search
@@ -46,9 +46,13 @@ def closed_form_error(sub_network: SubNetwork) -> float:
 
 def closed_form() -> tuple[EncoderDimensions, CostModel, Callable[[SubNetwork], float]]:
     """The demo encoder's sizes, with its 12 million parameters outside of the layers, and the error surface."""
+    hidden, size = DIMENSIONS.hidden_size, DIMENSIONS.head_size
+    head = BlockCosts(
+        params=3 * hidden, member_params=4 * hidden * size + 3 * size, member_macs=(0, 4 * hidden * size, 2 * size)
+    )
+    unit = BlockCosts(params=3 * hidden, member_params=2 * hidden + 1, member_macs=(0, 2 * hidden, 0))
     cost_model = CostModel(
-        hidden_size=DIMENSIONS.hidden_size,
-        head_size=DIMENSIONS.head_size,
+        blocks={"heads": (head,) * DIMENSIONS.num_layers, "units": (unit,) * DIMENSIONS.num_layers},
         params_outside=12_000_000,
         macs_per_token_outside=0,
         macs_per_text_outside=0,

@@ -48,12 +48,9 @@ def run_reference(model: PreTrainedModel, batches: list[dict[str, torch.Tensor]]
     for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
         head_mask, unit_mask = torch.zeros(dimensions.num_heads), torch.zeros(dimensions.num_units)
         head_mask[list(heads)], unit_mask[list(units)] = 1.0, 1.0
-        masks = {
-            family.attention_output: head_mask.repeat_interleave(dimensions.head_size),
-            family.feed_forward_out: unit_mask,
-        }
-        for path, mask in masks.items():
-            module = layer.get_submodule(path)
+        masks = (head_mask.repeat_interleave(dimensions.head_size), unit_mask)
+        for group, mask in zip(family.groups, masks, strict=True):
+            module = group.consumer_of(layer)
             hooks.append(module.register_forward_pre_hook(lambda _, inputs, mask=mask: (inputs[0] * mask,)))
     start = time.perf_counter()
     for batch in batches:

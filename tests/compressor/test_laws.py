@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from compressor.network.costs import create_cost_model
-from compressor.network.execution import activate, expand_heads
+from compressor.network.execution import activate, expand_members
 from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.network.slicing import reorder, slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
@@ -154,17 +154,17 @@ def test_gradients_land_in_the_kept_slices(name: str, model_type: str) -> None:
     # … and nothing else: every dropped row and column has a gradient of exactly zero, or none.
     family = get_family(model_type)
     for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
-        rows, columns = expand_heads(heads, 4), units
-        parts = [(path, rows, 0, HIDDEN) for path in (family.query, family.key, family.value)]
-        parts += [(family.attention_output, rows, 1, HIDDEN)]
-        parts += [(family.feed_forward_in, columns, 0, UNITS), (family.feed_forward_out, columns, 1, UNITS)]
-        for path, kept_indices, dim, size in parts:
-            gradient = layer.get_submodule(path).weight.grad
-            if not kept_indices:
-                assert gradient is None
-            else:
-                dropped = torch.tensor([i for i in range(size) if i not in kept_indices], dtype=torch.long)
-                assert not gradient.index_select(dim, dropped).any()
+        kept = {"heads": (expand_members(heads, 4), HIDDEN), "units": (units, UNITS)}
+        for group in family.groups:
+            kept_indices, size = kept[group.name]
+            dropped = torch.tensor([i for i in range(size) if i not in kept_indices], dtype=torch.long)
+            parts = [(module, producer.copies, 0) for producer, module in group.producers_of(layer)]
+            for module, copies, dim in [*parts, (group.consumer_of(layer), 1, 1)]:
+                gradient = module.weight.grad
+                if not kept_indices:
+                    assert gradient is None
+                else:
+                    assert not gradient.unflatten(dim, (copies, size)).index_select(dim + 1, dropped).any()
 
 
 @pytest.mark.parametrize("task_head", TASK_HEADS)
@@ -174,18 +174,16 @@ def test_reordering_changes_no_output(model_type: str, task_head: str) -> None:
     batch, rng = tiny_batch(model), np.random.default_rng(0)
     before = logits_of(model, batch)
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
-    reorder(
-        model,
-        [rng.permutation(HEADS).tolist() for _ in range(LAYERS)],
-        [rng.permutation(UNITS).tolist() for _ in range(LAYERS)],
-    )
+    sizes = {"heads": HEADS, "units": UNITS}
+    reorder(model, {name: [rng.permutation(size).tolist() for _ in range(LAYERS)] for name, size in sizes.items()})
     require_equal(before, logits_of(model, batch))
     assert any(not torch.equal(weights[name], p) for name, p in model.named_parameters())
 
 
 def test_reordering_puts_the_wanted_head_first() -> None:
     model, original = tiny_model(), tiny_model()
-    reorder(model, [[2, 0, 1, 3]] * LAYERS, [[5, *(u for u in range(UNITS) if u != 5)]] * LAYERS)
+    units = [5, *(unit for unit in range(UNITS) if unit != 5)]
+    reorder(model, {"heads": [[2, 0, 1, 3]] * LAYERS, "units": [units] * LAYERS})
     batch = tiny_batch(model)
     with activate(model, SubNetwork(heads=((0,),) * LAYERS, units=((0,),) * LAYERS)):
         first = logits_of(model, batch)

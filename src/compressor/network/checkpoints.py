@@ -36,9 +36,9 @@ _NAMES = {
 """What a configuration may call its sizes."""
 _MAY_BE_ZERO = ("num_hidden_layers", "type_vocab_size")
 _TABLES = {
-    "vocab_size": "embeddings.word_embeddings.weight",
-    "max_position_embeddings": "embeddings.position_embeddings.weight",
-    "type_vocab_size": "embeddings.token_type_embeddings.weight",
+    "vocab_size": ("embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight"),
+    "max_position_embeddings": ("embeddings.position_embeddings.weight",),
+    "type_vocab_size": ("embeddings.token_type_embeddings.weight",),
 }
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 """One of them makes a tokenizer."""
@@ -149,8 +149,8 @@ def _check_numbers(directory: Path, config: Configuration) -> None:
             least = 0 if size in _MAY_BE_ZERO else 1
             if type(value) is not int or not least <= value <= _MAX_SIZE:
                 problems.append(f"{name} is {brief_value(value)}")
-    for name in ("kept_heads", "kept_units") if sliced else ():
-        value = config.values.get(name)
+    for group in get_family(config.model_type).groups if sliced else ():
+        value = config.values.get(name := f"kept_{group.name}")
         if not isinstance(value, list) or not all(type(kept) is int and 0 <= kept <= _MAX_SIZE for kept in value):
             problems.append(f"{name} is {brief_value(value)}")
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
@@ -170,8 +170,8 @@ def _check_fit(directory: Path, config: Configuration, tensors: Tensors, layers:
         ModelError: some differ; all are named.
     """
     stored: dict[str, int] = {}
-    for size, table in _TABLES.items():
-        found = next((tensor.shape for name, tensor in tensors.items() if name.endswith(table)), ())
+    for size, tables in _TABLES.items():
+        found = next((tensor.shape for name, tensor in tensors.items() if name.endswith(tables)), ())
         if len(found) == 2:
             stored[size] = found[0]
     places = [re.search(rf"(?:^|\.){re.escape(layers)}\.(\d+)\.", name) for name in tensors]

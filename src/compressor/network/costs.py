@@ -1,11 +1,13 @@
 """What a sub-network weighs and works, in closed form: parameters and multiply-accumulate operations (MACs)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from compressor.network.families import get_dimensions, get_layers
+from compressor.network.families import get_dimensions, get_family, get_layers
+from compressor.network.modeling_sliced import PrunableGroup
 from compressor.network.sub_network import SubNetwork, full_sub_network
 
 if TYPE_CHECKING:
@@ -27,11 +29,23 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockCosts:
+    """What a block of a layer costs that keeps some members of one prunable group; without members it costs nothing."""
+
+    params: int
+    """Parameters of the block itself: LayerNorm and the consumer's bias."""
+    member_params: int
+    """Parameters of each member."""
+    member_macs: tuple[int, int, int]
+    """Multiply-accumulates of each member for one text: a constant, times its tokens, times their square."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CostModel:
     """The numbers of a super-network from which every sub-network's costs follow."""
 
-    hidden_size: int
-    head_size: int
+    blocks: dict[str, tuple[BlockCosts, ...]]
+    """Of each prunable group by its name, one for each layer."""
     params_outside: int
     """Parameters outside of the encoder layers."""
     macs_per_token_outside: int
@@ -42,15 +56,7 @@ class CostModel:
 
     def encoder_params(self, sub_network: SubNetwork) -> int:
         """Parameters of the kept encoder layers."""
-        hidden = self.hidden_size
-        total = 0
-        for heads, units in zip(sub_network.heads, sub_network.units, strict=True):
-            if heads:
-                width = len(heads) * self.head_size
-                total += 3 * (hidden * width + width) + (width * hidden + hidden) + 2 * hidden
-            if units:
-                total += (hidden * len(units) + len(units)) + (len(units) * hidden + hidden) + 2 * hidden
-        return total
+        return sum(block.params + kept * block.member_params for block, kept in self._kept(sub_network))
 
     def costs(self, sub_network: SubNetwork) -> Costs:
         """Parameters of a sub-network, absolute and relative to the super-network."""
@@ -64,36 +70,59 @@ class CostModel:
 
     def macs(self, sub_network: SubNetwork, sequence_length: int) -> int:
         """Multiply-accumulates of the matrix products for one text of `sequence_length` tokens."""
-        length, hidden = sequence_length, self.hidden_size
+        length = sequence_length
         total = length * self.macs_per_token_outside + self.macs_per_text_outside
-        for heads, units in zip(sub_network.heads, sub_network.units, strict=True):
-            width = len(heads) * self.head_size
-            total += 4 * length * hidden * width + 2 * length * length * width
-            total += 2 * length * hidden * len(units)
+        for block, kept in self._kept(sub_network):
+            constant, per_token, per_pair = block.member_macs
+            total += kept * (constant + length * per_token + length * length * per_pair)
         return total
+
+    def _kept(self, sub_network: SubNetwork) -> Iterator[tuple[BlockCosts, int]]:
+        """The blocks of which a sub-network keeps members, and how many."""
+        for name, blocks in self.blocks.items():
+            for block, members in zip(blocks, getattr(sub_network, name), strict=True):
+                if members:
+                    yield block, len(members)
 
 
 def create_cost_model(model: "PreTrainedModel") -> CostModel:
     """The cost model of a super-network with its task head."""
-    dimensions, layers = get_dimensions(model), get_layers(model)
+    layers, family = get_layers(model), get_family(model.config.model_type)
     inside = {id(parameter) for parameter in layers.parameters()}
     per_token, per_text = _linear_macs_outside(model, {id(module) for module in layers.modules()})
     return CostModel(
-        hidden_size=dimensions.hidden_size,
-        head_size=dimensions.head_size,
+        blocks={
+            group.name: tuple(_count_block(layer, group, model.config) for layer in layers) for group in family.groups
+        },
         params_outside=sum(p.numel() for p in model.parameters() if id(p) not in inside),
         macs_per_token_outside=per_token,
         macs_per_text_outside=per_text,
-        full=full_sub_network(dimensions),
+        full=full_sub_network(get_dimensions(model)),
+    )
+
+
+def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCosts:
+    """Counts the parameters of a group's block, and how many of them belong to each member."""
+    members, consumer = int(getattr(config, group.size_field)), group.consumer_of(layer)
+    block = sum(p.numel() for path in group.when_empty for p in layer.get_submodule(path).parameters())
+    params = per_token = consumer.weight.numel()
+    for producer, module in group.producers_of(layer):
+        params += sum(p.numel() for p in module.parameters())
+        per_token += module.weight.numel() if producer.reads_tokens else 0
+    constant, linear, square = group.other_macs(config, consumer.in_features // members)
+    return BlockCosts(
+        params=block - params,
+        member_params=params // members,
+        member_macs=(constant, linear + per_token // members, square),
     )
 
 
 def _linear_macs_outside(model: "PreTrainedModel", inside: set[int]) -> tuple[int, int]:
-    """MACs per token and per text of the linear modules outside of the layers; embeddings count per token."""
+    """MACs per token (embeddings and convolutions) and per text (all else) of what multiplies outside of the layers."""
     per_token = per_text = 0
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and id(module) not in inside:
-            if "embeddings" in name:
+        if isinstance(module, nn.Linear | nn.Conv1d) and id(module) not in inside:
+            if "embeddings" in name or isinstance(module, nn.Conv1d):
                 per_token += module.weight.numel()
             else:
                 per_text += module.weight.numel()

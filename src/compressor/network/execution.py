@@ -2,8 +2,8 @@
 
 Linear modules compute with slices of their weights, blocks and layers that are dropped do no work. Nothing is masked
 and nothing is copied for prefix sets; arbitrary sets are gathered once per block (once per call while gradients are
-recorded, so that every backward pass has a graph of its own). Only `forward` of the modules concerned is replaced,
-and put back at the end, so parameters, state dict and hooks stay as they are.
+recorded, so that every backward pass has a graph of its own). Only `forward` of the modules concerned and the numbers
+that they keep are replaced, and put back at the end, so parameters and state dict stay as they are.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from compressor.errors import SubNetworkError
-from compressor.network.families import get_dimensions, get_family, get_layers
-from compressor.network.modeling_sliced import EncoderFamily
+from compressor.network.families import get_dimensions, get_family, get_layers, kept_members
+from compressor.network.modeling_sliced import PickMembers, PrunableGroup
 from compressor.network.sub_network import SubNetwork
 
 if TYPE_CHECKING:
@@ -40,72 +40,73 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
         raise SubNetworkError(
             "one sub-network of a model must be active at a time, but got a second one. Leave the first."
         )
-    dimensions = get_dimensions(model)
-    sub_network.check(dimensions)
+    sub_network.check(get_dimensions(model))
     family = get_family(model.config.model_type)
+    full = [getattr(model.config, group.size_field) for group in family.groups]
     with ExitStack() as patches:
         _ACTIVE.add(model)
         patches.callback(_ACTIVE.discard, model)
-        for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
-            for module, forward in layer_forwards(
-                layer, family, heads, units, (dimensions.num_heads, dimensions.num_units, dimensions.head_size)
-            ):
-                patches.enter_context(_forward_replaced(module, forward))
+        for layer, kept in zip(get_layers(model), kept_members(model, sub_network), strict=True):
+            if not any(kept):
+                patches.enter_context(_replaced(layer, "forward", family.empty_layer().forward))
+                continue
+            for group, members, all_members in zip(family.groups, kept, full, strict=True):
+                if len(members) < all_members:
+                    _activate_group(patches, layer, group, members, all_members)
         yield
 
 
-def layer_forwards(
-    layer: nn.Module,
-    family: EncoderFamily,
-    heads: tuple[int, ...],
-    units: tuple[int, ...],
-    sizes: tuple[int, int, int],
-) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-    """The modules of one layer whose `forward` must change, with the new one; `sizes` = (heads, units, head size)."""
-    num_heads, num_units, head_size = sizes
-    if not heads and not units:
-        yield layer, _pass_input
+def _activate_group(
+    patches: ExitStack, layer: nn.Module, group: PrunableGroup, members: tuple[int, ...], all_members: int
+) -> None:
+    """Makes a layer compute with these members of a group alone, until `patches` closes."""
+    if not members:
+        for path, stand_in in group.when_empty.items():
+            patches.enter_context(_replaced(layer.get_submodule(path), "forward", stand_in().forward))
         return
-    if not heads:
-        for path, stand_in in family.without_attention.items():
-            yield layer.get_submodule(path), stand_in().forward
-    elif len(heads) < num_heads:
-        rows = expand_heads(heads, head_size)
-        for path in (family.query, family.key, family.value):
-            yield _sliced_linear(layer, path, rows, 0)
-        yield _sliced_linear(layer, family.attention_output, rows, 1)
-    if not units:
-        for path, stand_in in family.without_feed_forward.items():
-            yield layer.get_submodule(path), stand_in().forward
-    elif len(units) < num_units:
-        yield _sliced_linear(layer, family.feed_forward_in, units, 0)
-        yield _sliced_linear(layer, family.feed_forward_out, units, 1)
+    consumer = group.consumer_of(layer)
+    rows = expand_members(members, consumer.in_features // all_members)
+    for producer, module in group.producers_of(layer):
+        patches.enter_context(_replaced(module, "forward", _sliced_forward(module, rows, 0, producer.copies)))
+    patches.enter_context(_replaced(consumer, "forward", _sliced_forward(consumer, rows, 1)))
+    for path, number in group.set_counts(len(members), len(rows)):
+        parent, _, name = path.rpartition(".")
+        patches.enter_context(_replaced(layer.get_submodule(parent), name, number))
+    for path, argument in group.member_inputs.items():
+        hook = PickMembers(argument, members)
+        patches.callback(layer.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
-def expand_heads(heads: tuple[int, ...], head_size: int) -> tuple[int, ...]:
-    """The rows of Q, K and V (columns of the output projection) that belong to these heads."""
-    return tuple(head * head_size + offset for head in heads for offset in range(head_size))
+def expand_members(members: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The rows of a producer (columns of the consumer) that belong to these members, `size` of them to each."""
+    if size == 1:
+        return members
+    return tuple(member * size + offset for member in members for offset in range(size))
 
 
-def select(weight: Tensor, kept: tuple[int, ...], dim: int) -> Tensor:
-    """The rows (`dim` 0) or columns (1) `kept` of a weight: a view where they are adjacent, else a gathered copy."""
+def select(weight: Tensor, kept: tuple[int, ...], dim: int, copies: int = 1) -> Tensor:
+    """The rows (`dim` 0) or columns (1) `kept` of each of the copies; a view where they are adjacent and of one copy."""
+    if copies > 1:
+        return select(split_copies(weight, dim, copies), kept, dim + 1).flatten(dim, dim + 1)
     if kept[-1] - kept[0] + 1 == len(kept):
         return weight.narrow(dim, kept[0], len(kept))
     return weight.index_select(dim, torch.tensor(kept, device=weight.device))
 
 
-def _sliced_linear(
-    layer: nn.Module, path: str, kept: tuple[int, ...], dim: int
-) -> tuple[nn.Linear, Callable[[Tensor], Tensor]]:
-    module = layer.get_submodule(path)
-    assert isinstance(module, nn.Linear)
+def split_copies(weight: Tensor, dim: int, copies: int) -> Tensor:
+    """A view of a weight in which a dimension becomes two: one for the copies, one for the rows of each."""
+    return weight.view(*weight.shape[:dim], copies, -1, *weight.shape[dim + 1 :])
+
+
+def _sliced_forward(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: int = 1) -> Callable[[Tensor], Tensor]:
+    """What computes as `module` with these rows or columns of its weight alone."""
     gathered: list[tuple[Tensor, Tensor | None]] = []
 
     def sliced() -> tuple[Tensor, Tensor | None]:
         bias: Tensor | None = module.bias
         if dim == 0 and bias is not None:
-            bias = select(bias, kept, 0)
-        return select(module.weight, kept, dim), bias
+            bias = select(bias, kept, 0, copies)
+        return select(module.weight, kept, dim, copies), bias
 
     def forward(hidden_states: Tensor) -> Tensor:
         if torch.is_grad_enabled():
@@ -114,21 +115,18 @@ def _sliced_linear(
             gathered.append(sliced())
         return linear(hidden_states, *gathered[0])
 
-    return module, forward
-
-
-def _pass_input(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return hidden_states
+    return forward
 
 
 @contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    before = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
+def _replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """For the time of the block an attribute of a module has another value."""
+    before = module.__dict__.get(name)
+    module.__dict__[name] = value
     try:
         yield
     finally:
         if before is None:
-            module.__dict__.pop("forward", None)
+            module.__dict__.pop(name, None)
         else:
-            module.__dict__["forward"] = before
+            module.__dict__[name] = before

@@ -9,7 +9,8 @@ from torch import nn
 from compressor.errors import ModelError
 from compressor.files import INCOMPLETE
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.modeling_sliced import ENCODER_FAMILIES, SLICED_PREFIX, EncoderFamily
+from compressor.network.modeling_sliced import ENCODER_FAMILIES, SLICED_PREFIX, EncoderFamily, PrunableGroup
+from compressor.network.sub_network import IndexSets, SubNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,15 +58,43 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
             f"a super-network must be an encoder, but {config.name_or_path} has is_decoder or add_cross_attention set. "
             "Load it with both switched off."
         )
-    feed_forward_in = layers[0].get_submodule(family.feed_forward_in)
-    assert isinstance(feed_forward_in, nn.Linear)  # the family's entry says so
+    rows = {group.name: group.consumer_of(layers[0]).in_features for group in family.groups}
     return EncoderDimensions(
         num_layers=len(layers),
         num_heads=config.num_attention_heads,
-        num_units=feed_forward_in.out_features,
+        num_units=rows["units"],
         hidden_size=config.hidden_size,
-        head_size=config.hidden_size // config.num_attention_heads,
+        head_size=rows["heads"] // config.num_attention_heads,
     )
+
+
+def kept_members(model: "PreTrainedModel", sub_network: SubNetwork) -> list[IndexSets]:
+    """What a sub-network keeps of each layer of the super-network: the places of each group's members in the weights."""
+    groups = get_family(model.config.model_type).groups
+    by_group = []
+    for group in groups:
+        kept, orders = getattr(sub_network, group.name), get_member_order(model, group)
+        if orders:
+            kept = [sorted(order[rank] for rank in ranks) for order, ranks in zip(orders, kept, strict=True)]
+        by_group.append(map(tuple, kept))
+    return list(zip(*by_group, strict=True))
+
+
+def get_member_order(model: "PreTrainedModel", group: PrunableGroup) -> tuple[tuple[int, ...], ...]:
+    """The members of each layer, the most important first, where they could not change places; else ().
+
+    A sub-network's numbers then count in this order.
+    """
+    orders = getattr(model.config, f"{group.name}_order", None) if group.member_inputs else None
+    return tuple(map(tuple, orders)) if orders else ()
+
+
+def note_member_order(model: "PreTrainedModel", group: PrunableGroup, orders: Sequence[Sequence[int]]) -> None:
+    """Writes the order of a group's members in each layer into the configuration; none where `orders` is empty."""
+    if orders:
+        setattr(model.config, f"{group.name}_order", [list(order) for order in orders])
+    else:
+        model.config.__dict__.pop(f"{group.name}_order", None)
 
 
 def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
@@ -81,9 +110,11 @@ def note_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
     model.config.layer_order = list(order)
 
 
-def forget_layer_order(model: "PreTrainedModel") -> None:
-    """Removes the order of the layers from the model's configuration, where there is one."""
+def forget_orders(model: "PreTrainedModel") -> None:
+    """Removes the orders of layers and of their members from the model's configuration, where there are some."""
     model.config.__dict__.pop("layer_order", None)
+    for group in get_family(model.config.model_type).groups:
+        note_member_order(model, group, ())
 
 
 def get_auto_class(multiple_choice: bool) -> Any:

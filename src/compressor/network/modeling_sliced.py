@@ -7,7 +7,7 @@ with the weights, so that `from_pretrained(directory, trust_remote_code=True)` w
     model = AutoModelForSequenceClassification.from_pretrained("directory", trust_remote_code=True)
 
 It is also the one file that knows Hugging Face's attribute names: where each encoder family keeps its heads and units.
-A family is one entry of `ENCODER_FAMILIES` and three classes at the foot.
+A family is one entry of `ENCODER_FAMILIES`; its classes are made from that at the foot.
 
 A sliced model's configuration is its family's, and two lists: how many heads and how many units each layer has. A layer
 without heads (units) has no attention (feed-forward) block at all: residual and LayerNorm are gone with it. Made by
@@ -15,36 +15,14 @@ mlflow-compressor after Klein et al., "Structural Pruning of Pre-trained Languag
 Search", TMLR 2024.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForMultipleChoice,
-    AutoModelForSequenceClassification,
-    BertConfig,
-    BertForMultipleChoice,
-    BertForSequenceClassification,
-    CamembertConfig,
-    CamembertForMultipleChoice,
-    CamembertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForMultipleChoice,
-    DistilBertForSequenceClassification,
-    ElectraConfig,
-    ElectraForMultipleChoice,
-    ElectraForSequenceClassification,
-    RobertaConfig,
-    RobertaForMultipleChoice,
-    RobertaForSequenceClassification,
-    XLMRobertaConfig,
-    XLMRobertaForMultipleChoice,
-    XLMRobertaForSequenceClassification,
-)
+from transformers import AutoConfig
 
 MIN_TRANSFORMERS = "5.14"
 """Older ones load a sliced model too, but compute attention of the configuration's width and fail, or lack weights."""
@@ -71,8 +49,15 @@ PER_LAYER = "differs per layer: see kept_units, and load with trust_remote_code=
 """Stands in a sliced model's `config.json` for the number of units: stock classes cannot build from it and say so."""
 
 
+class PassInput(nn.Module):
+    """Stands in for a layer, or for a part of one: the hidden states unchanged."""
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden_states
+
+
 class PassHidden(nn.Module):
-    """Stands in for an attention module: the hidden states unchanged, and no attention weights."""
+    """Stands in for a module that returns attention weights too: the hidden states unchanged, and no weights."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         return hidden_states, None
@@ -99,90 +84,209 @@ class ZeroFeedForward(nn.Module):
         return torch.zeros((), dtype=hidden_states.dtype, device=hidden_states.device)
 
 
+class PickMembers:
+    """A hook that gives a module the kept members' part of an input that has one for each member of a whole layer."""
+
+    def __init__(self, argument: str, members: Sequence[int]) -> None:
+        self.argument, self.members = argument, list(members)
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        whole, first, number = kwargs[self.argument], self.members[0], len(self.members)
+        if self.members[-1] - first + 1 == number:
+            part = whole.narrow(1, first, number)
+        else:
+            part = whole.index_select(1, torch.tensor(self.members, device=whole.device))
+        return args, {**kwargs, self.argument: part}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Producer:
+    """A linear module of a layer whose rows belong to the members of a group."""
+
+    path: str
+    copies: int = 1
+    """How many times it has rows for all members, one time after another: 3 where one matrix makes Q, K and V."""
+    optional: bool = False
+    """Some configurations have none."""
+    reads_tokens: bool = True
+    """Its inputs are the text's tokens; it reads something else of a fixed length otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunableGroup:
+    """What a layer can lose member by member: a member's rows of the producers and its columns of the consumer.
+
+    All paths start from the layer.
+    """
+
+    name: str
+    """Of its members, as `SubNetwork` names them; a sliced configuration lists their numbers as `kept_<name>`."""
+    size_field: str
+    """The configuration's number of members per layer."""
+    producers: tuple[Producer, ...]
+    consumer: str
+    """The projection behind the members, to the hidden size."""
+    norm: str
+    """The LayerNorm of the block."""
+    when_empty: dict[str, type[nn.Module]]
+    """Which modules stand in for what when no member is left; together they hold all parameters of the block."""
+    member_counts: tuple[str, ...] = ()
+    """Attributes that hold the number of members."""
+    row_counts: tuple[str, ...] = ()
+    """Attributes that hold the number of a producer's rows."""
+    member_inputs: dict[str, str] = field(default_factory=dict)
+    """Modules and the keyword of an input that all layers share and whose second axis has one entry for each member.
+
+    Members of such a group keep their places in the weights: ordering them is noted in the configuration.
+    """
+    other_macs: Callable[[Any, int], tuple[int, int, int]] = lambda _config, _size: (0, 0, 0)
+    """Multiply-accumulates per member and text, besides those of producers that read tokens and of the consumer.
+
+    From a configuration and the rows per member: a constant, times the length, times the length squared.
+    """
+
+    def producers_of(self, layer: nn.Module) -> Iterator[tuple[Producer, nn.Linear]]:
+        """The producers that a layer has."""
+        for producer in self.producers:
+            parent, _, name = producer.path.rpartition(".")
+            if not producer.optional or hasattr(layer.get_submodule(parent), name):
+                yield producer, _linear(layer, producer.path)
+
+    def consumer_of(self, layer: nn.Module) -> nn.Linear:
+        """The consumer of a layer."""
+        return _linear(layer, self.consumer)
+
+    def set_counts(self, num_members: int, num_rows: int) -> Iterator[tuple[str, int]]:
+        """The attributes that hold a number, and which one it has to be."""
+        yield from ((path, num_members) for path in self.member_counts)
+        yield from ((path, num_rows) for path in self.row_counts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderFamily:
-    """Module paths of one encoder family; `layers` from the base model, the others from a layer."""
+    """What the rest has to know of one encoder family."""
 
+    classes: str
+    """What the names of its classes in transformers begin with."""
     layers: str
-    """The `ModuleList` of encoder layers."""
-    query: str
-    key: str
-    value: str
-    attention_output: str
-    """The projection behind the heads; its columns belong to heads."""
-    attention_norm: str
-    feed_forward_in: str
-    """The first feed-forward matrix; its rows belong to units."""
-    feed_forward_out: str
-    feed_forward_norm: str
-    units_field: str = "intermediate_size"
-    """The configuration's number of units."""
+    """The `ModuleList` of encoder layers, from the base model."""
+    groups: tuple[PrunableGroup, ...]
+    """In the order in which a layer computes them."""
+    empty_layer: type[nn.Module] = PassInput
+    """Stands in for a layer that lost everything."""
+    per_layer_fields: tuple[str, ...] = ()
+    """Fields of the configuration that list something for each layer."""
+    first_layer_differs: Callable[[Any], bool] = lambda _config: False
+    """Whether, in this configuration, the first layer has a part of its own: it stays where it is, if need be empty."""
+    first_token: dict[str, str] = field(default_factory=dict)
+    """Values that configurations have whose task head reads the first token alone, where they state them."""
     counts_positions_from_padding: bool = False
     """RoBERTa gives the first token the position behind the padding index."""
-    without_attention: dict[str, type[nn.Module]] = field(default_factory=dict)
-    """Which modules stand in for what when no head is left."""
-    without_feed_forward: dict[str, type[nn.Module]] = field(default_factory=dict)
-    """Which modules stand in for what when no unit is left."""
+    fused: str | None = "post-norm"
+    """Which of the exporter's fused layers it has; None where the graph is exported as PyTorch has it."""
+
+    @property
+    def config_class(self) -> Any:
+        """transformers' configuration."""
+        return getattr(transformers, f"{self.classes}Config")
+
+    def kept_layers(self, config: Any, kept: Sequence[Sequence[Any]]) -> list[int]:
+        """Which layers a sliced model has: those of which something is kept, and the first where that differs."""
+        first = [0] if self.first_layer_differs(config) else []
+        return sorted({*first, *(layer for layer, groups in enumerate(kept) if any(groups))})
 
 
-_BERT = EncoderFamily(
-    layers="encoder.layer",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    attention_output="attention.output.dense",
-    attention_norm="attention.output.LayerNorm",
-    feed_forward_in="intermediate.dense",
-    feed_forward_out="output.dense",
-    feed_forward_norm="output.LayerNorm",
-    without_attention={"attention": PassHidden},
-    without_feed_forward={"intermediate": nn.Identity, "output": PassResidual},
+def attention_macs(_config: Any, head_size: int) -> tuple[int, int, int]:
+    """Of one head: scores and weighted sums over all pairs of tokens."""
+    return 0, 0, 2 * head_size
+
+
+_HEADS = PrunableGroup(
+    name="heads",
+    size_field="num_attention_heads",
+    producers=tuple(Producer(path=f"attention.self.{name}") for name in ("query", "key", "value")),
+    consumer="attention.output.dense",
+    norm="attention.output.LayerNorm",
+    when_empty={"attention": PassHidden},
+    other_macs=attention_macs,
 )
 
-_ROBERTA = replace(_BERT, counts_positions_from_padding=True)
+_UNITS = PrunableGroup(
+    name="units",
+    size_field="intermediate_size",
+    producers=(Producer(path="intermediate.dense"),),
+    consumer="output.dense",
+    norm="output.LayerNorm",
+    when_empty={"intermediate": nn.Identity, "output": PassResidual},
+)
+
+_BERT = EncoderFamily(classes="Bert", layers="encoder.layer", groups=(_HEADS, _UNITS))
+
+_ROBERTA = replace(_BERT, classes="Roberta", counts_positions_from_padding=True)
 
 _DISTILBERT = EncoderFamily(
+    classes="DistilBert",
     layers="transformer.layer",
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    feed_forward_in="ffn.lin1",
-    feed_forward_out="ffn.lin2",
-    feed_forward_norm="output_layer_norm",
-    units_field="hidden_dim",
-    without_attention={"attention": ZeroAttention, "sa_layer_norm": nn.Identity},
-    without_feed_forward={"ffn": ZeroFeedForward, "output_layer_norm": nn.Identity},
+    groups=(
+        PrunableGroup(
+            name="heads",
+            size_field="num_attention_heads",
+            producers=tuple(Producer(path=f"attention.{name}_lin") for name in "qkv"),
+            consumer="attention.out_lin",
+            norm="sa_layer_norm",
+            when_empty={"attention": ZeroAttention, "sa_layer_norm": nn.Identity},
+            other_macs=attention_macs,
+        ),
+        PrunableGroup(
+            name="units",
+            size_field="hidden_dim",
+            producers=(Producer(path="ffn.lin1"),),
+            consumer="ffn.lin2",
+            norm="output_layer_norm",
+            when_empty={"ffn": ZeroFeedForward, "output_layer_norm": nn.Identity},
+        ),
+    ),
 )
 
 ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
-    "xlm-roberta": _ROBERTA,
-    "camembert": _ROBERTA,
-    "electra": _BERT,
+    "xlm-roberta": replace(_ROBERTA, classes="XLMRoberta"),
+    "camembert": replace(_ROBERTA, classes="Camembert"),
+    "electra": replace(_BERT, classes="Electra", first_token={"summary_type": "first"}),
     "distilbert": _DISTILBERT,
 }
 
 
 def cut_layer(
-    layer: nn.Module, family: EncoderFamily, num_heads: int, num_units: int, head_size: int
+    layer: nn.Module, family: EncoderFamily, sizes: Sequence[int], full: Sequence[int], numbers: Sequence[Sequence[int]]
 ) -> list[nn.Linear]:
-    """Gives an encoder layer so many heads and units, in place; the new modules, whose weights are still to be set."""
+    """Gives an encoder layer so many members of each group, in place, instead of the `full` number.
+
+    `numbers` says which members of a whole layer they are, for groups that have to know. Returns the new modules, whose
+    weights are still to be set.
+    """
     new: list[nn.Linear] = []
-    if num_heads:
-        for path in (family.query, family.key, family.value):
-            new.append(_resize(layer, path, num_rows=num_heads * head_size))
-        new.append(_resize(layer, family.attention_output, num_columns=num_heads * head_size))
-    else:
-        stand_in(layer, family.without_attention)
-    if num_units:
-        new.append(_resize(layer, family.feed_forward_in, num_rows=num_units))
-        new.append(_resize(layer, family.feed_forward_out, num_columns=num_units))
-    else:
-        stand_in(layer, family.without_feed_forward)
+    for group, size, all_members, members in zip(family.groups, sizes, full, numbers, strict=True):
+        if not size:
+            stand_in(layer, group.when_empty)
+            continue
+        consumer = group.consumer_of(layer)
+        rows = size * (consumer.in_features // all_members)
+        for producer, module in list(group.producers_of(layer)):
+            new.append(_resize(layer, producer.path, module, module.in_features, rows * producer.copies))
+        new.append(_resize(layer, group.consumer, consumer, rows, consumer.out_features))
+        finish_group(layer, group, size, rows, members if size < all_members else ())
     return new
+
+
+def finish_group(layer: nn.Module, group: PrunableGroup, size: int, rows: int, members: Sequence[int]) -> None:
+    """Sets what a layer knows of the number of members, in place; `members` is empty where none was dropped."""
+    for path, number in group.set_counts(size, rows):
+        module, _, name = path.rpartition(".")
+        setattr(layer.get_submodule(module), name, number)
+    for path, argument in group.member_inputs.items() if members else ():
+        layer.get_submodule(path).register_forward_pre_hook(PickMembers(argument, members), with_kwargs=True)
 
 
 def stand_in(layer: nn.Module, modules: dict[str, type[nn.Module]]) -> None:
@@ -191,41 +295,46 @@ def stand_in(layer: nn.Module, modules: dict[str, type[nn.Module]]) -> None:
         layer.set_submodule(path, module())
 
 
-def _resize(layer: nn.Module, path: str, *, num_rows: int | None = None, num_columns: int | None = None) -> nn.Linear:
-    old = layer.get_submodule(path)
-    assert isinstance(old, nn.Linear)
-    new = nn.Linear(
-        num_columns or old.in_features,
-        num_rows or old.out_features,
-        bias=old.bias is not None,
-        device=old.weight.device,
-        dtype=old.weight.dtype,
-    )
+def _linear(layer: nn.Module, path: str) -> nn.Linear:
+    module = layer.get_submodule(path)
+    assert isinstance(module, nn.Linear)  # the family's entry says so
+    return module
+
+
+def _resize(layer: nn.Module, path: str, old: nn.Linear, num_columns: int, num_rows: int) -> nn.Linear:
+    like = {"device": old.weight.device, "dtype": old.weight.dtype}
+    new = nn.Linear(num_columns, num_rows, bias=old.bias is not None, **like)
     layer.set_submodule(path, new)
     return new
 
 
 class SlicedConfig:
-    """Mixed into a family's configuration: how many heads and units each layer has."""
+    """Mixed into a family's configuration: how many members of each group each layer has.
+
+    `kept_heads` and `kept_units` list a number for each layer, 0 for a layer without attention (feed-forward) block.
+    Where layers share an input with an entry for each head, `heads_numbers` lists which of a whole layer's are kept.
+    """
 
     model_type: str
-    kept_heads: list[int]
-    """Heads of each layer, 0 for a layer without attention."""
-    kept_units: list[int]
-    """Units of each layer, 0 for a layer without feed-forward block."""
 
-    def __init__(self, kept_heads: Sequence[int] = (), kept_units: Sequence[int] = (), **values: Any) -> None:
-        units_field = ENCODER_FAMILIES[self.model_type.removeprefix(SLICED_PREFIX)].units_field
-        if values.get(units_field) == PER_LAYER:
-            values[units_field] = max((1, *kept_units))
+    def __init__(self, **values: Any) -> None:
+        kept: dict[str, Sequence[int]] = {}
+        for group in self._family().groups:
+            kept[group.name] = values.pop(f"kept_{group.name}", ())
+            if values.get(group.size_field) == PER_LAYER:
+                values[group.size_field] = max((1, *kept[group.name]))
         super().__init__(**values)
-        self.kept_heads, self.kept_units = list(kept_heads), list(kept_units)
+        for name, sizes in kept.items():
+            setattr(self, f"kept_{name}", list(sizes))
+
+    @classmethod
+    def _family(cls) -> EncoderFamily:
+        return ENCODER_FAMILIES[cls.model_type.removeprefix(SLICED_PREFIX)]
 
     def to_dict(self) -> dict[str, Any]:
         """The written form, which no stock class takes for its own."""
-        units_field = ENCODER_FAMILIES[self.model_type.removeprefix(SLICED_PREFIX)].units_field
         values: dict[str, Any] = super().to_dict()  # type: ignore[misc]
-        return values | {units_field: PER_LAYER}
+        return values | {self._family().groups[-1].size_field: PER_LAYER}
 
 
 class SlicedPreTrainedModel:
@@ -235,103 +344,50 @@ class SlicedPreTrainedModel:
         super().__init__(config, *arguments, **options)  # type: ignore[call-arg]
         family = ENCODER_FAMILIES[config.model_type.removeprefix(SLICED_PREFIX)]
         layers = self.base_model.get_submodule(family.layers)  # type: ignore[attr-defined]
-        if not len(config.kept_heads) == len(config.kept_units) == len(layers):
+        kept = [getattr(config, f"kept_{group.name}") for group in family.groups]
+        if any(len(sizes) != len(layers) for sizes in kept):
             raise ValueError(
-                f"kept_heads and kept_units must list {len(layers)} layers, but list {len(config.kept_heads)} and "
-                f"{len(config.kept_units)}. Use the config.json as it was saved."
+                f"kept_heads and kept_units must list {len(layers)} layers, but list "
+                f"{' and '.join(str(len(sizes)) for sizes in kept)}. Use the config.json as it was saved."
             )
-        head_size = config.hidden_size // config.num_attention_heads
-        for layer, num_heads, num_units in zip(layers, config.kept_heads, config.kept_units, strict=True):
-            for module in cut_layer(layer, family, num_heads, num_units, head_size):
+        full = [getattr(config, group.size_field) for group in family.groups]
+        nothing = [()] * len(layers)
+        numbers = [getattr(config, f"{group.name}_numbers", nothing) for group in family.groups]
+        for layer, sizes, members in zip(layers, zip(*kept, strict=True), zip(*numbers, strict=True), strict=True):
+            for module in cut_layer(layer, family, sizes, full, members):
                 self._init_weights(module)  # type: ignore[attr-defined]
 
 
-class SlicedBertConfig(SlicedConfig, BertConfig):
-    model_type = "sliced-bert"
-    __init__ = SlicedConfig.__init__  # in each class, or the one that transformers makes would take its place
+TASK_HEADS = {
+    "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
+    "ForMultipleChoice": transformers.AutoModelForMultipleChoice,
+}
+"""What the names of model classes end with, and transformers' Auto class for them."""
 
 
-class SlicedBertForSequenceClassification(SlicedPreTrainedModel, BertForSequenceClassification):
-    config_class = SlicedBertConfig
+def _make_classes(model_type: str, family: EncoderFamily) -> dict[str, Any]:
+    """A family's sliced configuration and models, by name."""
+    # `__init__` stands in each class itself, or the one that transformers makes would take its place.
+    namespace = {"model_type": SLICED_PREFIX + model_type, "__init__": SlicedConfig.__init__}
+    config = type(f"Sliced{family.classes}Config", (SlicedConfig, family.config_class), namespace)
+    made: dict[str, Any] = {config.__name__: config}
+    for head in TASK_HEADS:
+        stock = getattr(transformers, family.classes + head)
+        made[f"Sliced{stock.__name__}"] = type(
+            f"Sliced{stock.__name__}", (SlicedPreTrainedModel, stock), {"config_class": config}
+        )
+    return made
 
 
-class SlicedBertForMultipleChoice(SlicedPreTrainedModel, BertForMultipleChoice):
-    config_class = SlicedBertConfig
+for _model_type, _family in ENCODER_FAMILIES.items():
+    globals().update(_make_classes(_model_type, _family))
 
 
-class SlicedRobertaConfig(SlicedConfig, RobertaConfig):
-    model_type = "sliced-roberta"
-    __init__ = SlicedConfig.__init__
-
-
-class SlicedRobertaForSequenceClassification(SlicedPreTrainedModel, RobertaForSequenceClassification):
-    config_class = SlicedRobertaConfig
-
-
-class SlicedRobertaForMultipleChoice(SlicedPreTrainedModel, RobertaForMultipleChoice):
-    config_class = SlicedRobertaConfig
-
-
-class SlicedXLMRobertaConfig(SlicedConfig, XLMRobertaConfig):
-    model_type = "sliced-xlm-roberta"
-    __init__ = SlicedConfig.__init__
-
-
-class SlicedXLMRobertaForSequenceClassification(SlicedPreTrainedModel, XLMRobertaForSequenceClassification):
-    config_class = SlicedXLMRobertaConfig
-
-
-class SlicedXLMRobertaForMultipleChoice(SlicedPreTrainedModel, XLMRobertaForMultipleChoice):
-    config_class = SlicedXLMRobertaConfig
-
-
-class SlicedCamembertConfig(SlicedConfig, CamembertConfig):
-    model_type = "sliced-camembert"
-    __init__ = SlicedConfig.__init__
-
-
-class SlicedCamembertForSequenceClassification(SlicedPreTrainedModel, CamembertForSequenceClassification):
-    config_class = SlicedCamembertConfig
-
-
-class SlicedCamembertForMultipleChoice(SlicedPreTrainedModel, CamembertForMultipleChoice):
-    config_class = SlicedCamembertConfig
-
-
-class SlicedElectraConfig(SlicedConfig, ElectraConfig):
-    model_type = "sliced-electra"
-    __init__ = SlicedConfig.__init__
-
-
-class SlicedElectraForSequenceClassification(SlicedPreTrainedModel, ElectraForSequenceClassification):
-    config_class = SlicedElectraConfig
-
-
-class SlicedElectraForMultipleChoice(SlicedPreTrainedModel, ElectraForMultipleChoice):
-    config_class = SlicedElectraConfig
-
-
-class SlicedDistilBertConfig(SlicedConfig, DistilBertConfig):
-    model_type = "sliced-distilbert"
-    __init__ = SlicedConfig.__init__
-
-
-class SlicedDistilBertForSequenceClassification(SlicedPreTrainedModel, DistilBertForSequenceClassification):
-    config_class = SlicedDistilBertConfig
-
-
-class SlicedDistilBertForMultipleChoice(SlicedPreTrainedModel, DistilBertForMultipleChoice):
-    config_class = SlicedDistilBertConfig
-
-
-SLICED_CLASSES: tuple[tuple[Any, Any, Any], ...] = (
-    (SlicedBertConfig, SlicedBertForSequenceClassification, SlicedBertForMultipleChoice),
-    (SlicedRobertaConfig, SlicedRobertaForSequenceClassification, SlicedRobertaForMultipleChoice),
-    (SlicedXLMRobertaConfig, SlicedXLMRobertaForSequenceClassification, SlicedXLMRobertaForMultipleChoice),
-    (SlicedCamembertConfig, SlicedCamembertForSequenceClassification, SlicedCamembertForMultipleChoice),
-    (SlicedElectraConfig, SlicedElectraForSequenceClassification, SlicedElectraForMultipleChoice),
-    (SlicedDistilBertConfig, SlicedDistilBertForSequenceClassification, SlicedDistilBertForMultipleChoice),
-)
+def sliced_classes(model_type: str) -> tuple[Any, dict[str, Any]]:
+    """The configuration class of a family's sliced models, and their model classes by task head."""
+    classes = ENCODER_FAMILIES[model_type].classes
+    models = {head: globals()[f"Sliced{classes}{head}"] for head in TASK_HEADS}
+    return globals()[f"Sliced{classes}Config"], models
 
 
 def register() -> None:
@@ -339,12 +395,10 @@ def register() -> None:
 
     Saving one writes this file beside its weights.
     """
-    for config, classification, multiple_choice in SLICED_CLASSES:
+    for model_type in ENCODER_FAMILIES:
+        config, models = sliced_classes(model_type)
         AutoConfig.register(config.model_type, config, exist_ok=True)
         config.register_for_auto_class()
-        for auto, model in (
-            (AutoModelForSequenceClassification, classification),
-            (AutoModelForMultipleChoice, multiple_choice),
-        ):
-            auto.register(config, model, exist_ok=True)
-            model.register_for_auto_class(auto.__name__)
+        for head, auto in TASK_HEADS.items():
+            auto.register(config, models[head], exist_ok=True)
+            models[head].register_for_auto_class(auto.__name__)

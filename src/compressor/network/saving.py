@@ -18,8 +18,8 @@ from compressor.errors import CompressorError, ModelError, ParityError, brief
 from compressor.files import write_json
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices, require_weights
-from compressor.network.modeling_sliced import SLICED_CLASSES, SLICED_PREFIX, register
+from compressor.network.families import get_auto_class, get_family, has_choice_head, require_weights
+from compressor.network.modeling_sliced import SLICED_PREFIX, EncoderFamily, register, sliced_classes
 from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
 from compressor.records import Record, read_record
 
@@ -80,17 +80,20 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
     if model.config.model_type.startswith(SLICED_PREFIX):
         return model  # it was loaded as one
     family = get_family(model.config.model_type)
-    kept = _kept_sizes(sub_network)
+    kept = _kept_sizes(sub_network, family, model.config)
     make, config = type(model), copy.deepcopy(model.config)
-    config.num_hidden_layers = len(kept)
-    if is_stock(sub_network, dimensions):
-        setattr(config, family.units_field, kept[0][1] if kept else dimensions.num_units)
+    if is_stock(sub_network, dimensions, family, config):
+        for group in family.groups:
+            config.__dict__.pop(f"{group.name}_numbers", None)  # all of them
+        units = family.groups[-1]
+        setattr(config, units.size_field, kept[0][-1] if kept else dimensions.num_units)
     else:
         values = config.to_dict()
-        model_type = SLICED_PREFIX + values.pop("model_type")
-        classes = next(classes for classes in SLICED_CLASSES if classes[0].model_type == model_type)
-        make = classes[2] if picks_choices(model) else classes[1]
-        config = classes[0](kept_heads=[h for h, _ in kept], kept_units=[u for _, u in kept], **values)
+        make_config, models = sliced_classes(values.pop("model_type"))
+        make = models[type(model).__name__.removeprefix(family.classes)]
+        sizes = zip(*kept, strict=True) if kept else ((), ())
+        named = {f"kept_{group.name}": list(each) for group, each in zip(family.groups, sizes, strict=True)}
+        config = make_config(**named, **values)
         config._attn_implementation = model.config._attn_implementation
     with torch.device("meta"):
         again: PreTrainedModel = make(config)
@@ -98,15 +101,16 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
     return again
 
 
-def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions) -> bool:
+def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions, family: EncoderFamily, config: Any) -> bool:
     """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer."""
-    kept = set(_kept_sizes(sub_network))
+    kept = set(_kept_sizes(sub_network, family, config))
     return len(kept) <= 1 and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
 
 
-def _kept_sizes(sub_network: SubNetwork) -> list[tuple[int, int]]:
-    """Numbers of heads and units of the layers that are left."""
-    return [(len(h), len(u)) for h, u in zip(sub_network.heads, sub_network.units, strict=True) if h or u]
+def _kept_sizes(sub_network: SubNetwork, family: EncoderFamily, config: Any) -> list[tuple[int, ...]]:
+    """Numbers of members of each group in the layers that are left."""
+    kept = list(zip(*(getattr(sub_network, group.name) for group in family.groups), strict=True))
+    return [tuple(map(len, kept[layer])) for layer in family.kept_layers(config, kept)]
 
 
 def load_sliced_model(path: Path) -> SlicedModel:

@@ -5,20 +5,28 @@ output projection with it, a dropped unit its row and its column; a block with n
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compressor.errors import SubNetworkError
-from compressor.network.execution import expand_heads, select
-from compressor.network.families import forget_layer_order, get_dimensions, get_family, get_layers
-from compressor.network.modeling_sliced import EncoderFamily
+from compressor.network.execution import expand_members, select, split_copies
+from compressor.network.families import (
+    forget_orders,
+    get_dimensions,
+    get_family,
+    get_layers,
+    get_member_order,
+    kept_members,
+    note_member_order,
+)
+from compressor.network.modeling_sliced import EncoderFamily, finish_group
 from compressor.network.sub_network import SubNetwork
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTrainedModel":
@@ -29,102 +37,104 @@ def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTraine
     Raises:
         SubNetworkError: the sub-network is not one of this model.
     """
-    dimensions = get_dimensions(model)
-    sub_network.check(dimensions)
-    layers = get_layers(model)
+    sub_network.check(get_dimensions(model))
+    layers, family = get_layers(model), get_family(model.config.model_type)
     # Layers are copied one by one and only where they are kept, and the memo keeps deepcopy away from the list.
     sliced = copy.deepcopy(model, {id(layers): nn.ModuleList()})
-    kept_layers = get_layers(sliced)
-    family = get_family(model.config.model_type)
-    for layer, heads, units in zip(layers, sub_network.heads, sub_network.units, strict=True):
-        if heads or units:
-            kept = slice_layer(layer, family, heads, units, dimensions.head_size)
-            kept_layers.append(kept)
+    kept_layers, config, members = get_layers(sliced), sliced.config, kept_members(model, sub_network)
+    kept = family.kept_layers(config, members)
+    kept_layers.extend(slice_layer(layers[number], family, config, members[number]) for number in kept)
     for position, layer in enumerate(kept_layers):
         _set_config(layer, sliced, position)
-    sliced.config.num_hidden_layers = len(kept_layers)
-    forget_layer_order(sliced)  # those layers are gone
+    config.num_hidden_layers = len(kept)
+    for field in family.per_layer_fields:
+        setattr(config, field, [getattr(config, field)[number] for number in kept])
+    forget_orders(sliced)  # those layers are gone
+    for place, group in enumerate(family.groups):
+        if group.member_inputs:
+            setattr(config, f"{group.name}_numbers", [list(members[number][place]) for number in kept])
     return sliced
 
 
 def slice_layer(
-    layer: nn.Module, family: EncoderFamily, heads: tuple[int, ...], units: tuple[int, ...], head_size: int
+    layer: nn.Module, family: EncoderFamily, config: "PreTrainedConfig", kept: Sequence[tuple[int, ...]]
 ) -> nn.Module:
-    """A copy of an encoder layer that holds these heads and units alone."""
+    """A copy of an encoder layer that holds these members of each group alone; `config` is the super-network's."""
     memo: dict[int, object] = {}
-    replaced: dict[str, nn.Module] = {}
-    rows = expand_heads(heads, head_size)
-    if heads:
-        for path in (family.query, family.key, family.value):
-            replaced[path] = _slice_linear(layer, path, rows, 0)
-        replaced[family.attention_output] = _slice_linear(layer, family.attention_output, rows, 1)
-    else:
-        replaced |= {path: stand_in() for path, stand_in in family.without_attention.items()}
-    if units:
-        replaced[family.feed_forward_in] = _slice_linear(layer, family.feed_forward_in, units, 0)
-        replaced[family.feed_forward_out] = _slice_linear(layer, family.feed_forward_out, units, 1)
-    else:
-        replaced |= {path: stand_in() for path, stand_in in family.without_feed_forward.items()}
-    for path, module in replaced.items():
-        memo[id(layer.get_submodule(path))] = module
-    return copy.deepcopy(layer, memo)
+    rows: list[tuple[int, ...]] = []
+    full = [getattr(config, group.size_field) for group in family.groups]
+    for group, members, all_members in zip(family.groups, kept, full, strict=True):
+        consumer = group.consumer_of(layer)
+        rows.append(expand_members(members, consumer.in_features // all_members))
+        if not members:
+            memo |= {id(layer.get_submodule(path)): stand_in() for path, stand_in in group.when_empty.items()}
+            continue
+        for producer, module in group.producers_of(layer):
+            memo[id(module)] = _slice_linear(module, rows[-1], 0, producer.copies)
+        memo[id(consumer)] = _slice_linear(consumer, rows[-1], 1)
+    cut = copy.deepcopy(layer, memo)
+    for group, members, kept_rows, all_members in zip(family.groups, kept, rows, full, strict=True):
+        if members:
+            finish_group(cut, group, len(members), len(kept_rows), members if len(members) < all_members else ())
+    return cut
 
 
 def reorder(
     model: "PreTrainedModel",
-    head_orders: Sequence[Sequence[int]],
-    unit_orders: Sequence[Sequence[int]],
+    orders: Mapping[str, Sequence[Sequence[int]]],
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Permutes heads and units within each layer, in place; what the super-network computes does not change.
+    """Permutes the members of each group within each layer, in place; what the super-network computes does not change.
 
-    `head_orders[i]` lists layer i's old head indices in their new order; likewise `unit_orders`. The `optimizer`'s
-    moments move with their weights, so that its next step is the one it would have made, permuted.
+    `orders["heads"][i]` lists layer i's old head numbers in their new order; likewise `units`. The `optimizer`'s
+    moments move with their weights, so that its next step is the one it would have made, permuted. Where members have
+    to keep their places, the order is noted in the configuration instead.
 
     Raises:
-        SubNetworkError: an order is not a permutation of all heads (units) of its layer.
+        SubNetworkError: an order is not a permutation of all members of its layer.
     """
-    dimensions, family, layers = get_dimensions(model), get_family(model.config.model_type), get_layers(model)
-    for name, orders, size in (
-        ("heads", head_orders, dimensions.num_heads),
-        ("units", unit_orders, dimensions.num_units),
-    ):
-        if len(orders) != len(layers) or any(sorted(order) != list(range(size)) for order in orders):
+    family, layers = get_family(model.config.model_type), get_layers(model)
+    full = {group.name: getattr(model.config, group.size_field) for group in family.groups}
+    for name, size in full.items():
+        if len(orders[name]) != len(layers) or any(sorted(order) != list(range(size)) for order in orders[name]):
             raise SubNetworkError(
                 f"an order of {name} must be a permutation of 0..{size - 1} for each of {len(layers)} layers, "
                 "but got another list. Give every index once."
             )
-    with torch.no_grad():
-        for layer, heads, units in zip(layers, head_orders, unit_orders, strict=True):
-            rows = torch.tensor(expand_heads(tuple(heads), dimensions.head_size))
-            columns = torch.tensor(tuple(units))
-            for path in (family.query, family.key, family.value):
-                _permute(layer.get_submodule(path), rows, 0, optimizer)
-            _permute(layer.get_submodule(family.attention_output), rows, 1, optimizer)
-            _permute(layer.get_submodule(family.feed_forward_in), columns, 0, optimizer)
-            _permute(layer.get_submodule(family.feed_forward_out), columns, 1, optimizer)
+    for group in family.groups:
+        if group.member_inputs:
+            before = get_member_order(model, group) or [range(full[group.name])] * len(layers)
+            new = [[old[rank] for rank in order] for old, order in zip(before, orders[group.name], strict=True)]
+            note_member_order(model, group, new)
+            continue
+        for layer, order in zip(layers, orders[group.name], strict=True):
+            consumer = group.consumer_of(layer)
+            rows = expand_members(tuple(order), consumer.in_features // full[group.name])
+            for producer, module in group.producers_of(layer):
+                _permute(module, rows, 0, producer.copies, optimizer)
+            _permute(consumer, rows, 1, 1, optimizer)
 
 
-def _permute(module: nn.Module, order: Tensor, dim: int, optimizer: torch.optim.Optimizer | None) -> None:
-    assert isinstance(module, nn.Linear)
-    order = order.to(module.weight.device)
+@torch.no_grad()
+def _permute(
+    module: nn.Linear, order: tuple[int, ...], dim: int, copies: int, optimizer: torch.optim.Optimizer | None
+) -> None:
     for parameter in (module.weight, module.bias if dim == 0 else None):
         if parameter is not None:
             state = {} if optimizer is None else optimizer.state.get(parameter, {})
             moments = [value for value in state.values() if torch.is_tensor(value) and value.shape == parameter.shape]
             for tensor in (parameter, *moments):
-                tensor.copy_(tensor.index_select(dim, order))
+                parts = split_copies(tensor, dim, copies)
+                parts.copy_(parts.index_select(dim + 1, torch.tensor(order, device=tensor.device)))
 
 
-def _slice_linear(layer: nn.Module, path: str, kept: tuple[int, ...], dim: int) -> nn.Linear:
-    module = layer.get_submodule(path)
-    assert isinstance(module, nn.Linear)
-    weight = select(module.weight.detach(), kept, dim).clone(memory_format=torch.contiguous_format)
+def _slice_linear(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: int = 1) -> nn.Linear:
+    weight = select(module.weight.detach(), kept, dim, copies).clone(memory_format=torch.contiguous_format)
     sliced = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None, device="meta")
     sliced.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
     if module.bias is not None:
         bias = module.bias.detach()
-        bias = (select(bias, kept, 0) if dim == 0 else bias).clone()
+        bias = (select(bias, kept, 0, copies) if dim == 0 else bias).clone()
         sliced.bias = nn.Parameter(bias, requires_grad=module.bias.requires_grad)
     return sliced.train(module.training)
 

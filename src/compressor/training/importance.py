@@ -8,17 +8,17 @@ cannot change places; their order is noted in the model's configuration, where t
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compressor.data.batches import EncodedRows, evaluation_batches
 from compressor.data.tasks import Task
 from compressor.network.execution import activate
-from compressor.network.families import get_dimensions, get_family, get_layers
+from compressor.network.families import get_dimensions, get_family, get_layers, get_member_order
 from compressor.network.slicing import reorder
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.training.losses import task_loss
@@ -41,14 +41,9 @@ class Importance:
     """[layers, units], at least 0."""
 
     @property
-    def head_orders(self) -> list[list[int]]:
-        """Per layer the heads, the most important first; equals stay in their order."""
-        return _descending(self.heads)
-
-    @property
-    def unit_orders(self) -> list[list[int]]:
-        """Per layer the units, the most important first; equals stay in their order."""
-        return _descending(self.units)
+    def orders(self) -> dict[str, list[list[int]]]:
+        """Of `heads` and `units` per layer, the most important first; equals stay in their order."""
+        return {field.name: _descending(getattr(self, field.name)) for field in fields(self)}
 
 
 def order_by_importance(
@@ -64,7 +59,7 @@ def order_by_importance(
     What the super-network computes does not change; the `optimizer`'s moments go along with their weights.
     """
     importance = score_importance(model, task, rows, num_rows, seed)
-    reorder(model, importance.head_orders, importance.unit_orders, optimizer)
+    reorder(model, importance.orders, optimizer)
     return importance
 
 
@@ -114,44 +109,46 @@ def score_importance(
 
     A row's gate gradient is Σ x · ∂loss/∂x over what flows through the gate, so no gate has to be built.
     """
-    dimensions, was_training = get_dimensions(model), model.training
-    heads = np.zeros((dimensions.num_layers, dimensions.num_heads))
-    units = np.zeros((dimensions.num_layers, dimensions.num_units))
+    groups, was_training = get_family(model.config.model_type).groups, model.training
+    sizes = {group.name: int(getattr(model.config, group.size_field)) for group in groups}
+    scores = {name: np.zeros((len(get_layers(model)), size)) for name, size in sizes.items()}
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
     model.eval()
     try:
-        with _inputs_of_projections(model) as inputs, torch.enable_grad():
+        with _inputs_of_consumers(model) as inputs, torch.enable_grad():
             for picked, batch in evaluation_batches(rows, batch_size, drawn):
                 labels = torch.from_numpy(rows.labels[picked]).to(model.device)
                 logits = model(**{name: values.to(model.device) for name, values in batch.items()}).logits.float()
                 loss = task_loss(logits, labels, task.regression) * len(picked)  # its mean undone: rows count alike
-                gradients = torch.autograd.grad(loss, inputs)
-                gates = [
-                    (x.detach() * gradient).float().reshape(len(picked), -1, x.shape[-1]).sum(1)
-                    for x, gradient in zip(inputs, gradients, strict=True)
-                ]
+                gradients = torch.autograd.grad(loss, list(inputs.values()))
+                for ((name, layer), x), gradient in zip(inputs.items(), gradients, strict=True):
+                    gates = (x.detach() * gradient).float().reshape(len(picked), -1, x.shape[-1]).sum(1)
+                    of_members = gates.reshape(len(picked), sizes[name], -1).sum(2)
+                    scores[name][layer] += of_members.square().sum(0).cpu().numpy()
                 inputs.clear()
-                for layer in range(dimensions.num_layers):
-                    by_head = gates[2 * layer].reshape(len(picked), dimensions.num_heads, -1).sum(2)
-                    heads[layer] += by_head.square().sum(0).cpu().numpy()
-                    units[layer] += gates[2 * layer + 1].square().sum(0).cpu().numpy()
     finally:
         model.train(was_training)
-    return Importance(heads=heads, units=units)
+    for group in groups:
+        for layer, order in enumerate(get_member_order(model, group)):
+            scores[group.name][layer] = scores[group.name][layer, list(order)]
+    return Importance(**scores)
 
 
 @contextmanager
-def _inputs_of_projections(model: "PreTrainedModel") -> Iterator[list[Tensor]]:
-    """What a pass sends into the output projections, attention's then feed-forward's per layer; clear it afterwards."""
-    family, inputs = get_family(model.config.model_type), list[Tensor]()
+def _inputs_of_consumers(model: "PreTrainedModel") -> Iterator[dict[tuple[str, int], Tensor]]:
+    """What a pass sends into the consumers, by group and layer; clear it afterwards."""
+    family, inputs = get_family(model.config.model_type), dict[tuple[str, int], Tensor]()
 
-    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        inputs.append(args[0])
+    def keep(name: str, number: int, x: Tensor) -> None:
+        inputs[name, number] = x
 
     with ExitStack() as hooks:
-        for layer in get_layers(model):
-            for path in (family.attention_output, family.feed_forward_out):
-                hooks.callback(layer.get_submodule(path).register_forward_pre_hook(keep).remove)
+        for number, layer in enumerate(get_layers(model)):
+            for group in family.groups:
+                hook = group.consumer_of(layer).register_forward_pre_hook(
+                    lambda _, args, name=group.name, number=number: keep(name, number, args[0])
+                )
+                hooks.callback(hook.remove)
         yield inputs
 
 

@@ -20,7 +20,7 @@ from compressor.data.tasks import Task
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.execution import activate
-from compressor.network.families import forget_layer_order, get_dimensions, get_layer_order, note_layer_order
+from compressor.network.families import forget_orders, get_dimensions, get_layer_order, note_layer_order
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.progress import progress_bar
 from compressor.spaces import SEARCH_SPACES, create_search_space
@@ -54,7 +54,7 @@ def train_shared_weights(
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
     dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
-    forget_layer_order(model)  # of another training
+    forget_orders(model)  # of another training
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs)
 

@@ -6,7 +6,6 @@ Kwon et al., NeurIPS 2022, section 4.3; one solve for all columns instead of a f
 once; its second moments serve every sub-network.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from compressor.data.batches import EncodedRows, evaluation_batches
-from compressor.network.execution import expand_heads
-from compressor.network.families import get_dimensions, get_family, get_layers
+from compressor.network.execution import expand_members
+from compressor.network.families import get_family, get_layers, kept_members
 from compressor.network.sub_network import SubNetwork
 
 if TYPE_CHECKING:
@@ -26,14 +25,11 @@ _RIDGE = 1e-2
 """Of the mean square of the inputs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moments:
-    """Second moments of what flows into the output projections of each layer, a constant 1 appended."""
+Moments = dict[str, list[Tensor]]
+"""Second moments of what flows into each group's consumers, a constant 1 appended.
 
-    heads: list[Tensor]
-    """Attention's, per layer [hidden + 1, hidden + 1], float64."""
-    units: list[Tensor]
-    """Feed-forward's, per layer [units + 1, units + 1], float64."""
+By the group's name, per layer [inputs + 1, inputs + 1], float64.
+"""
 
 
 def measure_moments(
@@ -43,20 +39,19 @@ def measure_moments(
     family, layers = get_family(model.config.model_type), get_layers(model)
     sums: dict[tuple[int, str], Tensor] = {}
     mask: list[Tensor] = []
-    paths = (family.attention_output, family.feed_forward_out)
 
-    def add(layer: int, path: str, inputs: Tensor) -> None:
+    def add(layer: int, name: str, inputs: Tensor) -> None:
         tokens = inputs.reshape(-1, inputs.shape[-1])[mask[0]].double()
         tokens = torch.cat([tokens, tokens.new_ones(len(tokens), 1)], dim=1)
         moment = tokens.T @ tokens
-        sums[layer, path] = sums[layer, path] + moment if (layer, path) in sums else moment
+        sums[layer, name] = sums[layer, name] + moment if (layer, name) in sums else moment
 
     hooks = [
-        module.get_submodule(path).register_forward_pre_hook(
-            lambda _, args, layer=layer, path=path: add(layer, path, args[0])
+        group.consumer_of(module).register_forward_pre_hook(
+            lambda _, args, layer=layer, name=group.name: add(layer, name, args[0])
         )
         for layer, module in enumerate(layers)
-        for path in paths
+        for group in family.groups
     ]
     was_training, drawn = model.training, np.random.default_rng([seed, 5]).permutation(len(rows))[:num_rows]
     try:
@@ -70,44 +65,37 @@ def measure_moments(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    attention, feed_forward = ([sums[layer, path].clone() for layer in range(len(layers))] for path in paths)
-    return Moments(heads=attention, units=feed_forward)
+    return {group.name: [sums[layer, group.name].clone() for layer in range(len(layers))] for group in family.groups}
 
 
 def repair(
     sliced: "PreTrainedModel", dense: "PreTrainedModel", sub_network: SubNetwork, moments: Moments
 ) -> "PreTrainedModel":
     """The sliced model, its output projections changed in place; blocks that lost nothing stay as they are."""
-    dimensions, family = get_dimensions(dense), get_family(dense.config.model_type)
-    kept_layers = iter(get_layers(sliced))
-    kept = zip(get_layers(dense), sub_network.heads, sub_network.units, strict=True)
-    for number, (layer, heads, units) in enumerate(kept):
-        if not heads and not units:
-            continue
-        cut = next(kept_layers)
-        if 0 < len(heads) < dimensions.num_heads:
-            columns = expand_heads(heads, dimensions.head_size)
-            _solve(cut, layer, family.attention_output, columns, moments.heads[number])
-        if 0 < len(units) < dimensions.num_units:
-            _solve(cut, layer, family.feed_forward_out, units, moments.units[number])
+    family, layers, members = get_family(dense.config.model_type), get_layers(dense), kept_members(dense, sub_network)
+    for cut, number in zip(get_layers(sliced), family.kept_layers(dense.config, members), strict=True):
+        for group, kept in zip(family.groups, members[number], strict=True):
+            whole = group.consumer_of(layers[number])
+            columns = expand_members(kept, whole.in_features // getattr(dense.config, group.size_field))
+            if 0 < len(columns) < whole.in_features:
+                _solve(group.consumer_of(cut), whole, columns, moments[group.name][number])
     return sliced
 
 
-def _solve(cut: nn.Module, whole: nn.Module, path: str, columns: tuple[int, ...], moment: Tensor) -> None:
-    """Adds the dropped columns' part that is linear in the kept ones to the kept columns and the bias."""
-    projection, original = cut.get_submodule(path), whole.get_submodule(path)
-    assert isinstance(projection, nn.Linear) and isinstance(original, nn.Linear)
+def _solve(projection: nn.Linear, original: nn.Linear, columns: tuple[int, ...], moment: Tensor) -> None:
+    """Adds the dropped columns' part that is linear in the kept ones to the kept columns and the bias, if any."""
+    has_bias: bool = projection.bias is not None
     size = original.in_features
-    kept = torch.tensor([*columns, size], device=moment.device)  # the last one is the bias
+    kept = torch.tensor([*columns, size] if has_bias else columns, device=moment.device)  # `size` is the constant's
     dropped = torch.ones(size, dtype=torch.bool, device=moment.device)
-    dropped[kept[:-1]] = False
+    dropped[list(columns)] = False
     dropped_columns = dropped.nonzero().squeeze(1)
     gram = moment[kept][:, kept]
-    ridge = _RIDGE * moment.diagonal()[:-1].mean()
-    gram = gram + torch.diag(torch.cat([ridge.expand(len(columns)), ridge.new_zeros(1)]))
+    ridge = (_RIDGE * moment.diagonal()[:-1].mean()).repeat(len(kept))
+    ridge[len(columns) :] = 0.0
     lost = moment[kept][:, dropped_columns] @ original.weight.detach().double()[:, dropped_columns].T
-    change = torch.linalg.solve(gram, lost)
+    change = torch.linalg.solve(gram + torch.diag(ridge), lost)
     with torch.no_grad():
-        projection.weight.add_(change[:-1].T.to(projection.weight))
-        if projection.bias is not None:
+        projection.weight.add_(change[: len(columns)].T.to(projection.weight))
+        if has_bias:
             projection.bias.add_(change[-1].to(projection.bias))

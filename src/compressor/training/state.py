@@ -6,7 +6,7 @@ sub-networks'. Safetensors and JSON, written beside their place and renamed into
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,13 @@ from torch import Tensor
 
 from compressor.errors import CompressorError
 from compressor.files import INCOMPLETE, new_directory, read_json, write_json
-from compressor.network.families import get_layer_order, note_layer_order
+from compressor.network.families import (
+    get_family,
+    get_layer_order,
+    get_member_order,
+    note_layer_order,
+    note_member_order,
+)
 from compressor.records import Count, Errors, parse_record
 
 if TYPE_CHECKING:
@@ -60,6 +66,8 @@ class StateValues:
     """The states of the random generators, by name."""
     layer_order: tuple[int, ...] = ()
     """The layers' order of importance; empty where none was noted."""
+    member_orders: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    """The order of heads (units) in each layer, where they could not change places."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +96,13 @@ class TrainingState:
         tensors[_CPU] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors |= {f"random/cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        groups = get_family(model.config.model_type).groups
         values = StateValues(
             learning_rates=tuple(group["lr"] for group in optimizer.param_groups),
             schedule={key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
             generators={name: dict(rng.bit_generator.state) for name, rng in generators.items()},
             layer_order=tuple(get_layer_order(model)),
+            member_orders={group.name: get_member_order(model, group) for group in groups if group.member_inputs},
         )
         return cls(reports=tuple(reports), tensors=tensors, values=values)
 
@@ -107,6 +117,8 @@ class TrainingState:
         model.load_state_dict(self._kind("model"))
         if self.values.layer_order:
             note_layer_order(model, self.values.layer_order)
+        for group in get_family(model.config.model_type).groups:
+            note_member_order(model, group, self.values.member_orders.get(group.name, ()))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self._kind("optimizer").items():
             index, _, moment = name.partition("/")

@@ -29,9 +29,10 @@ def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequen
 
     values = model.config.to_dict()
     model_type = values.pop("model_type").removeprefix(SLICED_PREFIX)
+    units = get_family(model_type).groups[-1]
     if kept := values.pop("kept_units", None):
-        values[get_family(model_type).units_field] = max(1, *kept)
-    for name in ("kept_heads", "auto_map"):
+        values[units.size_field] = max(1, *kept)
+    for name in ("kept_heads", "heads_numbers", "auto_map"):
         values.pop(name, None)
     config = AutoConfig.for_model(model_type, **values)
     config.architectures = [type(model).__name__.removeprefix("Sliced")]

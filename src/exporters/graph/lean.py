@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.network.families import get_family, get_layers
-from compressor.network.modeling_sliced import EncoderFamily
+from compressor.network.modeling_sliced import EncoderFamily, PrunableGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,7 +34,7 @@ class LeanModel(nn.Module):
         self._mask: list[Tensor] = []
         family, config = get_family(model.config.model_type), model.config
         layers = get_layers(self.model)
-        reads_first_token = getattr(config, "summary_type", "first") == "first"  # ELECTRA's can be set
+        reads_first_token = all(getattr(config, name, value) == value for name, value in family.first_token.items())
         for position, layer in enumerate(layers):
             last = reads_first_token and position == len(layers) - 1
             layers[position] = LeanLayer(layer, family, config, self._mask, last=last)
@@ -58,19 +58,19 @@ class LeanLayer(nn.Module):
         self._gelu = activation == "gelu"
         self._activation = _make_activation(activation)
         self.inputs = self.attention_output = self.feed_forward_in = self.feed_forward_out = None
-        query = _find(layer, family.query)
-        if query is not None:
-            self._width = query.out_features
-            parts = [query, layer.get_submodule(family.key), layer.get_submodule(family.value)]
+        heads, units = family.groups
+        if _has_block(layer, heads):
+            parts = [module for _, module in heads.producers_of(layer)]
+            self._width = parts[0].out_features
             groups = [parts[:1], parts[1:]] if last else [parts]
             self.inputs = nn.ParameterList(_transposed(torch.cat([p.weight for p in group])) for group in groups)
             self.input_bias = nn.Parameter(torch.cat([p.bias for p in parts]).detach(), requires_grad=False)
-            self.attention_output = _Product.of(layer.get_submodule(family.attention_output))
-            self.attention_norm = layer.get_submodule(family.attention_norm)
-        if _find(layer, family.feed_forward_in) is not None:
-            self.feed_forward_in = _Product.of(layer.get_submodule(family.feed_forward_in))
-            self.feed_forward_out = _Product.of(layer.get_submodule(family.feed_forward_out))
-            self.feed_forward_norm = layer.get_submodule(family.feed_forward_norm)
+            self.attention_output = _Product.of(heads.consumer_of(layer))
+            self.attention_norm = layer.get_submodule(heads.norm)
+        if _has_block(layer, units):
+            self.feed_forward_in = _Product.of(next(units.producers_of(layer))[1])
+            self.feed_forward_out = _Product.of(units.consumer_of(layer))
+            self.feed_forward_norm = layer.get_submodule(units.norm)
 
     def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Tensor:  # noqa: ARG002
         """Hidden states [batch, length, hidden] → the same shape; the last layer gives the first token's alone."""
@@ -146,12 +146,9 @@ def _operator(name: str, inputs: tuple[Tensor, ...], *, shape: tuple[Any, ...], 
     return output
 
 
-def _find(layer: nn.Module, path: str) -> Any:
-    """A submodule, or None in a layer that lost its block."""
-    try:
-        return layer.get_submodule(path)
-    except AttributeError:
-        return None
+def _has_block(layer: nn.Module, group: PrunableGroup) -> bool:
+    """Whether a layer still has members of a group."""
+    return not any(isinstance(layer.get_submodule(path), kind) for path, kind in group.when_empty.items())
 
 
 def _make_activation(name: str) -> Any:

@@ -2,13 +2,14 @@
 
 import pytest
 
-from compressor.network.costs import CostModel, create_cost_model
+from compressor.network.costs import BlockCosts, CostModel, create_cost_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from conftest import DIMENSIONS, tiny_model
 
+HEAD = BlockCosts(params=4 + 8, member_params=3 * (4 * 2 + 2) + 2 * 4, member_macs=(0, 4 * 4 * 2, 2 * 2))
+UNIT = BlockCosts(params=4 + 8, member_params=4 + 1 + 4, member_macs=(0, 2 * 4, 0))
 MODEL = CostModel(
-    hidden_size=4,
-    head_size=2,
+    blocks={"heads": (HEAD,) * 2, "units": (UNIT,) * 2},
     params_outside=100,
     macs_per_token_outside=3,
     macs_per_text_outside=20,

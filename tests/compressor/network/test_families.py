@@ -6,7 +6,7 @@ import pytest
 from compressor.errors import ModelError
 from compressor.network.families import (
     ENCODER_FAMILIES,
-    forget_layer_order,
+    forget_orders,
     get_dimensions,
     get_family,
     get_layer_order,
@@ -53,9 +53,9 @@ def test_an_order_of_layers_is_noted_and_a_broken_one_is_none() -> None:
         model.config.layer_order = broken
         assert get_layer_order(model) == ()
     note_layer_order(model, (2, 0, 1))
-    forget_layer_order(model)
+    forget_orders(model)
     assert get_layer_order(model) == ()
-    forget_layer_order(model)
+    forget_orders(model)
 
 
 def test_heads_of_tasks_are_told_apart() -> None:

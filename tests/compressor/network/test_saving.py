@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, pipeline
 
 from compressor.errors import ModelError, ParityError
+from compressor.network.families import get_family
 from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.saving import is_stock, load_sliced_model, require_error, require_parity, save_sliced_model
 from compressor.network.slicing import slice_model
@@ -146,7 +147,7 @@ def test_a_fresh_process_with_transformers_alone_loads_them(
         for task_head in TASK_HEADS:
             model = tiny_model(model_type, task_head)
             for number, sub_network in enumerate(sub_networks_of_spaces(seed=3)):
-                kind = "stock" if is_stock(sub_network, DIMENSIONS) else "ours"
+                kind = "stock" if is_stock(sub_network, DIMENSIONS, get_family(model_type), model.config) else "ours"
                 path = tmp_path / f"{model_type}-{task_head}-{number}-{kind}"
                 path.mkdir()
                 sliced = slice_model(model, sub_network)

@@ -21,16 +21,14 @@ def test_kept_rows_and_columns_are_the_super_network_s(model_type: str) -> None:
     assert len(get_layers(sliced)) == sliced.config.num_hidden_layers == 2  # the empty one in the middle is gone
     before, after = get_layers(model)[0], get_layers(sliced)[0]
     rows = [*range(HEAD_SIZE), *range(2 * HEAD_SIZE, 3 * HEAD_SIZE)]
-    for path in (family.query, family.key, family.value):
-        assert torch.equal(after.get_submodule(path).weight, before.get_submodule(path).weight[rows])
-        assert torch.equal(after.get_submodule(path).bias, before.get_submodule(path).bias[rows])
-    output = family.attention_output
-    assert torch.equal(after.get_submodule(output).weight, before.get_submodule(output).weight[:, rows])
-    assert torch.equal(after.get_submodule(output).bias, before.get_submodule(output).bias)
-    units = [1, 5, 6]
-    inner, outer = family.feed_forward_in, family.feed_forward_out
-    assert torch.equal(after.get_submodule(inner).weight, before.get_submodule(inner).weight[units])
-    assert torch.equal(after.get_submodule(outer).weight, before.get_submodule(outer).weight[:, units])
+    for group, kept, size in zip(family.groups, (rows, [1, 5, 6]), (HIDDEN, UNITS), strict=True):
+        for (producer, new), (_, old) in zip(group.producers_of(after), group.producers_of(before), strict=True):
+            places = [copy * size + index for copy in range(producer.copies) for index in kept]
+            assert torch.equal(new.weight, old.weight[places])
+            assert old.bias is None or torch.equal(new.bias, old.bias[places])
+        new, old = group.consumer_of(after), group.consumer_of(before)
+        assert torch.equal(new.weight, old.weight[:, kept])
+        assert old.bias is None or torch.equal(new.bias, old.bias)
 
 
 @pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
@@ -62,4 +60,4 @@ def test_what_is_no_sub_network_or_no_order_is_refused() -> None:
     message = "an order of heads must be a permutation of 0..3 for each of 3 layers, but got another list"
     for heads in ([[0, 1, 2, 2]] * LAYERS, every_head[:2]):
         with pytest.raises(SubNetworkError, match=message):
-            reorder(model, heads, every_unit)
+            reorder(model, {"heads": heads, "units": every_unit})

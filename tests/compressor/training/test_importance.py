@@ -12,7 +12,7 @@ from compressor.data.batches import EncodedRows, collate
 from compressor.data.tasks import TASKS, Task
 from compressor.network.families import (
     ENCODER_FAMILIES,
-    forget_layer_order,
+    forget_orders,
     get_family,
     get_layer_order,
     get_layers,
@@ -55,7 +55,8 @@ def gated_scores(model: PreTrainedModel, task: Task, rows: EncodedRows) -> tuple
     family, scores = get_family(model.config.model_type), (np.zeros((LAYERS, HEADS)), np.zeros((LAYERS, UNITS)))
     gates = (torch.ones(LAYERS, HEADS, requires_grad=True), torch.ones(LAYERS, UNITS, requires_grad=True))
     hooks = []
-    for kind, path, repeats in ((0, family.attention_output, 4), (1, family.feed_forward_out, 1)):
+    heads, units = (group.consumer for group in family.groups)
+    for kind, path, repeats in ((0, heads, 4), (1, units, 1)):
         for number, layer in enumerate(get_layers(model)):
 
             def gate(
@@ -106,14 +107,14 @@ def test_what_is_dead_comes_last(model_type: str, task_head: str) -> None:
     family = get_family(model.config.model_type)
     with torch.no_grad():
         for layer in get_layers(model):
-            layer.get_parameter(f"{family.attention_output}.weight")[:, 4:8] = 0  # head 1
-            layer.get_parameter(f"{family.feed_forward_out}.weight")[:, [0, 7]] = 0
+            layer.get_parameter(f"{family.groups[0].consumer}.weight")[:, 4:8] = 0  # head 1
+            layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, [0, 7]] = 0
     found = order_by_importance(model, task, rows)
-    assert [order[-1] for order in found.head_orders] == [1] * LAYERS
-    assert [order[-2:] for order in found.unit_orders] == [[0, 7]] * LAYERS
+    assert [order[-1] for order in found.orders["heads"]] == [1] * LAYERS
+    assert [order[-2:] for order in found.orders["units"]] == [[0, 7]] * LAYERS
     for layer in get_layers(model):
-        assert not layer.get_parameter(f"{family.attention_output}.weight")[:, 12:].any()
-        assert not layer.get_parameter(f"{family.feed_forward_out}.weight")[:, -2:].any()
+        assert not layer.get_parameter(f"{family.groups[0].consumer}.weight")[:, 12:].any()
+        assert not layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, -2:].any()
 
 
 def test_the_seed_alone_decides_and_the_model_stays_as_it_is() -> None:
@@ -160,12 +161,12 @@ def test_a_trained_order_beats_its_reverse() -> None:
         family, kept = get_family("bert"), {k: v.clone() for k, v in model.state_dict().items()}
         with torch.no_grad():
             for layer, units in zip(get_layers(model), dropped, strict=True):
-                layer.get_parameter(f"{family.feed_forward_out}.weight")[:, units] = 0
+                layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, units] = 0
             logits = model(**collate(rows, np.arange(20))).logits
         model.load_state_dict(kept)
         return float(task_loss(logits, torch.from_numpy(rows.labels), False))
 
-    orders = np.array(found.unit_orders)
+    orders = np.array(found.orders["units"])
     assert loss_without(orders[:, UNITS // 2 :]) < loss_without(orders[:, : UNITS // 2])
 
 
@@ -205,6 +206,6 @@ def test_the_order_of_layers_stays_with_the_super_network(tmp_path: Path) -> Non
     for foreign in ([0, 0, 1], ["a", 1, None], [True, False, 2], [0, 1], "012", 3):
         loaded.config.layer_order = foreign
         assert get_layer_order(loaded) == ()
-    forget_layer_order(loaded)
-    forget_layer_order(loaded)
+    forget_orders(loaded)
+    forget_orders(loaded)
     assert not hasattr(loaded.config, "layer_order")

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows
-from compressor.network.execution import expand_heads
+from compressor.network.execution import expand_members
 from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
@@ -39,7 +39,7 @@ def test_the_projection_makes_up_for_what_was_cut(model_type: str, rows: Encoded
         inputs[layer, path] = x.detach().reshape(-1, x.shape[-1])
 
     for layer, module in enumerate(get_layers(dense)):
-        for path in (family.attention_output, family.feed_forward_out):
+        for path in (group.consumer for group in family.groups):
             module.get_submodule(path).register_forward_pre_hook(
                 lambda _, args, layer=layer, path=path: keep(layer, path, args[0])
             )
@@ -47,10 +47,8 @@ def test_the_projection_makes_up_for_what_was_cut(model_type: str, rows: Encoded
     batch["attention_mask"][:] = 1
     dense(**batch)
     for position, layer in ((0, 0), (1, 2)):
-        for path, columns in (
-            (family.attention_output, expand_heads(CUT.heads[layer], DIMENSIONS.head_size)),
-            (family.feed_forward_out, CUT.units[layer]),
-        ):
+        columns_of = (expand_members(CUT.heads[layer], DIMENSIONS.head_size), CUT.units[layer])
+        for path, columns in zip((group.consumer for group in family.groups), columns_of, strict=True):
             x = inputs[layer, path]
             wanted = get_layers(dense)[layer].get_submodule(path)(x)
             found = [
@@ -74,7 +72,7 @@ def test_what_was_linear_in_the_kept_is_made_up_for_entirely(rows: EncodedRows) 
     dense, family = tiny_model("bert"), get_family("bert")
     with torch.no_grad():
         for layer in get_layers(dense):
-            first = layer.get_submodule(family.feed_forward_in)
+            _, first = next(family.groups[1].producers_of(layer))
             first.weight[12:], first.bias[12:] = first.weight[:12], first.bias[:12]
     half = SubNetwork(heads=full_sub_network(DIMENSIONS).heads, units=(tuple(range(12)),) * 3)
     batch = tiny_batch(dense)
