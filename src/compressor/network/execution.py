@@ -85,7 +85,7 @@ def expand_members(members: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 
 def select(weight: Tensor, kept: tuple[int, ...], dim: int, copies: int = 1) -> Tensor:
-    """The rows (`dim` 0) or columns (1) `kept` of each of the copies; a view where they are adjacent and of one copy."""
+    """The rows (`dim` 0) or columns (1) `kept` of each of the copies; a view where adjacent in the only one."""
     if copies > 1:
         return select(split_copies(weight, dim, copies), kept, dim + 1).flatten(dim, dim + 1)
     if kept[-1] - kept[0] + 1 == len(kept):

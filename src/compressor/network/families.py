@@ -69,7 +69,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
 
 
 def kept_members(model: "PreTrainedModel", sub_network: SubNetwork) -> list[IndexSets]:
-    """What a sub-network keeps of each layer of the super-network: the places of each group's members in the weights."""
+    """What a sub-network keeps of each layer of its super-network, by group: the members' places in the weights."""
     groups = get_family(model.config.model_type).groups
     by_group = []
     for group in groups:

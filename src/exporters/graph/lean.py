@@ -37,7 +37,7 @@ class LeanModel(nn.Module):
         reads_first_token = all(getattr(config, name, value) == value for name, value in family.first_token.items())
         for position, layer in enumerate(layers):
             last = reads_first_token and position == len(layers) - 1
-            layers[position] = LeanLayer(layer, family, config, self._mask, last=last)
+            layers[position] = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, last=last)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """The model's output; layers find the mask [batch × choices, length] where it is left for them."""
@@ -111,6 +111,10 @@ class LeanLayer(nn.Module):
             shape=(first.shape[0], 1, self._width),
             num_heads=self._width // self._head_size,
         )
+
+
+LEAN_LAYERS: dict[str, type[nn.Module]] = {"post-norm": LeanLayer}
+"""By what a family's entry says of its fused layers."""
 
 
 def _transposed(weight: Tensor) -> nn.Parameter:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compressor.files import new_directory
-from compressor.network.families import max_positions, picks_choices
+from compressor.network.families import get_family, max_positions, picks_choices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,8 +34,8 @@ def export_onnx(
 ) -> Path:
     """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`.
 
-    `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`),
-    a `portable` one standard operators alone. Above 2 GB the weights lie beside the file, in `<name>.data`.
+    `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`)
+    where the family has them, a `portable` one standard operators alone. Above 2 GB the weights lie beside the file, in `<name>.data`.
     """
     import onnx
 
@@ -47,7 +47,7 @@ def export_onnx(
     axes = (batch, length) if inputs["input_ids"].ndim == 2 else (batch, torch.export.Dim("choices"), length)
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            model if portable else LeanModel(model),
+            LeanModel(model) if get_family(model.config.model_type).fused and not portable else model,
             kwargs=inputs,
             dynamo=True,
             opset_version=OPSET,

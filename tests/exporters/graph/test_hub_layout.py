@@ -23,7 +23,7 @@ def test_an_export_has_the_configuration_of_its_family(model_type: str, tmp_path
     assert config.id2label == {0: "bad", 1: "so so", 2: "good"}
     assert config.label2id == {"bad": 0, "so so": 1, "good": 2}
     assert config.architectures == [type(tiny_model(model_type)).__name__]
-    assert getattr(config, ENCODER_FAMILIES[model_type].units_field) == 3  # of the widest layer
+    assert getattr(config, ENCODER_FAMILIES[model_type].groups[-1].size_field) == 3  # of the widest layer
     assert config.num_hidden_layers == 3
     assert not {"kept_heads", "kept_units", "auto_map"} & json.loads((tmp_path / "config.json").read_text()).keys()
 
