@@ -35,7 +35,8 @@ def export_onnx(
     """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`.
 
     `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`)
-    where the family has them, a `portable` one standard operators alone. Above 2 GB the weights lie beside the file, in `<name>.data`.
+    where the family has them, a `portable` one standard operators alone. Above 2 GB the weights lie beside the file,
+    in `<name>.data`.
     """
     import onnx
 
