@@ -25,6 +25,7 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    MPNetConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -39,6 +40,7 @@ from compressor.data.tasks import TASKS
 from compressor.data.trivial import TrivialPredictor
 from compressor.errors import spelled_as_flags
 from compressor.network.dimensions import EncoderDimensions
+from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.objectives import DEFAULT_OBJECTIVES
 from compressor.search.options import SearchOptions
@@ -87,6 +89,7 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         "xlm-roberta": XLMRobertaConfig,
         "camembert": CamembertConfig,
         "electra": ElectraConfig,
+        "mpnet": MPNetConfig,
     }
     more = {"embedding_size": 12} if model_type == "electra" else {}
     return classes[model_type](
@@ -110,7 +113,8 @@ def tiny_model(
     auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = auto.from_config(config, attn_implementation=attn_implementation)
+        has_sdpa = ENCODER_FAMILIES[model_type].has_sdpa
+        model = auto.from_config(config, attn_implementation=attn_implementation if has_sdpa else "eager")
         for parameter in model.parameters():  # biases and LayerNorms of a new model are all alike: tell them apart
             if parameter.ndim == 1:
                 parameter.data += 0.2 * torch.randn_like(parameter)

@@ -138,7 +138,7 @@ def max_positions(model: "PreTrainedModel") -> int:
     """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
     positions = int(model.config.max_position_embeddings)
     if get_family(model.config.model_type).counts_positions_from_padding:
-        positions -= (model.config.pad_token_id or 0) + 1
+        positions -= model.base_model.get_submodule("embeddings").padding_idx + 1
     return positions
 
 

@@ -190,6 +190,11 @@ class EncoderFamily:
         """transformers' configuration."""
         return getattr(transformers, f"{self.classes}Config")
 
+    @property
+    def has_sdpa(self) -> bool:
+        """Whether PyTorch's fused attention computes it."""
+        return bool(getattr(transformers, f"{self.classes}ForSequenceClassification")._supports_sdpa)
+
     def kept_layers(self, config: Any, kept: Sequence[Sequence[Any]]) -> list[int]:
         """Which layers a sliced model has: those of which something is kept, and the first where that differs."""
         first = [0] if self.first_layer_differs(config) else []
@@ -248,6 +253,25 @@ _DISTILBERT = EncoderFamily(
     ),
 )
 
+_MPNET = EncoderFamily(
+    classes="MPNet",
+    layers="encoder.layer",
+    groups=(
+        replace(
+            _HEADS,
+            producers=tuple(Producer(path=f"attention.attn.{name}") for name in "qkv"),
+            consumer="attention.attn.o",
+            norm="attention.LayerNorm",
+            member_counts=("attention.attn.num_attention_heads",),
+            row_counts=("attention.attn.all_head_size",),
+            member_inputs={"attention": "position_bias"},
+        ),
+        _UNITS,
+    ),
+    empty_layer=PassHidden,
+    counts_positions_from_padding=True,
+)
+
 ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
@@ -255,6 +279,7 @@ ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "camembert": replace(_ROBERTA, classes="Camembert"),
     "electra": replace(_BERT, classes="Electra", first_token={"summary_type": "first"}),
     "distilbert": _DISTILBERT,
+    "mpnet": _MPNET,
 }
 
 

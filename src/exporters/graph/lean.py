@@ -10,13 +10,15 @@ away, and the logits stay the same.
 """
 
 import copy
+import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from compressor.network.families import get_family, get_layers
-from compressor.network.modeling_sliced import EncoderFamily, PrunableGroup
+from compressor.network.modeling_sliced import EncoderFamily, PassHidden, PrunableGroup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +39,7 @@ class LeanModel(nn.Module):
         reads_first_token = all(getattr(config, name, value) == value for name, value in family.first_token.items())
         for position, layer in enumerate(layers):
             last = reads_first_token and position == len(layers) - 1
-            layers[position] = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, last=last)
+            layers[position] = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """The model's output; layers find the mask [batch × choices, length] where it is left for them."""
@@ -50,7 +52,14 @@ class LeanLayer(nn.Module):
     """An encoder layer of any family and any sizes; without heads (units) it has no attention (feed-forward) block."""
 
     def __init__(
-        self, layer: nn.Module, family: EncoderFamily, config: Any, mask: list[Tensor], *, last: bool = False
+        self,
+        layer: nn.Module,
+        family: EncoderFamily,
+        config: Any,
+        mask: list[Tensor],
+        position: int = 0,
+        *,
+        last: bool = False,
     ) -> None:
         super().__init__()
         self._mask, self._head_size, self._last = mask, config.hidden_size // config.num_attention_heads, last
@@ -58,6 +67,7 @@ class LeanLayer(nn.Module):
         self._gelu = activation == "gelu"
         self._activation = _make_activation(activation)
         self.inputs = self.attention_output = self.feed_forward_in = self.feed_forward_out = None
+        self._gives_weights = issubclass(family.empty_layer, PassHidden)
         heads, units = family.groups
         if _has_block(layer, heads):
             parts = [module for _, module in heads.producers_of(layer)]
@@ -65,6 +75,7 @@ class LeanLayer(nn.Module):
             groups = [parts[:1], parts[1:]] if last else [parts]
             self.inputs = nn.ParameterList(_transposed(torch.cat([p.weight for p in group])) for group in groups)
             self.input_bias = nn.Parameter(torch.cat([p.bias for p in parts]).detach(), requires_grad=False)
+            self._bias = _SharedInput.of(layer, heads, config, position) if heads.member_inputs else None
             self.attention_output = _Product.of(heads.consumer_of(layer))
             self.attention_norm = layer.get_submodule(heads.norm)
         if _has_block(layer, units):
@@ -72,13 +83,15 @@ class LeanLayer(nn.Module):
             self.feed_forward_out = _Product.of(units.consumer_of(layer))
             self.feed_forward_norm = layer.get_submodule(units.norm)
 
-    def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Tensor:  # noqa: ARG002
+    def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Any:
         """Hidden states [batch, length, hidden] → the same shape; the last layer gives the first token's alone."""
         everything = hidden_states
         if self._last:
             hidden_states = hidden_states[:, :1]
         if self.inputs is not None and self.attention_output is not None:
-            attended = self._attend_first(hidden_states, everything) if self._last else self._attend(hidden_states)
+            bias = None if self._bias is None else self._bias.find(arguments, options)
+            attend = self._attend_first if self._last else self._attend
+            attended = attend(hidden_states, everything, bias)
             hidden_states = _add_norm(attended, self.attention_output, hidden_states, self.attention_norm)
         if self.feed_forward_in is not None and self.feed_forward_out is not None:
             units = torch.matmul(hidden_states, self.feed_forward_in.weight)
@@ -87,30 +100,55 @@ class LeanLayer(nn.Module):
             else:
                 units = self._activation(units + self.feed_forward_in.bias)
             hidden_states = _add_norm(units, self.feed_forward_out, hidden_states, self.feed_forward_norm)
-        return hidden_states
+        return (hidden_states, None) if self._gives_weights else hidden_states
 
-    def _attend(self, hidden_states: Tensor) -> Tensor:
+    def _attend(self, hidden_states: Tensor, _: Tensor, bias: Tensor | None) -> Tensor:
         """What each token gathers from all tokens [batch, length, width]; one product for Q, K and V."""
         assert self.inputs is not None
         return _operator(
             "Attention",
-            (hidden_states, self.inputs[0], self.input_bias, self._mask[0]),
+            (hidden_states, self.inputs[0], self.input_bias, self._mask[0], *([] if bias is None else [None, bias])),
             shape=(*hidden_states.shape[:2], self._width),
             num_heads=self._width // self._head_size,
             qkv_hidden_sizes=[self._width] * 3,
         )
 
-    def _attend_first(self, first: Tensor, everything: Tensor) -> Tensor:
+    def _attend_first(self, first: Tensor, everything: Tensor, bias: Tensor | None) -> Tensor:
         """What the first token gathers from all tokens [batch, 1, width]; a product for Q, one for K and V."""
         assert self.inputs is not None
         query = torch.matmul(first, self.inputs[0])
         key, value = torch.chunk(torch.matmul(everything, self.inputs[1]), 2, dim=-1)
         return _operator(
             "MultiHeadAttention",
-            (query, key, value, self.input_bias, self._mask[0]),
+            (query, key, value, self.input_bias, self._mask[0], *([] if bias is None else [bias[:, :, :1]])),
             shape=(first.shape[0], 1, self._width),
             num_heads=self._width // self._head_size,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SharedInput:
+    """An input that all layers share and that has an entry for each head, such as a bias of relative positions."""
+
+    name: str
+    place: int
+    """Among a layer's arguments after the hidden states."""
+    members: list[int] | None
+    """The heads of a whole layer that are left; None for all."""
+
+    @classmethod
+    def of(cls, layer: nn.Module, group: PrunableGroup, config: Any, position: int) -> "_SharedInput":
+        (name,) = group.member_inputs.values()
+        numbers = getattr(config, f"{group.name}_numbers", None)
+        place = list(inspect.signature(layer.forward).parameters).index(name) - 1
+        return cls(name=name, place=place, members=numbers[position] if numbers else None)
+
+    def find(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        """This layer's part [1, heads, length, length]; it is the same for all texts."""
+        whole: Tensor = options[self.name] if self.name in options else arguments[self.place]
+        if self.members is None:
+            return whole[:1]
+        return whole[:1].index_select(1, torch.tensor(self.members))
 
 
 LEAN_LAYERS: dict[str, type[nn.Module]] = {"post-norm": LeanLayer}
@@ -142,11 +180,11 @@ def _add_norm(values: Tensor, product: _Product, residual: Tensor, norm: Any) ->
     return _operator("SkipLayerNormalization", inputs, shape=tuple(residual.shape), epsilon=norm.eps)
 
 
-def _operator(name: str, inputs: tuple[Tensor, ...], *, shape: tuple[Any, ...], **attributes: Any) -> Tensor:
+def _operator(name: str, inputs: tuple[Tensor | None, ...], *, shape: tuple[Any, ...], **attributes: Any) -> Tensor:
     from torch.onnx.ops import symbolic
 
     operator = f"{DOMAIN}::{name}"
-    output: Tensor = symbolic(operator, inputs, attributes, dtype=inputs[0].dtype, shape=shape, version=1)
+    output: Tensor = symbolic(operator, inputs, attributes, dtype=torch.float32, shape=shape, version=1)
     return output
 
 

@@ -57,7 +57,7 @@ def _split_attention(model: Any) -> Any:
             nodes.append(node)
             continue
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        hidden, weight, bias, mask = node.input
+        hidden, weight, bias, mask, *position_bias = node.input  # of these the first is the past, which is empty
         product, parts = f"qkv_{number}", [f"{part}_{number}" for part in "qkv"]
         sizes = helper.make_tensor(f"qkv_sizes_{number}", TensorProto.INT64, [3], attributes["qkv_hidden_sizes"])
         model.graph.initializer.append(sizes)
@@ -66,7 +66,7 @@ def _split_attention(model: Any) -> Any:
             helper.make_node("Split", [product, sizes.name], parts, f"node_split_{number}", axis=-1),
             helper.make_node(
                 "MultiHeadAttention",
-                [*parts, bias, mask],
+                [*parts, bias, mask, *position_bias[1:]],
                 list(node.output),
                 f"node_attention_{number}",
                 domain=DOMAIN,

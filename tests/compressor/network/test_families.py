@@ -26,6 +26,7 @@ def test_longest_text_leaves_room_for_roberta_s_offset() -> None:
     roberta = tiny_model("roberta")
     assert max_positions(roberta) == 40 - roberta.config.pad_token_id - 1
     assert max_positions(slice_model(roberta, ODD)) == max_positions(roberta)
+    assert max_positions(tiny_model("mpnet")) == 40 - 1 - 1
     assert np.isfinite(max_positions(tiny_model("distilbert")))
 
 

@@ -92,7 +92,7 @@ def test_saving_again_is_identical(model_type: str, tmp_path: Path, tokenizer: P
     model = tiny_model(model_type)
     model.config.id2label, model.config.label2id = {0: "a", 1: "b", 2: "c"}, {"a": 0, "b": 1, "c": 2}
     save_sliced_model(tmp_path / "one", slice_model(model, ODD).half(), tokenizer, ODD, DIMENSIONS, {})
-    for attention in ("sdpa", "eager"):
+    for attention in ("sdpa", "eager") if get_family(model_type).has_sdpa else ("eager",):
         loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one", attn_implementation=attention)
         assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
         assert loaded.dtype == torch.float16
@@ -101,7 +101,8 @@ def test_saving_again_is_identical(model_type: str, tmp_path: Path, tokenizer: P
         loaded.save_pretrained(tmp_path / "two")
         for name in ("config.json", "model.safetensors", "modeling_sliced.py"):
             assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
-    loaded.gradient_checkpointing_enable()
+    if loaded.supports_gradient_checkpointing:  # MPNet does not
+        loaded.gradient_checkpointing_enable()
     loaded.float().train()(**tiny_batch(model)).logits.sum().backward()
 
 

@@ -10,12 +10,14 @@ from transformers import PreTrainedModel
 
 from compressor.data.batches import EncodedRows, collate
 from compressor.data.tasks import TASKS, Task
+from compressor.network.execution import expand_members
 from compressor.network.families import (
     ENCODER_FAMILIES,
     forget_orders,
     get_family,
     get_layer_order,
     get_layers,
+    kept_members,
     note_layer_order,
 )
 from compressor.network.slicing import slice_model
@@ -112,9 +114,11 @@ def test_what_is_dead_comes_last(model_type: str, task_head: str) -> None:
     found = order_by_importance(model, task, rows)
     assert [order[-1] for order in found.orders["heads"]] == [1] * LAYERS
     assert [order[-2:] for order in found.orders["units"]] == [[0, 7]] * LAYERS
-    for layer in get_layers(model):
-        assert not layer.get_parameter(f"{family.groups[0].consumer}.weight")[:, 12:].any()
-        assert not layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, -2:].any()
+    last = SubNetwork(heads=((HEADS - 1,),) * LAYERS, units=((UNITS - 2, UNITS - 1),) * LAYERS)
+    for layer, (heads, units) in zip(get_layers(model), kept_members(model, last), strict=True):
+        columns = list(expand_members(heads, 4))
+        assert not layer.get_parameter(f"{family.groups[0].consumer}.weight")[:, columns].any()
+        assert not layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, list(units)].any()
 
 
 def test_the_seed_alone_decides_and_the_model_stays_as_it_is() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from compressor.data.batches import EncodedRows
+from compressor.data.batches import EncodedRows, evaluation_batches
 from compressor.network.execution import expand_members
 from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.network.slicing import slice_model
@@ -36,16 +36,17 @@ def test_the_projection_makes_up_for_what_was_cut(model_type: str, rows: Encoded
     assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
 
     def keep(layer: int, path: str, x: Tensor) -> None:
-        inputs[layer, path] = x.detach().reshape(-1, x.shape[-1])
+        tokens = x.detach().reshape(-1, x.shape[-1])
+        inputs[layer, path] = torch.cat([inputs.get((layer, path), tokens[:0]), tokens])
 
     for layer, module in enumerate(get_layers(dense)):
         for path in (group.consumer for group in family.groups):
             module.get_submodule(path).register_forward_pre_hook(
                 lambda _, args, layer=layer, path=path: keep(layer, path, args[0])
             )
-    batch = tiny_batch(dense, batch_size=8, length=9)
-    batch["attention_mask"][:] = 1
-    dense(**batch)
+    for picked, batch in evaluation_batches(rows, 1):
+        assert len(picked) == 1  # nothing is padded
+        dense(**batch)
     for position, layer in ((0, 0), (1, 2)):
         columns_of = (expand_members(CUT.heads[layer], DIMENSIONS.head_size), CUT.units[layer])
         for path, columns in zip((group.consumer for group in family.groups), columns_of, strict=True):
