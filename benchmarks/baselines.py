@@ -218,7 +218,6 @@ def torch_pruning(bench: Bench, dense: Any, teacher: np.ndarray) -> None:
     import torch_pruning as tp
 
     from compressor.data.batches import training_batches
-    from compressor.training.losses import task_loss
 
     for ratio in (0.15, 0.3, 0.5, 0.7):
         model = copy.deepcopy(dense).train()
@@ -226,7 +225,7 @@ def torch_pruning(bench: Bench, dense: Any, teacher: np.ndarray) -> None:
             rng, rows = np.random.default_rng(bench.options.seed), bench.rows["train"]
             model.zero_grad()
             for _, (picked, batch) in zip(range(8), training_batches(rows, 32, rng), strict=False):
-                loss = task_loss(model(**batch).logits, torch.from_numpy(rows.labels[picked]), bench.task.regression)
+                loss = bench.task.head.loss(model(**batch).logits, torch.from_numpy(rows.labels[picked]))
                 loss.backward()
             attention = [layer.attention.self for layer in get_layers(model)]
             heads = {
@@ -304,7 +303,7 @@ def standard_nas(bench: Bench, _: Any, __: np.ndarray) -> None:
 def int8(bench: Bench, dense: Any, _: np.ndarray) -> None:
     """The dense encoder, its weights in int8; its share is that of the file's bytes."""
     from compressor.data.batches import evaluation_batches
-    from compressor.data.metrics import compute_error, predict
+    from compressor.data.metrics import compute_error
     from exporters.graph.parity import onnx_logits
     from exporters.graph.sessions import create_session
 
@@ -316,7 +315,7 @@ def int8(bench: Bench, dense: Any, _: np.ndarray) -> None:
     for key, part in (("error", "validation"), ("test_error", "test")):
         if len(bench.rows[part]):
             logits = onnx_logits(session, list(evaluation_batches(bench.rows[part], 64)))
-            predicted = predict(logits, bench.task.regression)
+            predicted = bench.task.head.predict(logits)
             errors[key] = compute_error(bench.task.metric, predicted, bench.rows[part].labels)
     share = small.stat().st_size / whole.stat().st_size
     bench.note(Point(method=INT8, name="dense, int8", share=share, onnx=str(small), **errors))

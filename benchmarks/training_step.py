@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from compressor.data.batches import encode, training_batches
+from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.sources import DataSource, load_task_data
 from compressor.network.families import get_dimensions
 from compressor.network.loading import load_base_model
@@ -43,7 +44,7 @@ def main() -> None:
         labels = torch.from_numpy(rows.labels[picked])
         for name, updates in (("one_shot", strategy(space, step)), ("four_full", four_full)):
             start = time.perf_counter()
-            run_updates(model, batch, labels, updates, settings, regression=False)
+            run_updates(model, batch, labels, updates, settings, CLASSIFICATION)
             times[name].append(time.perf_counter() - start)
             model.zero_grad(set_to_none=True)
     one_shot, full = (np.asarray(seconds[2:]) for seconds in times.values())  # the first two warm up

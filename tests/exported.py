@@ -14,7 +14,7 @@ NOTHING = SubNetwork(heads=((),) * 3, units=((),) * 3)
 FACTS = {
     "labels": ["bad", "so so", "good"],
     "task": "custom",
-    "regression": False,
+    "head": "classification",
     "max_length": 16,
     "pad_values": {"input_ids": 0, "token_type_ids": 0},
 }

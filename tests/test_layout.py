@@ -124,7 +124,7 @@ def test_folders_build_on_those_before_them() -> None:
     for package, order in ORDER.items():
         for place, folder in enumerate(order):
             later = {f"{package}.{name}" for name in order[place + 1 :]}
-            for path in (ROOT / "src" / package / folder).glob("*.py"):
+            for path in (ROOT / "src" / package / folder).rglob("*.py"):
                 found = {".".join(name.split(".")[:2]) for name in imported(path)}
                 assert not found & later, path
 

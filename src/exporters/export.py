@@ -10,7 +10,7 @@ import transformers
 
 import compressor
 from compressor.data.batches import EncodedRows, encode, evaluation_batches
-from compressor.data.metrics import label_agreement, predict
+from compressor.data.metrics import label_agreement
 from compressor.data.sources import TaskData, in_order_of, require_same_rows
 from compressor.data.tasks import Task
 from compressor.digests import digest_files
@@ -109,7 +109,7 @@ def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[
         "sub_network": opened.sub_network,
         "task": task.name,
         "max_length": min(task.max_length, max_positions(opened.model)),
-        "regression": task.regression,
+        "head": task.head.name,
         "num_texts": len(task.text_columns),
         "pad_values": validation.pad_values,
         "versions": {
@@ -132,7 +132,7 @@ def _verify(graph: Path, opened: OpenedModel, task: Task, validation: EncodedRow
     found = score(task, logits, validation.labels)
     before = opened.known_error
     expected = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
-    require_error(expected, found.error, logits)
+    require_error(expected, found.error, logits, task.head)
     form = VerifiedForm(
         file=graph.name, mb=_graph_mb(graph), error=found.error, error_interval=found.interval, parity=differences
     )
@@ -179,7 +179,7 @@ def _judge(
     is_int8 = int8_embeddings is not None
     rows = 1 if is_int8 else _BATCH_SIZE  # as it is served: int8 answers depend on their batch
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, rows))
-    both = [predict(of, task.regression) for of in (logits, smaller)]
+    both = [task.head.predict(of) for of in (logits, smaller)]
     num_tries = _INT8_TRIES if is_int8 else 1
     losses = compare_with_base(task.metric, both[0], both[1:], validation.labels, num_candidates=num_tries)
     (accepted,), (at_most,) = losses.holding(options.max_int8_loss, options.confidence)
@@ -194,7 +194,7 @@ def _judge(
         confidence=options.confidence,
         max_loss=options.max_int8_loss,
         accepted=bool(accepted),
-        label_agreement=label_agreement(logits, smaller),
+        label_agreement=label_agreement(*both),
         difference=float(np.abs(smaller - logits).max()) / scale,
         int8_embeddings=int8_embeddings,
     )

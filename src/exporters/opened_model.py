@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compressor.data.heads import form_of
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.errors import ModelError
 from compressor.extraction.extract import Extraction
 from compressor.extraction.record import SlicedModelRecord
-from compressor.network.families import picks_choices
 from compressor.network.saving import is_sliced, load_sliced_model
 from compressor.training.super_network import SuperNetwork, load_super_network
 
@@ -126,7 +126,8 @@ def _own_labels(model: "PreTrainedModel", written: Sequence[str], place: str, fi
     """
     names = tuple(map(str, written))
     own = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
-    if names and not picks_choices(model) and names != own and not all(name.startswith("LABEL_") for name in own):
+    told = form_of(model).names_outputs and not all(name.startswith("LABEL_") for name in own)
+    if names and told and names != own:
         raise ModelError(
             f"the labels of a model must be the same in {file} and config.json, but in {place} they are "
             f"{', '.join(names[:10])} and {', '.join(own[:10])}. Restore the files, or make the model again."

@@ -1,7 +1,8 @@
 """The served model: raw text in, label and scores out. Needs mlflow, onnxruntime, tokenizers and numpy alone.
 
 MLflow keeps this file as the model's code and runs it where the model is loaded; nothing is pickled. What the texts
-look like is in the model's configuration: `single`, `pair` or `choices`.
+look like is in the model's configuration, a key of `KINDS`; how outputs are answered is in the graph's metadata, a key
+of `ANSWERS`.
 """
 
 import json
@@ -48,7 +49,8 @@ class Facts(NamedTuple):
     """What a graph says of itself."""
 
     labels: list[str]
-    regression: bool
+    head: str
+    """A key of `ANSWERS`."""
     pad_values: dict[str, int]
     max_length: int
     one_row: bool
@@ -59,11 +61,30 @@ class Facts(NamedTuple):
         """The graph's metadata, a JSON value by name."""
         return cls(
             labels=json.loads(written["labels"]),
-            regression=json.loads(written["regression"]),
+            head=written.get("head") or ("regression" if written["regression"] == "true" else "classification"),
             pad_values=json.loads(written["pad_values"]),
             max_length=int(written["max_length"]),
             one_row=written.get("one_row") == "true",
         )
+
+
+def answer_label(logits: np.ndarray, facts: Facts) -> Answer:
+    """The best label of logits [classes], or the best choice's number where there are more or fewer than labels."""
+    scores = np.exp(logits - logits.max())
+    scores /= scores.sum()
+    labels = facts.labels if len(facts.labels) == len(scores) else [str(index) for index in range(len(scores))]
+    best = int(np.argmax(scores))
+    named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
+    return Answer(label=labels[best], score=float(scores[best]), scores=named)
+
+
+def answer_value(outputs: np.ndarray, facts: Facts) -> Answer:  # noqa: ARG001
+    """The value of outputs [1]."""
+    return Answer(label="value", score=float(outputs[0]), scores={"value": float(outputs[0])})
+
+
+ANSWERS = {"classification": answer_label, "regression": answer_value, "multiple_choice": answer_label}
+"""By the head of the model."""
 
 
 class ServableModel(PythonModel):  # type: ignore[misc]
@@ -97,9 +118,9 @@ class ServableModel(PythonModel):  # type: ignore[misc]
             (widths, np.asarray([len(row) for row in rows]))
         )  # as many choices together, like lengths together
         for batch in self._batches(order, rows):
-            logits = self._run([grouped[index] for index in batch])
-            for index, values in zip(batch, logits, strict=True):
-                answers[index] = self._name(values)
+            outputs = self._run([grouped[index] for index in batch])
+            for index, values in zip(batch, outputs, strict=True):
+                answers[index] = ANSWERS[self._facts.head](values, self._facts)
         return [answer for answer in answers if answer is not None]
 
     def _batches(self, order: np.ndarray, rows: list[list[Any]]) -> list[list[int]]:
@@ -130,20 +151,6 @@ class ServableModel(PythonModel):  # type: ignore[misc]
             values = {name: array[:, 0] for name, array in values.items()}
         logits: np.ndarray = self._session.run(["logits"], values)[0]
         return logits
-
-    def _name(self, logits: np.ndarray) -> Answer:
-        if self._facts.regression:
-            return Answer(label="value", score=float(logits[0]), scores={"value": float(logits[0])})
-        scores = np.exp(logits - logits.max())
-        scores /= scores.sum()
-        labels = (
-            self._facts.labels
-            if len(self._facts.labels) == len(scores)
-            else [str(index) for index in range(len(scores))]
-        )
-        best = int(np.argmax(scores))
-        named = {label: float(score) for label, score in zip(labels, scores, strict=True)}
-        return Answer(label=labels[best], score=float(scores[best]), scores=named)
 
 
 class SingleTextModel(ServableModel):

@@ -28,7 +28,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedToke
         if key not in made:
             model = slice_model(tiny_model(model_type, task_head), sub_network)
             path = tmp_path_factory.mktemp("exported") / "model.onnx"
-            facts = FACTS | {"regression": task_head == "regression"}
+            facts = FACTS | {"head": task_head}
             made[key] = model, export_onnx(model, tokenizer, path, facts, portable=portable)
         return made[key]
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,13 @@ from compressor.data.sources import Rows, TaskData
 from compressor.data.tasks import Task
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Batch = dict[str, Tensor]
-"""Model inputs by name: [batch, length], or [batch, choices, length] for multiple choice."""
+"""Model inputs by name: [batch, length], or [batch, choices, length]; `UNITS` beside them where words are judged."""
+
+UNITS = "units"
+"""In a batch: where the outputs that are judged stand among batch × length, [units]. Absent where rows are judged."""
 
 _POOL = 50
 """Training sorts pools of so many batches by length: little padding, and still shuffled."""
@@ -33,17 +37,26 @@ class EncodedRows:
     """Token columns end to end (`input_ids`, and `token_type_ids` where the tokenizer makes them), int64."""
     offsets: np.ndarray
     labels: np.ndarray
+    """What is judged, unit by unit in the order of the rows: [units, …]."""
     num_choices: int
     """Texts per row: 1, or the number of endings for multiple choice."""
-    multiple_choice: bool
+    takes_choices: bool
+    """Whether inputs have an axis of choices."""
     pad_values: dict[str, int]
+    units: np.ndarray | None = None
+    """The token of each unit, ascending; None where the rows themselves are the units."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return (len(self.offsets) - 1) // self.num_choices
+
+    @cached_property
+    def unit_bounds(self) -> np.ndarray:
+        """Row i has the units bounds[i] … bounds[i + 1]."""
+        return np.arange(len(self) + 1) if self.units is None else np.searchsorted(self.units, self.offsets)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row; for multiple choice of its longest text."""
+        """Tokens of each row, or of its longest text."""
         lengths: np.ndarray = np.diff(self.offsets).reshape(len(self), self.num_choices).max(axis=1)
         return lengths
 
@@ -62,10 +75,9 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     from datasets.config import HF_DATASETS_CACHE
 
     max_length = min(task.max_length, max_positions)
-    first, second = _text_pairs(rows, task)
-    key = hashlib.sha256(
-        f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {task.multiple_choice}".encode()
-    ).hexdigest()[:32]
+    head = task.head
+    first, second = head.to_texts(rows, task)
+    key = hashlib.sha256(f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name}".encode()).hexdigest()[:32]
     cache_dir = Path(HF_DATASETS_CACHE) / "mlflow-compressor"
     cache_dir.mkdir(parents=True, exist_ok=True)
     texts = {"first": first} if second is None else {"first": first, "second": second}
@@ -88,8 +100,8 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
         columns={name: np.concatenate(values).astype(np.int64) for name, values in columns.items()},
         offsets=np.concatenate(([0], np.cumsum(lengths))),
         labels=rows.labels,
-        num_choices=max(1, len(task.choice_columns)),
-        multiple_choice=task.multiple_choice,
+        num_choices=len(first) // len(rows),
+        takes_choices=head.form.takes_choices,
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
     )
 
@@ -109,36 +121,62 @@ def encode_parts(data: TaskData, tokenizer: "PreTrainedTokenizerBase", max_posit
     return EncodedParts(train=train, validation=validation, test=test)
 
 
+def units_of(rows: EncodedRows, picked: np.ndarray) -> np.ndarray:
+    """The places of the picked rows' units among all: where their labels and outputs stand."""
+    if rows.units is None:
+        return picked
+    return np.concatenate([np.arange(rows.unit_bounds[row], rows.unit_bounds[row + 1]) for row in picked])
+
+
+def outputs_of(model: "PreTrainedModel", batch: Batch) -> Tensor:
+    """What a model answers to a batch on its device: float32 outputs [units, …], in the order of the rows."""
+    return select_units(model(**inputs_of(batch)).logits.float(), batch)
+
+
+def inputs_of(batch: Batch) -> Batch:
+    """A batch without what is no input of a model."""
+    return {name: values for name, values in batch.items() if name != UNITS}
+
+
+def select_units(outputs: Tensor, batch: Batch) -> Tensor:
+    """The outputs [units, …] that are judged, of a model's for a batch: [batch, …], or [batch, length, …]."""
+    return outputs.flatten(0, 1)[batch[UNITS]] if UNITS in batch else outputs
+
+
 def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
     """The picked rows as tensors padded to the longest of them, with an `attention_mask`."""
     texts = (np.asarray(picked)[:, None] * rows.num_choices + np.arange(rows.num_choices)).ravel()
     starts, lengths = rows.offsets[texts], np.diff(rows.offsets)[texts]
     width = int(lengths.max())
     mask = np.arange(width) < lengths[:, None]
-    shape = (len(picked), rows.num_choices, width) if rows.multiple_choice else (len(picked), width)
+    shape = (len(picked), rows.num_choices, width) if rows.takes_choices else (len(picked), width)
     batch = {"attention_mask": torch.from_numpy(mask.astype(np.int64)).reshape(shape)}
     positions = np.where(mask, starts[:, None] + np.arange(width), 0)
     for name, values in rows.columns.items():
         tokens = np.where(mask, values[positions], rows.pad_values[name])
         batch[name] = torch.from_numpy(tokens).reshape(shape)
+    if rows.units is not None:
+        units, counts = units_of(rows, picked), np.diff(rows.unit_bounds)[picked]
+        starts_of_units = np.repeat(starts - np.arange(len(picked)) * width, counts)
+        batch[UNITS] = torch.from_numpy(rows.units[units] - starts_of_units)
     return batch
 
 
 def evaluation_batches(
     rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, Batch]]:
-    """All rows (or those picked) once, shortest first, as (row indices, inputs)."""
+    """All rows (or those picked) once, shortest first, as (places of their units, inputs)."""
     order = np.argsort(rows.lengths, kind="stable")
     if picked is not None:
         order = order[np.isin(order, picked)]
     picks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return [(picked, collate(rows, picked)) for picked in picks]
+    return [(units_of(rows, picked), collate(rows, picked)) for picked in picks]
 
 
 def training_batches(
     rows: EncodedRows, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """One epoch as (row indices, inputs): every row once, like lengths together, in an order drawn from `rng`."""
+    """One epoch as (places of units, inputs): every row once, like lengths together, in an order drawn from `rng`."""
     order, lengths = rng.permutation(len(rows)), rows.lengths
     picks: list[np.ndarray] = []
     for start in range(0, len(order), batch_size * _POOL):
@@ -146,17 +184,7 @@ def training_batches(
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         picks += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
     for position in rng.permutation(len(picks)):
-        yield picks[position], collate(rows, picks[position])
-
-
-def _text_pairs(rows: Rows, task: Task) -> tuple[list[str], list[str] | None]:
-    if task.multiple_choice:
-        stems = len(task.text_columns)
-        first = [row[0] for row in rows.texts for _ in row[stems:]]
-        second = [" ".join((*row[1:stems], ending)) for row in rows.texts for ending in row[stems:]]
-        return first, second
-    first = [row[0] for row in rows.texts]
-    return first, [row[1] for row in rows.texts] if len(task.text_columns) == 2 else None
+        yield units_of(rows, picks[position]), collate(rows, picks[position])
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.data.tasks import Task
 from compressor.errors import TaskDataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from compressor.data.sources import TaskData
+    from compressor.data.tasks import Task
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _INTEGER_AS_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
@@ -29,19 +31,15 @@ def list_names(names: Sequence[str], most: int = 10) -> str:
     return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in shown)
 
 
-def find_label_names(table: "pd.DataFrame", task: Task) -> tuple[str, ...]:
+def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
     """The names of the labels 0, 1, …: those the data set defines, or else what the training rows show.
 
     Integers are ordered as numbers, other labels as texts. Labels are told apart as they are written: `007` is not
-    `7`, but `1.0` is `1`. Empty for regression; one per choice for multiple choice.
+    `7`, but `1.0` is `1`.
 
     Raises:
         TaskDataError: a row without label, labels that cannot be classes, or not two of them with the metric f1.
     """
-    if task.regression:
-        return ()
-    if task.multiple_choice:
-        return task.choice_columns
     values = _label_texts(table, task, "train")
     different = set(values)
     if task.metric == "f1" and len(task.label_names or different) != 2:
@@ -77,19 +75,31 @@ def describe_alike(names: Sequence[str]) -> str | None:
     return f"labels that look alike are told apart: {list_names(alike, 3)}." if alike else None
 
 
-def to_labels(table: "pd.DataFrame", task: Task, label_names: Sequence[str], part: str) -> np.ndarray:
-    """The labels of a part's rows as class indices (int64) or regression values (float32).
+def read_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
+    """The labels of a part's rows as class indices (int64): told by name, or by number where a data set defines them.
 
     Raises:
-        TaskDataError: a label that is missing, unknown, or no number in a regression.
+        TaskDataError: a label that is missing or unknown.
+    """
+    if tuple(label_names) == task.label_names:
+        return read_numbered_classes(table, task, label_names, part)
+    return _to_indices(_label_texts(table, task, part), label_names, part, numbered=False)
+
+
+def read_numbered_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
+    """The labels of a part's rows as class indices (int64): numbers where all are, else names.
+
+    Raises:
+        TaskDataError: a label that is missing or unknown.
     """
     values = _label_texts(table, task, part)
-    if task.regression:
-        return _to_numbers(values, part)
-    index = {name: position for position, name in enumerate(label_names)}
-    numbered = task.multiple_choice or tuple(label_names) == task.label_names
-    if numbered and all(_as_integer(value) is not None for value in values):
-        index = {str(position): position for position in range(len(label_names))}
+    numbered = all(_as_integer(value) is not None for value in values)
+    return _to_indices(values, label_names, part, numbered=numbered)
+
+
+def _to_indices(values: Sequence[str], label_names: Sequence[str], part: str, *, numbered: bool) -> np.ndarray:
+    names = map(str, range(len(label_names))) if numbered else label_names
+    index = {name: position for position, name in enumerate(names)}
     indices = [index.get(value, index.get(_plain_integer(value))) for value in values]
     if None in indices:
         unknown = sorted({values[row] for row, position in enumerate(indices) if position is None})
@@ -98,6 +108,41 @@ def to_labels(table: "pd.DataFrame", task: Task, label_names: Sequence[str], par
             f"{list_names(unknown, 6)} too. Correct the file or give training rows with every label."
         )
     return np.asarray(indices, dtype=np.int64)
+
+
+def check_classes(data: "TaskData") -> list[str]:
+    """A line for each part that shows one label alone.
+
+    Raises:
+        TaskDataError: the training rows do, so there is nothing to learn.
+    """
+    labels = data.train.labels
+    if len(np.unique(labels)) < 2:
+        raise TaskDataError(
+            f"the training rows must show at least two labels, but all {len(labels)} are "
+            f"{list_names([data.label_names[int(labels[0])]])!r}. Check --label-column."
+        )
+    found = []
+    for name, rows in data.parts.items():
+        if len(np.unique(rows.labels)) < 2:
+            label = list_names([data.label_names[int(rows.labels[0])]])
+            found.append(f"all {name} rows ({len(rows):,}) are {label!r}: an error on them says little.")
+    return found
+
+
+def check_values(data: "TaskData") -> list[str]:
+    """Nothing, where the values of every part differ.
+
+    Raises:
+        TaskDataError: those of a part are all the same.
+    """
+    constant = [name for name, rows in data.parts.items() if len(np.unique(rows.labels)) < 2]
+    if constant:
+        raise TaskDataError(
+            f"the labels of a regression must differ from row to row, but are all the same in the rows "
+            f"{' and '.join(constant)}. Check --label-column, or give more rows."
+        )
+    return []
 
 
 def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined: bool) -> list[int]:
@@ -125,7 +170,7 @@ def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined
     )
 
 
-def _label_texts(table: "pd.DataFrame", task: Task, part: str) -> list[str]:
+def _label_texts(table: "pd.DataFrame", task: "Task", part: str, *, large_floats: bool = False) -> list[str]:
     """Labels as texts; a missing one is an error, and so is what is neither text nor number."""
     values = table[task.label_column]
     for row, value in enumerate(values.tolist()):
@@ -134,7 +179,7 @@ def _label_texts(table: "pd.DataFrame", task: Task, part: str) -> list[str]:
                 f"column {task.label_column!r} must hold one label a row, but row {row + 1} of the {part} rows holds "
                 f"{reprlib.repr(value)}. Write a text or a number."
             )
-        if isinstance(value, float) and abs(value) >= _EXACT and value.is_integer() and not task.regression:
+        if isinstance(value, float) and abs(value) >= _EXACT and value.is_integer() and not large_floats:
             raise TaskDataError(
                 f"column {task.label_column!r} must hold labels that can be told apart, but row {row + 1} of the "
                 f"{part} rows holds a float as large as {value!r}. Write such labels as texts."
@@ -148,7 +193,13 @@ def _label_texts(table: "pd.DataFrame", task: Task, part: str) -> list[str]:
     return [str(value).strip() for value in values.tolist()]
 
 
-def _to_numbers(values: Sequence[str], part: str) -> np.ndarray:
+def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:  # noqa: ARG001
+    """The labels of a part's rows as values (float32).
+
+    Raises:
+        TaskDataError: a label that is missing or no finite number.
+    """
+    values = _label_texts(table, task, part, large_floats=True)
     for row, value in enumerate(values):
         if not _is_number(value):
             raise TaskDataError(

@@ -35,14 +35,14 @@ def compute_error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> f
     return round(1.0 - (value if np.isfinite(value) else 0.0), 12)  # 0.199, not 0.19899999999999995
 
 
-def predict(logits: np.ndarray, regression: bool) -> np.ndarray:
-    """Predictions of logits [rows, classes]: the best class, or the value itself for regression."""
-    return logits[:, 0] if regression else logits.argmax(axis=1)
+def label_agreement(predictions: np.ndarray, others: np.ndarray) -> float | None:
+    """The share of units to which two models give the same label; None where predictions are values."""
+    return float((predictions == others).mean()) if are_labels(predictions) else None
 
 
-def label_agreement(logits: np.ndarray, others: np.ndarray) -> float | None:
-    """The share of rows to which two models' logits [rows, classes] give the same label; None for values [rows, 1]."""
-    return None if logits.shape[1] == 1 else float((logits.argmax(axis=1) == others.argmax(axis=1)).mean())
+def are_labels(predictions: np.ndarray) -> bool:
+    """Whether predictions are labels, which are right or wrong, and not values."""
+    return bool(np.issubdtype(predictions.dtype, np.integer))
 
 
 def error_interval(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from compressor.data.demo import has_demo_reviews, read_demo_table
-from compressor.data.labels import describe_alike, find_label_names, list_names, positions_among, to_labels
+from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
 from compressor.data.tables import read_table
 from compressor.data.tasks import Task, get_task
@@ -122,7 +122,7 @@ class Rows:
     texts: tuple[tuple[str, ...], ...]
     """Per row the text columns, then the choice columns."""
     labels: np.ndarray
-    """Class indices (int64) or regression values (float32), shape [rows]."""
+    """As the task's head reads them, one entry per row: class indices (int64), values (float32)."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -229,7 +229,7 @@ def load_task_data(source: DataSource) -> TaskData:
     tables, task = _read_tables(source)
     for name, table in tables.items():
         _check_columns(table, task, name)
-    label_names = find_label_names(tables.train, task)
+    label_names = task.head.find_label_names(tables.train, task)
     given = _Given(**{name: _to_rows(table, task, label_names, name) for name, table in tables.items()})
     rng = np.random.default_rng([source.dataset_seed, 0])
     train, validation, test = given.train, given.validation, given.test
@@ -243,8 +243,8 @@ def load_task_data(source: DataSource) -> TaskData:
     validation = _take(validation, source.max_eval_samples or task.max_validation_rows, rng)
     test = _take(test, source.max_eval_samples, rng)
     data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names, source=source)
-    _require_different_labels(data)
-    notes = [describe_alike(label_names), *_odd_rows(data), describe_overlap(data.parts)]
+    odd_labels = task.head.check_labels(data)
+    notes = [describe_alike(label_names), *_empty_texts(data), *odd_labels, describe_overlap(data.parts)]
     return replace(data, notes=tuple(note for note in notes if note))
 
 
@@ -254,10 +254,11 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
     Raises:
         TaskDataError: a label of the data is none of the model's.
     """
-    if not data.label_names or data.task.multiple_choice or tuple(names) == data.label_names:
+    head = data.task.head
+    if not data.label_names or not head.form.names_outputs or tuple(names) == data.label_names:
         return data
     order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
-    train, validation, test = (replace(rows, labels=order[rows.labels]) for rows in data.parts.values())
+    train, validation, test = (replace(rows, labels=head.renumber(rows.labels, order)) for rows in data.parts.values())
     return replace(data, label_names=tuple(names), train=train, validation=validation, test=test)
 
 
@@ -328,34 +329,11 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return one == other
 
 
-def _require_different_labels(data: TaskData) -> None:
-    """Raises an error where a part's labels give nothing to learn or to judge by."""
-    labels = data.train.labels
-    if data.label_names and len(np.unique(labels)) < 2:
-        raise TaskDataError(
-            f"the training rows must show at least two labels, but all {len(labels)} are "
-            f"{list_names([data.label_names[int(labels[0])]])!r}. Check --label-column."
-        )
-    constant = [name for name, rows in data.parts.items() if len(np.unique(rows.labels)) < 2]
-    if data.task.regression and constant:
-        raise TaskDataError(
-            f"the labels of a regression must differ from row to row, but are all the same in the rows "
-            f"{' and '.join(constant)}. Check --label-column, or give more rows."
-        )
-
-
-def _odd_rows(data: TaskData) -> list[str]:
-    """A line for texts that are empty, and one for parts that show one label alone."""
-    found = []
+def _empty_texts(data: TaskData) -> list[str]:
+    """A line for texts that are empty, if there are any."""
     empty = {name: sum(not all(map(str.strip, texts)) for texts in rows.texts) for name, rows in data.parts.items()}
     counts = [f"{count:,} of {len(data.parts[name]):,} {name} rows" for name, count in empty.items() if count]
-    if counts:
-        found.append(f"{' and '.join(counts)} have an empty text.")
-    for name, rows in data.parts.items():
-        if data.label_names and len(np.unique(rows.labels)) < 2:
-            label = list_names([data.label_names[int(rows.labels[0])]])
-            found.append(f"all {name} rows ({len(rows):,}) are {label!r}: an error on them says little.")
-    return found
+    return [f"{' and '.join(counts)} have an empty text."] if counts else []
 
 
 def _read_hub(task: Task) -> "_Given[pd.DataFrame]":
@@ -388,7 +366,7 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_G
             f"the data set {full_name} must have a split 'train', but has {', '.join(parts)}. Use --train-file."
         )
     declared = getattr(parts["train"].features.get(task.label_column), "names", None)
-    if declared and not task.regression:
+    if declared:
         task = replace(task, label_names=tuple(declared))
     tables = {split: parts[split].to_pandas() for split in ("train", "validation", "test") if split in parts}
     for table in tables.values() if declared else ():
@@ -447,7 +425,7 @@ def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name
                 "Correct the file or name another --text-column."
             )
         columns.append(values)
-    return Rows(texts=tuple(zip(*columns, strict=True)), labels=to_labels(table, task, label_names, name))
+    return Rows(texts=tuple(zip(*columns, strict=True)), labels=task.head.read_labels(table, task, label_names, name))
 
 
 def _hold_out(rows: Rows, share: float, rng: np.random.Generator, name: str) -> tuple[Rows, Rows]:

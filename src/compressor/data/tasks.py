@@ -6,6 +6,10 @@ A task is one entry of `TASKS`. `custom` is the user's own file, whose columns a
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.heads.head import Head
+from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
+from compressor.data.heads.regression import REGRESSION
 from compressor.data.metrics import METRICS
 from compressor.errors import TaskDataError
 
@@ -15,6 +19,8 @@ class Task:
     """The shape of a task's data and how its predictions are judged."""
 
     name: str
+    head: Head = CLASSIFICATION
+    """What is asked of a model, and how its answers are judged."""
     text_columns: tuple[str, ...]
     """One text or two; for multiple choice the stem (and the start of the endings)."""
     choice_columns: tuple[str, ...] = ()
@@ -24,7 +30,6 @@ class Task:
     """A key of `METRICS`; the error is 1 − metric."""
     max_length: int = 128
     """Tokens, special ones included; longer texts are cut."""
-    regression: bool = False
     label_names: tuple[str, ...] = ()
     """Names of the labels 0, 1, …, where the data set defines them."""
     max_train_rows: int | None = None
@@ -39,14 +44,7 @@ class Task:
             raise TaskDataError(
                 f"the metric must be one of {', '.join(METRICS)}, but got {self.metric!r}. Correct --metric."
             )
-        if self.regression and self.choice_columns:
-            raise TaskDataError(
-                f"a multiple-choice task must have no --regression, but got it with {self.name}. Drop it."
-            )
-        correlations = ("pearson", "spearman")
-        fitting = correlations if self.regression else tuple(name for name in METRICS if name not in correlations)
-        if self.choice_columns:
-            fitting = ("accuracy",)
+        fitting = [name for name in METRICS if name in self.head.metrics]
         if self.metric not in fitting:
             raise TaskDataError(
                 f"the metric of the task must be one of {', '.join(fitting)}, but got {self.metric!r}. "
@@ -63,11 +61,6 @@ class Task:
                 f"texts and label must be different columns, but {' and '.join(map(repr, doubled))} is given for two. "
                 "Correct --text-column or --label-column."
             )
-
-    @property
-    def multiple_choice(self) -> bool:
-        """Whether the model picks one of several endings."""
-        return bool(self.choice_columns)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -94,8 +87,12 @@ def get_task(
     if max_length is not None and max_length < 4:
         raise TaskDataError(f"--max-seq-length must be at least 4, but got {max_length}. Raise it.")
     task = TASKS[name]
-    if regression and not task.regression:
-        task = replace(task, regression=True, metric="spearman")
+    if regression and task.head is not REGRESSION:
+        if task.head is not CLASSIFICATION:
+            raise TaskDataError(
+                f"a {task.head.name.replace('_', '-')} task must have no --regression, but got it with {name}. Drop it."
+            )
+        task = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0])
     return replace(
         task,
         text_columns=tuple(text_columns) or task.text_columns,
@@ -133,7 +130,7 @@ TASKS: dict[str, Task] = {
             metric="f1",
             hub=(_GLUE, "mrpc"),
         ),
-        Task(name="stsb", text_columns=_PAIR, metric="spearman", regression=True, hub=(_GLUE, "stsb")),
+        Task(name="stsb", head=REGRESSION, text_columns=_PAIR, metric="spearman", hub=(_GLUE, "stsb")),
         Task(
             name="cola",
             text_columns=("sentence",),
@@ -183,6 +180,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             name="swag",
+            head=MULTIPLE_CHOICE,
             text_columns=("sent1", "sent2"),
             choice_columns=("ending0", "ending1", "ending2", "ending3"),
             max_validation_rows=_BIG,

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from compressor.data.metrics import compute_error
+from compressor.data.metrics import are_labels, compute_error
 
 CONFIDENCE = 0.95
 """That what is promised of an error holds."""
@@ -114,7 +114,7 @@ def compare_with_base(
     squares = (effects**2).mean(axis=1)
     cubes = (np.abs(effects) ** 3).mean(axis=1)
     steps = np.divide(cubes, squares, out=np.zeros(len(values)), where=squares > 0)
-    if np.issubdtype(base.dtype, np.integer):
+    if are_labels(base):
         steps = np.maximum(steps, 1.0)  # a label is right or wrong, also where no row at hand differs
     return ErrorIncreases(
         values=values, effects=effects, steps=steps, num_candidates=max(len(values), num_candidates or 0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.data.metrics import compute_error, resampled_errors
+from compressor.data.metrics import are_labels, compute_error, resampled_errors
 from compressor.records import Errors, Interval, Share
 
 
@@ -20,7 +20,7 @@ class Comparison:
     """Of the difference, 95 %: percentiles over resampled rows, the same rows for both models. Draws that leave the
     metric undefined, such as those of one label alone, are left out."""
     mcnemar_p: Share | None
-    """The exact two-sided p of McNemar's test that both are wrong equally often; None for regression."""
+    """The exact two-sided p of McNemar's test that both are wrong equally often; None for values."""
 
     def describe(self) -> str:
         """The verdict in a line, without a full stop."""
@@ -38,7 +38,6 @@ def compare_predictions(
     other: np.ndarray,
     labels: np.ndarray,
     *,
-    regression: bool = False,
     num_resamples: int = 1000,
 ) -> Comparison:
     """The comparison of two models' predictions [rows] under a task metric; its resamples are always the same."""
@@ -58,5 +57,5 @@ def compare_predictions(
         error=errors[1],
         difference=round(errors[1] - errors[0], 12),
         interval=(float(low), float(high)),
-        mcnemar_p=None if regression else p_value,
+        mcnemar_p=p_value if are_labels(base) else None,
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.data.batches import Batch, EncodedRows, evaluation_batches
-from compressor.data.metrics import compute_error, predict
+from compressor.data.batches import Batch, EncodedRows, evaluation_batches, outputs_of
+from compressor.data.metrics import compute_error
 from compressor.data.tasks import Task
 from compressor.network.execution import activate
 from compressor.network.sub_network import SubNetwork
@@ -27,7 +27,7 @@ class Evaluation:
     """1 − metric."""
     seconds: float
     logits: np.ndarray
-    """In the order of the rows: [rows, classes], [rows, 1] or [rows, choices]."""
+    """In the order of the rows: [units, outputs]."""
 
 
 class Evaluator:
@@ -46,17 +46,17 @@ class Evaluator:
         context = activate(self.model, sub_network) if sub_network is not None else nullcontext()
         with context:
             logits = compute_logits(self.model, self._batches)
-        error = compute_error(self.task.metric, predict(logits, self.task.regression), self.rows.labels)
+        error = compute_error(self.task.metric, self.task.head.predict(logits), self.rows.labels)
         return Evaluation(error=error, seconds=time.perf_counter() - start, logits=logits)
 
 
 @torch.inference_mode()
 def compute_logits(model: "PreTrainedModel", batches: Sequence[tuple[np.ndarray, Batch]]) -> np.ndarray:
-    """The logits [rows, classes] of all batches, in the order of the row indices that the batches carry."""
+    """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
     was_training = model.training
     model.eval()
     try:
-        parts = [model(**batch).logits.float().cpu().numpy() for _, batch in batches]
+        parts = [outputs_of(model, batch).cpu().numpy() for _, batch in batches]
     finally:
         model.train(was_training)
     order = np.concatenate([picked for picked, _ in batches])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.network.families import picks_choices
+from compressor.data.heads import form_of
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 
@@ -135,7 +135,7 @@ def measure_latency_ms(
     sub-networks timed minutes apart compare. What is served is timed after the export.
     """
     sliced = slice_model(model, sub_network).eval()
-    shape = (batch_size, 2, length) if picks_choices(model) else (batch_size, length)
+    shape = form_of(model).shape(batch_size, length)
     inputs = torch.full(shape, min(5, model.config.vocab_size - 1), device=model.device)
     mask = torch.ones_like(inputs)
     one_thread = threads == 1 and model.device.type == "cpu"

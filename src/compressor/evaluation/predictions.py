@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from compressor.data.metrics import are_labels
 from compressor.errors import SearchError, brief
 
 PREDICTIONS_FILE = "validation_predictions.safetensors"
@@ -20,9 +21,9 @@ class ValidationPredictions:
     """What sub-networks predicted for the validation rows, and what is true of them."""
 
     labels: np.ndarray
-    """Class indices or regression values, shape [rows]."""
+    """Class indices or values, shape [units]."""
     by_name: Mapping[str, np.ndarray]
-    """Predictions [rows] by the names of the evaluations; of those that are known."""
+    """Predictions [units] by the names of the evaluations; of those that are known."""
 
 
 def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
@@ -64,7 +65,7 @@ def _broken(path: Path, reason: str) -> SearchError:
 
 def pack(predictions: np.ndarray) -> str:
     """Predictions [rows] as a short text, for a line of the journal."""
-    whole = np.issubdtype(predictions.dtype, np.integer)
+    whole = are_labels(predictions)
     values = predictions.astype("<i4" if whole else "<f4")
     return ("i" if whole else "f") + base64.b64encode(zlib.compress(values.tobytes())).decode()
 

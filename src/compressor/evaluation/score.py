@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.data.metrics import compute_error, error_interval, predict
+from compressor.data.metrics import compute_error, error_interval
 from compressor.data.tasks import Task
 
 
@@ -20,7 +20,7 @@ class Score:
 
 def score(task: Task, logits: np.ndarray, labels: np.ndarray) -> Score:
     """Return the error of logits [rows, classes] against labels [rows], by the task's metric."""
-    predictions = predict(logits, task.regression)
+    predictions = task.head.predict(logits)
     return Score(
         error=compute_error(task.metric, predictions, labels),
         interval=error_interval(task.metric, predictions, labels),

@@ -59,7 +59,7 @@ def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> str:
     values: dict[str, Any] = {
         "library_name": "transformers",
         "tags": ["mlflow-compressor", "pruning", "neural-architecture-search"],
-        "pipeline_tag": None if task.multiple_choice else "text-classification",
+        "pipeline_tag": task.head.pipeline_tag,
         "license": licence,
         "base_model": hub_name,
     }
@@ -113,7 +113,7 @@ _STORIES = {
 
 
 def _use(task: Task, stock: bool) -> str:
-    auto = "AutoModelForMultipleChoice" if task.multiple_choice else "AutoModelForSequenceClassification"
+    auto = task.head.form.auto_class_name
     trust = "" if stock else ", trust_remote_code=True"
     texts = '"some text"' if len(task.text_columns) == 1 else '"some text", "and another"'
     lines = [
@@ -123,7 +123,7 @@ def _use(task: Task, stock: bool) -> str:
         f"model = {auto}.from_pretrained(directory{trust})",
         f"tokenizer = AutoTokenizer.from_pretrained(directory{trust})",
     ]
-    if not task.multiple_choice:
+    if not task.head.form.takes_choices:
         lines.append(f'logits = model(**tokenizer({texts}, return_tensors="pt")).logits')
     needs = (
         f"It is a stock model: nothing but transformers {MIN_TRANSFORMERS} or newer is needed."

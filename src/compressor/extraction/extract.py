@@ -15,7 +15,6 @@ import numpy as np
 
 from compressor.data.metrics import label_agreement
 from compressor.data.sources import DataSource, TaskData, in_order_of
-from compressor.data.trivial import find_trivial
 from compressor.digests import digest_files
 from compressor.evaluation.comparison import Comparison, compare_predictions
 from compressor.extraction.card import write_model_card
@@ -195,7 +194,7 @@ class Extractor:
             kept=KeptCounts(heads=tuple(map(len, kept.heads)), units=tuple(map(len, kept.units))),
             extracted=self._judge_variant(logits, kept, model_mb, chosen.evaluation),
             super_network=self._full,
-            trivial=find_trivial(self._data),
+            trivial=self._data.task.head.find_trivial(self._data),
             test=self._compare(logits.test),
         )
         return Extraction(
@@ -269,11 +268,11 @@ class Extractor:
         parity = Parity(
             sliced=cut.difference,
             loaded=require_parity(searched, logits, "the loaded and the searched sub-network"),
-            label_agreement=label_agreement(searched, logits),
+            label_agreement=label_agreement(judge.predict(searched), judge.predict(logits)),
             error_searched=error_searched,
             error_loaded=judge.error(logits, judge.rows.validation),
         )
-        require_error(error_searched, parity.error_loaded, logits)
+        require_error(error_searched, parity.error_loaded, logits, self._data.task.head)
         return model, parity, model_mb
 
     def _repair(self, model: "PreTrainedModel", sub_network: SubNetwork, error: float) -> Repair | None:
@@ -337,7 +336,7 @@ class Extractor:
             return None
         judge, task = self._judge, self._data.task
         base, other = judge.predict(self._dense_logits.test), judge.predict(logits)
-        return compare_predictions(task.metric, base, other, judge.rows.test.labels, regression=task.regression)
+        return compare_predictions(task.metric, base, other, judge.rows.test.labels)
 
 
 def to_chosen(member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Chosen:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressor.data.batches import EncodedRows, encode_parts
-from compressor.data.metrics import compute_error, predict
+from compressor.data.metrics import compute_error
 from compressor.data.sources import TaskData
 from compressor.errors import SearchError
 from compressor.evaluation.evaluator import Evaluator
@@ -45,12 +45,12 @@ class Judge:
     def evaluate(
         self, model: "PreTrainedModel", rows: EncodedRows, sub_network: SubNetwork | None = None
     ) -> np.ndarray:
-        """Compute the logits [rows, classes] of a model on a part of the rows."""
+        """Compute the logits [units, outputs] of a model on a part of the rows."""
         return Evaluator(model, self.task, rows, self._batch_size).evaluate(sub_network).logits
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
-        """Return the predictions [rows] of logits [rows, classes]."""
-        return predict(logits, self.task.regression)
+        """Return the predictions [units] of logits [units, outputs]."""
+        return self.task.head.predict(logits)
 
     def error(self, logits: np.ndarray, rows: EncodedRows) -> float:
         """Return the task error of logits on a part of the rows."""

@@ -144,7 +144,7 @@ class Parity:
     loaded: Amount
     """Between the saved and loaded model and the one that was searched."""
     label_agreement: Share | None
-    """Share of the validation rows that both give the same label; None for regression."""
+    """Share of the validation rows that both give the same label; None for values."""
     error_loaded: Errors
     error_searched: Errors
     sliced: Amount | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -115,23 +115,6 @@ def forget_orders(model: "PreTrainedModel") -> None:
     model.config.__dict__.pop("layer_order", None)
     for group in get_family(model.config.model_type).groups:
         note_member_order(model, group, ())
-
-
-def get_auto_class(multiple_choice: bool) -> Any:
-    """transformers' Auto class for a task head."""
-    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
-
-    return AutoModelForMultipleChoice if multiple_choice else AutoModelForSequenceClassification
-
-
-def has_choice_head(config: Any) -> bool:
-    """Whether a saved model's configuration names a multiple-choice head."""
-    return bool((config.architectures or [""])[0].endswith("MultipleChoice"))
-
-
-def picks_choices(model: "PreTrainedModel") -> bool:
-    """Whether a model's task head is multiple choice: its inputs then have an axis of choices."""
-    return type(model).__name__.endswith("MultipleChoice")
 
 
 def max_positions(model: "PreTrainedModel") -> int:

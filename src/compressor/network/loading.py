@@ -13,7 +13,7 @@ from compressor.errors import CompressorError, ModelError, brief
 from compressor.files import local_path
 from compressor.hub import hub_answers
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
-from compressor.network.families import get_auto_class, get_family
+from compressor.network.families import get_family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -69,14 +69,10 @@ def load_base_model(
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **local)
         get_family(config.model_type)
         tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code, **local)
-        if not task.multiple_choice:
-            names = dict(enumerate(label_names or ("value",)))
-            config.num_labels = len(names)
-            config.id2label, config.label2id = names, {name: index for index, name in names.items()}
-            config.problem_type = "regression" if task.regression else "single_label_classification"
+        task.head.configure(config, label_names)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model, loaded = get_auto_class(task.multiple_choice).from_pretrained(
+            model, loaded = task.head.form.auto_class.from_pretrained(
                 source,
                 config=config,
                 dtype=torch.float32,

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from compressor.data.heads import form_of, form_of_config
+from compressor.data.heads.head import Head
 from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import CompressorError, ModelError, ParityError, brief
 from compressor.files import write_json
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.families import get_auto_class, get_family, has_choice_head, require_weights
+from compressor.network.families import get_family, require_weights
 from compressor.network.modeling_sliced import SLICED_PREFIX, EncoderFamily, register, sliced_classes
 from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
 from compressor.records import Record, read_record
@@ -90,7 +92,7 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
     else:
         values = config.to_dict()
         make_config, models = sliced_classes(values.pop("model_type"))
-        make = models[type(model).__name__.removeprefix(family.classes)]
+        make = models[form_of(model).suffix]
         sizes = zip(*kept, strict=True) if kept else ((), ())
         named = {f"kept_{group.name}": list(each) for group, each in zip(family.groups, sizes, strict=True)}
         config = make_config(**named, **values)
@@ -134,7 +136,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
     require_same_files(path, saved.files, SUB_NETWORK_FILE, "extract again with compressor extract")
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)  # our classes are registered
-        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
+        model, loaded = form_of_config(config).auto_class.from_pretrained(
             path, trust_remote_code=False, output_loading_info=True
         )
         tokenizer = load_tokenizer(str(path))
@@ -193,22 +195,13 @@ def require_parity(
     return difference
 
 
-def require_error(expected: float, error: float, logits: np.ndarray) -> None:
-    """Nothing, if two forms of one sub-network have the same task error (law 4).
-
-    Rows whose two best classes lie closer than parity's rounding may fall either way; a correlation of values
-    may move by 1e-3, as neighbours in rank change places.
+def require_error(expected: float, error: float, logits: np.ndarray, head: Head) -> None:
+    """Nothing, if two forms of one sub-network have the same task error (law 4), up to what rounding may move.
 
     Raises:
         ParityError: the errors differ by more than that.
     """
-    if logits.shape[1] == 1:
-        limit = 1e-3
-    else:
-        best, second = np.partition(logits, -2, axis=1)[:, [-1, -2]].T
-        ties = np.count_nonzero(best - second < 2e-4 * max(float(np.abs(logits).max()), 1e-6))
-        limit = 1e-6 + 2 * ties / len(logits)
-    if not abs(expected - error) <= limit:
+    if not abs(expected - error) <= head.rounding_slack(logits):
         raise ParityError(
             f"the error on the {len(logits)} validation rows must be the {expected:.6f} that was measured before, but "
             f"is {error:.6f}."

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from compressor.data.batches import EncodedRows, encode
-from compressor.data.metrics import error_interval, predict
+from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData, in_order_of
-from compressor.data.trivial import find_trivial
 from compressor.digests import digest_files, digest_weights
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.latency import measure_latency_ms
@@ -159,7 +158,7 @@ class _Search:
     def evaluate(self, sub_network: SubNetwork) -> float:
         """Return the validation error of a sub-network, and keep its predictions."""
         evaluation = self.evaluator.evaluate(sub_network)
-        self.predictions[sub_network.hash] = predict(evaluation.logits, self.data.task.regression)
+        self.predictions[sub_network.hash] = self.data.task.head.predict(evaluation.logits)
         return evaluation.error
 
     def measure(self, sub_network: SubNetwork) -> Measured:
@@ -195,7 +194,7 @@ class _Search:
         return replace(
             result,
             evaluations=evaluations,
-            trivial=find_trivial(self.data),
+            trivial=task.head.find_trivial(self.data),
             origin=self._origin(seconds),
             known_predictions=ValidationPredictions(
                 labels=self.validation.labels, by_name={name: self.predictions[key] for name, key in known.items()}

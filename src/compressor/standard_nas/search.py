@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from compressor.data.batches import EncodedParts, encode_parts
-from compressor.data.metrics import error_interval, predict
+from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData
-from compressor.data.trivial import find_trivial
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.predictions import ValidationPredictions
 from compressor.network.costs import create_cost_model
@@ -104,7 +103,7 @@ def search_by_training(
         seconds=seconds,
     )
     known = ValidationPredictions(labels=rows.validation.labels, by_name=predictions)
-    return replace(result, trivial=find_trivial(data), origin=origin, known_predictions=known)
+    return replace(result, trivial=data.task.head.find_trivial(data), origin=origin, known_predictions=known)
 
 
 def _spec(inputs: NasInputs, base_model: BaseModel) -> TrialSpec:
@@ -133,8 +132,8 @@ def _examine_front(
             return replace(e, model=None)  # its weights are gone: it is dominated
         model = load_sliced_model(directory / e.model).model.to(pick_device())
         evaluation = Evaluator(model, task, validation).evaluate()
-        require_error(e.error, evaluation.error, evaluation.logits)
-        predictions[e.name] = predict(evaluation.logits, task.regression)
+        require_error(e.error, evaluation.error, evaluation.logits, task.head)
+        predictions[e.name] = task.head.predict(evaluation.logits)
         interval = error_interval(task.metric, predictions[e.name], validation.labels)
         test_error = Evaluator(model, task, rows.test).evaluate().error
         return replace(e, error_interval=interval, test_error=test_error)

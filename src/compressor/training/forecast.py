@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.data.batches import EncodedRows, collate
+from compressor.data.batches import EncodedRows, collate, inputs_of, units_of
 from compressor.data.tasks import Task
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions
@@ -63,7 +63,8 @@ def forecast(
     num_steps = steps_per_epoch * settings.epochs
     warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs) or 0
     picked = _typical(train, settings.per_device_train_batch_size)
-    batch, labels = collate(train, picked), torch.from_numpy(train.labels[picked]).to(model.device)
+    batch = collate(train, picked)
+    labels = torch.from_numpy(train.labels[units_of(train, picked)]).to(model.device)
     rng = np.random.default_rng([settings.seed, 6])
 
     def take_step(moment: float) -> None:
@@ -74,7 +75,7 @@ def forecast(
             rng=rng,
             num_warm_up_steps=warm_up * steps_per_epoch,
         )
-        run_updates(model, batch, labels, strategy(space, step), settings, task.regression)
+        run_updates(model, batch, labels, strategy(space, step), settings, task.head)
 
     was_training = model.training
     with torch.random.fork_rng():
@@ -85,12 +86,12 @@ def forecast(
             take_step(moment)
         training_s = (clock() - start) / len(_MOMENTS) * num_steps
         start = clock()
-        run_updates(model, batch, labels, [Update(None)], settings, task.regression)
+        run_updates(model, batch, labels, [Update(None)], settings, task.head)
         epoch_s = (clock() - start) * steps_per_epoch
         model.zero_grad(set_to_none=True)
     model.eval()
     picked = _typical(validation, settings.per_device_eval_batch_size)
-    inputs = {name: values.to(model.device) for name, values in collate(validation, picked).items()}
+    inputs = {name: values.to(model.device) for name, values in inputs_of(collate(validation, picked)).items()}
     with torch.inference_mode():
         start = clock()
         model(**inputs)

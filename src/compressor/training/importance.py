@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.batches import EncodedRows, evaluation_batches
+from compressor.data.batches import EncodedRows, evaluation_batches, outputs_of
 from compressor.data.tasks import Task
 from compressor.network.execution import activate
 from compressor.network.families import get_dimensions, get_family, get_layers, get_member_order
 from compressor.network.slicing import reorder
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.training.losses import task_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,8 +82,8 @@ def order_layers(
             for sets in (full.heads, full.units)
         )
         with activate(model, SubNetwork(heads=heads, units=units)), torch.inference_mode():
-            logits = torch.cat([model(**each).logits.float().cpu() for each in inputs])
-        return float(task_loss(logits, labels, task.regression))
+            logits = torch.cat([outputs_of(model, each).cpu() for each in inputs])
+        return float(task.head.loss(logits, labels))
 
     left, dropped, was_training = list(range(dimensions.num_layers)), list[int](), model.training
     model.eval()
@@ -118,12 +117,12 @@ def score_importance(
         with _inputs_of_consumers(model) as inputs, torch.enable_grad():
             for picked, batch in evaluation_batches(rows, batch_size, drawn):
                 labels = torch.from_numpy(rows.labels[picked]).to(model.device)
-                logits = model(**{name: values.to(model.device) for name, values in batch.items()}).logits.float()
-                loss = task_loss(logits, labels, task.regression) * len(picked)  # its mean undone: rows count alike
+                logits = outputs_of(model, {name: values.to(model.device) for name, values in batch.items()})
+                loss = task.head.loss(logits, labels) * len(picked)  # its mean undone: units count alike
                 gradients = torch.autograd.grad(loss, list(inputs.values()))
                 for ((name, layer), x), gradient in zip(inputs.items(), gradients, strict=True):
-                    gates = (x.detach() * gradient).float().reshape(len(picked), -1, x.shape[-1]).sum(1)
-                    of_members = gates.reshape(len(picked), sizes[name], -1).sum(2)
+                    gates = (x.detach() * gradient).float().reshape(len(batch["input_ids"]), -1, x.shape[-1]).sum(1)
+                    of_members = gates.reshape(len(gates), sizes[name], -1).sum(2)
                     scores[name][layer] += of_members.square().sum(0).cpu().numpy()
                 inputs.clear()
     finally:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.batches import Batch, EncodedRows, training_batches
+from compressor.data.batches import Batch, EncodedRows, outputs_of, training_batches
+from compressor.data.heads.head import Head
 from compressor.data.tasks import Task
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
@@ -26,7 +27,6 @@ from compressor.progress import progress_bar
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_by_importance, order_layers
-from compressor.training.losses import distillation_loss, task_loss
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport, TrainingState, TrainingStates
 from compressor.training.strategies import Step, Update, count_warm_up_epochs, get_strategy
@@ -89,7 +89,7 @@ def fine_tune(
 ) -> list[EpochReport]:
     """The reports of the epochs of a model that is trained alone, in place; it may be a sliced one.
 
-    It learns from the labels and, where given, from a `teacher`'s logits of the training rows [rows, classes]. A true
+    It learns from the labels and, where given, from a `teacher`'s logits of the training rows [units, outputs]. A true
     value of `on_epoch` ends the training.
 
     Raises:
@@ -268,7 +268,7 @@ def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tu
         labels = torch.from_numpy(job.train.labels[picked]).to(model.device)
         logits = None if job.teacher is None else torch.from_numpy(job.teacher[picked]).to(model.device)
         updates = job.plan(step)
-        found = run_updates(model, batch, labels, updates, settings, job.task.regression, logits)
+        found = run_updates(model, batch, labels, updates, settings, job.task.head, logits)
         losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
         for update, loss in zip(updates, found.tolist(), strict=True):
             (own if update.sub_network in (None, everything_kept) else others).append(loss)
@@ -276,7 +276,7 @@ def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tu
         moving.optimizer.step()
         moving.schedule.step()
         moving.optimizer.zero_grad(set_to_none=True)
-        bar.update(len(picked))
+        bar.update(len(batch["input_ids"]))
         bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
     return losses, own, others
 
@@ -287,12 +287,12 @@ def run_updates(
     labels: Tensor,
     updates: list[Update],
     settings: TrainingSettings,
-    regression: bool,
+    head: Head,
     teacher: Tensor | None = None,
 ) -> Tensor:
     """The losses (detached) of one step's updates [updates], their gradients added up in the shared weights.
 
-    Updates that distill learn from the `teacher`'s logits [rows, classes]; without one from the first update's, which
+    Updates that distill learn from the `teacher`'s logits [units, outputs]; without one from the first update's, which
     every such strategy gives to the super-network.
     """
     batch = {name: values.to(model.device) for name, values in batch.items()}
@@ -301,11 +301,11 @@ def run_updates(
     for update in updates:
         with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
             with autocast:
-                logits = model(**batch).logits.float()
+                logits = outputs_of(model, batch)
             if update.distill and teacher is not None:
-                loss = distillation_loss(logits, teacher, labels, settings.temperature, regression)
+                loss = head.distillation_loss(logits, teacher, labels, settings.temperature)
             else:
-                loss = task_loss(logits, labels, regression)
+                loss = head.loss(logits, labels)
             loss.backward()  # type: ignore[no-untyped-call]
         if teacher is None:
             teacher = logits.detach()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressor.data.batches import EncodedRows, evaluation_batches
+from compressor.data.batches import EncodedRows, evaluation_batches, inputs_of
 from compressor.network.execution import expand_members
 from compressor.network.families import get_family, get_layers, kept_members
 from compressor.network.sub_network import SubNetwork
@@ -58,7 +58,7 @@ def measure_moments(
         model.eval()
         with torch.inference_mode():
             for _, batch in evaluation_batches(rows, 32, drawn):
-                inputs = {name: values.to(model.device) for name, values in batch.items()}
+                inputs = {name: values.to(model.device) for name, values in inputs_of(batch).items()}
                 mask[:] = [inputs["attention_mask"].reshape(-1).bool()]
                 model(**inputs)
     finally:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 
+from compressor.data.heads import form_of, form_of_config
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import DataSource, TaskData
 from compressor.digests import digest_files, require_same_files
@@ -13,7 +14,7 @@ from compressor.errors import CompressorError, ModelError
 from compressor.files import new_directory
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.families import get_auto_class, get_family, has_choice_head, picks_choices
+from compressor.network.families import get_family
 from compressor.network.loading import describe_loading_problem
 from compressor.records import Count, read_record, require_keys, write_record
 from compressor.training.settings import TrainingSettings
@@ -134,7 +135,7 @@ def load_super_network(path: str | Path) -> SuperNetwork:
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         get_family(config.model_type)
-        model, loaded = get_auto_class(has_choice_head(config)).from_pretrained(
+        model, loaded = form_of_config(config).auto_class.from_pretrained(
             path,
             dtype=torch.float32,
             attn_implementation="sdpa" if record is None else record.attn_implementation,
@@ -162,14 +163,9 @@ def require_fitting_head(net: SuperNetwork, data: TaskData) -> None:
     Raises:
         ModelError: it does not.
     """
-    model, task = net.model, data.task
-    chooses = picks_choices(model)
-    outputs = len(data.label_names) if not (task.regression or task.multiple_choice) else 1
-    fits = chooses or (model.config.num_labels >= outputs if data.label_names else model.config.num_labels == 1)
-    if chooses != task.multiple_choice or not fits:
-        shape = "multiple choice" if task.multiple_choice else f"{outputs} output{'s' if outputs > 1 else ''}"
-        has = "multiple choice" if chooses else f"{model.config.num_labels} outputs"
+    head, form, config = data.task.head, form_of(net.model), net.model.config
+    if form != head.form or not head.fits(config, data.label_names):
         raise ModelError(
-            f"the super-network must have a head for {shape}, as the task {task.name} needs, but "
-            f"{net.path or net.name} has {has}. Name the data it was trained on."
+            f"the super-network must have a head for {head.describe(data.label_names)}, as the task {data.task.name} "
+            f"needs, but {net.path or net.name} has {form.describe(config)}. Name the data it was trained on."
         )

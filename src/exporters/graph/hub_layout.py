@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressor.network.families import get_family, picks_choices
+from compressor.data.heads import form_of
+from compressor.network.families import get_family
 from compressor.network.modeling_sliced import SLICED_PREFIX
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequen
         values.pop(name, None)
     config = AutoConfig.for_model(model_type, **values)
     config.architectures = [type(model).__name__.removeprefix("Sliced")]
-    if labels and not picks_choices(model):
+    if labels and form_of(model).names_outputs:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
     config.save_pretrained(directory)

@@ -5,7 +5,7 @@ every family come out as PyTorch computes them, and a layer as MatMul and the op
 K and V), `SkipLayerNormalization` and `BiasGelu` of the domain `com.microsoft`. See benchmarks/LOG.md for the other
 forms that were tried.
 
-Every task head reads the first token alone, so the last layer computes that one alone: five sixths of its work fall
+Where a task head reads the first token alone, the last layer computes that one alone: five sixths of its work fall
 away, and the logits stay the same.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from compressor.data.heads import form_of
 from compressor.network.families import get_family, get_layers
 from compressor.network.modeling_sliced import EncoderFamily, PassHidden, PrunableGroup
 
@@ -36,7 +37,8 @@ class LeanModel(nn.Module):
         self._mask: list[Tensor] = []
         family, config = get_family(model.config.model_type), model.config
         layers = get_layers(self.model)
-        reads_first_token = all(getattr(config, name, value) == value for name, value in family.first_token.items())
+        pools_first = all(getattr(config, name, value) == value for name, value in family.first_token.items())
+        reads_first_token = pools_first and form_of(model).reads_first_token
         for position, layer in enumerate(layers):
             last = reads_first_token and position == len(layers) - 1
             layers[position] = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)

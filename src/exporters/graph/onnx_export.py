@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from compressor.data.heads import form_of
 from compressor.files import new_directory
-from compressor.network.families import get_family, max_positions, picks_choices
+from compressor.network.families import get_family, max_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,7 +86,7 @@ def example_inputs(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, batch_size: int, length: int, seed: int = 0
 ) -> dict[str, torch.Tensor]:
     """Random inputs without padding, named and ordered as the tokenizer does; multiple choice gets two endings."""
-    shape = (batch_size, 2, length) if picks_choices(model) else (batch_size, length)
+    shape = form_of(model).shape(batch_size, length)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, model.config.vocab_size, shape, generator=generator)
     inputs = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": torch.ones_like(ids)}

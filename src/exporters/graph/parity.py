@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.data.batches import Batch
+from compressor.data.batches import Batch, inputs_of, select_units
 from compressor.evaluation.evaluator import compute_logits
 from compressor.network.families import max_positions
 from compressor.network.saving import require_parity
@@ -57,11 +57,12 @@ def check_onnx_parity(
 
 
 def onnx_logits(session: object, batches: list[tuple[np.ndarray, Batch]]) -> np.ndarray:
-    """The ONNX logits [rows, classes] of all batches, in row order."""
+    """The ONNX logits [units, outputs] of all batches, in the order of the rows."""
     order = np.concatenate([picked for picked, _ in batches])
-    parts = [
-        run_session(session, {name: values.cpu().numpy() for name, values in batch.items()}) for _, batch in batches
-    ]
+    parts = []
+    for _, batch in batches:
+        logits = run_session(session, {name: values.cpu().numpy() for name, values in inputs_of(batch).items()})
+        parts.append(select_units(torch.from_numpy(logits), batch).numpy())
     return np.asarray(np.concatenate(parts)[np.argsort(order)])
 
 

@@ -20,7 +20,7 @@ class Runner:
 
     run: Callable[[Inputs], object]
     input_names: tuple[str, ...]
-    picks_choices: bool
+    takes_choices: bool
     vocab_size: int
     max_positions: int
     """The longest text in tokens."""
@@ -59,7 +59,7 @@ def _open_onnx(path: Path, threads: int, provider: str) -> Runner:
     return Runner(
         run=run,
         input_names=tuple(names),
-        picks_choices=len(entries[0].shape) == 3,
+        takes_choices=len(entries[0].shape) == 3,
         vocab_size=int(metadata.get("vocab_size", 1000)),
         max_positions=int(metadata.get("max_positions", 1_000_000)),
         provider=next(name for name, known in PROVIDERS.items() if known == session.get_providers()[0]),
@@ -71,7 +71,8 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
 
     import torch
 
-    from compressor.network.families import max_positions, picks_choices
+    from compressor.data.heads import form_of
+    from compressor.network.families import max_positions
     from compressor.network.saving import is_sliced, load_sliced_model
     from compressor.training.super_network import load_super_network
 
@@ -87,7 +88,7 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
     return Runner(
         run=run,
         input_names=tuple(names),
-        picks_choices=picks_choices(model),
+        takes_choices=form_of(model).takes_choices,
         vocab_size=model.config.vocab_size,
         max_positions=max_positions(model),
         provider=model.device.type,
@@ -104,6 +105,6 @@ def make_inputs(runner: Runner, lengths: Sequence[int], num_choices: int = 4, se
         "token_type_ids": np.zeros_like(ids),
         "attention_mask": mask,
     }
-    if runner.picks_choices:
+    if runner.takes_choices:
         values = {name: np.repeat(array[:, None], num_choices, axis=1) for name, array in values.items()}
     return {name: values[name] for name in runner.input_names}

@@ -28,7 +28,7 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
 
     columns = [*data.task.text_columns, *data.task.choice_columns]
     for name, rows in data.parts.items():
-        table = pd.DataFrame(list(rows.texts), columns=columns).assign(label=rows.labels)
+        table = pd.DataFrame(list(rows.texts), columns=columns).assign(label=list(rows.labels))
         run.log_dataset(
             table,
             name=f"{source.task_name}-{name}",

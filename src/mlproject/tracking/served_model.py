@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ def log_served_models(export: Export, task: Task, options: LoggedExportOptions, 
     artifacts = {"graph": export.path(precision), "tokenizer": export.directory / "tokenizer.json"}
     if export.model is not None and (export.model / CARD_FILE).is_file():
         artifacts["model_card"] = export.model / CARD_FILE
-    kind, example = _example(task)
+    kind, example = task.head.ask(task)
     served = LogServedModel(
         run=run.name,
         digest=_digest(artifacts.values()),
@@ -39,7 +38,7 @@ def log_served_models(export: Export, task: Task, options: LoggedExportOptions, 
         code=str(Path(exporters.__file__).parent / "servable.py"),
         artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
         config={"kind": kind},
-        example=example,
+        example=[example],
         requirements=tuple(f"{package}=={version(package)}" for package in _SERVING_PACKAGES),
         metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": export.params},
         metrics=_metrics(export, precision),
@@ -84,19 +83,10 @@ def _describe(export: Export, task: Task, precision: Precision) -> str:
     )
 
 
-def _example(task: Task) -> tuple[str, list[Any]]:
-    """The kind of texts a task reads, as `servable.py` calls it, and a row of that kind."""
-    if task.multiple_choice:
-        return "choices", [{"text": "The door opens.", "start": "She", "choices": ["walks in.", "is a door."]}]
-    if len(task.text_columns) == 2:
-        return "pair", [{"text": "A film to remember.", "text_pair": "The film is memorable."}]
-    return "single", ["A film to remember."]
-
-
 def show_serving(uri: str | None, task: Task) -> None:
     """Prints how the logged model is served and asked."""
     if uri is not None:
-        body = json.dumps({"inputs": _example(task)[1]})
+        body = json.dumps({"inputs": [task.head.ask(task)[1]]})
         print(f"Serve it: mlflow models serve -m {uri} --env-manager local -p 5001")
         print(
             f"Ask it: curl http://localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(body)}"

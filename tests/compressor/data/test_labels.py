@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from compressor.data.labels import describe_alike, find_label_names, list_names, positions_among, to_labels
+from compressor.data.labels import describe_alike, list_names, positions_among
 from compressor.data.tasks import TASKS, get_task
 from compressor.errors import TaskDataError
 
@@ -36,8 +36,8 @@ def table(labels: list[object]) -> pd.DataFrame:
 )
 def test_names(labels: list[object], names: tuple[str, ...]) -> None:
     rows = table(labels * 3)
-    assert find_label_names(rows, CUSTOM) == names
-    indices = to_labels(rows, CUSTOM, names, "train")
+    assert CUSTOM.head.find_label_names(rows, CUSTOM) == names
+    indices = CUSTOM.head.read_labels(rows, CUSTOM, names, "train")
     for label, index in zip(labels, indices, strict=False):
         written = str(label).strip()
         assert names[index] in (written, written.removesuffix(".0"))
@@ -46,16 +46,16 @@ def test_names(labels: list[object], names: tuple[str, ...]) -> None:
 def test_a_task_s_own_numbers_and_names() -> None:
     task = get_task("sst2")
     for labels in ([0, 1], ["1.0", "0.0"], ["positive", "negative"]):
-        assert find_label_names(table(labels), task) == ("negative", "positive")
-    assert to_labels(table(["1", "0.0"]), task, task.label_names, "test").tolist() == [1, 0]
+        assert task.head.find_label_names(table(labels), task) == ("negative", "positive")
+    assert task.head.read_labels(table(["1", "0.0"]), task, task.label_names, "test").tolist() == [1, 0]
     with pytest.raises(TaskDataError, match="must be among negative, positive, but got -1 too"):
-        to_labels(table([-1]), task, task.label_names, "test")
+        task.head.read_labels(table([-1]), task, task.label_names, "test")
 
 
 @pytest.mark.parametrize("label", [["a"], {"a": 1}, [], ("a",), b"a"])
 def test_a_label_is_one_thing(label: object) -> None:
     with pytest.raises(TaskDataError) as raised:
-        find_label_names(table(["a", label]), CUSTOM)
+        CUSTOM.head.find_label_names(table(["a", label]), CUSTOM)
     assert str(raised.value) == (
         f"column 'label' must hold one label a row, but row 2 of the train rows holds {label!r}. "
         "Write a text or a number."
@@ -64,7 +64,7 @@ def test_a_label_is_one_thing(label: object) -> None:
 
 def test_floats_that_stand_for_several_integers_are_refused() -> None:
     with pytest.raises(TaskDataError, match=r"row 1 of the train rows holds a float as large as 9007199254740992\.0"):
-        find_label_names(table([2.0**53, 1.5]), CUSTOM)
+        CUSTOM.head.find_label_names(table([2.0**53, 1.5]), CUSTOM)
 
 
 @pytest.mark.parametrize("label", ["1_0", "\u0661", "5%", "", "1,5", "yes", "0x10", True])
@@ -73,14 +73,14 @@ def test_regression_takes_numbers_alone(label: object) -> None:
     with pytest.raises(
         TaskDataError, match="the labels of a regression must be numbers, but row 2 of|must hold a label"
     ):
-        to_labels(table(["1", label]), task, (), "train")
+        task.head.read_labels(table(["1", label]), task, (), "train")
 
 
 @pytest.mark.parametrize("label", ["inf", "nan", "1e39", 10**400])
 def test_regression_takes_finite_numbers_alone(label: object) -> None:
     task = get_task("custom", regression=True)
     with pytest.raises(TaskDataError, match="must be finite, but row 2 of the train rows holds "):
-        to_labels(table([1, label]), task, (), "train")
+        task.head.read_labels(table([1, label]), task, (), "train")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from compressor.data import metrics
-from compressor.data.metrics import METRICS, compute_error, error_interval, is_defined, predict, resampled_errors
+from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.heads.regression import REGRESSION
+from compressor.data.metrics import METRICS, compute_error, error_interval, is_defined, resampled_errors
 from compressor.errors import TaskDataError
 from compressor.evaluation.comparison import compare_predictions
 
@@ -28,8 +30,8 @@ def test_a_constant_prediction_is_worth_nothing(metric: str) -> None:
 
 def test_predictions_of_logits() -> None:
     logits = np.array([[0.1, 0.9], [3.0, -1.0]])
-    assert predict(logits, regression=False).tolist() == [1, 0]
-    assert predict(logits[:, :1], regression=True).tolist() == [0.1, 3.0]
+    assert CLASSIFICATION.predict(logits).tolist() == [1, 0]
+    assert REGRESSION.predict(logits[:, :1]).tolist() == [0.1, 3.0]
 
 
 def test_unknown_metric() -> None:

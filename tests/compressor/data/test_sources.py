@@ -78,7 +78,7 @@ def test_pairs_and_choices_in_the_hub_s_schema(write_rows: WriteRows) -> None:
     endings = {f"ending{i}": f"e{i}" for i in range(4)}
     choices = write_rows([{"sent1": f"s{i}", "sent2": "t", **endings, "label": i % 4} for i in range(40)], "swag.jsonl")
     data = load_task_data(DataSource(task_name="swag", train_file=str(choices)))
-    assert data.task.multiple_choice
+    assert data.task.head.name == "multiple_choice"
     assert data.train.texts[0][1:] == ("t", "e0", "e1", "e2", "e3")
 
 

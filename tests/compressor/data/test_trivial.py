@@ -7,16 +7,18 @@ import pytest
 
 from compressor.data.sources import Rows, TaskData
 from compressor.data.tasks import TASKS, Task
-from compressor.data.trivial import TrivialPredictor, find_trivial, is_useful
+from compressor.data.trivial import TrivialPredictor, is_useful
 
 
 def rows(labels: list[float], task: Task) -> Rows:
-    return Rows(texts=(("a",),) * len(labels), labels=np.asarray(labels, dtype=float if task.regression else int))
+    return Rows(
+        texts=(("a",),) * len(labels), labels=np.asarray(labels, dtype=float if task.head.name == "regression" else int)
+    )
 
 
 def trivial_of(task: Task, train: list[float], validation: list[float], test: list[float]) -> TrivialPredictor:
     parts = {name: rows(of, task) for name, of in (("train", train), ("validation", validation), ("test", test))}
-    return find_trivial(TaskData(task=task, label_names=("no", "yes", "maybe"), **parts))
+    return task.head.find_trivial(TaskData(task=task, label_names=("no", "yes", "maybe"), **parts))
 
 
 CUSTOM = TASKS["custom"]

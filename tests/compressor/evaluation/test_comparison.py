@@ -53,7 +53,7 @@ def test_the_bootstrap_is_paired() -> None:
 def test_regression_has_no_mcnemar() -> None:
     values = np.linspace(0, 1, 50)
     noise = np.random.default_rng(1).normal(size=50)
-    comparison = compare_predictions("spearman", values, values + noise, values, regression=True)
+    comparison = compare_predictions("spearman", values, values + noise, values)
     assert comparison.base_error == 0.0
     assert comparison.difference > 0
     assert comparison.mcnemar_p is None

@@ -127,7 +127,6 @@ def test_members_of_one_front_share_what_is_costly(
         return call
 
     monkeypatch.setattr(extract, "measure_moments", counted("moments", extract.measure_moments))
-    monkeypatch.setattr(extract, "find_trivial", counted("trivial", extract.find_trivial))
     judged: list[EncodedRows] = []
     original = extract.Judge.evaluate
 

@@ -13,7 +13,6 @@ from compressor.network.families import (
     get_layers,
     max_positions,
     note_layer_order,
-    picks_choices,
 )
 from compressor.network.modeling_sliced import SLICED_PREFIX
 from compressor.network.slicing import slice_model
@@ -57,10 +56,3 @@ def test_an_order_of_layers_is_noted_and_a_broken_one_is_none() -> None:
     forget_orders(model)
     assert get_layer_order(model) == ()
     forget_orders(model)
-
-
-def test_heads_of_tasks_are_told_apart() -> None:
-    assert [picks_choices(tiny_model(task_head=head)) for head in ("classification", "multiple_choice")] == [
-        False,
-        True,
-    ]

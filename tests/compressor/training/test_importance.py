@@ -24,7 +24,6 @@ from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.training.importance import order_by_importance, order_layers, score_importance
 from compressor.training.loop import create_optimizer, fine_tune
-from compressor.training.losses import task_loss
 from compressor.training.settings import TrainingSettings
 from conftest import HEADS, LAYERS, TASK_HEADS, UNITS, VOCABULARY, tiny_batch, tiny_model
 
@@ -41,7 +40,7 @@ def case(model_type: str = "bert", task_head: str = "classification") -> tuple[P
         offsets=np.concatenate(([0], np.cumsum(lengths))),
         labels=labels.astype(np.float32) if task_head == "regression" else labels,
         num_choices=choices,
-        multiple_choice=task_head == "multiple_choice",
+        takes_choices=task_head == "multiple_choice",
         pad_values={"input_ids": 1},
     )
     return tiny_model(model_type, task_head), TASKS[KINDS[task_head]], rows
@@ -68,9 +67,7 @@ def gated_scores(model: PreTrainedModel, task: Task, rows: EncodedRows) -> tuple
 
             hooks.append(layer.get_submodule(path).register_forward_pre_hook(gate))
     for row in range(len(rows)):
-        loss = task_loss(
-            model(**collate(rows, np.array([row]))).logits, torch.from_numpy(rows.labels[[row]]), task.regression
-        )
+        loss = task.head.loss(model(**collate(rows, np.array([row]))).logits, torch.from_numpy(rows.labels[[row]]))
         for score, gradient in zip(scores, torch.autograd.grad(loss, gates), strict=True):
             score += gradient.square().numpy()
     for hook in hooks:
@@ -147,7 +144,7 @@ def test_the_optimizer_goes_on_as_if_nothing_had_moved() -> None:
             if step == 2 and ordered:
                 order_by_importance(model, task, rows, optimizer)
             batch = collate(rows, np.arange(8))
-            task_loss(model(**batch).logits, torch.from_numpy(rows.labels[:8]), False).backward()
+            task.head.loss(model(**batch).logits, torch.from_numpy(rows.labels[:8]), False).backward()
             optimizer.step()
             optimizer.zero_grad()
         outputs.append(logits_of(model))
@@ -168,7 +165,7 @@ def test_a_trained_order_beats_its_reverse() -> None:
                 layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, units] = 0
             logits = model(**collate(rows, np.arange(20))).logits
         model.load_state_dict(kept)
-        return float(task_loss(logits, torch.from_numpy(rows.labels), False))
+        return float(task.head.loss(logits, torch.from_numpy(rows.labels), False))
 
     orders = np.array(found.orders["units"])
     assert loss_without(orders[:, UNITS // 2 :]) < loss_without(orders[:, : UNITS // 2])
@@ -188,7 +185,7 @@ def test_layers_are_ordered_by_what_the_loss_is_without_them(model_type: str, ta
         sub_network = SubNetwork(*(tuple(s if i in kept else () for i in range(LAYERS)) for s in sets))
         batch, labels = collate(rows, np.arange(len(rows))), torch.from_numpy(rows.labels)
         with torch.inference_mode():
-            return float(task_loss(slice_model(model, sub_network).eval()(**batch).logits, labels, task.regression))
+            return float(task.head.loss(slice_model(model, sub_network).eval()(**batch).logits, labels))
 
     order, left = order_layers(model, task, rows, num_rows=len(rows)), set(range(LAYERS))
     assert sorted(order) == list(range(LAYERS))

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows
+from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.tasks import TASKS
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
@@ -83,7 +84,7 @@ def test_gradients_of_a_step_are_summed() -> None:
 
     def gradients(updates: list[Update]) -> dict[str, Tensor]:
         model = tiny_model()
-        run_updates(model, batch, labels, updates, settings, regression=False)
+        run_updates(model, batch, labels, updates, settings, CLASSIFICATION)
         return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
 
     both, first, second = gradients(updates), gradients(updates[:1]), gradients(updates[1:])
@@ -94,10 +95,8 @@ def test_gradients_of_a_step_are_summed() -> None:
 def test_distillation_learns_from_the_first_update() -> None:
     settings, batch, labels = TrainingSettings(temperature=2.0), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
     full = Update(full_sub_network(DIMENSIONS))
-    plain = run_updates(tiny_model(), batch, labels, [full, Update(SMALL)], settings, regression=False)
-    distilled = run_updates(
-        tiny_model(), batch, labels, [full, Update(SMALL, distill=True)], settings, regression=False
-    )
+    plain = run_updates(tiny_model(), batch, labels, [full, Update(SMALL)], settings, CLASSIFICATION)
+    distilled = run_updates(tiny_model(), batch, labels, [full, Update(SMALL, distill=True)], settings, CLASSIFICATION)
     assert float(distilled.sum()) > float(plain.sum())
     assert float(distilled[0]) == pytest.approx(float(plain[0]))
 

@@ -45,7 +45,7 @@ def test_sliced_models_export_equal(
     assert metadata == {
         "labels": '["bad", "so so", "good"]',
         "task": "custom",
-        "regression": "true" if task_head == "regression" else "false",
+        "head": task_head,
         "max_length": "16",
         "pad_values": '{"input_ids": 0, "token_type_ids": 0}',
         "vocab_size": "60",

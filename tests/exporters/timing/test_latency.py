@@ -201,7 +201,7 @@ def test_the_ratio_s_interval_holds_what_noise_does_to_it() -> None:
 
 def _runner(calls: list[Inputs]) -> Runner:
     names = ("input_ids", "attention_mask")
-    return Runner(run=calls.append, input_names=names, picks_choices=False, vocab_size=50, max_positions=20)
+    return Runner(run=calls.append, input_names=names, takes_choices=False, vocab_size=50, max_positions=20)
 
 
 def test_real_lengths_are_drawn_alike_for_all_models_and_padded_to_the_batch() -> None:

@@ -1,0 +1,29 @@
+"""The heads: sequence classification, regression, multiple choice. A head is one entry of `HEADS`, in a file each."""
+
+from typing import TYPE_CHECKING, Any
+
+from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.heads.head import Head, ModelForm
+from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
+from compressor.data.heads.regression import REGRESSION
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+HEADS: dict[str, Head] = {head.name: head for head in (CLASSIFICATION, REGRESSION, MULTIPLE_CHOICE)}
+
+
+def form_of(model: "PreTrainedModel") -> ModelForm:
+    """The form of a model, told by its class; sliced ones are called like stock ones."""
+    return _find_form(type(model).__name__)
+
+
+def form_of_config(config: Any) -> ModelForm:
+    """The form of a saved model, told by the class that its configuration names."""
+    return _find_form((config.architectures or [""])[0])
+
+
+def _find_form(class_name: str) -> ModelForm:
+    """The form of a class; sequence classification's where the name is of none, as of an encoder without a head."""
+    forms = [head.form for head in HEADS.values()]
+    return next((form for form in forms if class_name.endswith(form.suffix)), CLASSIFICATION.form)

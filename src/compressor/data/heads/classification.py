@@ -1,0 +1,127 @@
+"""One label of several per text or pair of texts: softmax over the outputs, cross-entropy."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.data.heads.head import Head, ModelForm
+from compressor.data.labels import check_classes, find_class_names, read_classes
+from compressor.data.metrics import compute_error
+from compressor.data.trivial import TrivialPredictor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compressor.data.sources import Rows, TaskData
+    from compressor.data.tasks import Task
+
+SEQUENCE_FORM = ModelForm(suffix="ForSequenceClassification", auto_class_name="AutoModelForSequenceClassification")
+
+
+def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
+    """The first text of each row, and the second where there are pairs."""
+    first = [row[0] for row in rows.texts]
+    return first, [row[1] for row in rows.texts] if len(task.text_columns) == 2 else None
+
+
+def renumber(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Class indices i as order[i]."""
+    return np.asarray(order[labels])
+
+
+def name_outputs(config: Any, names: Sequence[str], problem_type: str | None) -> None:
+    """Gives a configuration one output per name."""
+    config.num_labels = len(names)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+    config.problem_type = problem_type
+
+
+def describe_outputs(count: int) -> str:
+    """A number of outputs, for messages."""
+    return f"{count} output{'s' if count > 1 else ''}"
+
+
+def loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
+    """Mean cross-entropy of logits [units, classes]."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits, labels)
+
+
+def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
+    """T² · CE(student / T, softmax(teacher / T)) + CE(student, labels); the teacher's logits are detached."""
+    from torch.nn.functional import cross_entropy, softmax
+
+    soft = cross_entropy(student / temperature, softmax(teacher.detach() / temperature, dim=-1))
+    return temperature**2 * soft + loss(student, labels)
+
+
+def predict(logits: np.ndarray) -> np.ndarray:
+    """The best class of each row of logits [units, classes]."""
+    return np.asarray(logits.argmax(axis=1))
+
+
+def count_near_ties(logits: np.ndarray) -> int:
+    """In how many rows of logits [units, classes] the two best lie closer than parity's rounding."""
+    best, second = np.partition(logits, -2, axis=1)[:, [-1, -2]].T
+    return int(np.count_nonzero(best - second < 2e-4 * max(float(np.abs(logits).max()), 1e-6)))
+
+
+def rounding_slack(logits: np.ndarray) -> float:
+    """Rows whose two best classes lie closer than parity's rounding may fall either way."""
+    return 1e-6 + 2 * count_near_ties(logits) / len(logits)
+
+
+def find_trivial(data: "TaskData") -> TrivialPredictor:
+    """For accuracy and macro F1 the majority class of the training rows, for F1 always the positive class.
+
+    That is worth 2p / (1 + p) of F1 where a share p is positive. For Matthews any constant is worth nothing.
+    """
+    metric = data.task.metric
+    told = 1 if metric == "f1" else int(np.bincount(data.train.labels).argmax())
+    return TrivialPredictor(
+        name=f"always {data.label_names[told]!r}",
+        error=_error_of_constant(metric, told, data.validation.labels),
+        test_error=_error_of_constant(metric, told, data.test.labels),
+    )
+
+
+def _error_of_constant(metric: str, told: int, labels: np.ndarray) -> float:
+    """The error of one label for all rows; a constant's F1 is what it is here, not 0 as for a model."""
+    share = float(np.mean(labels == told))
+    if metric == "f1":
+        return round(1 - 2 * share / (1 + share), 12)
+    if metric == "f1_macro":
+        return round(1 - 2 * share / (1 + share) / len(np.unique(np.append(labels, told))), 12)
+    return compute_error(metric, np.full(len(labels), told), labels)
+
+
+def ask(task: "Task") -> tuple[str, Any]:
+    """A text, or a pair of texts."""
+    if len(task.text_columns) == 2:
+        return "pair", {"text": "A film to remember.", "text_pair": "The film is memorable."}
+    return "single", "A film to remember."
+
+
+CLASSIFICATION = Head(
+    name="classification",
+    form=SEQUENCE_FORM,
+    metrics=("accuracy", "f1", "f1_macro", "matthews_correlation"),
+    pipeline_tag="text-classification",
+    find_label_names=find_class_names,
+    read_labels=read_classes,
+    check_labels=check_classes,
+    renumber=renumber,
+    to_texts=to_texts,
+    configure=lambda config, names: name_outputs(config, names, "single_label_classification"),
+    fits=lambda config, names: config.num_labels >= len(names),
+    describe=lambda names: describe_outputs(len(names)),
+    loss=loss,
+    distillation_loss=distillation_loss,
+    predict=predict,
+    find_trivial=find_trivial,
+    rounding_slack=rounding_slack,
+    ask=ask,
+)

@@ -1,0 +1,95 @@
+"""What a head is: how rows become labels and inputs, what is learnt, how answers are judged, saved and served.
+
+A head is a frozen record of plain functions, one file each. Outputs, labels and predictions are flat: one entry per
+*unit* that is judged, in the order of the rows. A unit is a row, or where a head labels words, a word.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from compressor.data.sources import Rows, TaskData
+    from compressor.data.tasks import Task
+    from compressor.data.trivial import TrivialPredictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelForm:
+    """What kind of model answers a head: its class in transformers, the shape of its inputs, what it reads."""
+
+    suffix: str
+    """Of the model's class, behind the family's name: `ForSequenceClassification`."""
+    auto_class_name: str
+    """Of transformers, which loads such models."""
+    takes_choices: bool = False
+    """Whether inputs have an axis of choices."""
+    names_outputs: bool = True
+    """Whether its configuration names its outputs."""
+    reads_first_token: bool = True
+    """Whether it reads the first token alone, so that the last layer need not compute the others."""
+
+    @property
+    def auto_class(self) -> Any:
+        """transformers' Auto class."""
+        import transformers
+
+        return getattr(transformers, self.auto_class_name)
+
+    def shape(self, batch_size: int, length: int, num_choices: int = 2) -> tuple[int, ...]:
+        """The shape of its inputs."""
+        return (batch_size, num_choices, length) if self.takes_choices else (batch_size, length)
+
+    def describe(self, config: Any) -> str:
+        """What a model of this form has, for messages."""
+        return f"{config.num_labels} outputs" if self.names_outputs else "multiple choice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """One kind of answer, and all that depends on it."""
+
+    name: str
+    form: ModelForm
+    metrics: tuple[str, ...]
+    """Keys of `METRICS` that fit; the first is taken where none is named."""
+    pipeline_tag: str | None
+    """The pipeline of transformers that runs such models; None where there is none."""
+
+    find_label_names: "Callable[[pd.DataFrame, Task], tuple[str, ...]]"
+    """The names of the labels from the training rows; empty where labels are no classes."""
+    read_labels: "Callable[[pd.DataFrame, Task, Sequence[str], str], np.ndarray]"
+    """The labels of a part's rows (its name comes last): one entry per row, of any shape."""
+    check_labels: "Callable[[TaskData], list[str]]"
+    """Raises where labels give nothing to learn; what else is odd about them, a line each."""
+    renumber: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """Labels with class indices i as order[i]."""
+    to_texts: "Callable[[Rows, Task], tuple[list[str], list[str] | None]]"
+    """The texts to tokenise, one or several per row, and what is paired with each of them, if anything."""
+
+    configure: Callable[[Any, Sequence[str]], None]
+    """Writes the outputs into the configuration of a model that gets this head."""
+    fits: Callable[[Any, Sequence[str]], bool]
+    """Whether a model of its form with this configuration answers data with these labels."""
+    describe: Callable[[Sequence[str]], str]
+    """What data with these labels need, for messages."""
+
+    loss: "Callable[[Tensor, Tensor], Tensor]"
+    """Mean loss of outputs [units, …] on labels [units, …]."""
+    distillation_loss: "Callable[[Tensor, Tensor, Tensor, float], Tensor]"
+    """Of a student's outputs, given a teacher's, the labels and the temperature."""
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    """Predictions [units, …] of outputs [units, …]: whole numbers for labels."""
+    find_trivial: "Callable[[TaskData], TrivialPredictor]"
+    """The best answer that does not look at the texts."""
+    rounding_slack: Callable[[np.ndarray], float]
+    """By how much the errors of two forms of a model may differ whose outputs agree up to rounding."""
+
+    ask: "Callable[[Task], tuple[str, Any]]"
+    """What a served model is asked: the kind of its rows, as `exporters/servable.py` calls it, and one of them."""

@@ -1,0 +1,72 @@
+"""What holds for every head of the registry."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig
+
+from compressor.data.heads import HEADS, form_of, form_of_config
+from compressor.data.heads.head import Head
+from compressor.data.metrics import METRICS, are_labels
+from compressor.data.tasks import TASKS
+from compressor.network.modeling_sliced import TASK_HEADS as CLASSES
+from conftest import TASK_HEADS, tiny_model
+from exporters.servable import ANSWERS, KINDS
+
+NAMES = ["red", "green", "blue"]
+
+
+def some_labels(head: Head, count: int) -> Any:
+    labels = np.random.default_rng(0).integers(2, size=count)
+    return labels.astype(np.float32) if head.name == "regression" else labels
+
+
+def test_tests_know_every_head() -> None:
+    assert set(TASK_HEADS) == HEADS.keys() == ANSWERS.keys()
+    assert all(head.name == name for name, head in HEADS.items())
+    assert {head.form.suffix: head.form.auto_class for head in HEADS.values()} == CLASSES
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
+def test_a_configured_model_fits_and_its_class_tells_its_form(head: Head) -> None:
+    config = AutoConfig.for_model("bert", hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    head.configure(config, NAMES)
+    model = head.form.auto_class.from_config(config)
+    assert form_of(model) == head.form
+    config.architectures = [type(model).__name__]
+    assert form_of_config(config) == head.form
+    assert head.fits(config, NAMES)
+    assert form_of(tiny_model(task_head=head.name)) == head.form
+    assert head.describe(NAMES)
+    assert head.form.describe(config)
+
+
+def test_an_encoder_without_head_is_taken_for_sequence_classification() -> None:
+    assert form_of_config(AutoConfig.for_model("bert")) == HEADS["classification"].form
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
+def test_metrics_fit_predictions(head: Head) -> None:
+    assert head.metrics
+    assert set(head.metrics) <= METRICS.keys()
+    outputs = np.random.default_rng(0).normal(size=(6, 1 if head.name == "regression" else 3)).astype(np.float32)
+    predictions = head.predict(outputs)
+    assert are_labels(predictions) == (head.name != "regression")
+    assert 0 < head.rounding_slack(outputs) < 0.01
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
+def test_the_teacher_gets_no_gradient(head: Head) -> None:
+    student = torch.zeros(2, 1 if head.name == "regression" else 3, requires_grad=True)
+    teacher = torch.ones_like(student, requires_grad=True)
+    head.distillation_loss(student, teacher, torch.from_numpy(some_labels(head, 2)), 2.0).backward()
+    assert teacher.grad is None
+    assert student.grad is not None
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_a_served_model_knows_what_it_is_asked(task: Any) -> None:
+    kind, _ = task.head.ask(task)
+    assert kind in KINDS
