@@ -144,7 +144,7 @@ def test_the_optimizer_goes_on_as_if_nothing_had_moved() -> None:
             if step == 2 and ordered:
                 order_by_importance(model, task, rows, optimizer)
             batch = collate(rows, np.arange(8))
-            task.head.loss(model(**batch).logits, torch.from_numpy(rows.labels[:8]), False).backward()
+            task.head.loss(model(**batch).logits, torch.from_numpy(rows.labels[:8])).backward()
             optimizer.step()
             optimizer.zero_grad()
         outputs.append(logits_of(model))
@@ -165,7 +165,7 @@ def test_a_trained_order_beats_its_reverse() -> None:
                 layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, units] = 0
             logits = model(**collate(rows, np.arange(20))).logits
         model.load_state_dict(kept)
-        return float(task.head.loss(logits, torch.from_numpy(rows.labels), False))
+        return float(task.head.loss(logits, torch.from_numpy(rows.labels)))
 
     orders = np.array(found.orders["units"])
     assert loss_without(orders[:, UNITS // 2 :]) < loss_without(orders[:, : UNITS // 2])
