@@ -25,6 +25,7 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
     MPNetConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -53,6 +54,7 @@ gc.set_threshold(50_000, 20, 20)  # exports make many objects; looking for rings
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
 DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
 TASK_HEADS = ("classification", "regression", "multiple_choice")
+MODERNBERT_TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
 MAX_WORKERS = 8
 """Processes that run tests side by side; each takes about a gigabyte of memory."""
 
@@ -83,6 +85,18 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
             max_position_embeddings=40,
             initializer_range=0.4,
         )
+    if model_type == "modernbert":
+        return ModernBertConfig(
+            vocab_size=VOCABULARY,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            hidden_size=HIDDEN,
+            intermediate_size=UNITS,
+            max_position_embeddings=40,
+            initializer_range=0.4,
+            local_attention=4,  # layers 1 and 2 see two tokens to each side
+            **MODERNBERT_TOKENS,
+        )
     classes = {
         "bert": BertConfig,
         "roberta": RobertaConfig,
@@ -108,7 +122,13 @@ def tiny_model(
     model_type: str = "bert", task_head: str = "classification", attn_implementation: str = "sdpa", num_labels: int = 3
 ) -> PreTrainedModel:
     """A random-weight model, the same at each call, in evaluation mode."""
-    config = tiny_config(model_type)
+    return random_weights(tiny_config(model_type), task_head, attn_implementation, num_labels)
+
+
+def random_weights(
+    config: PreTrainedConfig, task_head: str, attn_implementation: str, num_labels: int = 3
+) -> PreTrainedModel:
+    """A model of a configuration, the same at each call, in evaluation mode."""
     config.num_labels = 1 if task_head == "regression" else num_labels
     auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
     with torch.random.fork_rng():

@@ -1,5 +1,8 @@
 """The laws of the model side: shared = sliced, counted = real, gradients, order. Family × task head × search space."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
+from transformers import ModernBertConfig, PreTrainedModel
 
 from compressor.network.costs import create_cost_model
 from compressor.network.execution import activate, expand_members
-from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
+from compressor.network.families import ENCODER_FAMILIES, get_auto_class, get_family, get_layers
+from compressor.network.saving import with_classes
 from compressor.network.slicing import reorder, slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import SEARCH_SPACES, create_search_space
-from conftest import DIMENSIONS, HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, tiny_batch, tiny_model
+from conftest import (
+    DIMENSIONS,
+    HEADS,
+    HIDDEN,
+    LAYERS,
+    TASK_HEADS,
+    UNITS,
+    random_weights,
+    tiny_batch,
+    tiny_config,
+    tiny_model,
+)
 
 MODELS: dict[tuple[str, str, str], PreTrainedModel] = {}
 EDGES = {
@@ -89,12 +104,13 @@ def test_sub_networks_differ(model_type: str) -> None:
 
 def masked_logits(model: PreTrainedModel, sub_network: SubNetwork, batch: dict[str, Tensor]) -> Tensor:
     """The paper's definition, a second way: dropped heads and units times zero inside the full super-network."""
-    hooks = []
+    family, hooks = get_family(model.config.model_type), []
     for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
         head_mask = torch.zeros(HEADS).index_fill(0, torch.tensor(heads, dtype=torch.long), 1.0).repeat_interleave(4)
         unit_mask = torch.zeros(UNITS).index_fill(0, torch.tensor(units, dtype=torch.long), 1.0)
-        for module, mask in ((layer.attention.output.dense, head_mask), (layer.output.dense, unit_mask)):
-            hooks.append(module.register_forward_pre_hook(lambda _, args, mask=mask: (args[0] * mask,)))
+        for group, mask in zip(family.groups, (head_mask, unit_mask), strict=True):
+            consumer = group.consumer_of(layer)
+            hooks.append(consumer.register_forward_pre_hook(lambda _, args, mask=mask: (args[0] * mask,)))
     try:
         return logits_of(model, batch)
     finally:
@@ -102,7 +118,7 @@ def masked_logits(model: PreTrainedModel, sub_network: SubNetwork, batch: dict[s
             hook.remove()
 
 
-@pytest.mark.parametrize("model_type", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_slices_are_what_masks_would_compute(model_type: str, data: st.DataObject) -> None:
@@ -117,6 +133,68 @@ def test_slices_are_what_masks_would_compute(model_type: str, data: st.DataObjec
     with activate(model, sub_network):
         shared = logits_of(model, batch)
     require_equal(shared, masked_logits(model, sub_network, batch))
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "biases": {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
+    "mean": {"classifier_pooling": "mean"},  # Ettin, mmBERT and gte for classification
+    "every second layer": {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    "local first": {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "local alone": {"layer_types": ["sliding_attention"] * LAYERS},
+    "odd window": {"local_attention": 7},
+    "no window": {"local_attention": 1},
+    "mmBERT": {"global_rope_theta": 160000.0, "local_rope_theta": 160000.0, "position_embedding_type": "sans_pos"},
+    "yarn": {
+        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10},
+        "max_position_embeddings": 40,
+    },
+    "relu": {"hidden_activation": "relu", "classifier_activation": "silu"},
+    "older": {"reference_compile": True, "global_attn_every_n_layers": 2, "deterministic_flash_attn": True},
+    "no padding": {"pad_token_id": None},
+}
+"""Of ModernBERT's configuration, with values that checkpoints have; `tiny_config` has the others'."""
+
+
+def switched(name: str, attn_implementation: str, task_head: str = "classification") -> PreTrainedModel:
+    """A tiny ModernBERT with one of the switches thrown."""
+    if name not in SWITCHES:
+        return tiny_model("modernbert", task_head, attn_implementation)
+    values = tiny_config("modernbert").to_dict()
+    for told in ("layer_types", "rope_parameters"):  # older configurations do not have them
+        del values[told]
+    return random_weights(ModernBertConfig(**values | SWITCHES[name]), task_head, attn_implementation)
+
+
+@pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", list(SWITCHES))
+def test_switches_of_modernbert(name: str, attn_implementation: str, tmp_path: Path) -> None:
+    """All of the above for a text of several windows, saved, and loaded by the Auto classes."""
+    for task_head in TASK_HEADS:
+        model = switched(name, attn_implementation, task_head)
+        batch = tiny_batch(model, length=17)
+        for sub_network in EDGES.values():
+            with activate(model, sub_network):
+                shared = logits_of(model, batch)
+            sliced = slice_model(model, sub_network)
+            require_equal(shared, logits_of(sliced, batch))
+            assert create_cost_model(model).costs(sub_network).params == sum(p.numel() for p in sliced.parameters())
+            with_classes(sliced, sub_network, DIMENSIONS).save_pretrained(tmp_path)
+            again = get_auto_class(task_head == "multiple_choice").from_pretrained(
+                tmp_path, attn_implementation=attn_implementation
+            )
+            require_equal(shared, logits_of(again, batch))
+
+
+def test_a_window_is_a_layers_own() -> None:
+    """The layer that is kept behind a dropped one sees as far as it did before, and not as far as its new place says."""
+    model = switched("every second layer", "eager")
+    last = SubNetwork(heads=((), (), (0, 1, 2, 3)), units=((), (), tuple(range(UNITS))))
+    local = SubNetwork(heads=((), (0, 1, 2, 3), ()), units=((), tuple(range(UNITS)), ()))
+    for sub_network, feels in ((last, True), (local, False)):
+        batch, sliced = tiny_batch(model, batch_size=1, length=17), slice_model(model, sub_network)
+        before = logits_of(sliced, batch)
+        batch["input_ids"][:, 9:] = 7  # far from the first token, which the task head reads
+        assert (not torch.equal(before, logits_of(sliced, batch))) == feels
 
 
 @pytest.mark.parametrize("task_head", TASK_HEADS)
