@@ -186,7 +186,7 @@ def test_switches_of_modernbert(name: str, attn_implementation: str, tmp_path: P
 
 
 def test_a_window_is_a_layers_own() -> None:
-    """The layer that is kept behind a dropped one sees as far as it did before, and not as far as its new place says."""
+    """A layer that is kept behind a dropped one sees as far as it did, and not as far as its new place says."""
     model = switched("every second layer", "eager")
     last = SubNetwork(heads=((), (), (0, 1, 2, 3)), units=((), (), tuple(range(UNITS))))
     local = SubNetwork(heads=((), (0, 1, 2, 3), ()), units=((), tuple(range(UNITS)), ()))

@@ -181,7 +181,7 @@ class EncoderFamily:
     first_token: dict[str, str] = field(default_factory=dict)
     """Values that configurations have whose task head reads the first token alone, where they state them."""
     position_kinds: tuple[str, ...] = ("absolute",)
-    """What `position_embedding_type` may say, where a configuration has it: those that its classes compute, or ignore."""
+    """What `position_embedding_type` may say, where a configuration has it."""
     counts_positions_from_padding: bool = False
     """RoBERTa gives the first token the position behind the padding index."""
     fused: str | None = "post-norm"
@@ -297,9 +297,9 @@ _MODERNBERT = EncoderFamily(
         ),
     ),
     per_layer_fields=("layer_types",),
-    first_layer_differs=lambda _config: True,  # it has no norm before its attention: the embeddings have one
+    first_layer_differs=lambda _config: True,  # it has no norm before its attention
     first_token={"classifier_pooling": "cls"},
-    position_kinds=("absolute", "sans_pos"),
+    position_kinds=("absolute", "sans_pos"),  # nobody reads it: they are rotary
     fused=None,
 )
 
