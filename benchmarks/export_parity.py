@@ -1,7 +1,8 @@
 """ONNX = PyTorch for a sub-network of every search space × task head × BERT and RoBERTa: 42 exports of tiny models.
 
-The tests export 14 of them: every space with both families and two task heads.
-`python benchmarks/export_parity.py` does all in two minutes; the last line is JSON, and the exit code is 1 if a logit
+The tests export 14 of them: every space with both families and two task heads. Then every task head × other family,
+and × configuration of it that differs in a switch, one space each.
+`python benchmarks/export_parity.py` does all in five minutes; the last line is JSON, and the exit code is 1 if a logit
 differs by more than 1e-4 of the largest.
 """
 
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from compressor.network.families import ENCODER_FAMILIES
 from compressor.network.slicing import slice_model
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.parity import check_onnx_parity
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
+FAMILIES = ("bert", "roberta")
 LARGEST_DIFFERENCE = 1e-4
 
 
@@ -35,17 +38,17 @@ def export_differences(model_type: str, task_head: str, search_space: str, path:
 
 def main() -> None:
     """Exports all; one JSON line last."""
-    from conftest import TASK_HEADS, word_tokenizer
+    from conftest import SWITCHES, TASK_HEADS, word_tokenizer
 
+    cases = [(name, head, space) for name in FAMILIES for head in TASK_HEADS for space in SEARCH_SPACES]
+    others = [name for name in (*ENCODER_FAMILIES, *SWITCHES) if name not in FAMILIES]
+    cases += [(name, head, "large") for name in others for head in TASK_HEADS]
     largest = {}
     with tempfile.TemporaryDirectory() as folder:
-        for model_type in ("bert", "roberta"):
-            for task_head in TASK_HEADS:
-                for space in SEARCH_SPACES:
-                    name = f"{model_type} {task_head} {space}"
-                    path = Path(folder) / f"{name}.onnx"
-                    largest[name] = max(export_differences(model_type, task_head, space, path, word_tokenizer()))
-                    print(f"{name}: {largest[name]:.1e}", flush=True)
+        for case in cases:
+            name = " ".join(case)
+            largest[name] = max(export_differences(*case, Path(folder) / "model.onnx", word_tokenizer()))
+            print(f"{name}: {largest[name]:.1e}", flush=True)
     print(json.dumps({"benchmark": "export_parity", "exports": len(largest), "largest": max(largest.values())}))
     sys.exit(int(max(largest.values()) > LARGEST_DIFFERENCE))
 

@@ -23,9 +23,9 @@ from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
     BertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
-    ModernBertConfig,
     MPNetConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -54,7 +54,6 @@ gc.set_threshold(50_000, 20, 20)  # exports make many objects; looking for rings
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
 DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
 TASK_HEADS = ("classification", "regression", "multiple_choice")
-MODERNBERT_TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
 MAX_WORKERS = 8
 """Processes that run tests side by side; each takes about a gigabyte of memory."""
 
@@ -73,8 +72,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+SWITCHES: dict[str, dict[str, Any]] = {
+    "deberta-v2: as v2-xlarge": {
+        "conv_kernel_size": 3,
+        "conv_act": "gelu",
+        "attention_head_size": 4,
+        "pooler_hidden_size": HIDDEN,
+        "pooler_hidden_act": "tanh",
+        "pooler_dropout": 0,
+    },
+    "deberta-v2: absolute positions": {
+        "relative_attention": False,
+        "pos_att_type": None,
+        "position_biased_input": True,
+        "type_vocab_size": 2,
+        "embedding_size": 12,
+    },
+    "deberta-v2: own projections, no buckets": {
+        "share_att_key": False,
+        "position_buckets": -1,
+        "max_relative_positions": 12,
+        "norm_rel_ebd": "none",
+    },
+    "deberta-v2: own keys alone": {"share_att_key": False, "pos_att_type": ["c2p"], "position_biased_input": True},
+    "deberta-v2: shared queries alone": {"pos_att_type": ["p2c"], "position_buckets": -1, "legacy": False},
+}
+"""What checkpoints of a family set otherwise than `tiny_config`, by names that `tiny_config` takes too."""
+
+
 def tiny_config(model_type: str) -> PreTrainedConfig:
-    """A configuration of 3 layers, 4 heads of size 4 and 24 units."""
+    """A configuration of 3 layers, 4 heads of size 4 and 24 units, of a family or one of `SWITCHES`."""
+    switches = SWITCHES.get(model_type, {})
+    model_type = model_type.partition(":")[0]
     if model_type == "distilbert":
         return DistilBertConfig(
             vocab_size=VOCABULARY,
@@ -85,18 +114,6 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
             max_position_embeddings=40,
             initializer_range=0.4,
         )
-    if model_type == "modernbert":
-        return ModernBertConfig(
-            vocab_size=VOCABULARY,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=HEADS,
-            hidden_size=HIDDEN,
-            intermediate_size=UNITS,
-            max_position_embeddings=40,
-            initializer_range=0.4,
-            local_attention=4,  # layers 1 and 2 see two tokens to each side
-            **MODERNBERT_TOKENS,
-        )
     classes = {
         "bert": BertConfig,
         "roberta": RobertaConfig,
@@ -104,8 +121,19 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         "camembert": CamembertConfig,
         "electra": ElectraConfig,
         "mpnet": MPNetConfig,
+        "deberta-v2": DebertaV2Config,
     }
-    more = {"embedding_size": 12} if model_type == "electra" else {}
+    more: dict[str, Any] = {"embedding_size": 12} if model_type == "electra" else {}
+    if model_type == "deberta-v2":  # as v3 and mDeBERTa are
+        more = {
+            "relative_attention": True,
+            "position_buckets": 6,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": "p2c|c2p",
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        }
     return classes[model_type](
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
@@ -114,7 +142,7 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         intermediate_size=UNITS,
         max_position_embeddings=40,
         initializer_range=0.4,
-        **more,
+        **(more | switches),
     )
 
 
@@ -122,13 +150,7 @@ def tiny_model(
     model_type: str = "bert", task_head: str = "classification", attn_implementation: str = "sdpa", num_labels: int = 3
 ) -> PreTrainedModel:
     """A random-weight model, the same at each call, in evaluation mode."""
-    return random_weights(tiny_config(model_type), task_head, attn_implementation, num_labels)
-
-
-def random_weights(
-    config: PreTrainedConfig, task_head: str, attn_implementation: str, num_labels: int = 3
-) -> PreTrainedModel:
-    """A model of a configuration, the same at each call, in evaluation mode."""
+    config = tiny_config(model_type)
     config.num_labels = 1 if task_head == "regression" else num_labels
     auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
     with torch.random.fork_rng():

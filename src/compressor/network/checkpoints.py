@@ -7,7 +7,6 @@ builds a billion layers, or fails deep inside. Here the configuration is held ag
 import json
 import re
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +81,6 @@ class Configuration:
         """Whether its layers differ: it is a sliced model's."""
         return self.model_type.startswith(SLICED_PREFIX)
 
-    @property
-    def empty_layers_at_end(self) -> int:
-        """How many of its last layers have no weights; a sliced model may keep a first layer that lost everything."""
-        kept = [self.values[f"kept_{group.name}"] for group in get_family(self.model_type).groups if self.is_sliced]
-        return len(list(takewhile(lambda sizes: not any(sizes), reversed(list(zip(*kept, strict=False))))))
-
     def size(self, size: str) -> int | None:
         """The size that has this name or another one of the same meaning; None where it is not stated."""
         return next((self.values[name] for name in _NAMES[size] if name in self.values), None)
@@ -114,10 +107,10 @@ def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
         )
     config = Configuration.from_json(written)
     family = get_family(config.model_type)
-    if config.positions is not None and config.positions not in family.position_kinds:
+    if config.positions not in (None, "absolute"):
         raise ModelError(
-            f"an encoder must have {' or '.join(family.position_kinds)} positions, but position_embedding_type of "
-            f"{directory} is {brief_value(config.positions)}. Choose another model."
+            f"an encoder must have absolute positions, but position_embedding_type of {directory} is "
+            f"{brief_value(config.positions)}. Choose another model."
         )
     _check_numbers(directory, config)
     tensors = {name: entry for file in sorted(directory.glob("*.safetensors")) for name, entry in _header(file).items()}
@@ -182,13 +175,13 @@ def _check_fit(directory: Path, config: Configuration, tensors: Tensors, layers:
         if len(found) == 2:
             stored[size] = found[0]
     places = [re.search(rf"(?:^|\.){re.escape(layers)}\.(\d+)\.", name) for name in tensors]
-    with_weights = max((int(place[1]) + 1 for place in places if place), default=0)
-    stored["num_hidden_layers"] = with_weights + config.empty_layers_at_end
+    stored["num_hidden_layers"] = max((int(place[1]) + 1 for place in places if place), default=0)
     problems = []
     for size, number in stored.items():
         said = config.size(size)
         extra = size == "num_hidden_layers" and not whole and said is not None and said < number
-        if said is not None and said != number and not extra:
+        bare = config.is_sliced and (size, said, number) == ("num_hidden_layers", 1, 0)  # the only layer lost all
+        if said is not None and said != number and not extra and not bare:
             problems.append(f"{size} is {said} where the weights have {number}")
     if problems:
         raise ModelError(

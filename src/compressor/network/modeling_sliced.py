@@ -180,10 +180,10 @@ class EncoderFamily:
     """Whether, in this configuration, the first layer has a part of its own: it stays where it is, if need be empty."""
     first_token: dict[str, str] = field(default_factory=dict)
     """Values that configurations have whose task head reads the first token alone, where they state them."""
-    position_kinds: tuple[str, ...] = ("absolute",)
-    """What `position_embedding_type` may say, where a configuration has it."""
     counts_positions_from_padding: bool = False
     """RoBERTa gives the first token the position behind the padding index."""
+    needs_a_layer: bool = False
+    """Its encoder computes nothing without one: where all are dropped the first stays, empty."""
     fused: str | None = "post-norm"
     """Which of the exporter's fused layers it has; None where the graph is exported as PyTorch has it."""
 
@@ -198,14 +198,27 @@ class EncoderFamily:
         return bool(getattr(transformers, f"{self.classes}ForSequenceClassification")._supports_sdpa)
 
     def kept_layers(self, config: Any, kept: Sequence[Sequence[Any]]) -> list[int]:
-        """Which layers a sliced model has: those of which something is kept, and the first where that differs."""
+        """Which layers a sliced model has: those of which something is kept, and the first where it has to stay."""
         first = [0] if self.first_layer_differs(config) else []
-        return sorted({*first, *(layer for layer, groups in enumerate(kept) if any(groups))})
+        layers = sorted({*first, *(layer for layer, groups in enumerate(kept) if any(groups))})
+        return layers if layers or not self.needs_a_layer else [0]
 
 
 def attention_macs(_config: Any, head_size: int) -> tuple[int, int, int]:
     """Of one head: scores and weighted sums over all pairs of tokens."""
     return 0, 0, 2 * head_size
+
+
+def _disentangled_macs(config: Any, head_size: int) -> tuple[int, int, int]:
+    """Of one head of DeBERTa: attention, and products of tokens with relative positions, which are projected first."""
+    if not config.relative_attention:
+        return attention_macs(config, head_size)
+    longest = getattr(config, "max_relative_positions", -1)
+    span = getattr(config, "position_buckets", -1)
+    span = span if span > 0 else longest if longest > 0 else config.max_position_embeddings
+    kinds = len({"c2p", "p2c"}.intersection(config.pos_att_type or ()))
+    projections = 2 if getattr(config, "share_att_key", False) else kinds
+    return projections * 2 * span * config.hidden_size * head_size, kinds * 2 * span * head_size, 2 * head_size
 
 
 _HEADS = PrunableGroup(
@@ -274,32 +287,27 @@ _MPNET = EncoderFamily(
     counts_positions_from_padding=True,
 )
 
-_MODERNBERT = EncoderFamily(
-    classes="ModernBert",
-    layers="layers",
+_DEBERTA = EncoderFamily(
+    classes="DebertaV2",
+    layers="encoder.layer",
     groups=(
-        PrunableGroup(
-            name="heads",
-            size_field="num_attention_heads",
-            producers=(Producer(path="attn.Wqkv", copies=3),),
-            consumer="attn.Wo",
-            norm="attn_norm",
-            when_empty={"attn": ZeroAttention, "attn_norm": nn.Identity},
-            other_macs=attention_macs,
+        replace(
+            _HEADS,
+            producers=(
+                *(Producer(path=f"attention.self.{name}_proj") for name in ("query", "key", "value")),
+                *(
+                    Producer(path=f"attention.self.pos_{name}_proj", optional=True, reads_tokens=False)
+                    for name in ("key", "query")
+                ),
+            ),
+            member_counts=("attention.self.num_attention_heads",),
+            other_macs=_disentangled_macs,
         ),
-        PrunableGroup(
-            name="units",
-            size_field="intermediate_size",
-            producers=(Producer(path="mlp.Wi", copies=2),),  # input and gate
-            consumer="mlp.Wo",
-            norm="mlp_norm",
-            when_empty={"mlp": ZeroFeedForward, "mlp_norm": nn.Identity},
-        ),
+        _UNITS,
     ),
-    per_layer_fields=("layer_types",),
-    first_layer_differs=lambda _config: True,  # it has no norm before its attention
-    first_token={"classifier_pooling": "cls"},
-    position_kinds=("absolute", "sans_pos"),  # nobody reads it: they are rotary
+    empty_layer=PassHidden,
+    first_layer_differs=lambda config: getattr(config, "conv_kernel_size", 0) > 0,  # a convolution follows it
+    needs_a_layer=True,
     fused=None,
 )
 
@@ -311,7 +319,7 @@ ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "electra": replace(_BERT, classes="Electra", first_token={"summary_type": "first"}),
     "distilbert": _DISTILBERT,
     "mpnet": _MPNET,
-    "modernbert": _MODERNBERT,
+    "deberta-v2": _DEBERTA,
 }
 
 

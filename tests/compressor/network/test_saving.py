@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast, pipeline
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast, pipeline
 
 from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.regression import REGRESSION
 from compressor.errors import ModelError, ParityError
-from compressor.network.families import get_family, get_layers
+from compressor.network.families import get_family
 from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.saving import is_stock, load_sliced_model, require_error, require_parity, save_sliced_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.spaces import SEARCH_SPACES, create_search_space
-from conftest import DIMENSIONS, HEADS, LAYERS, TASK_HEADS, UNITS, tiny_batch, tiny_config, tiny_model
+from conftest import DIMENSIONS, SWITCHES, TASK_HEADS, tiny_batch, tiny_model
 
 ODD = SubNetwork(heads=((0, 3), (), ()), units=((), (1, 2, 20), ()))
 
@@ -36,8 +36,13 @@ def sub_networks_of_spaces(seed: int) -> list[SubNetwork]:
 @pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
 @pytest.mark.parametrize("task_head", TASK_HEADS)
 def test_saved_is_loaded(model_type: str, task_head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    model = tiny_model(model_type, task_head)
-    for sub_network in (ODD, *sub_networks_of_spaces(seed=1)):
+    check_saved(tmp_path, tiny_model(model_type, task_head), tokenizer, [ODD, *sub_networks_of_spaces(seed=1)])
+
+
+def check_saved(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sub_networks: list[SubNetwork]
+) -> None:
+    for sub_network in sub_networks:
         path = tmp_path / sub_network.hash
         path.mkdir()
         sliced = slice_model(model, sub_network)
@@ -55,55 +60,50 @@ def test_saved_is_loaded(model_type: str, task_head: str, tmp_path: Path, tokeni
 STOCK = SubNetwork(heads=((0, 1, 2, 3), (), (0, 1, 2, 3)), units=((0, 5, 7), (), (1, 2, 3)))
 
 
-@pytest.mark.parametrize("sub_network", [STOCK, SubNetwork(heads=((),) * 3, units=((),) * 3)])
-@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+NOTHING = SubNetwork(heads=((),) * 3, units=((),) * 3)
+
+
+@pytest.mark.parametrize("name", list(SWITCHES))
+def test_saved_is_loaded_with_every_switch(name: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    check_saved(tmp_path, tiny_model(name), tokenizer, [ODD, STOCK, NOTHING])
+
+
+NEED_A_LAYER = [name for name, family in ENCODER_FAMILIES.items() if family.needs_a_layer]
+"""Their smallest sub-network keeps a layer that does nothing, which no stock class has."""
+
+
+@pytest.mark.parametrize(
+    ("model_type", "sub_network"),
+    [
+        *((name, STOCK) for name in ENCODER_FAMILIES),
+        *((name, NOTHING) for name in ENCODER_FAMILIES if name not in NEED_A_LAYER),
+    ],
+)
 def test_what_stock_classes_can_express_is_saved_as_one(
     model_type: str, sub_network: SubNetwork, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = tiny_model(model_type)
     sliced = slice_model(model, sub_network)
     save_sliced_model(tmp_path, sliced, tokenizer, sub_network, DIMENSIONS, {})
-    empty = not sub_network.num_layers and len(get_layers(sliced)) > 0  # a first layer that differs stays
-    written = json.loads((tmp_path / "config.json").read_text())["model_type"]
-    assert written == (f"sliced-{model_type}" if empty else model_type)
-    auto = AutoModelForSequenceClassification if empty else type(model)
-    loaded, report = auto.from_pretrained(tmp_path, output_loading_info=True)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == model_type
+    loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     batch = tiny_batch(model)
     torch.testing.assert_close(loaded(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
 
 
-def test_layers_of_another_pattern_are_not_left_to_stock_classes(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    """Readers that count local and global layers themselves would compute something else; a prefix they count right."""
-    config = tiny_config("modernbert")
-    config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
-    config.global_attn_every_n_layers = 2  # as the Hub's checkpoints say it
-    model = AutoModelForSequenceClassification.from_config(config).eval()
-    every = (tuple(range(HEADS)), tuple(range(UNITS)))
-    batch = tiny_batch(model)
-    for layers, stock in (((0, 1, 2), True), ((0, 1), True), ((0, 2), False), ((1, 2), False)):
-        sub_network = SubNetwork(*(tuple(kept if i in layers else () for i in range(LAYERS)) for kept in every))
-        path = tmp_path / "".join(map(str, layers))
-        path.mkdir()
-        sliced = slice_model(model, sub_network)
-        save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
-        written = json.loads((path / "config.json").read_text())
-        assert (written["model_type"] == "modernbert") == stock
-        assert written["layer_types"] == [config.layer_types[layer] for layer in sorted({0, *layers})]
-        torch.testing.assert_close(
-            load_sliced_model(path).model(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6
-        )
-
-
 NO_ATTENTION = SubNetwork(heads=((),) * 3, units=(tuple(range(24)), (), tuple(range(24))))
 NO_FEED_FORWARD = SubNetwork(heads=((0, 1, 2, 3),) * 3, units=((),) * 3)
 
 
-@pytest.mark.parametrize("sub_network", [ODD, NO_ATTENTION, NO_FEED_FORWARD])
-@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+@pytest.mark.parametrize(
+    ("model_type", "sub_network"),
+    [
+        *((name, kept) for name in ENCODER_FAMILIES for kept in (ODD, NO_ATTENTION, NO_FEED_FORWARD)),
+        *((name, NOTHING) for name in NEED_A_LAYER),
+    ],
+)
 def test_stock_classes_refuse_all_others(
     model_type: str, sub_network: SubNetwork, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -171,16 +171,16 @@ for path, inputs in json.loads(sys.stdin.read()):
 def test_a_fresh_process_with_transformers_alone_loads_them(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every search space × BERT, RoBERTa and ModernBERT × task head; our packages cannot be found there."""
+    """Every search space × BERT and RoBERTa × task head; our packages cannot be found there."""
     asked, expected = [], []
-    for model_type in ("bert", "roberta", "modernbert"):
+    for model_type in ("bert", "roberta"):
         for task_head in TASK_HEADS:
             model = tiny_model(model_type, task_head)
             for number, sub_network in enumerate(sub_networks_of_spaces(seed=3)):
-                sliced = slice_model(model, sub_network)
-                kind = "stock" if is_stock(sub_network, DIMENSIONS, get_family(model_type), sliced.config) else "ours"
+                kind = "stock" if is_stock(sub_network, DIMENSIONS, get_family(model_type), model.config) else "ours"
                 path = tmp_path / f"{model_type}-{task_head}-{number}-{kind}"
                 path.mkdir()
+                sliced = slice_model(model, sub_network)
                 save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
                 batch = tiny_batch(model)
                 asked.append((str(path), {name: values.tolist() for name, values in batch.items()}))

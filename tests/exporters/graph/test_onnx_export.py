@@ -72,6 +72,14 @@ def test_other_families_export_equal(model_type: str, exported: Exported, tokeni
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["deberta-v2: as v2-xlarge", "deberta-v2: own projections, no buckets"])
+def test_other_switches_export_equal(name: str, exported: Exported, tokenizer: PreTrainedTokenizerFast) -> None:
+    """All of them: `python benchmarks/export_parity.py`."""
+    model, path = exported(name)
+    assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("sub_network", [NOTHING, DENSE], ids=["nothing", "dense"])
 def test_zero_layers_and_the_dense_model_export_equal(
     sub_network: SubNetwork, exported: Exported, tokenizer: PreTrainedTokenizerFast
