@@ -129,7 +129,7 @@ def _verify(graph: Path, opened: OpenedModel, task: Task, validation: EncodedRow
     batches = evaluation_batches(validation, _BATCH_SIZE)
     differences = check_onnx_parity(graph, opened.model, opened.tokenizer, batches)
     logits = onnx_logits(create_session(graph, threads=1), batches)
-    found = score(task, logits, validation.labels)
+    found = score(task, logits, validation)
     before = opened.known_error
     expected = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
     require_error(expected, found.error, logits, task.head)
@@ -181,9 +181,11 @@ def _judge(
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, rows))
     both = [task.head.predict(of) for of in (logits, smaller)]
     num_tries = _INT8_TRIES if is_int8 else 1
-    losses = compare_with_base(task.metric, both[0], both[1:], validation.labels, num_candidates=num_tries)
+    losses = compare_with_base(
+        task.metric, both[0], both[1:], validation.labels, validation.structure, num_candidates=num_tries
+    )
     (accepted,), (at_most,) = losses.holding(options.max_int8_loss, options.confidence)
-    found, scale = score(task, smaller, validation.labels), max(float(np.abs(logits).max()), 1e-6)
+    found, scale = score(task, smaller, validation), max(float(np.abs(logits).max()), 1e-6)
     return JudgedForm(
         file=file.name,
         mb=_graph_mb(file),

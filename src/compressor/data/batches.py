@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.data.ratios import Structure
 from compressor.data.sources import Rows, TaskData
 from compressor.data.tasks import Task
 
@@ -45,6 +46,8 @@ class EncodedRows:
     pad_values: dict[str, int]
     units: np.ndarray | None = None
     """The token of each unit, ascending; None where the rows themselves are the units."""
+    structure: Structure | None = None
+    """How units hang together, if they do."""
 
     def __len__(self) -> int:
         return (len(self.offsets) - 1) // self.num_choices

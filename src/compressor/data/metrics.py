@@ -10,25 +10,34 @@ from functools import partial
 
 import numpy as np
 
+from compressor.data.ratios import RATIOS, Structure, group_sums, mean_ratio
 from compressor.errors import TaskDataError
 
 _DRAWN_AT_ONCE = 500_000
 """Rows of resamples that are held in memory together."""
 
 
-def compute_error(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+def compute_error(
+    metric: str, predictions: np.ndarray, labels: np.ndarray, structure: Structure | None = None
+) -> float:
     """1 − metric, where a metric that is undefined (as of a constant prediction) counts as 0.
 
     Args:
-        metric: a key of `METRICS`.
-        predictions: predicted class indices or regression values, shape [rows].
-        labels: true class indices or values, shape [rows].
+        metric: one of `METRIC_NAMES`.
+        predictions: predicted class indices or values, shape [units], or 0 and 1 for each label, shape [rows, labels].
+        labels: the true ones, of the same shape.
+        structure: how units hang together, if they do.
 
     Raises:
         TaskDataError: there is no such metric.
     """
-    if metric not in METRICS:
-        raise TaskDataError(f"the metric must be one of {', '.join(METRICS)}, but got {metric!r}. Correct --metric.")
+    if metric not in METRIC_NAMES:
+        raise TaskDataError(
+            f"the metric must be one of {', '.join(METRIC_NAMES)}, but got {metric!r}. Correct --metric."
+        )
+    sums = group_sums(metric, labels, predictions, structure)
+    if sums is not None:
+        return float(_to_errors(mean_ratio(sums.sum(axis=0))))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries warn of undefined values, which are dealt with here
         value = METRICS[metric](labels, predictions)
@@ -46,33 +55,48 @@ def are_labels(predictions: np.ndarray) -> bool:
 
 
 def error_interval(
-    metric: str, predictions: np.ndarray, labels: np.ndarray, *, level: float = 0.95, num_resamples: int = 1000
+    metric: str,
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    structure: Structure | None = None,
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
 ) -> tuple[float, float]:
     """The interval of an error from the rows it was measured on: Wilson's for accuracy, else a percentile bootstrap.
 
+    Where units hang together, groups of them are drawn.
     The bootstrap's resamples are always the same ones (seed 0). Those that leave the metric undefined, such as one
     without any positive row, say nothing of the model and are left out.
     """
-    if metric == "accuracy":
+    if metric == "accuracy" and structure is None:
         from scipy.stats import binomtest
 
         wrong = int(np.sum(predictions != labels))
         interval = binomtest(wrong, len(labels)).proportion_ci(confidence_level=level, method="wilson")
         return float(interval.low), float(interval.high)
-    errors = resampled_errors(metric, [predictions], labels, num_resamples)[0]
+    errors = resampled_errors(metric, [predictions], labels, structure, num_resamples)[0]
     if len(errors) == 0:  # of so few rows nothing can be told
-        return 0.0, max(1.0, compute_error(metric, predictions, labels))
+        return 0.0, max(1.0, compute_error(metric, predictions, labels, structure))
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def resampled_errors(
-    metric: str, models: Sequence[np.ndarray], labels: np.ndarray, num_resamples: int = 1000
+    metric: str,
+    models: Sequence[np.ndarray],
+    labels: np.ndarray,
+    structure: Structure | None = None,
+    num_resamples: int = 1000,
 ) -> np.ndarray:
     """The errors [models, resamples] of models' predictions [rows] on the same rows drawn with replacement (seed 0).
 
-    Resamples that leave the metric of a model undefined that is defined on all rows are left out.
+    Where units hang together, groups of them are drawn. Resamples that leave the metric of a model undefined that is
+    defined on all rows are left out.
     """
+    sums = [group_sums(metric, labels, model, structure) for model in models]
+    if not any(each is None for each in sums):
+        return _resampled_ratios(np.stack([each for each in sums if each is not None]), num_resamples)
     rng, size, found = np.random.default_rng(0), max(1, _DRAWN_AT_ONCE // len(labels)), []
     defined = [place for place, model in enumerate(models) if is_defined(metric, model, labels)]
     for first in range(0, num_resamples, size):
@@ -81,6 +105,21 @@ def resampled_errors(
         rows = rows[np.broadcast_to(told, len(rows))]
         found.append([_errors(metric, model[rows], labels[rows]) for model in models])
     return np.concatenate(found, axis=1)
+
+
+def _resampled_ratios(sums: np.ndarray, num_resamples: int) -> np.ndarray:
+    """`resampled_errors` of models from their groups' sums [models, groups, ratios, 2]."""
+    rng, num_groups = np.random.default_rng(0), sums.shape[1]
+    drawn = rng.integers(num_groups, size=(num_resamples, num_groups))
+    counts = np.apply_along_axis(np.bincount, 1, drawn, minlength=num_groups)
+    values = mean_ratio(np.einsum("rg,mgkt->mrkt", counts, sums, optimize=True))
+    defined = np.isfinite(mean_ratio(sums.sum(axis=1)))
+    return _to_errors(values[:, np.isfinite(values[defined]).all(axis=0)])
+
+
+def _to_errors(values: np.ndarray) -> np.ndarray:
+    """1 − value, where an undefined value counts as 0."""
+    return np.asarray(np.round(1.0 - np.where(np.isfinite(values), values, 0.0), 12))
 
 
 def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -95,7 +134,7 @@ def _errors(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndar
         return np.array([compute_error(metric, *drawn) for drawn in zip(predictions, labels, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
         values = _OF_RESAMPLES[metric](labels, predictions)
-    return np.asarray(np.round(1.0 - np.where(np.isfinite(values), values, 0.0), 12))
+    return _to_errors(values)
 
 
 def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -134,6 +173,9 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": partial(_correlation, function="pearsonr"),
     "spearman": partial(_correlation, function="spearmanr"),
 }
+"""Of labels and predictions [rows]."""
+METRIC_NAMES = tuple(dict.fromkeys((*METRICS, *RATIOS)))
+"""All metrics; some are of other shapes, in `ratios.py`."""
 
 
 def _counts(values: np.ndarray, num_classes: int, among: np.ndarray | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.head import Head
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
-from compressor.data.metrics import METRICS
+from compressor.data.metrics import METRIC_NAMES
 from compressor.errors import TaskDataError
 
 
@@ -27,7 +27,7 @@ class Task:
     """Multiple choice: one column per ending."""
     label_column: str = "label"
     metric: str = "accuracy"
-    """A key of `METRICS`; the error is 1 − metric."""
+    """One of `METRIC_NAMES`; the error is 1 − metric."""
     max_length: int = 128
     """Tokens, special ones included; longer texts are cut."""
     label_names: tuple[str, ...] = ()
@@ -40,11 +40,11 @@ class Task:
     """Names of the training and the test split on the Hub."""
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
+        if self.metric not in METRIC_NAMES:
             raise TaskDataError(
-                f"the metric must be one of {', '.join(METRICS)}, but got {self.metric!r}. Correct --metric."
+                f"the metric must be one of {', '.join(METRIC_NAMES)}, but got {self.metric!r}. Correct --metric."
             )
-        fitting = [name for name in METRICS if name in self.head.metrics]
+        fitting = [name for name in METRIC_NAMES if name in self.head.metrics]
         if self.metric not in fitting:
             raise TaskDataError(
                 f"the metric of the task must be one of {', '.join(fitting)}, but got {self.metric!r}. "

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from compressor.data.metrics import are_labels, compute_error
+from compressor.data.ratios import Structure, group_sums, ratio_effects
 
 CONFIDENCE = 0.95
 """That what is promised of an error holds."""
@@ -100,17 +101,21 @@ def compare_with_base(
     base: np.ndarray,
     candidates: Sequence[np.ndarray],
     labels: np.ndarray,
+    structure: Structure | None = None,
     *,
     num_candidates: int | None = None,
 ) -> ErrorIncreases:
-    """The increases of candidates' errors over a base's, all from predictions [rows] of the same rows.
+    """The increases of candidates' errors over a base's, all from predictions of the same rows.
+
+    Where units hang together, their groups stand in the place of rows.
 
     `num_candidates` says among how many one is picked, where the predictions of some are not known.
     """
-    base_error, base_effects = compute_error(metric, base, labels), row_effects(metric, base, labels)
-    values = np.asarray([compute_error(metric, other, labels) - base_error for other in candidates])
-    effects = np.asarray([row_effects(metric, other, labels) - base_effects for other in candidates])
-    effects = effects.reshape(len(values), len(labels))
+    base_error = compute_error(metric, base, labels, structure)
+    base_effects = row_effects(metric, base, labels, structure)
+    values = np.asarray([compute_error(metric, other, labels, structure) - base_error for other in candidates])
+    effects = np.asarray([row_effects(metric, other, labels, structure) - base_effects for other in candidates])
+    effects = effects.reshape(len(values), len(base_effects))
     squares = (effects**2).mean(axis=1)
     cubes = (np.abs(effects) ** 3).mean(axis=1)
     steps = np.divide(cubes, squares, out=np.zeros(len(values)), where=squares > 0)
@@ -121,12 +126,17 @@ def compare_with_base(
     )
 
 
-def row_effects(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What each row adds to a model's error: its influence function, shape [rows], mean 0.
+def row_effects(
+    metric: str, predictions: np.ndarray, labels: np.ndarray, structure: Structure | None = None
+) -> np.ndarray:
+    """What each row (or group of units) adds to a model's error: its influence function, shape [rows], mean 0.
 
     The variance of an error measured on n rows is that of its effects divided by n; a pair's difference has the
     difference of effects. All 0 where the metric is undefined, as of a constant prediction.
     """
+    sums = group_sums(metric, labels, predictions, structure)
+    if sums is not None:
+        return -ratio_effects(sums)
     if metric == "accuracy":
         wrong = predictions != labels
         return np.asarray(wrong - wrong.mean())

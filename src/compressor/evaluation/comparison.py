@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.data.metrics import are_labels, compute_error, resampled_errors
+from compressor.data.ratios import Structure
 from compressor.records import Errors, Interval, Share
 
 
@@ -20,7 +21,8 @@ class Comparison:
     """Of the difference, 95 %: percentiles over resampled rows, the same rows for both models. Draws that leave the
     metric undefined, such as those of one label alone, are left out."""
     mcnemar_p: Share | None
-    """The exact two-sided p of McNemar's test that both are wrong equally often; None for values."""
+    """The exact two-sided p of McNemar's test that both are wrong equally often; None for values, and where the
+    units of a row hang together."""
 
     def describe(self) -> str:
         """The verdict in a line, without a full stop."""
@@ -37,14 +39,15 @@ def compare_predictions(
     base: np.ndarray,
     other: np.ndarray,
     labels: np.ndarray,
+    structure: Structure | None = None,
     *,
     num_resamples: int = 1000,
 ) -> Comparison:
-    """The comparison of two models' predictions [rows] under a task metric; its resamples are always the same."""
+    """The comparison of two models' predictions under a task metric; its resamples are always the same."""
     from scipy.stats import binomtest
 
-    errors = compute_error(metric, base, labels), compute_error(metric, other, labels)
-    of_base, of_other = resampled_errors(metric, [base, other], labels, num_resamples)
+    errors = tuple(compute_error(metric, model, labels, structure) for model in (base, other))
+    of_base, of_other = resampled_errors(metric, [base, other], labels, structure, num_resamples)
     low, high = np.quantile(of_other - of_base, [0.025, 0.975]) if len(of_base) else (-1.0, 1.0)
     only_base, only_other = (
         int(np.sum((base == labels) & (other != labels))),
@@ -57,5 +60,5 @@ def compare_predictions(
         error=errors[1],
         difference=round(errors[1] - errors[0], 12),
         interval=(float(low), float(high)),
-        mcnemar_p=p_value if are_labels(base) else None,
+        mcnemar_p=p_value if are_labels(base) and base.ndim == 1 and structure is None else None,
     )

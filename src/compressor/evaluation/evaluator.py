@@ -46,7 +46,8 @@ class Evaluator:
         context = activate(self.model, sub_network) if sub_network is not None else nullcontext()
         with context:
             logits = compute_logits(self.model, self._batches)
-        error = compute_error(self.task.metric, self.task.head.predict(logits), self.rows.labels)
+        predictions, rows = self.task.head.predict(logits), self.rows
+        error = compute_error(self.task.metric, predictions, rows.labels, rows.structure)
         return Evaluation(error=error, seconds=time.perf_counter() - start, logits=logits)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from safetensors import SafetensorError
 
 from compressor.data.metrics import are_labels
+from compressor.data.ratios import Structure
 from compressor.errors import SearchError, brief
 
 PREDICTIONS_FILE = "validation_predictions.safetensors"
-_LABELS = "labels"
+_LABELS, _GROUPS, _TAGS = "labels", "groups", "tags"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class ValidationPredictions:
     """Class indices or values, shape [units]."""
     by_name: Mapping[str, np.ndarray]
     """Predictions [units] by the names of the evaluations; of those that are known."""
+    structure: Structure | None = None
+    """How units hang together, if they do."""
 
 
 def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
@@ -31,6 +34,9 @@ def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
     from safetensors.numpy import save_file
 
     tensors = {_LABELS: predictions.labels, **predictions.by_name}
+    if predictions.structure is not None:
+        written = {_GROUPS: predictions.structure.groups, _TAGS: predictions.structure.tags}
+        tensors |= {name: values for name, values in written.items() if values is not None}
     save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path)
     path.chmod(0o644)
     return path
@@ -49,12 +55,13 @@ def read_predictions(folder: Path) -> ValidationPredictions | None:
         return None
     try:
         found = load_file(path)
-        labels = found.pop(_LABELS)
+        labels, groups, tags = found.pop(_LABELS), found.pop(_GROUPS, None), found.pop(_TAGS, None)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise _broken(path, brief(error)) from None
     if any(values.shape != labels.shape for values in found.values()):
         raise _broken(path, "its tensors differ in length")
-    return ValidationPredictions(labels=labels, by_name=found)
+    structure = None if groups is None else Structure(groups=groups, tags=tags)
+    return ValidationPredictions(labels=labels, by_name=found, structure=structure)
 
 
 def _broken(path: Path, reason: str) -> SearchError:
@@ -64,13 +71,16 @@ def _broken(path: Path, reason: str) -> SearchError:
 
 
 def pack(predictions: np.ndarray) -> str:
-    """Predictions [rows] as a short text, for a line of the journal."""
+    """Predictions [units] or [rows, labels] as a short text, for a line of the journal."""
     whole = are_labels(predictions)
     values = predictions.astype("<i4" if whole else "<f4")
-    return ("i" if whole else "f") + base64.b64encode(zlib.compress(values.tobytes())).decode()
+    columns = "" if predictions.ndim == 1 else f"{predictions.shape[1]}:"
+    return ("i" if whole else "f") + columns + base64.b64encode(zlib.compress(values.tobytes())).decode()
 
 
 def unpack(text: str) -> np.ndarray:
     """The predictions of a text made by `pack`: int64, or float32 for values."""
-    values = np.frombuffer(zlib.decompress(base64.b64decode(text[1:])), dtype=f"<{text[0]}4")
-    return values.astype(np.int64 if text[0] == "i" else np.float32)
+    columns, _, packed = text[1:].rpartition(":")
+    values = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=f"<{text[0]}4")
+    values = values.astype(np.int64 if text[0] == "i" else np.float32)
+    return values.reshape(-1, int(columns)) if columns else values

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compressor.data.batches import EncodedRows
 from compressor.data.metrics import compute_error, error_interval
 from compressor.data.tasks import Task
 
@@ -18,10 +19,10 @@ class Score:
     """95 % interval of the error."""
 
 
-def score(task: Task, logits: np.ndarray, labels: np.ndarray) -> Score:
+def score(task: Task, logits: np.ndarray, rows: EncodedRows) -> Score:
     """Return the error of logits [rows, classes] against labels [rows], by the task's metric."""
     predictions = task.head.predict(logits)
     return Score(
-        error=compute_error(task.metric, predictions, labels),
-        interval=error_interval(task.metric, predictions, labels),
+        error=compute_error(task.metric, predictions, rows.labels, rows.structure),
+        interval=error_interval(task.metric, predictions, rows.labels, rows.structure),
     )

@@ -336,7 +336,8 @@ class Extractor:
             return None
         judge, task = self._judge, self._data.task
         base, other = judge.predict(self._dense_logits.test), judge.predict(logits)
-        return compare_predictions(task.metric, base, other, judge.rows.test.labels)
+        rows = judge.rows.test
+        return compare_predictions(task.metric, base, other, rows.labels, rows.structure)
 
 
 def to_chosen(member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Chosen:

@@ -54,11 +54,11 @@ class Judge:
 
     def error(self, logits: np.ndarray, rows: EncodedRows) -> float:
         """Return the task error of logits on a part of the rows."""
-        return compute_error(self.task.metric, self.predict(logits), rows.labels)
+        return compute_error(self.task.metric, self.predict(logits), rows.labels, rows.structure)
 
     def score(self, logits: np.ndarray, rows: EncodedRows) -> Score:
         """Return the same error with its interval."""
-        return score(self.task, logits, rows.labels)
+        return score(self.task, logits, rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,12 +156,14 @@ def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
         pruned = [e.name for e in result.evaluations if e.relative_encoder_params < 1]
         known = [name for name in pruned if name in predictions.by_name]
         base, others = predictions.by_name[full.name], [predictions.by_name[name] for name in known]
-        increases = compare_with_base(metric, base, others, predictions.labels, num_candidates=len(pruned))
+        increases = compare_with_base(
+            metric, base, others, predictions.labels, predictions.structure, num_candidates=len(pruned)
+        )
         holding, bounds = increases.holding(limit, confidence)
         for name, increase, bound, holds in zip(known, increases.values, bounds, holding, strict=True):
             if name in by_name:
                 by_name[name] = Judgement(increase=float(increase), at_most=float(bound), holds=bool(holds))
-        num_rows = len(predictions.labels)
+        num_rows = increases.effects.shape[1]
     if full is not None and full.name in by_name:
         by_name[full.name] = Judgement(increase=0.0, at_most=None if num_rows is None else 0.0, holds=limit >= 0)
     return Judged(result=result, front=front, by_name=by_name, limit=limit, confidence=confidence, num_rows=num_rows)
@@ -170,7 +172,10 @@ def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
 def _require_same_errors(result: "SearchResult", predictions: ValidationPredictions, metric: str) -> None:
     for evaluation in result.evaluations:
         told = predictions.by_name.get(evaluation.name)
-        if told is not None and abs(compute_error(metric, told, predictions.labels) - evaluation.error) > 1e-6:
+        if told is None:
+            continue
+        error = compute_error(metric, told, predictions.labels, predictions.structure)
+        if abs(error - evaluation.error) > 1e-6:
             raise SearchError(
                 f"{PREDICTIONS_FILE} must be of the search, but its error of {evaluation.name} is not the "
                 f"{evaluation.error:.4f} of the results. Search again."

@@ -186,7 +186,8 @@ class _Search:
                 return e
             if e.sub_network.hash not in self.predictions:  # an older version recorded the error alone
                 self.evaluate(e.sub_network)
-            interval = error_interval(task.metric, self.predictions[e.sub_network.hash], self.validation.labels)
+            told, validation = self.predictions[e.sub_network.hash], self.validation
+            interval = error_interval(task.metric, told, validation.labels, validation.structure)
             return replace(e, error_interval=interval, test_error=test.evaluate(e.sub_network).error)
 
         evaluations = tuple(map(finish, result.evaluations))
@@ -197,7 +198,9 @@ class _Search:
             trivial=task.head.find_trivial(self.data),
             origin=self._origin(seconds),
             known_predictions=ValidationPredictions(
-                labels=self.validation.labels, by_name={name: self.predictions[key] for name, key in known.items()}
+                labels=self.validation.labels,
+                by_name={name: self.predictions[key] for name, key in known.items()},
+                structure=self.validation.structure,
             ),
         )
 

@@ -102,7 +102,8 @@ def search_by_training(
         measured_at=MeasuredAt(length=problem.sequence_length),
         seconds=seconds,
     )
-    known = ValidationPredictions(labels=rows.validation.labels, by_name=predictions)
+    validation = rows.validation
+    known = ValidationPredictions(labels=validation.labels, by_name=predictions, structure=validation.structure)
     return replace(result, trivial=data.task.head.find_trivial(data), origin=origin, known_predictions=known)
 
 
@@ -134,7 +135,7 @@ def _examine_front(
         evaluation = Evaluator(model, task, validation).evaluate()
         require_error(e.error, evaluation.error, evaluation.logits, task.head)
         predictions[e.name] = task.head.predict(evaluation.logits)
-        interval = error_interval(task.metric, predictions[e.name], validation.labels)
+        interval = error_interval(task.metric, predictions[e.name], validation.labels, validation.structure)
         test_error = Evaluator(model, task, rows.test).evaluate().error
         return replace(e, error_interval=interval, test_error=test_error)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from compressor.data.metrics import METRICS
+from compressor.data.metrics import METRIC_NAMES
 from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
 from compressor.extraction.options import ExtractionOptions
@@ -198,7 +198,7 @@ DATA = [
     _option("--label-column", default=None, help="Column with the label. Default: the task's, or 'label'."),
     _option(
         "--metric",
-        type=_choice(METRICS),
+        type=_choice(METRIC_NAMES),
         default=None,
         help="Task metric; the error is 1 - metric. Default: the task's.",
     ),

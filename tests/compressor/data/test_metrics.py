@@ -92,5 +92,5 @@ def test_resamples_are_those_of_single_calls(metric: str, labels: str, monkeypat
         if all(is_defined(metric, m[drawn], truth[drawn]) for m in models if is_defined(metric, m, truth)):
             expected.append([compute_error(metric, model[drawn], truth[drawn]) for model in models])
     monkeypatch.setattr(metrics, "_DRAWN_AT_ONCE", 7 * rows + 1)
-    found = resampled_errors(metric, models, truth, 60)
+    found = resampled_errors(metric, models, truth, num_resamples=60)
     assert np.abs(found.T - np.array(expected)).max() < 2e-12

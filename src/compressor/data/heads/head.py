@@ -57,7 +57,7 @@ class Head:
     name: str
     form: ModelForm
     metrics: tuple[str, ...]
-    """Keys of `METRICS` that fit; the first is taken where none is named."""
+    """Those of `METRIC_NAMES` that fit; the first is taken where none is named."""
     pipeline_tag: str | None
     """The pipeline of transformers that runs such models; None where there is none."""
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from compressor.data.heads import HEADS, form_of, form_of_config
 from compressor.data.heads.head import Head
-from compressor.data.metrics import METRICS, are_labels
+from compressor.data.metrics import METRIC_NAMES, are_labels
 from compressor.data.tasks import TASKS
 from compressor.network.modeling_sliced import TASK_HEADS as CLASSES
 from conftest import TASK_HEADS, tiny_model
@@ -50,7 +50,7 @@ def test_an_encoder_without_head_is_taken_for_sequence_classification() -> None:
 @pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
 def test_metrics_fit_predictions(head: Head) -> None:
     assert head.metrics
-    assert set(head.metrics) <= METRICS.keys()
+    assert set(head.metrics) <= set(METRIC_NAMES)
     outputs = np.random.default_rng(0).normal(size=(6, 1 if head.name == "regression" else 3)).astype(np.float32)
     predictions = head.predict(outputs)
     assert are_labels(predictions) == (head.name != "regression")

@@ -1,0 +1,127 @@
+"""Metrics that are ratios of sums: each group of units adds to a numerator and to a denominator.
+
+F1 is 2 · hits / (predicted + true), so a resample of the groups, or the effect of one of them, needs their sums alone.
+A metric over several ratios, such as an F1 for each label, is their mean; a ratio that no group adds to is left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """How units hang together that are not judged one by one."""
+
+    groups: np.ndarray
+    """The group of each unit, such as the row of a word: [units]. Those of a group stand together."""
+    tags: np.ndarray | None = None
+    """What each label says of an entity [labels, 3]: kind (-1 outside), whether it begins, whether it ends there."""
+
+
+def group_sums(
+    metric: str, labels: np.ndarray, predictions: np.ndarray, structure: Structure | None
+) -> np.ndarray | None:
+    """What each group adds to numerators and denominators [groups, ratios, 2]; None for a metric of another form."""
+    if metric not in RATIOS or (structure is None and labels.ndim == 1):
+        return None
+    return RATIOS[metric](labels, predictions, structure)
+
+
+def mean_ratio(sums: np.ndarray) -> np.ndarray:
+    """The value of a metric [...] of sums over all groups [..., ratios, 2]; NaN where none adds to a denominator."""
+    counted = sums[..., 1] > 0
+    ratios = np.divide(sums[..., 0], sums[..., 1], out=np.zeros(counted.shape), where=counted)
+    totals, counts = ratios.sum(axis=-1), counted.sum(axis=-1)
+    return np.asarray(np.divide(totals, counts, out=np.full(np.shape(totals), np.nan), where=counts > 0))
+
+
+def ratio_effects(sums: np.ndarray) -> np.ndarray:
+    """Each group's effect on the value [groups], mean 0: the metric's influence function."""
+    means = sums.mean(axis=0)
+    counted = means[:, 1] > 0
+    if not counted.any():
+        return np.zeros(len(sums))
+    sums, means = sums[:, counted], means[counted]
+    ratios = means[:, 0] / means[:, 1]
+    return np.asarray(((sums[..., 0] - ratios * sums[..., 1]) / means[:, 1]).mean(axis=1))
+
+
+def read_tags(names: Sequence[str]) -> np.ndarray:
+    """What labels such as `B-PER`, `I-PER`, `O` say of entities, [labels, 3].
+
+    `B` begins one, `S` and `U` are a whole one, `E` and `L` end one. `I`, `E` and `L` go on where one of their kind
+    stands before, else they begin one. A name of another form is a kind: neighbours that share it are one entity.
+    """
+    kinds: dict[str, int] = {}
+    tags = []
+    for name in names:
+        prefix, dash, kind = name.partition("-")
+        if not dash or prefix not in _PREFIXES:
+            prefix, kind = "I", name
+        number = -1 if name == OUTSIDE else kinds.setdefault(kind, len(kinds))
+        tags.append([number, int(prefix in _BEGINNING), int(prefix in _ENDING)])
+    return np.asarray(tags, dtype=np.int64).reshape(-1, 3)
+
+
+OUTSIDE = "O"
+"""The label of what belongs to no entity."""
+_PREFIXES, _BEGINNING, _ENDING = "BIELSU", "BSU", "ELSU"
+
+
+def find_entities(labels: np.ndarray, structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The entities that labels [units] mark: first unit, last unit and kind of each, as conlleval and seqeval count."""
+    assert structure.tags is not None
+    kinds, begins, ends = structure.tags[labels].T
+    inside, groups = kinds >= 0, structure.groups
+    goes_on = np.zeros(len(labels), dtype=bool)
+    goes_on[1:] = (kinds[1:] == kinds[:-1]) & (groups[1:] == groups[:-1])
+    goes_on[1:] &= inside[1:] & (begins[1:] == 0) & (ends[:-1] == 0)
+    first = np.flatnonzero(inside & ~goes_on)
+    last = np.flatnonzero(inside & ~np.append(goes_on[1:], False))
+    return first, last, kinds[first]
+
+
+def _entity_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
+    """Of each group twice the entities that are right, and the predicted and true ones together."""
+    assert structure is not None
+    found, true = (np.stack(find_entities(values, structure), axis=1) for values in (predictions, labels))
+    places, num_groups = _places(structure)
+    right = set(map(tuple, found.tolist())) & set(map(tuple, true.tolist()))
+    hits = np.asarray([first for first, _, _ in right], dtype=np.int64)
+    of_hits, *of_both = (np.bincount(places[first], minlength=num_groups) for first in (hits, found[:, 0], true[:, 0]))
+    return np.stack([2 * of_hits, of_both[0] + of_both[1]], axis=-1)[:, None].astype(float)
+
+
+def _hit_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
+    """Of each group the units that are right, and all."""
+    assert structure is not None
+    places, num_groups = _places(structure)
+    hits = np.bincount(places, weights=labels == predictions, minlength=num_groups)
+    return np.stack([hits, np.bincount(places, minlength=num_groups)], axis=-1)[:, None]
+
+
+def _label_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
+    """Of each row and label [rows, labels] twice a hit, and what is predicted and true together."""
+    return np.stack([2 * (labels & predictions), labels + predictions], axis=-1).astype(float)
+
+
+def _pooled_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
+    """Of each row the same of all labels together."""
+    return np.asarray(_label_sums(labels, predictions, structure).sum(axis=1, keepdims=True))
+
+
+def _places(structure: Structure) -> tuple[np.ndarray, int]:
+    """The place of each unit's group among the groups there are, and how many these are."""
+    groups, places = np.unique(structure.groups, return_inverse=True)
+    return places.reshape(-1), len(groups)
+
+
+RATIOS: dict[str, Callable[[np.ndarray, np.ndarray, Structure | None], np.ndarray]] = {
+    "entity_f1": _entity_sums,
+    "accuracy": _hit_sums,
+    "f1_micro": _pooled_sums,
+    "f1_macro": _label_sums,
+}
+"""Sums [groups, ratios, 2] of labels and predictions: indices [units] with a structure, or 0 and 1 [rows, labels]."""
