@@ -26,6 +26,7 @@ from transformers import (
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
+    ModernBertConfig,
     MPNetConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -96,6 +97,18 @@ SWITCHES: dict[str, dict[str, Any]] = {
     },
     "deberta-v2: own keys alone": {"share_att_key": False, "pos_att_type": ["c2p"], "position_biased_input": True},
     "deberta-v2: shared queries alone": {"pos_att_type": ["p2c"], "position_buckets": -1, "legacy": False},
+    "modernbert: biases": {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True},
+    "modernbert: mean": {"classifier_pooling": "mean"},
+    "modernbert: every second layer": {"global_attn_every_n_layers": 2, "reference_compile": True},
+    "modernbert: local alone": {"layer_types": ["sliding_attention"] * LAYERS, "local_attention": 7},
+    "modernbert: local first": {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "modernbert: as mmBERT": {"local_rope_theta": 160000.0, "position_embedding_type": "sans_pos"},
+    "modernbert: yarn": {
+        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 10},
+        "global_rope_theta": 80000.0,
+    },
+    "modernbert: other activations": {"hidden_activation": "relu", "classifier_activation": "silu"},
+    "modernbert: no padding": {"pad_token_id": None, "deterministic_flash_attn": True, "tie_word_embeddings": False},
 }
 """What checkpoints of a family set otherwise than `tiny_config`, by names that `tiny_config` takes too."""
 
@@ -122,6 +135,7 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         "electra": ElectraConfig,
         "mpnet": MPNetConfig,
         "deberta-v2": DebertaV2Config,
+        "modernbert": ModernBertConfig,
     }
     more: dict[str, Any] = {"embedding_size": 12} if model_type == "electra" else {}
     if model_type == "deberta-v2":  # as v3 and mDeBERTa are
@@ -134,6 +148,9 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
             "position_biased_input": False,
             "type_vocab_size": 0,
         }
+    if model_type == "modernbert":
+        more = {"pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
+        more["local_attention"] = 4  # layers 1 and 2 see two tokens to each side
     return classes[model_type](
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
@@ -150,7 +167,13 @@ def tiny_model(
     model_type: str = "bert", task_head: str = "classification", attn_implementation: str = "sdpa", num_labels: int = 3
 ) -> PreTrainedModel:
     """A random-weight model, the same at each call, in evaluation mode."""
-    config = tiny_config(model_type)
+    return random_weights(tiny_config(model_type), task_head, attn_implementation, num_labels)
+
+
+def random_weights(
+    config: PreTrainedConfig, task_head: str, attn_implementation: str, num_labels: int = 3
+) -> PreTrainedModel:
+    """A model of a configuration, the same at each call, in evaluation mode."""
     config.num_labels = 1 if task_head == "regression" else num_labels
     auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
     with torch.random.fork_rng():

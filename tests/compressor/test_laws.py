@@ -45,7 +45,7 @@ def require_equal(first: Tensor, second: Tensor) -> None:
 
 
 def check_laws(model: PreTrainedModel, sub_network: SubNetwork) -> None:
-    batch = tiny_batch(model)
+    batch = tiny_batch(model, length=17)  # of several local windows
     with activate(model, sub_network):
         shared = logits_of(model, batch)
     sliced = slice_model(model, sub_network)
@@ -89,12 +89,13 @@ def test_sub_networks_differ(model_type: str) -> None:
 
 def masked_logits(model: PreTrainedModel, sub_network: SubNetwork, batch: dict[str, Tensor]) -> Tensor:
     """The paper's definition, a second way: dropped heads and units times zero inside the full super-network."""
-    hooks = []
+    family, hooks = get_family(model.config.model_type), []
     for layer, heads, units in zip(get_layers(model), sub_network.heads, sub_network.units, strict=True):
         head_mask = torch.zeros(HEADS).index_fill(0, torch.tensor(heads, dtype=torch.long), 1.0).repeat_interleave(4)
         unit_mask = torch.zeros(UNITS).index_fill(0, torch.tensor(units, dtype=torch.long), 1.0)
-        for module, mask in ((layer.attention.output.dense, head_mask), (layer.output.dense, unit_mask)):
-            hooks.append(module.register_forward_pre_hook(lambda _, args, mask=mask: (args[0] * mask,)))
+        for group, mask in zip(family.groups, (head_mask, unit_mask), strict=True):
+            consumer = group.consumer_of(layer)
+            hooks.append(consumer.register_forward_pre_hook(lambda _, args, mask=mask: (args[0] * mask,)))
     try:
         return logits_of(model, batch)
     finally:
@@ -102,7 +103,7 @@ def masked_logits(model: PreTrainedModel, sub_network: SubNetwork, batch: dict[s
             hook.remove()
 
 
-@pytest.mark.parametrize("model_type", ["bert", "roberta", "electra", "deberta-v2"])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_slices_are_what_masks_would_compute(model_type: str, data: st.DataObject) -> None:
@@ -117,6 +118,18 @@ def test_slices_are_what_masks_would_compute(model_type: str, data: st.DataObjec
     with activate(model, sub_network):
         shared = logits_of(model, batch)
     require_equal(shared, masked_logits(model, sub_network, batch))
+
+
+def test_a_window_is_a_layers_own() -> None:
+    """A layer that is kept behind a dropped one sees as far as it did, and not as far as its new place says."""
+    model = model_of("modernbert: every second layer", "classification")
+    last = SubNetwork(heads=((), (), (0, 1, 2, 3)), units=((), (), tuple(range(UNITS))))
+    local = SubNetwork(heads=((), (0, 1, 2, 3), ()), units=((), tuple(range(UNITS)), ()))
+    for sub_network, feels in ((last, True), (local, False)):
+        batch, sliced = tiny_batch(model, batch_size=1, length=17), slice_model(model, sub_network)
+        before = logits_of(sliced, batch)
+        batch["input_ids"][:, 9:] = 7  # far from the first token, which the task head reads
+        assert (not torch.equal(before, logits_of(sliced, batch))) == feels
 
 
 @pytest.mark.parametrize("task_head", TASK_HEADS)
@@ -198,6 +211,8 @@ def test_the_laws_hold_with_every_switch(name: str) -> None:
     for edge in ("all different", "empty middle"):
         check_gradients(name, EDGES[edge])
     check_reordering(tiny_model(name))
+    if get_family(name.partition(":")[0]).has_sdpa:
+        check_laws(model_of(name, "classification", "sdpa"), EDGES["all different"])
 
 
 def test_reordering_puts_the_wanted_head_first() -> None:

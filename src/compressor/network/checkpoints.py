@@ -107,10 +107,10 @@ def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
         )
     config = Configuration.from_json(written)
     family = get_family(config.model_type)
-    if config.positions not in (None, "absolute"):
+    if config.positions is not None and config.positions not in family.position_kinds:
         raise ModelError(
-            f"an encoder must have absolute positions, but position_embedding_type of {directory} is "
-            f"{brief_value(config.positions)}. Choose another model."
+            f"an encoder must have {' or '.join(family.position_kinds)} positions, but position_embedding_type of "
+            f"{directory} is {brief_value(config.positions)}. Choose another model."
         )
     _check_numbers(directory, config)
     tensors = {name: entry for file in sorted(directory.glob("*.safetensors")) for name, entry in _header(file).items()}

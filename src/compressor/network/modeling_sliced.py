@@ -180,6 +180,8 @@ class EncoderFamily:
     """Whether, in this configuration, the first layer has a part of its own: it stays where it is, if need be empty."""
     first_token: dict[str, str] = field(default_factory=dict)
     """Values that configurations have whose task head reads the first token alone, where they state them."""
+    position_kinds: tuple[str, ...] = ("absolute",)
+    """What `position_embedding_type` may say, where a configuration has it."""
     counts_positions_from_padding: bool = False
     """RoBERTa gives the first token the position behind the padding index."""
     needs_a_layer: bool = False
@@ -311,6 +313,36 @@ _DEBERTA = EncoderFamily(
     fused=None,
 )
 
+_MODERNBERT = EncoderFamily(
+    classes="ModernBert",
+    layers="layers",
+    groups=(
+        PrunableGroup(
+            name="heads",
+            size_field="num_attention_heads",
+            producers=(Producer(path="attn.Wqkv", copies=3),),
+            consumer="attn.Wo",
+            norm="attn_norm",
+            when_empty={"attn": ZeroAttention, "attn_norm": nn.Identity},
+            other_macs=attention_macs,
+        ),
+        PrunableGroup(
+            name="units",
+            size_field="intermediate_size",
+            producers=(Producer(path="mlp.Wi", copies=2),),  # input and gate
+            consumer="mlp.Wo",
+            norm="mlp_norm",
+            when_empty={"mlp": ZeroFeedForward, "mlp_norm": nn.Identity},
+        ),
+    ),
+    per_layer_fields=("layer_types",),
+    first_layer_differs=lambda _config: True,  # it has no norm before its attention
+    needs_a_layer=True,
+    first_token={"classifier_pooling": "cls"},
+    position_kinds=("absolute", "sans_pos"),  # nobody reads it: they are rotary
+    fused=None,
+)
+
 ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
@@ -319,6 +351,7 @@ ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "electra": replace(_BERT, classes="Electra", first_token={"summary_type": "first"}),
     "distilbert": _DISTILBERT,
     "mpnet": _MPNET,
+    "modernbert": _MODERNBERT,
     "deberta-v2": _DEBERTA,
 }
 

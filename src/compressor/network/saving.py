@@ -104,9 +104,19 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
 
 
 def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions, family: EncoderFamily, config: Any) -> bool:
-    """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer."""
+    """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer.
+
+    What the configuration lists for each layer must be what it says of so many layers when it is not told: what serves
+    models without transformers, or with an old one, does not read such lists. `config` is the sliced model's.
+    """
     kept = set(_kept_sizes(sub_network, family, config))
-    return len(kept) <= 1 and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
+    values = {name: value for name, value in config.to_dict().items() if name not in family.per_layer_fields}
+    untold = family.config_class(**values) if family.per_layer_fields else config
+    return (
+        len(kept) <= 1
+        and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
+        and all(getattr(untold, field) == getattr(config, field) for field in family.per_layer_fields)
+    )
 
 
 def _kept_sizes(sub_network: SubNetwork, family: EncoderFamily, config: Any) -> list[tuple[int, ...]]:

@@ -1,14 +1,21 @@
 """A model directory is judged before it is loaded. Whole directories of broken ones are in `tests/fuzz`."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForMaskedLM
 
+from compressor.data.tasks import TASKS
 from compressor.errors import ModelError
 from compressor.network.checkpoints import StoredTensor, check_checkpoint
+from compressor.network.families import max_positions
+from compressor.network.loading import load_base_model
+from conftest import tiny_batch, tiny_config, word_tokenizer
 
 
 @pytest.fixture
@@ -73,3 +80,35 @@ def test_a_directory_without_a_tokenizer(folder: Path) -> None:
 def test_an_entry_of_a_header() -> None:
     stored = StoredTensor.from_json({"dtype": "F32", "shape": [2, 3], "data_offsets": [8, 32]})
     assert stored == StoredTensor(dtype="F32", shape=(2, 3), end=32)
+
+
+def test_an_older_modernbert_is_what_it_was(tmp_path: Path) -> None:
+    """As the Hub has them: masked-LM weights, fields of older versions, a tokenizer without token types."""
+    tokenizer, config = word_tokenizer(), tiny_config("modernbert")
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
+    config.rope_parameters["sliding_attention"]["rope_theta"] = 500.0
+    original = AutoModelForMaskedLM.from_config(config).eval()
+    original.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    del written["layer_types"], written["rope_parameters"]
+    older = {"global_attn_every_n_layers": 2, "global_rope_theta": 160000.0, "local_rope_theta": 500.0}
+    (tmp_path / "config.json").write_text(json.dumps(written | older | {"reference_compile": False}))
+    assert check_checkpoint(tmp_path, whole=True).model_type == "modernbert"
+    for kind, good in (("sans_pos", True), ("absolute", True), ("relative_key", False)):
+        change(tmp_path, position_embedding_type=kind)
+        with contextlib.nullcontext() if good else pytest.raises(ModelError, match="must have absolute or sans_pos"):
+            check_checkpoint(tmp_path, whole=False)
+    change(tmp_path, position_embedding_type="sans_pos")
+    model, loaded_tokenizer = load_base_model(str(tmp_path), TASKS["custom"], ("no", "yes"), seed=0)
+    model.eval()
+    assert (max_positions(model), loaded_tokenizer.model_input_names) == (40, ["input_ids", "attention_mask"])
+    assert model.config.layer_types == config.layer_types
+    assert torch.equal(model.head.dense.weight, original.head.dense.weight)
+    batch = tiny_batch(model, length=17)
+    torch.testing.assert_close(model.base_model(**batch)[0], original.base_model(**batch)[0])
+    change(tmp_path, num_hidden_layers=2)  # fewer of them are a base model
+    assert check_checkpoint(tmp_path, whole=False).size("num_hidden_layers") == 2
+    with pytest.raises(ModelError, match="num_hidden_layers is 2 where the weights have 3"):
+        check_checkpoint(tmp_path, whole=True)

@@ -15,13 +15,13 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.regression import REGRESSION
 from compressor.errors import ModelError, ParityError
-from compressor.network.families import get_family
+from compressor.network.families import get_family, get_layers
 from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.saving import is_stock, load_sliced_model, require_error, require_parity, save_sliced_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.spaces import SEARCH_SPACES, create_search_space
-from conftest import DIMENSIONS, SWITCHES, TASK_HEADS, tiny_batch, tiny_model
+from conftest import DIMENSIONS, HEADS, LAYERS, SWITCHES, TASK_HEADS, UNITS, tiny_batch, tiny_config, tiny_model
 
 ODD = SubNetwork(heads=((0, 3), (), ()), units=((), (1, 2, 20), ()))
 
@@ -85,12 +85,39 @@ def test_what_stock_classes_can_express_is_saved_as_one(
     model = tiny_model(model_type)
     sliced = slice_model(model, sub_network)
     save_sliced_model(tmp_path, sliced, tokenizer, sub_network, DIMENSIONS, {})
-    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == model_type
-    loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    empty = not sub_network.num_layers and len(get_layers(sliced)) > 0  # a first layer that differs stays
+    written = json.loads((tmp_path / "config.json").read_text())["model_type"]
+    assert written == (f"sliced-{model_type}" if empty else model_type)
+    auto = AutoModelForSequenceClassification if empty else type(model)
+    loaded, report = auto.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     batch = tiny_batch(model)
     torch.testing.assert_close(loaded(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_of_another_pattern_are_not_left_to_stock_classes(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Readers that count local and global layers themselves would compute something else; a prefix they count right."""
+    config = tiny_config("modernbert")
+    config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
+    config.global_attn_every_n_layers = 2  # as the Hub's checkpoints say it
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    every = (tuple(range(HEADS)), tuple(range(UNITS)))
+    batch = tiny_batch(model)
+    for layers, stock in (((0, 1, 2), True), ((0, 1), True), ((0, 2), False), ((1, 2), False)):
+        sub_network = SubNetwork(*(tuple(kept if i in layers else () for i in range(LAYERS)) for kept in every))
+        path = tmp_path / "".join(map(str, layers))
+        path.mkdir()
+        sliced = slice_model(model, sub_network)
+        save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
+        written = json.loads((path / "config.json").read_text())
+        assert (written["model_type"] == "modernbert") == stock
+        assert written["layer_types"] == [config.layer_types[layer] for layer in sorted({0, *layers})]
+        torch.testing.assert_close(
+            load_sliced_model(path).model(**batch).logits, sliced(**batch).logits, rtol=1e-5, atol=1e-6
+        )
 
 
 NO_ATTENTION = SubNetwork(heads=((),) * 3, units=(tuple(range(24)), (), tuple(range(24))))
@@ -171,16 +198,16 @@ for path, inputs in json.loads(sys.stdin.read()):
 def test_a_fresh_process_with_transformers_alone_loads_them(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every search space × BERT and RoBERTa × task head; our packages cannot be found there."""
+    """Every search space × BERT, RoBERTa and ModernBERT × task head; our packages cannot be found there."""
     asked, expected = [], []
-    for model_type in ("bert", "roberta"):
+    for model_type in ("bert", "roberta", "modernbert"):
         for task_head in TASK_HEADS:
             model = tiny_model(model_type, task_head)
             for number, sub_network in enumerate(sub_networks_of_spaces(seed=3)):
-                kind = "stock" if is_stock(sub_network, DIMENSIONS, get_family(model_type), model.config) else "ours"
+                sliced = slice_model(model, sub_network)
+                kind = "stock" if is_stock(sub_network, DIMENSIONS, get_family(model_type), sliced.config) else "ours"
                 path = tmp_path / f"{model_type}-{task_head}-{number}-{kind}"
                 path.mkdir()
-                sliced = slice_model(model, sub_network)
                 save_sliced_model(path, sliced, tokenizer, sub_network, DIMENSIONS, {})
                 batch = tiny_batch(model)
                 asked.append((str(path), {name: values.tolist() for name, values in batch.items()}))

@@ -33,10 +33,18 @@ def test_kept_rows_and_columns_are_the_super_network_s(model_type: str) -> None:
 
 @pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
 def test_a_block_with_nothing_left_goes_whole(model_type: str) -> None:
-    sliced = slice_model(tiny_model(model_type), KEPT)
-    params = [sum(p.numel() for p in layer.parameters()) for layer in get_layers(sliced)]
-    norm, one_unit = 2 * HIDDEN, (HIDDEN + 1) + (HIDDEN + HIDDEN)
-    assert params[1] == one_unit + norm  # no attention, nor its LayerNorm
+    model, units = tiny_model(model_type), get_family(model_type).groups[1]
+    params = [sum(p.numel() for p in layer.parameters()) for layer in get_layers(slice_model(model, KEPT))]
+    layer = get_layers(model)[2]
+    norm = sum(p.numel() for p in layer.get_submodule(units.norm).parameters())
+    producers = [(producer.copies, module) for producer, module in units.producers_of(layer)]
+    one_unit = sum(copies * (HIDDEN + (module.bias is not None)) for copies, module in producers)
+    projection = HIDDEN + (HIDDEN if units.consumer_of(layer).bias is not None else 0)
+    assert params[1] == one_unit + projection + norm  # no attention, nor its LayerNorm
+    if model_type == "bert":
+        assert params[1] == (HIDDEN + 1) + (HIDDEN + HIDDEN) + 2 * HIDDEN
+    if model_type == "modernbert":
+        assert params[1] == 2 * HIDDEN + HIDDEN + HIDDEN  # input and gate, and no biases
 
 
 def test_the_super_network_is_neither_changed_nor_shared() -> None:
