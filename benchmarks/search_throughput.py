@@ -6,7 +6,8 @@
 (b) Ours: slices of the shared weights, texts sorted by length, batch 64 padded to its longest text.
 
 Both see the same seeded `small` sub-networks and the same rows, alternating in one process. (b) must give the errors of
-the physically sliced models. `python benchmarks/search_throughput.py` takes about five minutes on two cores.
+the physically sliced models. `python benchmarks/search_throughput.py` takes about five minutes on two cores, with
+`--demo-base` eight.
 """
 
 import argparse
@@ -113,10 +114,12 @@ def compare(
 
 
 def main() -> None:
-    """Compares on the demo encoder and on a BERT-base-shaped one with random weights; one JSON line last."""
+    """Compares on the demo encoder, a BERT-base-shaped one with random weights and MPNet; one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    threads = parser.parse_args().threads
+    parser.add_argument("--demo-base", action="store_true", help="MPNet's real weights too (extra [demo-base])")
+    arguments = parser.parse_args()
+    threads = arguments.threads
     torch.set_num_threads(threads)
     data = load_task_data(DataSource())
     model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=0)
@@ -125,7 +128,11 @@ def main() -> None:
     base = AutoModelForSequenceClassification.from_config(BertConfig())
     few = Rows(texts=data.validation.texts[:160], labels=data.validation.labels[:160])
     bert = compare("BERT-base shape, random weights", base, tokenizer, few, num_sub_nets=12, num_reference=3)
-    print(json.dumps({"benchmark": "search_throughput", "threads": threads, "results": [demo, bert]}))
+    results = [demo, bert]
+    if arguments.demo_base:
+        model, tokenizer = load_base_model("demo-base", data.task, data.label_names, seed=0)
+        results.append(compare("demo-base, real weights", model, tokenizer, few, num_sub_nets=12, num_reference=3))
+    print(json.dumps({"benchmark": "search_throughput", "threads": threads, "results": results}))
 
 
 if __name__ == "__main__":

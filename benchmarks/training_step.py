@@ -2,7 +2,8 @@
 
 Both make four forward and backward passes on the same batch; ours passes the smallest and the random sub-networks
 through slices of the shared weights. Alternating in one process.
-`python benchmarks/training_step.py` takes about two minutes.
+`python benchmarks/training_step.py` takes about two minutes; `--model-name-or-path demo-base --steps 8` does the same
+for a base-size encoder.
 """
 
 import argparse
@@ -25,16 +26,19 @@ from compressor.training.strategies import Step, Update, get_strategy
 
 
 def main() -> None:
-    """Times both kinds of step on the demo encoder and the demo's sentences; one JSON line last."""
+    """Times both kinds of step on an encoder and the demo's sentences; one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--model-name-or-path", default="demo")
+    parser.add_argument("--bf16", action="store_true", help="under bfloat16 autocast")
     arguments = parser.parse_args()
     data = load_task_data(DataSource())
-    model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=0)
+    model, tokenizer = load_base_model(arguments.model_name_or_path, data.task, data.label_names, seed=0)
     model.train()
     rows = encode(data.train, data.task, tokenizer, 512)
-    settings, space = TrainingSettings(num_random_sub_nets=2), create_search_space("small", get_dimensions(model))
+    settings = TrainingSettings(num_random_sub_nets=2, bf16=arguments.bf16)
+    space = create_search_space("small", get_dimensions(model))
     rng, strategy = np.random.default_rng(0), get_strategy("one_shot", 2)
     four_full = [Update(full_sub_network(space.dimensions))] * 4
     times: dict[str, list[float]] = {"one_shot": [], "four_full": []}
@@ -50,6 +54,8 @@ def main() -> None:
     one_shot, full = (np.asarray(seconds[2:]) for seconds in times.values())  # the first two warm up
     result = {
         "benchmark": "training_step",
+        "model": arguments.model_name_or_path,
+        "bf16": arguments.bf16,
         "steps": len(one_shot),
         "batch_size": arguments.batch_size,
         "one_shot_ms": round(1e3 * float(one_shot.mean()), 1),

@@ -215,15 +215,22 @@ def test_the_laws_hold_with_every_switch(name: str) -> None:
         check_laws(model_of(name, "classification", "sdpa"), EDGES["all different"])
 
 
-def test_reordering_puts_the_wanted_head_first() -> None:
-    model, original = tiny_model(), tiny_model()
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_reordering_puts_the_wanted_head_first(model_type: str) -> None:
+    """Shared and sliced; a second order counts from the first."""
+    model, original, batch = tiny_model(model_type), tiny_model(model_type), tiny_batch(tiny_model(model_type))
     units = [5, *(unit for unit in range(UNITS) if unit != 5)]
     reorder(model, {"heads": [[2, 0, 1, 3]] * LAYERS, "units": [units] * LAYERS})
-    batch = tiny_batch(model)
-    with activate(model, SubNetwork(heads=((0,),) * LAYERS, units=((0,),) * LAYERS)):
-        first = logits_of(model, batch)
-    with activate(original, SubNetwork(heads=((2,),) * LAYERS, units=((5,),) * LAYERS)):
-        require_equal(first, logits_of(original, batch))
+    for wanted, first in (((2, 5), True), ((1, 5), False)):
+        kept = SubNetwork(heads=((wanted[0],),) * LAYERS, units=((wanted[1],),) * LAYERS)
+        with activate(original, kept):
+            expected = logits_of(original, batch)
+        if not first:
+            reorder(model, {"heads": [[2, 0, 1, 3]] * LAYERS, "units": [list(range(UNITS))] * LAYERS})
+        best = SubNetwork(heads=((0,),) * LAYERS, units=((0,),) * LAYERS)
+        with activate(model, best):
+            require_equal(logits_of(model, batch), expected)
+        require_equal(logits_of(slice_model(model, best), batch), expected)
 
 
 def test_training_with_dropout_goes_through_slices() -> None:

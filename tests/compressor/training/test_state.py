@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import TASKS
-from compressor.network.families import get_layer_order
+from compressor.network.families import get_family, get_layer_order, get_member_order
 from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
 from compressor.training.strategies import SAMPLING_STRATEGIES
-from conftest import encoded_sentences, tiny_model
+from conftest import HEADS, encoded_sentences, tiny_model
 
 TASK = TASKS["custom"]
 EPOCHS = 4
@@ -32,11 +32,15 @@ def rows(tokenizer: PreTrainedTokenizerFast) -> EncodedRows:
 
 
 def train(
-    rows: EncodedRows, strategy: str, states: TrainingStates | None = None, killed_after: int = 0
+    rows: EncodedRows,
+    strategy: str,
+    states: TrainingStates | None = None,
+    killed_after: int = 0,
+    model_type: str = "bert",
 ) -> tuple[dict[str, Tensor], list[EpochReport]]:
     """A process that trains; it ends before the state of epoch `killed_after` is kept."""
     model, settings = (
-        tiny_model(num_labels=2),
+        tiny_model(model_type, num_labels=2),
         TrainingSettings(
             sampling_strategy=strategy, num_train_epochs=EPOCHS, per_device_train_batch_size=8, learning_rate=3e-3
         ),
@@ -47,8 +51,9 @@ def train(
             raise KilledError
 
     reports = train_shared_weights(model, TASK, rows, rows, settings, on_epoch, states)
-    order = {"layer order": torch.tensor(get_layer_order(model))}
-    return model.state_dict() | order, reports
+    orders = {"layer order": torch.tensor(get_layer_order(model))}
+    orders |= {group.name: torch.tensor(get_member_order(model, group)) for group in get_family(model_type).groups}
+    return model.state_dict() | orders, reports
 
 
 @pytest.mark.parametrize("strategy", list(SAMPLING_STRATEGIES))
@@ -66,6 +71,18 @@ def test_weights_and_reports_are_those_of_one_process(strategy: str, rows: Encod
                 train(rows, strategy, states, killed_after=epoch + 1)
     found, reports = train(rows, strategy, states)
     assert reports == expected_reports
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_an_order_of_heads_that_is_noted_goes_on_too(rows: EncodedRows, tmp_path: Path) -> None:
+    """MPNet's heads cannot change places; after the second epoch their order is noted, and is there in the third."""
+    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    expected, reports = train(rows, "auto", model_type="mpnet")
+    assert sorted(expected["heads"][0].tolist()) == list(range(HEADS))
+    with pytest.raises(KilledError):
+        train(rows, "auto", states, killed_after=EPOCHS, model_type="mpnet")
+    found, reports_found = train(rows, "auto", states, model_type="mpnet")
+    assert reports_found == reports
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
