@@ -68,7 +68,7 @@ COMMANDS = {
     "extract": "extract --search {base}/found --index 0 --finetune-epochs 2",
     "extract-all": "extract --search {base}/found --all --finetune-epochs 1",
     "export": "export --model {base}/model",
-    "benchmark": "benchmark --model {base}/model --model {base}/net --runs 2 --lengths 8 --batch-sizes 1",
+    "benchmark": "benchmark --model {base}/model --model {base}/onnx --runs 2 --lengths 8 --batch-sizes 1",
     "report": "report --search {base}/found --model {base}/model",
     "compare": "compare {base}/found {base}/found-2",
     "compress": COMPRESS,
@@ -265,6 +265,7 @@ def prepare(context: Any, folder: Path) -> Path:
     rows = conftest.sentence_rows(120)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     conftest.write_base_model(folder / "base", conftest.word_tokenizer())
+    shutil.copytree(Path(conftest.__file__).parent / "golden" / "0.2.0" / "onnx", folder / "onnx")
     mlflow.MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()
     for name, command in PREPARED.items():
         victim = Victim(context, _words(command, folder, name), folder)

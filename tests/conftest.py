@@ -1,5 +1,7 @@
 """Tiny random-weight models and small files: everything a test needs, without a network."""
 
+from __future__ import annotations
+
 import gc
 import json
 import os
@@ -14,41 +16,28 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-from transformers import (
-    AutoModelForMultipleChoice,
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DebertaV2Config,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
-from transformers.models.camembert import CamembertConfig
 
-from compressor.data.batches import EncodedRows, encode
 from compressor.data.sources import DataSource, Rows
 from compressor.data.tasks import TASKS
 from compressor.data.trivial import TrivialPredictor
 from compressor.errors import spelled_as_flags
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.objectives import DEFAULT_OBJECTIVES
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, hypervolume_of, summarise
 from compressor.training.settings import TrainingSettings
-from compressor.training.super_network import TrainingRecord
+
+if TYPE_CHECKING:  # what takes seconds is loaded where it is used; the process that hands out tests needs none of it
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+    from compressor.data.batches import EncodedRows
+    from compressor.training.super_network import TrainingRecord
 
 gc.set_threshold(50_000, 20, 20)  # exports make many objects; looking for rings among them took a tenth of the time
 
@@ -115,6 +104,18 @@ SWITCHES: dict[str, dict[str, Any]] = {
 
 def tiny_config(model_type: str) -> PreTrainedConfig:
     """A configuration of 3 layers, 4 heads of size 4 and 24 units, of a family or one of `SWITCHES`."""
+    from transformers import (
+        BertConfig,
+        DebertaV2Config,
+        DistilBertConfig,
+        ElectraConfig,
+        ModernBertConfig,
+        MPNetConfig,
+        RobertaConfig,
+        XLMRobertaConfig,
+    )
+    from transformers.models.camembert import CamembertConfig
+
     switches = SWITCHES.get(model_type, {})
     model_type = model_type.partition(":")[0]
     if model_type == "distilbert":
@@ -174,6 +175,11 @@ def random_weights(
     config: PreTrainedConfig, task_head: str, attn_implementation: str, num_labels: int = 3
 ) -> PreTrainedModel:
     """A model of a configuration, the same at each call, in evaluation mode."""
+    import torch
+    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+    from compressor.network.modeling_sliced import ENCODER_FAMILIES
+
     config.num_labels = 1 if task_head == "regression" else num_labels
     auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
     with torch.random.fork_rng():
@@ -188,6 +194,8 @@ def random_weights(
 
 def tiny_batch(model: PreTrainedModel, batch_size: int = 3, length: int = 9) -> dict[str, torch.Tensor]:
     """Random inputs in which the second row is padded."""
+    import torch
+
     choices = (2,) if type(model).__name__.endswith("MultipleChoice") else ()
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(5, VOCABULARY, (batch_size, *choices, length), generator=generator)
@@ -200,6 +208,7 @@ def tiny_batch(model: PreTrainedModel, batch_size: int = 3, length: int = 9) -> 
 def word_tokenizer() -> PreTrainedTokenizerFast:
     """A word tokenizer of 60 words, with pairs and token types."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
@@ -229,6 +238,7 @@ WORDS = [f"w{number}" for number in range(VOCABULARY - 5)]
 
 def write_base_model(path: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
     """A pre-trained tiny BERT without a task head, as a user has it on disk."""
+    import torch
     from transformers import BertModel
 
     with torch.random.fork_rng():
@@ -318,6 +328,8 @@ def mlflow_uri(migrated_database: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def training_record(**known: Any) -> TrainingRecord:
     """The record of a super-network's training, with these fields."""
+    from compressor.training.super_network import TrainingRecord
+
     values = {
         "source": DataSource(),
         "data_digest": "0123456789abcdef",
@@ -393,6 +405,8 @@ def write_search(
 
 def encoded_sentences(tokenizer: PreTrainedTokenizerFast, count: int, seed: int = 0) -> EncodedRows:
     """`sentence_rows` as tokens of the task `custom`."""
+    from compressor.data.batches import encode
+
     rows = sentence_rows(count, seed)
     texts = tuple((str(row["text"]),) for row in rows)
     labels = np.array([row["label"] for row in rows])

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
-import mlflow.cli
 import pytest
 
 import compressor.network.loading
@@ -52,6 +51,8 @@ def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
     if command == "compressor":
         cli.commands[words[0]].make_context(words[0], words[1:])
     elif command == "mlflow":
+        import mlflow.cli  # takes seconds, which every process of the tests would wait for
+
         mlflow.cli.cli.commands[words[0]].make_context(words[0], words[1:])
     elif command == "python":
         assert (ROOT / words[0]).is_file()

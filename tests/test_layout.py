@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,11 @@ def test_the_project_speaks_of_itself_alone() -> None:
         if path.suffix in readable and path.is_file() and path != Path(__file__):
             text = path.read_text()
             assert not any(word in text for word in ("/work/", "../shared", "/root/")), name
+
+
+def test_the_process_that_hands_out_the_tests_loads_nothing_heavy() -> None:
+    """It reads `conftest.py` before it starts those that run them, which wait for it."""
+    code = "import sys, conftest; print({'torch', 'transformers', 'mlflow', 'datasets', 'scipy'} & set(sys.modules))"
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True)
+    assert (done.stdout, done.stderr) == (b"set()\n", b"")

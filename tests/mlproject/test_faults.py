@@ -18,7 +18,7 @@ import pytest
 from safetensors.torch import load_file
 
 from compressor.evaluation.predictions import PREDICTIONS_FILE
-from conftest import sentence_rows
+from conftest import copy_database, sentence_rows
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import kill_commands
@@ -64,8 +64,12 @@ def epochs(folder: Path) -> int:
 class Victim:
     """A command in a folder, with an MLflow database of its own, that can be killed."""
 
-    def __init__(self, context: Any, words: list[object], folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, context: Any, words: list[object], folder: Path, progress: Progress, database: Path | None = None
+    ) -> None:
         folder.mkdir()
+        if database is not None:
+            copy_database(database, folder)
         self.folder, self._context, self._progress = folder, context, progress
         self._arguments = ([str(word) for word in words], str(folder), f"sqlite:///{folder}/mlflow.db")
 
@@ -108,9 +112,15 @@ def context() -> Iterator[Any]:
     yield server
 
 
-def kill_and_compare(context: Any, words: list[object], tmp_path: Path, progress: Progress) -> tuple[Victim, Victim]:
-    """An undisturbed run and one that was killed again and again, early and late, before it came to its end."""
-    whole, killed = (Victim(context, words, tmp_path / name, progress) for name in ("whole", "killed"))
+def kill_and_compare(
+    context: Any, words: list[object], tmp_path: Path, progress: Progress, database: Path
+) -> tuple[Victim, Victim]:
+    """An undisturbed run and one that was killed again and again, early and late, before it came to its end.
+
+    The killed one makes its MLflow database itself, and may be killed while it does.
+    """
+    whole = Victim(context, words, tmp_path / "whole", progress, database)
+    killed = Victim(context, words, tmp_path / "killed", progress)
     whole.run()
     moments, most = random.Random(0), progress(whole.folder)
     for number in range(NUM_KILLS):
@@ -136,12 +146,12 @@ def told(victim: Victim) -> list[Any]:
     return sorted(runs, key=lambda run: str(run[0]))
 
 
-def test_training_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) -> None:
+def test_training_goes_on(context: Any, base_model_dir: Path, migrated_database: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(900)))
+    rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(300)))
     words = ["train-supernet", "--model-name-or-path", base_model_dir, "--train-file", rows, "--output-dir", "net"]
     words += ["--num-train-epochs", NUM_EPOCHS, "--per-device-train-batch-size", 8]
-    whole, killed = kill_and_compare(context, words, tmp_path, epochs)
+    whole, killed = kill_and_compare(context, words, tmp_path, epochs, migrated_database)
     expected, found = (load_file(victim.folder / "net" / "model.safetensors") for victim in (whole, killed))
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
@@ -165,14 +175,15 @@ def without_times(path: Path) -> dict[str, Any]:
     return results
 
 
-def test_search_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) -> None:
+def test_search_goes_on(context: Any, base_model_dir: Path, migrated_database: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(400)))
     words = ["train-supernet", "--model-name-or-path", base_model_dir, "--train-file", rows]
-    Victim(context, [*words, "--output-dir", "net", "--num-train-epochs", 1], tmp_path / "training", epochs).run()
+    words_of_training = [*words, "--output-dir", "net", "--num-train-epochs", 1]
+    Victim(context, words_of_training, tmp_path / "training", epochs, migrated_database).run()
     words = ["search", "--supernet", tmp_path / "training" / "net", "--search-strategy", "morea"]
-    words += ["--search-space", "medium", "--num-samples", 150, "--output-dir", "found"]
-    whole, killed = kill_and_compare(context, words, tmp_path, lines("found/evaluations.jsonl"))
+    words += ["--search-space", "medium", "--num-samples", 100, "--output-dir", "found"]
+    whole, killed = kill_and_compare(context, words, tmp_path, lines("found/evaluations.jsonl"), migrated_database)
     expected, found = (without_times(v.folder / "found" / "search_results.json") for v in (whole, killed))
     assert found == expected
     told_before, told_now = (load_file(v.folder / "found" / PREDICTIONS_FILE) for v in (whole, killed))
@@ -182,12 +193,12 @@ def test_search_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) -> N
     assert finished == told(whole)
 
 
-def test_standard_nas_goes_on(context: Any, base_model_dir: Path, tmp_path: Path) -> None:
+def test_standard_nas_goes_on(context: Any, base_model_dir: Path, migrated_database: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in sentence_rows(200)))
     words = ["nas", "--model-name-or-path", base_model_dir, "--train-file", rows, "--output-dir", "found"]
     words += ["--num-trials", 2, "--num-train-epochs", 2]
-    whole, killed = kill_and_compare(context, words, tmp_path, lines("found/trials/*/reports.jsonl"))
+    whole, killed = kill_and_compare(context, words, tmp_path, lines("found/trials/*/reports.jsonl"), migrated_database)
     expected, found = (without_times(v.folder / "found" / "search_results.json") for v in (whole, killed))
     assert found == expected
     finished = [run for run in told(killed) if run[1] == "FINISHED"]
