@@ -14,7 +14,7 @@ import pytest
 
 from compressor.data.sources import load_task_data
 from compressor.extraction.extract import extract_sub_network
-from compressor.extraction.record import ExtractionReport
+from compressor.extraction.record import ExtractionReport, Variant
 from compressor.search.record import SearchResult
 from compressor.training.super_network import load_super_network
 from mlproject.cli import main
@@ -60,6 +60,11 @@ def test_a_super_network_is_searched_and_extracted(folder: Path) -> None:
     assert cut["chosen"]["name"] == model["chosen"]["name"]
 
 
+def known_before(variant: Variant, before: Variant) -> Variant:
+    """A model without the costs that the version before did not know."""
+    return replace(variant, costs={name: variant.costs[name] for name in before.costs})
+
+
 def test_the_library_extracts_what_the_version_before_extracted(tmp_path: Path) -> None:
     """From its files: same errors and intervals, repaired and distilled alike, the same verdict on the test rows."""
     folder = copy_golden("0.2.0", tmp_path)
@@ -68,8 +73,12 @@ def test_the_library_extracts_what_the_version_before_extracted(tmp_path: Path) 
     net, data = load_super_network(folder / "net"), load_task_data(found.made_of.source)
     assert before.finetuning is not None
     after = extract_sub_network(net, member, data, finetune_epochs=before.finetuning.most_epochs).report
-    for name in ("error", "repair", "finetuning", "kept", "extracted", "super_network", "trivial", "test"):
+    for name in ("error", "repair", "finetuning", "kept", "trivial", "test"):
         assert getattr(after, name) == getattr(before, name), name
+    assert known_before(after.extracted, before.extracted) == before.extracted
+    assert after.super_network is not None
+    assert before.super_network is not None
+    assert known_before(after.super_network, before.super_network) == before.super_network
     assert after.chosen == replace(before.chosen, reason=None)
 
 

@@ -1,15 +1,16 @@
 """The JSON files that stages leave for each other: a frozen dataclass each, whose type hints say what a file may hold.
 
 `read_record` gives the dataclass of a file, `write_record` writes one. Types such as `Amount` narrow a number; keys
-that no field names are passed over, so that a file may say more than its readers ask for.
+that no field names are passed over, so that a file may say more than its readers ask for. A mapping that is `Inline`
+has its keys beside the record's others.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, Predicate
 
@@ -69,7 +70,7 @@ def parse_record(cls: type[Record], value: Any) -> Record:
     if type(written) is not int:
         raise ValueError(f"format is {brief_value(written)}")
     try:
-        record: Record = _adapter(kind).validate_json(json.dumps(value), strict=True)
+        record: Record = _adapter(kind).validate_json(json.dumps(_gather(kind, value)), strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error, value)) from None
     missing = _find_missing(cls, value)
@@ -118,8 +119,66 @@ def read_record(path: Path, cls: type[Record], next_step: str) -> Record:
 
 def write_record(path: Path, record: Any, **more: Any) -> Path:
     """Writes a record, with its format first and `more` keys last."""
-    write_json(path, {"format": FORMAT, **asdict(record), **more})
+    write_json(path, {"format": FORMAT, **to_values(record), **more})
     return path
+
+
+@dataclass(frozen=True)
+class Inline:
+    """An annotation of a mapping: in a file its keys stand beside the record's others, null where it lacks one."""
+
+    names: Callable[[], Collection[str]]
+    """The keys that it may have."""
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _inline_of(hint: Any) -> Inline | None:
+    return next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Inline)), None)
+
+
+def _record_of(hint: Any) -> Any:
+    """The dataclass that a type is of, as an item or where it is not None; not what mappings hold."""
+    if is_dataclass(hint):
+        return hint
+    return None if get_origin(hint) is dict else next(filter(None, map(_record_of, get_args(hint))), None)
+
+
+def _gather(kind: Any, value: Any) -> Any:
+    """JSON values of a type with the keys of each inline mapping moved into it."""
+    record = _record_of(kind)
+    if isinstance(value, list) and record is not None:
+        return [_gather(record, one) for one in value]
+    if not isinstance(value, dict) or record is None:
+        return value
+    gathered = dict(value)
+    for name, hint in _hints(record).items():
+        inline = _inline_of(hint)
+        if inline is not None:
+            known = {key: gathered.pop(key, None) for key in inline.names()}
+            gathered[name] = {key: one for key, one in known.items() if one is not None}
+        elif name in value:
+            gathered[name] = _gather(hint, value[name])
+    return gathered
+
+
+def to_values(value: Any) -> Any:
+    """Return the fields of a record by name as a file holds them, likewise of all records in it."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(to_values, value))
+    if isinstance(value, dict):
+        return {key: to_values(one) for key, one in value.items()}
+    if not is_dataclass(value):
+        return value
+    kind: Any = type(value)
+    written, hints = dict[str, Any](), _hints(kind)
+    for field in fields(value):
+        inline, one = _inline_of(hints[field.name]), to_values(getattr(value, field.name))
+        written |= {field.name: one} if inline is None else {name: one.get(name) for name in inline.names()}
+    return written
 
 
 @dataclass(frozen=True)
@@ -136,7 +195,8 @@ def require_keys(*names: str) -> RequireKeys:
 
 def _find_missing(cls: Any, value: Any, place: str = "") -> str | None:
     """The first key that is missing in spite of a default; nothing is asked of what is in a list or mapping."""
-    for name, hint in get_type_hints(cls, include_extras=True).items() if is_dataclass(cls) else ():
+    has_fields = is_dataclass(cls)
+    for name, hint in (_hints(cls) if has_fields else {}).items():
         if not isinstance(value, dict) or not isinstance(value.get(name), dict):
             continue
         inside = f"{place}.{name}".lstrip(".")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from compressor.drawing.charts import Bar, BarChart, Panel, bar_color
 from compressor.drawing.files import legend_name, plain_texts
-from compressor.search.figures import ERROR_AXIS
+from compressor.search.objectives import OBJECTIVES
 from exporters.benchmark_record import Benchmark
 from exporters.timing.latency import Latency
 
@@ -65,7 +65,7 @@ def write_latency_png(benchmark: Benchmark, path: Path) -> Path:
         axes.scatter([latency.p50_ms], [model.error or 0.0], s=110 if is_base else 50, marker=marker, label=label)
     axes.set(
         xlabel=f"median latency in ms (batch {batch_size}, {length} tokens), lower is better",
-        ylabel=ERROR_AXIS,
+        ylabel=OBJECTIVES["error"].axis,
         title=f"Latency on {benchmark.environment.threads} thread(s) of {benchmark.environment.cpu}",
     )
     axes.set_xlim(left=0)

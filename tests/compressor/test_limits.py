@@ -105,6 +105,14 @@ def test_all_wrong_ones_are_told_at_once() -> None:
             {"objectives": ("error", "latency_ms")},
             "--objectives of compressor nas must be of error, params",
         ),
+        *(
+            (
+                Choice,
+                {"max_cost": cost},
+                "--max-cost must be one of params, macs, latency_ms, size_mb, peak_mb and a nu",
+            )
+            for cost in (("error", 1.0), ("size", 1.0), ("macs", 0.0), ("macs", -1.0), ("macs", math.nan))
+        ),
     ],
 )
 def test_options_that_do_not_fit_together(cls: Any, values: dict[str, Any], message: str) -> None:
@@ -121,6 +129,10 @@ def test_a_choice_that_no_search_can_meet() -> None:
         OptionError, match=r"^--max-latency-ms must be given with the objective latency_ms, but got --o"
     ):
         require_fit(Choice(max_latency_ms=3.0), ("error", "params"), 3)
+    require_fit(Choice(max_cost=("latency_ms", 3.0)), ("error", "latency_ms"), 3)
+    require_fit(Choice(max_cost=("size_mb", 3.0)), ("error", "params"), 3)
+    with pytest.raises(OptionError, match=r"^--max-cost must be given with the objective latency_ms, but got --objec"):
+        require_fit(Choice(max_cost=("latency_ms", 3.0)), ("error", "params"), 3)
 
 
 def test_the_documentation_has_the_table() -> None:

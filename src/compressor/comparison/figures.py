@@ -4,21 +4,16 @@ from statistics import median
 
 from compressor.comparison.searches import Compared, Comparison, Group, front_members
 from compressor.drawing.charts import DENSE, PALETTE, SHAPES, Band, Mark, PointChart, Series
-from compressor.search.figures import COST_AXES, ERROR_AXIS
+from compressor.search.objectives import OBJECTIVES
 
 STEM, HYPERVOLUME_STEM = "compare", "compare_hypervolume"
-SHARES = {"params": "parameters", "macs": "multiply-accumulates", "latency_ms": "latency"}
-_ONE_MACHINE = " Latencies compare only where all searches ran on one machine."
+_ONE_MACHINE = " Times compare only where all searches ran on one machine."
 _COLORS = [place for place in range(len(PALETTE)) if place != DENSE]
 
 
-def describe_cost(comparison: Comparison, cost: float) -> str:
-    _, factor, unit = COST_AXES[comparison.cost]
-    return f"{cost * factor:,.2f} {unit}"
-
-
 def fronts_chart(comparison: Comparison) -> PointChart:
-    scale = 1.0 if comparison.shared_base else COST_AXES[comparison.cost][1]
+    cost = OBJECTIVES[comparison.cost]
+    scale = 1.0 if comparison.shared_base else cost.scale
     series, bands = [], []
     for number, group in enumerate(comparison.groups):
         color, shape = _COLORS[number % len(_COLORS)], SHAPES[number % len(SHAPES)]
@@ -28,7 +23,7 @@ def fronts_chart(comparison: Comparison) -> PointChart:
             series.append(Series(name=name, marks=marks, color=color, shape=shape, line="steps"))
             continue
         best, middle, worst = (
-            tuple((cost * scale, error) for error, cost in surface) for surface in comparison.surfaces(group)
+            tuple((x * scale, error) for error, x in surface) for surface in comparison.surfaces(group)
         )
         line = tuple(Mark(x=x, y=y) for x, y in middle)
         name = (
@@ -40,29 +35,30 @@ def fronts_chart(comparison: Comparison) -> PointChart:
     dense = _dense_marks(comparison, scale)
     if dense:
         series.append(Series(name="super-network (dense)", marks=dense, color=DENSE, shape="star", size=7))
-    share = f"{SHARES[comparison.cost]} as a share of the super-network's, lower is better"
+    share = f"{cost.label} as a share of the super-network's, lower is better"
     groups = ", ".join(f"{group.name} {comparison.mean_hypervolume(group):.4f}" for group in comparison.groups)
     return PointChart(
         stem=STEM,
         title=f"Fronts of {sum(len(group.searches) for group in comparison.groups)} searches, {comparison.task}",
         caption="Down and left is better. Of searches that differ only in their seeds, the band reaches from what at "
         "least one of them attains to what all attain, the line is what at least half attain, and points are their "
-        "fronts. Stars are super-networks." + (_ONE_MACHINE if comparison.cost == "latency_ms" else ""),
+        "fronts. Stars are super-networks." + (_ONE_MACHINE if cost.timed else ""),
         alt=f"Hypervolumes: {groups}.",
-        x_label=share if comparison.shared_base else COST_AXES[comparison.cost][0],
-        y_label=ERROR_AXIS,
+        x_label=share if comparison.shared_base else cost.axis,
+        y_label=OBJECTIVES["error"].axis,
         series=tuple(series),
         bands=tuple(bands),
     )
 
 
 def _marks(comparison: Comparison, search: Compared, group: Group, scale: float) -> list[Mark]:
+    of = OBJECTIVES[comparison.cost]
     return [
         Mark(
             x=cost * scale,
             y=error,
             note=f"{group.name}, seed {search.seeds[0]}: {e.name}\nerror {error:.4f}\n"
-            f"{describe_cost(comparison, getattr(e, comparison.cost))}, {e.relative_encoder_params:.1%} of the encoder",
+            f"{of.describe(e.objectives[comparison.cost])}, {e.relative_encoder_params:.1%} of the encoder",
         )
         for e, (error, cost) in front_members(search)
     ]

@@ -7,9 +7,7 @@ from typing import Any
 
 from compressor.comparison.figures import (
     HYPERVOLUME_STEM,
-    SHARES,
     STEM,
-    describe_cost,
     fronts_chart,
     hypervolumes_chart,
 )
@@ -17,6 +15,7 @@ from compressor.comparison.searches import Comparison, Group, front_members
 from compressor.drawing import page
 from compressor.drawing.files import save_figures
 from compressor.files import new_directory, write_json, write_text
+from compressor.search.objectives import OBJECTIVES
 
 JSON_FILE, CSV_FILE, HTML_FILE = "compare.json", "compare.csv", "compare.html"
 FILES = (
@@ -49,11 +48,11 @@ def write_comparison(directory: Path, comparison: Comparison) -> None:
 
 def describe_comparison(comparison: Comparison) -> str:
     """Say what the errors and hypervolumes of a comparison are."""
-    error, cost = comparison.reference
-    point = f"({error:g}, {cost:g})" if comparison.shared_base else f"({error:g}, {describe_cost(comparison, cost)})"
+    (error, cost), of = comparison.reference, OBJECTIVES[comparison.cost]
+    point = f"({error:g}, {cost:g})" if comparison.shared_base else f"({error:g}, {of.describe(cost)})"
     return (
         f"The error is 1 − {comparison.metric} on the same validation rows (data digest {comparison.data_digest}); "
-        f"hypervolumes are shares of the area of error and {SHARES[comparison.cost]} up to {point}, higher is better."
+        f"hypervolumes are shares of the area of error and {of.label} up to {point}, higher is better."
     )
 
 

@@ -153,12 +153,11 @@ def _full_cost(result: SearchResult, cost: str) -> float | None:
     if cost == "params":
         e = result.evaluations[0]
         return float(round(e.params / e.relative_params))
-    value = None if result.full is None else getattr(result.full, cost)
-    return None if value is None else float(value)
+    return None if result.full is None else float(result.full.objectives[cost])
 
 
 def _compared(path: Path, result: SearchResult, trained: TrainingRecord | None, cost: str, scale: float) -> Compared:
-    points = tuple((e.error, getattr(e, cost) / scale) for e in result.evaluations)
+    points = tuple((e.error, e.objectives[cost] / scale) for e in result.evaluations)
     identity = _identity(result.made_of, trained)
     return Compared(
         path=path,

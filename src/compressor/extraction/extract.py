@@ -45,6 +45,7 @@ from compressor.network.saving import (
 )
 from compressor.network.sub_network import SubNetwork
 from compressor.search.choosing import Chosen
+from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.record import EvaluatedSubNetwork
 from compressor.training.loop import distill
 from compressor.training.repair import Moments, measure_moments, repair
@@ -313,8 +314,14 @@ class Extractor:
         judge, cost_model = self._judge, self._cost_model
         costs: dict[str, Any]
         if cost_model is not None:
-            costs = asdict(cost_model.costs(sub_network))
-            costs |= {"macs": cost_model.macs(sub_network, judge.median_length), "macs_length": judge.median_length}
+            of = Measurable(
+                sub_network=sub_network,
+                cost_model=cost_model,
+                dimensions=self._origin.dimensions,
+                length=judge.median_length,
+            )
+            others = {name: value for name, value in measure_costs(of).items() if name != "params"}
+            costs = asdict(cost_model.costs(sub_network)) | {"costs": others, "macs_length": judge.median_length}
         else:
             assert evaluation is not None  # without a super-network there is nothing that was not searched
             names = ("params", "relative_params", "encoder_params", "relative_encoder_params")
@@ -352,4 +359,6 @@ def to_chosen(member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Chosen:
 def _to_record(chosen: Chosen) -> ChosenMember:
     if chosen.evaluation is None:
         return ChosenMember(name=chosen.name, sub_network=chosen.sub_network.hash, reason=chosen.reason)
-    return ChosenMember(reason=chosen.reason, **chosen.evaluation.to_json())
+    kept = chosen.sub_network
+    counts = {name: getattr(kept, name) for name in ("num_layers", "num_heads", "num_units")}
+    return ChosenMember(reason=chosen.reason, **vars(chosen.evaluation) | counts | {"sub_network": kept.hash})

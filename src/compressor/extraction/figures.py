@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 from compressor.drawing.charts import EXTRACTED, Bar, BarChart, Mark, Panel, Series, bar_color
 from compressor.extraction.record import ExtractionReport
-from compressor.search.figures import COST_AXES
-from compressor.search.objectives import main_cost
+from compressor.search.objectives import OBJECTIVES, main_cost
 from compressor.search.record import SearchResult
 
 
 def extracted_series(result: SearchResult, extraction: ExtractionReport) -> Series:
     """The chosen sub-network as it was extracted: at its final error, with the cost it has or was searched with."""
     cost = main_cost(result.objectives)
-    factor, extracted, name = COST_AXES[cost][1], extraction.extracted, extraction.name
+    factor, extracted, name = OBJECTIVES[cost].scale, extraction.extracted, extraction.name
     searched = next((e for e in result.evaluations if e.name == name), None)
-    x = getattr(extracted, cost, None) or (None if searched is None else getattr(searched, cost))
+    known = ({} if searched is None else searched.objectives) | extracted.costs | {"params": extracted.params}
+    x = known.get(cost)
     if x is None:
         return Series(name="", marks=())
     low, high = extracted.error_interval

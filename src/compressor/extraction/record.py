@@ -1,7 +1,7 @@
 """What an extraction leaves behind: `extraction.json`, `parity.json` and `sub_network.json`, as frozen dataclasses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from compressor.records import (
     require_keys,
     write_record,
 )
+from compressor.search.objectives import OBJECTIVES, OtherCosts, other_cost_names
 
 EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 POOR_INCREASE = 0.05
@@ -51,8 +52,7 @@ class ChosenMember:
     relative_params: Share | None = None
     encoder_params: Count | None = None
     relative_encoder_params: Share | None = None
-    macs: Count | None = None
-    latency_ms: Amount | None = None
+    costs: OtherCosts = field(default_factory=dict)
     eval_seconds: Amount | None = None
     on_front: bool | None = None
     epochs: Count | None = None
@@ -78,8 +78,9 @@ class Variant:
     relative_params: Share
     encoder_params: Count
     relative_encoder_params: Share
-    macs: Count | None = None
-    """Multiply-accumulates for one text of `macs_length` tokens; None where standard NAS has no super-network."""
+    costs: OtherCosts = field(default_factory=dict)
+    """What it costs besides parameters, by the objective's name, for texts of `macs_length` tokens; nothing where
+    standard NAS has no super-network."""
     macs_length: Count | None = None
     model_mb: Amount | None = None
     """The size of `model.safetensors`."""
@@ -237,7 +238,7 @@ class ExtractionReport:
         if self.finetuning is not None and self.finetuning.kept_epoch > len(self.finetuning.errors):
             return f"'finetuning.kept_epoch' is {self.finetuning.kept_epoch} of {len(self.finetuning.errors)} epochs"
         for name, variant in (("extracted", self.extracted), ("super_network", self.super_network)):
-            if variant is not None and (variant.macs is None) != (variant.macs_length is None):
+            if variant is not None and ("macs" in variant.costs) != (variant.macs_length is not None):
                 return f"'{name}' has one of macs and macs_length alone"
         return None
 
@@ -270,7 +271,7 @@ class ExtractionReport:
         variants = {"super-network": self.super_network, self.name: self.extracted}
         known = {name: variant for name, variant in variants.items() if variant is not None}
         rows, keys = [], []
-        for key, label in _ROWS.items():
+        for key, label in _rows().items():
             cells = [_cell(key, variant) for variant in known.values()]
             if all(cells):
                 rows.append([label, *cells])
@@ -281,15 +282,16 @@ class ExtractionReport:
         return ["", *known, self.trivial.name], [[*row, cell] for row, cell in zip(rows, of_trivial, strict=True)]
 
 
-_ROWS = {
-    "error": "error (validation)",
-    "test_error": "error (test)",
-    "params": "parameters (M)",
-    "relative_encoder_params": "share of the encoder",
-    "macs": "MACs per text (M)",
-    "model_mb": "model.safetensors (MB)",
-}
-"""Rows of a report's table: which value, and its label."""
+def _rows() -> dict[str, str]:
+    """Rows of a report's table: which value, and its label."""
+    return {
+        "error": "error (validation)",
+        "test_error": "error (test)",
+        "params": OBJECTIVES["params"].row,
+        "relative_encoder_params": "share of the encoder",
+        **{name: OBJECTIVES[name].row for name in other_cost_names()},
+        "model_mb": "model.safetensors (MB)",
+    }
 
 
 def _cell(key: str, variant: Variant) -> str:
@@ -302,9 +304,12 @@ def _cell(key: str, variant: Variant) -> str:
         return f"{variant.params / 1e6:.2f}"
     if key == "relative_encoder_params":
         return f"{variant.relative_encoder_params:.1%}"
-    if key == "macs":
-        return "" if variant.macs is None else f"{variant.macs / 1e6:.1f} at {variant.macs_length} tokens"
-    return "" if variant.model_mb is None else f"{variant.model_mb:.1f}"
+    if key == "model_mb":
+        return "" if variant.model_mb is None else f"{variant.model_mb:.1f}"
+    if key not in variant.costs:
+        return ""
+    cost = OBJECTIVES[key]
+    return cost.show(variant.costs[key]) + (f" at {variant.macs_length} tokens" if cost.by_length else "")
 
 
 def with_interval(value: float, interval: Sequence[float]) -> str:

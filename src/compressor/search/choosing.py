@@ -260,22 +260,24 @@ def _by_cost(judged: Judged, choice: Choice) -> "EvaluatedSubNetwork | None":
     Raises:
         SearchError: none is within it; the message names the nearest.
     """
-    if choice.max_params is not None:
-        key = "relative_params" if choice.max_params <= 1 else "params"
-        return _best(judged, key, choice.max_params, "--max-params")
-    if choice.max_latency_ms is not None:
-        if any(member.latency_ms is None for member in judged.front):
-            raise SearchError(
-                "--max-latency-ms must have latencies to look at, but the search did not measure any. "
-                "Search with --objectives error,latency_ms."
-            )
-        return _best(judged, "latency_ms", choice.max_latency_ms, "--max-latency-ms")
-    return None
+    if choice.most is None:
+        return None
+    option, cost, most = choice.most
+    if any(cost not in _costs(member) for member in judged.front):
+        raise SearchError(
+            f"{option} must have values of {cost} to look at, but the search did not measure any. "
+            f"Search with --objectives error,{cost}."
+        )
+    return _best(judged, cost, most, option)
+
+
+def _costs(member: "EvaluatedSubNetwork") -> dict[str, float]:
+    return member.objectives | {"relative_params": member.relative_params}
 
 
 def _best(judged: Judged, cost: str, limit: float, option: str) -> "EvaluatedSubNetwork":
     def cost_of(member: "EvaluatedSubNetwork") -> float:
-        return float(getattr(member, cost))
+        return float(_costs(member)[cost])
 
     meeting = [member for member in judged.front if cost_of(member) <= limit]
     if not meeting:

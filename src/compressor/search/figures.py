@@ -8,7 +8,7 @@ from compressor.drawing.charts import DENSE, FRONT, HeatMap, Mark, PointChart, S
 from compressor.drawing.files import draw_figure, save_figure
 from compressor.drawing.page import figure, paragraph, render_page, table
 from compressor.network.dimensions import EncoderDimensions
-from compressor.search.objectives import REFERENCE, main_cost
+from compressor.search.objectives import OBJECTIVES, REFERENCE, main_cost
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 
 if TYPE_CHECKING:
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 100
 """Of the front's table on its page."""
-ERROR_AXIS = "error (1 − metric), lower is better"
-COST_AXES = {
-    "params": ("parameters in millions, lower is better", 1e-6, "M parameters"),
-    "macs": ("multiply-accumulates per text in millions, lower is better", 1e-6, "M multiply-accumulates"),
-    "latency_ms": ("median latency of one text in ms, lower is better", 1.0, "ms"),
-}
-"""Of each cost: what its axis says, by what it is multiplied, the unit after a number."""
 _ABOVE_THE_LINE = "What lies on or above the dashed line has learnt nothing from the texts. "
 MAX_HEAT_ROWS = 30
 """Of a heat map, so that page and paper can hold it."""
@@ -34,14 +27,16 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
     `more` are drawn on top, such as a member as it was extracted.
     """
     cost = main_cost(result.objectives)
-    axis, factor, _ = COST_AXES[cost]
+    factor = OBJECTIVES[cost].scale
     places = {member.name: str(index) for index, member in enumerate(result.front)}
     flat = set(result.objectives) == {"error", cost}
 
     def mark(e: EvaluatedSubNetwork, labelled: bool = False) -> Mark:
         low, high = (e.error_interval or (None, None)) if labelled else (None, None)
         label = places.get(e.name, "") if labelled else ""
-        return Mark(x=getattr(e, cost) * factor, y=e.error, low=low, high=high, label=label, note=_describe(e, places))
+        return Mark(
+            x=e.objectives[cost] * factor, y=e.error, low=low, high=high, label=label, note=_describe(e, places)
+        )
 
     groups = [
         Series(
@@ -63,7 +58,7 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
     if result.trivial is not None:
         groups.append(_trivial_series(result, cost, factor))
     groups.extend(more)
-    best, smallest = result.front[0], min(result.front, key=lambda e: getattr(e, cost))
+    best, smallest = result.front[0], min(result.front, key=lambda e: e.objectives[cost])
     return PointChart(
         stem="pareto_front",
         title=title,
@@ -73,17 +68,18 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
         + "Intervals come from the number of validation rows; the front is picked on these rows, so only the table's "
         "test errors are free of the pick.",
         alt=f"{len(result.evaluations)} sub-networks, {len(result.front)} on the front: from error {best.error:.4f} at "
-        f"{_cost_text(best, cost)} to error {smallest.error:.4f} at {_cost_text(smallest, cost)}."
+        f"{OBJECTIVES[cost].describe(best.objectives[cost])} to error {smallest.error:.4f} at "
+        f"{OBJECTIVES[cost].describe(smallest.objectives[cost])}."
         + ("" if result.trivial is None else f" The trivial predictor is {result.trivial}."),
-        x_label=axis,
-        y_label=ERROR_AXIS,
+        x_label=OBJECTIVES[cost].axis,
+        y_label=OBJECTIVES["error"].axis,
         series=tuple(group for group in groups if group.marks),
     )
 
 
 def _trivial_series(result: SearchResult, cost: str, factor: float) -> Series:
     """The trivial predictor's error as a line across the chart: a model above it has learnt nothing."""
-    trivial, costs = result.trivial, [getattr(e, cost) * factor for e in result.evaluations]
+    trivial, costs = result.trivial, [e.objectives[cost] * factor for e in result.evaluations]
     assert trivial is not None
     note = f"trivial predictor: {trivial}"
     marks = tuple(Mark(x=x, y=trivial.error, note=note) for x in sorted({min(costs), max(costs)}))
@@ -93,17 +89,12 @@ def _trivial_series(result: SearchResult, cost: str, factor: float) -> Series:
 def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:
     index = f" (front, index {places[e.name]})" if e.name in places else ""
     interval = "" if e.error_interval is None else " (95 %: {:.3f}–{:.3f})".format(*e.error_interval)
-    costs = [_cost_text(e, name) for name in COST_AXES if getattr(e, name) is not None]
+    costs = [OBJECTIVES[name].describe(value) for name, value in e.objectives.items() if name != "error"]
     kept = e.sub_network
     return (
         f"{e.name}{index}\nerror {e.error:.4f}{interval}\n{', '.join(costs)}; {e.relative_encoder_params:.1%} of the "
         f"encoder\n{kept.num_layers} layers, {kept.num_heads} heads, {kept.num_units} units"
     )
-
-
-def _cost_text(e: EvaluatedSubNetwork, cost: str) -> str:
-    _, factor, unit = COST_AXES[cost]
-    return f"{getattr(e, cost) * factor:,.2f} {unit}"
 
 
 def kept_maps(front: Sequence[EvaluatedSubNetwork], dimensions: EncoderDimensions) -> tuple[HeatMap, HeatMap]:

@@ -1,13 +1,14 @@
 """The journal of a search: every evaluation as it is made, so that a killed search loses none."""
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.files import STATE_FOLDER, append_json_line, holds_json, read_json_lines, write_json
-from compressor.records import Amount, Count, Errors, parse_record
+from compressor.records import Amount, Errors, parse_record
+from compressor.search.objectives import OtherCosts, other_cost_names
 
 if TYPE_CHECKING:
     from compressor.search.record import EvaluatedSubNetwork
@@ -25,22 +26,24 @@ class Recorded:
     """Its hash."""
     error: Errors
     eval_seconds: Amount
-    macs: Count | None = None
-    latency_ms: Amount | None = None
+    costs: OtherCosts = field(default_factory=dict)
     predictions: str | None = None
     """Of the validation rows, packed; None where an older version wrote the line."""
 
 
-def open_journal(directory: Path, search_of: Mapping[str, Any]) -> dict[str, Recorded]:
+def open_journal(
+    directory: Path, search_of: Mapping[str, Any], objectives: Collection[str] = ()
+) -> dict[str, Recorded]:
     """Return the evaluations in the journal of a directory, by their sub-networks' hashes.
 
     `search_of` is what the evaluations depend on; a journal of another search is begun anew. Damaged lines are passed
-    over: their sub-networks are evaluated again.
+    over, and so are those without a cost that is an objective: their sub-networks are evaluated again.
     """
     path, head = directory / JOURNAL_FILE, directory / STATE_FOLDER / _HEAD
     if holds_json(head, search_of):
         recorded = filter(None, map(_read, read_json_lines(path)))
-        return {one.sub_network: one for one in recorded}
+        needed = set(other_cost_names()).intersection(objectives)
+        return {one.sub_network: one for one in recorded if needed <= one.costs.keys()}
     path.unlink(missing_ok=True)
     write_json(head, dict(search_of))
     return {}
@@ -49,8 +52,8 @@ def open_journal(directory: Path, search_of: Mapping[str, Any]) -> dict[str, Rec
 def _read(line: Any) -> Recorded | None:
     """An evaluation of a line, None where the line is damaged or cut."""
     try:
-        return parse_record(Recorded, line) if {"macs", "latency_ms"} <= dict(line or {}).keys() else None
-    except (ValueError, TypeError):
+        return parse_record(Recorded, line)
+    except ValueError:
         return None
 
 

@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from compressor.network.costs import CostModel
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Costs of a sub-network that depend on the length of a text; None where they are not measured."""
-
-    macs: int | None = None
-    latency_ms: float | None = None
-
-
 OnEvaluation = Callable[[EvaluatedSubNetwork, float], None]
 """Called with each result and the hypervolume so far."""
 
@@ -40,7 +32,7 @@ def run_search(
     evaluate: Callable[[SubNetwork], float],
     options: SearchOptions | None = None,
     *,
-    measure: Callable[[SubNetwork], Measured] | None = None,
+    measure: Callable[[SubNetwork], Mapping[str, float]] | None = None,
     on_evaluation: OnEvaluation | None = None,
     recorded: Mapping[str, Recorded] | None = None,
 ) -> SearchResult:
@@ -49,7 +41,7 @@ def run_search(
     `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash: they are told to the method
     in their turn and not made again, so that the search resumes as if nothing had been.
 
-    `evaluate` gives a sub-network's validation error, `measure` those of `macs` and `latency_ms` that are objectives.
+    `evaluate` gives a sub-network's validation error, `measure` its costs by the objectives' names, parameters or not.
     An interruption by the user ends the search, marked in the result, once anything was evaluated.
 
     Raises:
@@ -61,7 +53,7 @@ def run_search(
     search = _Evaluations(
         cost_model=cost_model,
         evaluate=evaluate,
-        measure=measure or (lambda _: Measured()),
+        measure=measure or (lambda _: {}),
         objectives=objectives,
         on_evaluation=on_evaluation or (lambda *_: None),
         recorded=recorded or {},
@@ -85,7 +77,7 @@ def run_search(
                 found = search.by_hash.get(sub_network.hash)
                 repeats = repeats + 1 if found else 0
                 evaluation = found or evaluate_once(dict(trial.config), sub_network)
-                scheduler.tell(trial, {name: getattr(evaluation, name) for name in objectives})
+                scheduler.tell(trial, {name: evaluation.objectives[name] for name in objectives})
         except KeyboardInterrupt:
             if not search.num_reported:
                 raise
@@ -101,7 +93,7 @@ class _Evaluations:
 
     cost_model: "CostModel"
     evaluate: Callable[[SubNetwork], float]
-    measure: Callable[[SubNetwork], Measured]
+    measure: Callable[[SubNetwork], Mapping[str, float]]
     objectives: tuple[str, ...]
     on_evaluation: OnEvaluation
     recorded: Mapping[str, Recorded]
@@ -127,14 +119,13 @@ class _Evaluations:
             sub_network=sub_network,
             error=before.error,
             eval_seconds=before.eval_seconds,
-            macs=before.macs,
-            latency_ms=before.latency_ms,
+            costs=dict(before.costs),
             **asdict(self.cost_model.costs(sub_network)),
         )
         self.made.append(evaluation)
         self.by_hash[sub_network.hash] = evaluation
         if not self.full_costs:  # the first one is the full super-network
-            self.full_costs.update({name: getattr(evaluation, name) for name in self.objectives if name != "error"})
+            self.full_costs.update({name: evaluation.objectives[name] for name in self.objectives if name != "error"})
         self.hypervolumes.append(hypervolume_of(self.made, self.objectives, self.full_costs))
         self.on_evaluation(evaluation, self.hypervolumes[-1])
         self.num_reported += 1
@@ -148,8 +139,7 @@ class _Evaluations:
             sub_network=sub_network.hash,
             error=error,
             eval_seconds=seconds,
-            macs=measured.macs,
-            latency_ms=measured.latency_ms,
+            costs={name: value for name, value in measured.items() if name != "params"},
         )
 
     def drop_unreported(self) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from compressor.evaluation.bounds import CONFIDENCE
-from compressor.limits import Problem, check_numbers, refuse
-from compressor.search.objectives import DEFAULT_OBJECTIVES, check_objectives
+from compressor.limits import Problem, check_numbers, refuse, show
+from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_objectives, cost_names
 from compressor.training.settings import TrainingSettings
 
 DEFAULT_NUM_TRIALS = 20
@@ -32,6 +32,11 @@ class SearchOptions:
         check_numbers(self, ("num_samples", "seed", "per_device_eval_batch_size"))
 
 
+def trial_objectives() -> tuple[str, ...]:
+    """Return the objectives that trials of standard NAS can be measured by."""
+    return tuple(name for name, objective in OBJECTIVES.items() if not objective.timed)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NasOptions:
     """How sub-networks are searched that are trained one by one."""
@@ -51,12 +56,12 @@ class NasOptions:
         wrong = [
             Problem(
                 option="--objectives of compressor nas",
-                law="of error, params and macs",
+                law=f"of {', '.join(trial_objectives())}",
                 value=f"{name}: trials that run side by side would time each other",
                 remedy="Drop it, or use compressor search.",
             )
             for name in self.objectives
-            if name == "latency_ms"
+            if OBJECTIVES[name].timed
         ]
         check_numbers(self, ("num_trials", "max_wallclock_time", "num_workers", "seed"), wrong)
         if self.num_trials is None and self.max_wallclock_time is None:
@@ -78,6 +83,8 @@ class Choice:
     confidence: float = CONFIDENCE
     """That the increase is no larger."""
     max_latency_ms: float | None = None
+    max_cost: tuple[str, float] | None = None
+    """An objective's name and the most of it, such as ("size_mb", 20)."""
     config: str | None = None
     """A JSON file: a config of the search space, or kept heads and units as in `sub_network.json`."""
     all: bool = False
@@ -103,7 +110,25 @@ class Choice:
                     remedy="Write them as S,M,L.",
                 )
             )
+        if self.max_cost is not None and not (self.max_cost[0] in cost_names() and self.max_cost[1] > 0):
+            wrong.append(
+                Problem(
+                    option="--max-cost",
+                    law=f"one of {', '.join(cost_names())} and a number above 0",
+                    value=repr(f"{self.max_cost[0]}={show(self.max_cost[1])}"[:100]),
+                    remedy="Write it as size_mb=20.",
+                )
+            )
         check_numbers(self, ("index", "max_params", "max_error_increase", "confidence", "max_latency_ms"), wrong)
+
+    @property
+    def most(self) -> tuple[str, str, float] | None:
+        """The option that limits a cost, the name of the number that it limits, and the limit; None without one."""
+        if self.max_params is not None:
+            return "--max-params", "relative_params" if self.max_params <= 1 else "params", self.max_params
+        if self.max_latency_ms is not None:
+            return "--max-latency-ms", "latency_ms", self.max_latency_ms
+        return None if self.max_cost is None else ("--max-cost", *self.max_cost)
 
     def _is_given(self, name: str) -> bool:
         value = getattr(self, name)
@@ -122,13 +147,14 @@ def require_fit(choice: Choice, objectives: Sequence[str], num_samples: int) -> 
         OptionError: it cannot.
     """
     problems = []
-    if choice.max_latency_ms is not None and "latency_ms" not in objectives:
+    option, cost, _ = choice.most or ("", "", 0.0)
+    if cost in OBJECTIVES and OBJECTIVES[cost].timed and cost not in objectives:
         problems.append(
             Problem(
-                option="--max-latency-ms",
-                law="given with the objective latency_ms",
+                option=option,
+                law=f"given with the objective {cost}",
                 value=f"--objectives {','.join(objectives)}",
-                remedy="Add --objectives error,latency_ms.",
+                remedy=f"Add --objectives error,{cost}.",
             )
         )
     if choice.index is not None and choice.index >= num_samples:

@@ -33,7 +33,7 @@ from compressor.records import (
     require_keys,
 )
 from compressor.search.choosing import Chosen, choose
-from compressor.search.objectives import DEFAULT_OBJECTIVES, REFERENCE
+from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, REFERENCE, OtherCosts, other_cost_names
 from compressor.search.options import Choice
 from compressor.spaces import create_search_space
 
@@ -72,10 +72,9 @@ class EvaluatedSubNetwork:
     encoder_params: Count
     relative_encoder_params: Amount
     eval_seconds: Amount
-    macs: Count | None = None
-    """Multiply-accumulates for one text of the median length."""
-    latency_ms: Amount | None = None
-    """Median time of the sliced sub-network, where it is an objective."""
+    costs: OtherCosts = field(default_factory=dict)
+    """What it costs besides parameters, by the objective's name, for texts of the median length; `latency_ms` only
+    where it is an objective."""
     error_interval: ErrorInterval | None = None
     """95 % interval of the error, from the rows it was measured on; front members only."""
     on_front: bool = False
@@ -85,6 +84,11 @@ class EvaluatedSubNetwork:
     """Epochs it was trained alone; None where the weights are the super-network's."""
     model: str | None = None
     """Directory of its own trained weights, from the result's; None where the weights are the super-network's."""
+
+    @property
+    def objectives(self) -> dict[str, float]:
+        """Its numbers by the objectives' names, as far as they are known."""
+        return {"error": self.error, "params": self.params, **self.costs}
 
     @property
     def error_range(self) -> tuple[float, float]:
@@ -100,12 +104,14 @@ class EvaluatedSubNetwork:
         """The fields by name; the sub-network as its hash and its numbers of layers, heads and units."""
         kept = self.sub_network
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"sub_network": kept.hash}
+        costs = values.pop("costs")
+        values |= {name: costs.get(name) for name in other_cost_names()}
         return values | {name: getattr(kept, name) for name in ("num_layers", "num_heads", "num_units")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredAt:
-    """What MACs and latencies are of."""
+    """What costs are of that depend on a text's length, and what was timed."""
 
     length: Count
     """Tokens of the text."""
@@ -222,6 +228,12 @@ class SearchResult:
         return {member.name for member in (*self.front, self.full) if member is not None}
 
     @property
+    def shown_costs(self) -> list[str]:
+        """Costs besides parameters that tables of the front have: objectives, and what is always of interest."""
+        names = [name for name in other_cost_names() if name in self.objectives or OBJECTIVES[name].shown]
+        return [name for name in names if all(name in member.costs for member in self.front)]
+
+    @property
     def predictions(self) -> ValidationPredictions | None:
         """The validation predictions; None where an older version kept none.
 
@@ -272,7 +284,7 @@ class SearchResult:
         import pandas as pd
 
         columns = ["name", "on_front", "error", "test_error", "params", "relative_params", "relative_encoder_params"]
-        columns += ["num_layers", "num_heads", "num_units", "macs", "latency_ms", "eval_seconds", "sub_network"]
+        columns += ["num_layers", "num_heads", "num_units", *other_cost_names(), "eval_seconds", "sub_network"]
         return pd.DataFrame([evaluation.to_json() for evaluation in self.evaluations])[columns]
 
     def plot(self) -> "Figure":
@@ -355,7 +367,7 @@ class SearchResult:
             evaluations.append(replace(e, sub_network=sub_network))
         full = next((e for e in evaluations if e.is_full), None)
         # Without the full super-network any scale does: it changes no order.
-        costs = {name: float(getattr(full, name)) if full else 1.0 for name in written.objectives if name != "error"}
+        costs = {name: float(full.objectives[name]) if full else 1.0 for name in written.objectives if name != "error"}
         result = summarise(evaluations, written.hypervolumes, written.objectives, costs)
         return replace(result, trivial=written.trivial, origin=origin)
 
@@ -379,7 +391,7 @@ def _require_whole(origin: SearchOrigin, written: _Written) -> None:
         and all(place < number for place in written.front)
         and [e.index for e in evaluations] == list(range(number))
         and len(written.hypervolumes) == number
-        and all(getattr(e, name, None) is not None for e in evaluations for name in written.objectives)
+        and all(name in e.objectives for e in evaluations for name in written.objectives)
         and all(is_plain_name(e.name) for e in evaluations)  # models are written into folders so named
         and (origin.model_name_or_path if origin.supernet is None else origin.supernet_digest) is not None
     )
@@ -392,7 +404,7 @@ def relative_objectives(
 ) -> list[tuple[float, ...]]:
     """Return points [evaluations, objectives]: errors as they are, costs as shares of the full super-network's."""
     return [
-        tuple(e.error if name == "error" else getattr(e, name) / full_costs[name] for name in objectives)
+        tuple(e.error if name == "error" else e.objectives[name] / full_costs[name] for name in objectives)
         for e in evaluations
     ]
 

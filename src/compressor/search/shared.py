@@ -13,14 +13,14 @@ from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData, in_order_of
 from compressor.digests import digest_files, digest_weights
 from compressor.evaluation.evaluator import Evaluator
-from compressor.evaluation.latency import measure_latency_ms
 from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, max_positions
 from compressor.network.loading import pick_device
 from compressor.network.sub_network import SubNetwork
 from compressor.search.journal import Recorded, add_to_journal, open_journal
-from compressor.search.loop import Measured, OnEvaluation, run_search
+from compressor.search.loop import OnEvaluation, run_search
+from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult, unsaved_super_network
 from compressor.spaces import create_search_space
@@ -138,7 +138,7 @@ class _Search:
         if directory is not None:
             if net.path is None:
                 raise unsaved_super_network()
-            search.recorded.update(open_journal(directory, search._identity(net.path)))
+            search.recorded.update(open_journal(directory, search._identity(net.path), options.objectives))
         told = {key: line.predictions for key, line in search.recorded.items()}
         search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
         return search
@@ -161,13 +161,16 @@ class _Search:
         self.predictions[sub_network.hash] = self.data.task.head.predict(evaluation.logits)
         return evaluation.error
 
-    def measure(self, sub_network: SubNetwork) -> Measured:
-        """Measure the costs of a sub-network that depend on the length of a text."""
-        timed = "latency_ms" in self.options.objectives
-        return Measured(
-            macs=self.cost_model.macs(sub_network, self.length),
-            latency_ms=measure_latency_ms(self.net.model, sub_network, self.length) if timed else None,
+    def measure(self, sub_network: SubNetwork) -> dict[str, float]:
+        """Return what a sub-network costs, by the objectives' names."""
+        of = Measurable(
+            sub_network=sub_network,
+            cost_model=self.cost_model,
+            dimensions=self.space.dimensions,
+            length=self.length,
+            model=self.net.model,
         )
+        return measure_costs(of, self.options.objectives)
 
     def note(self, evaluation: EvaluatedSubNetwork) -> None:
         """Write an evaluation down, unless it is recorded."""

@@ -1,14 +1,15 @@
 """The files that a search of standard NAS and its trials, which are processes of their own, leave for each other."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from compressor.data.sources import DataSource
 from compressor.files import append_json_line, read_json_lines, write_text
 from compressor.network.sub_network import WrittenSubNetwork
-from compressor.records import Amount, Count, Errors, parse_record, read_record
+from compressor.records import Amount, Count, Errors, Inline, parse_record, read_record, to_values
+from compressor.search.objectives import Cost, cost_names
 from compressor.training.settings import TrainingSettings
 
 SPEC_FILE, TRIAL_FILE = "spec.json", "trial.json"
@@ -48,19 +49,11 @@ class TrialSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialCosts:
-    """The costs of a sub-network that can be objectives."""
-
-    params: Count
-    macs: Count
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrialTask:
-    """Which sub-network a trial trains, and what it costs."""
+    """Which sub-network a trial trains, and what it costs by the objectives' names."""
 
     kept: WrittenSubNetwork
-    costs: TrialCosts
+    costs: dict[str, Cost]
 
     @classmethod
     def load(cls, directory: Path) -> "TrialTask":
@@ -83,14 +76,13 @@ class TrialReport:
     error: Errors
     """Of the best epoch so far."""
     best_epoch: Count
-    params: Count
-    macs: Count
+    costs: Annotated[dict[str, Cost], Inline(cost_names)]
     seconds: Amount | None = None
     """Since the trial was started; None where it did not say."""
 
     def to_json(self) -> dict[str, Any]:
         """The values by name, without what is not known."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in to_values(self).items() if value is not None}
 
     def append(self, directory: Path) -> None:
         """Add it to what a trial has reported."""

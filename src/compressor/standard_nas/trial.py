@@ -29,10 +29,10 @@ def run_trial(directory: Path) -> None:
     from syne_tune import Reporter
 
     started, report = time.perf_counter(), Reporter()
+    spec, trial = TrialSpec.load(directory.parent), TrialTask.load(directory)
     known = known_reports(directory)
     for values in known:
-        report(**values.to_json())
-    spec, trial = TrialSpec.load(directory.parent), TrialTask.load(directory)
+        report(**values.to_json() | trial.costs)
     source, settings = spec.source, spec.settings
     if len(known) >= settings.epochs:
         return
@@ -62,7 +62,7 @@ def run_trial(directory: Path) -> None:
     def on_epoch(epoch: EpochReport) -> None:
         if not best or epoch.error < best[0].error:
             best[:] = [epoch]
-            chosen = {"name": directory.name, "error": epoch.error, "epochs": epoch.epoch, **asdict(trial.costs)}
+            chosen = {"name": directory.name, "error": epoch.error, "epochs": epoch.epoch, **trial.costs}
             with new_directory(epoch_directory(directory, epoch.epoch)) as temporary:
                 save_sliced_model(temporary, model, tokenizer, sub_network, dimensions, info | {"chosen": chosen})
         if epoch.epoch <= len(known):
@@ -73,7 +73,7 @@ def run_trial(directory: Path) -> None:
             loss=epoch.loss,
             error=best[0].error,
             best_epoch=best[0].epoch,
-            **asdict(trial.costs),
+            costs=trial.costs,
             seconds=time.perf_counter() - started,
         )
         told.append(directory)

@@ -24,18 +24,19 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.tuner_callback import TunerCallback
 from tqdm import tqdm
 
-from compressor.errors import SearchError
+from compressor.errors import FileError, SearchError
 from compressor.files import holds_json, module_environment, write_json
 from compressor.network.costs import CostModel
 from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
 from compressor.progress import progress_bar
 from compressor.records import parse_record
 from compressor.search.loop import initial_design
+from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.options import NasOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
 from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.spaces.space import Config, SearchSpace
-from compressor.standard_nas.record import SPEC_FILE, TRIAL_FILE, TrialCosts, TrialReport, TrialSpec, TrialTask
+from compressor.standard_nas.record import SPEC_FILE, TRIAL_FILE, TrialReport, TrialSpec, TrialTask
 from compressor.standard_nas.trial import epoch_directory
 from compressor.standard_nas.trial_process import PARENT_VARIABLE
 
@@ -86,17 +87,23 @@ class NasProblem:
     num_epochs: int
     """Of a trial."""
     sequence_length: int
-    """Tokens of the text that MACs are counted for."""
+    """Tokens of the text that costs are of."""
 
-    def costs(self, sub_network: SubNetwork) -> TrialCosts:
-        """Return what a trial reports beside its error."""
-        params = self.cost_model.costs(sub_network).params
-        return TrialCosts(params=params, macs=self.cost_model.macs(sub_network, self.sequence_length))
+    def costs(self, sub_network: SubNetwork) -> dict[str, float]:
+        """Return what a trial reports beside its error, by the objectives' names."""
+        return measure_costs(
+            Measurable(
+                sub_network=sub_network,
+                cost_model=self.cost_model,
+                dimensions=self.space.dimensions,
+                length=self.sequence_length,
+            )
+        )
 
     @property
     def full_costs(self) -> dict[str, float]:
         """The super-network's."""
-        return asdict(self.costs(self.cost_model.full))
+        return self.costs(self.cost_model.full)
 
 
 def run_standard_nas(
@@ -222,11 +229,11 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     def _schedule(self, trial_id: int, config: Config) -> None:
         self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
         directory = self.trial_path(trial_id)
-        described = asdict(self._describe(config))
-        if not holds_json(directory / TRIAL_FILE, described):
+        task = self._describe(config)
+        if not _is_of(directory, task):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-            write_json(directory / TRIAL_FILE, described)
+        write_json(directory / TRIAL_FILE, asdict(task))
         environment = dict(self._environment)
         self._allocate_gpu(trial_id, environment)
         with (directory / "std.out").open("w") as out, (directory / "std.err").open("w") as err:
@@ -240,6 +247,14 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         for process in self.trial_subprocess.values():
             process.kill()
             process.wait()
+
+
+def _is_of(directory: Path, task: TrialTask) -> bool:
+    """Whether a trial's directory is of the same sub-network; an older version knew less of what it costs."""
+    try:
+        return TrialTask.load(directory).kept == task.kept
+    except FileError:
+        return False
 
 
 class _Recorder(TunerCallback):  # type: ignore[misc]
@@ -350,7 +365,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             sub_network=trial.sub_network,
             error=report.error,
             **asdict(self.problem.cost_model.costs(trial.sub_network)),
-            macs=report.macs,
+            costs={name: v for name, v in self.problem.costs(trial.sub_network).items() if name != "params"},
             eval_seconds=time.perf_counter() - trial.started if report.seconds is None else report.seconds,
             epochs=report.epoch,
             model=weights.as_posix(),

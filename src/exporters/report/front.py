@@ -1,11 +1,16 @@
 """A front as a table, for terminal, page and description alike."""
 
+from compressor.search.objectives import OBJECTIVES, other_cost_names
 from compressor.search.record import SearchResult
 
-MEASURED = {"MACs (M)": ("macs", 1e-6), "latency ms": ("latency_ms", 1.0)}
-"""Columns of a front that are there only where they were measured: which cost, and by what it is multiplied."""
-SPARE_COLUMNS = ("MACs (M)", "latency ms", "units", "heads", "layers", "params (M)", "95 % interval", "test error")
-"""Columns of a front that a narrow terminal can do without, the first one first, unless they were searched for."""
+_PARAMS = OBJECTIVES["params"].column
+_SPARE_COLUMNS = ("units", "heads", "layers", _PARAMS, "95 % interval", "test error")
+
+
+def spare_columns(result: SearchResult) -> list[str]:
+    """Columns of a front that a narrow terminal can do without, the first one first: costs that were no objectives."""
+    costs = [OBJECTIVES[name].column for name in other_cost_names() if name not in result.objectives]
+    return [*costs, *_SPARE_COLUMNS]
 
 
 def describe_useless(result: SearchResult) -> str | None:
@@ -20,21 +25,21 @@ def describe_useless(result: SearchResult) -> str | None:
 
 
 def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a front, the super-network first, the trivial predictor last; MACs and latency if measured."""
+    """Header and rows of a front, the super-network first, the trivial predictor last; costs if measured."""
     front, full, trivial = result.front, result.full, result.trivial
-    more = {label: of for label, of in MEASURED.items() if all(getattr(e, of[0]) is not None for e in front)}
+    costs = {name: OBJECTIVES[name] for name in result.shown_costs}
     header = [
         "sub-network",
         "index",
         "error",
         "95 % interval",
         "test error",
-        "params (M)",
+        _PARAMS,
         "of encoder",
         "layers",
         "heads",
         "units",
-        *more,
+        *(cost.column for cost in costs.values()),
     ]
     named = [(e.name, str(index), e) for index, e in enumerate(front)]
     if full is not None:
@@ -51,7 +56,7 @@ def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
             f"{e.sub_network.num_layers}",
             f"{e.sub_network.num_heads}",
             f"{e.sub_network.num_units}",
-            *(f"{getattr(e, name) * factor:,.1f}" for name, factor in more.values()),
+            *(cost.show(e.costs.get(name)) for name, cost in costs.items()),
         ]
         for name, index, e in named
     ]

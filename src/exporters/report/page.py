@@ -15,6 +15,7 @@ from compressor.extraction.figures import NamedError, error_chart, extracted_ser
 from compressor.extraction.record import ExtractionReport
 from compressor.files import write_text
 from compressor.search.figures import front_chart, hypervolume_chart, kept_maps
+from compressor.search.objectives import OBJECTIVES
 from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
 from exporters.figures import latency_chart
@@ -282,6 +283,6 @@ def _reproduction(reported: Reported) -> str:
         lines += [x for x in make_benchmark(reported.benchmark, folders.benchmark) if x not in lines]
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
-    if "latency_ms" in reported.result.objectives:
+    if any(OBJECTIVES[name].timed for name in reported.result.objectives):
         lead += " Latencies differ from run to run, so this front may differ too: look before you take an index."
     return page.section("Make it again", page.paragraph(lead), page.commands(lines))

@@ -16,8 +16,15 @@ from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
 from compressor.extraction.options import ExtractionOptions
 from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
-from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES
-from compressor.search.options import DEFAULT_NUM_TRIALS, SMALL_INCREASE, Choice, NasOptions, SearchOptions
+from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, cost_names
+from compressor.search.options import (
+    DEFAULT_NUM_TRIALS,
+    SMALL_INCREASE,
+    Choice,
+    NasOptions,
+    SearchOptions,
+    trial_objectives,
+)
 from compressor.spaces import SEARCH_SPACES
 from compressor.training.settings import (
     DEFAULT_NUM_EPOCHS,
@@ -94,6 +101,22 @@ class TextList(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """The words of a text."""
         return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+
+
+class NamedNumber(click.ParamType):  # type: ignore[type-arg]
+    """A name and a number with = between them: size_mb=20."""
+
+    name = "name=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The name and the number of a text."""
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        try:
+            return name.strip(), float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not a name and a number such as size_mb=20.", param, ctx)
 
 
 def normalise_arguments(args: list[str]) -> list[str]:
@@ -333,7 +356,7 @@ TRIALS = [
         help="Seconds after which no trial goes on. Default: no limit.",
     ),
     _option("--num-workers", type=int, default=NasOptions.num_workers, help="Trials that run side by side."),
-    _objectives([name for name in OBJECTIVES if name != "latency_ms"]),
+    _objectives(trial_objectives()),
 ]
 
 CONFIDENCE = [
@@ -375,6 +398,12 @@ CHOICE = [
         type=float,
         default=None,
         help="Smallest error with at most so many ms; the search needs the objective latency_ms.",
+    ),
+    _option(
+        "--max-cost",
+        type=NamedNumber(),
+        default=None,
+        help=f"Smallest error with at most so much of one of {', '.join(cost_names())}: size_mb=20.",
     ),
     _option("--config", default=None, help="JSON file with a config of the search space, or a sub_network.json."),
     _option(

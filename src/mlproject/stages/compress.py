@@ -15,6 +15,7 @@ from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.search.journal import copy_journal
+from compressor.search.objectives import OBJECTIVES
 from compressor.search.options import Choice, SearchOptions
 from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.training.settings import ModelOptions, TrainingSettings
@@ -296,7 +297,7 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
         if index != whole
     ][:_MAX_MEMBERS]
     named.append((f"{chosen}, extracted", "", extraction.extracted, summary.pruned))
-    rows = []
+    rows, costs = [], {name: OBJECTIVES[name] for name in result.shown_costs}
     for name, index, measured, served in named:
         error, interval = f"{measured.error:.4f}", measured.error_interval
         rows.append(
@@ -306,13 +307,14 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
                 error if interval is None else with_interval(measured.error, interval),
                 f"{measured.params / 1e6:.2f}",
                 f"{measured.relative_encoder_params:.1%}",
-                "" if measured.macs is None else f"{measured.macs / 1e6:,.0f}",
+                *(cost.show(measured.costs.get(name)) for name, cost in costs.items()),
                 "" if served is None else f"{served.file_mb:.1f}",
                 "" if served is None else f"{served.first_p50_ms:.2f}",
             ]
         )
     trivial = result.trivial
     if trivial is not None:
-        rows.append(trivial.cells(["name", "", "error", *[""] * 5]))
-    header = ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
+        rows.append(trivial.cells(["name", "", "error", *[""] * (4 + len(costs))]))
+    header = ["", "index", "error (95 %)", OBJECTIVES["params"].column, "of encoder"]
+    header += [*(cost.column for cost in costs.values()), "MB", "p50 ms"]
     return markdown_table(header, rows)

@@ -107,7 +107,7 @@ def _metrics(report: ExtractionReport) -> dict[str, float]:
         "params": extracted.params,
         "relative_params": extracted.relative_params,
         "relative_encoder_params": extracted.relative_encoder_params,
-        "macs": extracted.macs,
+        **extracted.costs,
         "model_mb": extracted.model_mb,
         "parity/sliced": parity.sliced,
         "parity/loaded": parity.loaded,

@@ -11,9 +11,10 @@ from compressor.files import new_directory
 from compressor.markdown import markdown_code, markdown_table
 from compressor.network.sub_network import SubNetwork
 from compressor.search.figures import write_front_html, write_front_png
+from compressor.search.objectives import main_cost
 from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.spaces.space import Config
-from exporters.report.front import MEASURED, SPARE_COLUMNS, describe_useless, front_table
+from exporters.report.front import describe_useless, front_table, spare_columns
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import pareto_view
 
@@ -42,8 +43,8 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
     if result.trivial is not None:
         run.log_metrics({"trivial_error": result.trivial.error, "trivial_test_error": result.trivial.test_error})
     header, rows = front_table(result)
-    spare = [name for name in SPARE_COLUMNS if MEASURED.get(name, ("",))[0] not in result.objectives]
-    print_table(f"Pareto front of {len(result.evaluations)} sub-networks", header, rows, spare=spare)
+    title = f"Pareto front of {len(result.evaluations)} sub-networks"
+    print_table(title, header, rows, spare=spare_columns(result))
     run.describe(
         f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
         + markdown_table(header, rows[:_MAX_ROWS])
@@ -54,7 +55,8 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
     note = describe_useless(result)
     if note:
         print(f"Note: {note}")
-    link = run.save_view(view, pareto_view(run.run_id, ["num_layers", "num_heads", "num_units"]))
+    counts, cost = ["num_layers", "num_heads", "num_units"], main_cost(result.objectives)
+    link = run.save_view(view, pareto_view(run.run_id, counts, cost))
     by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
     run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
 
@@ -74,13 +76,9 @@ def child_tags(run: StageRun, model: str, task_name: str, search_space: str, sea
 
 def child_metrics(evaluation: EvaluatedSubNetwork, hypervolume: float) -> dict[str, float]:
     """The metrics of a sub-network's run; the same keys in every run, so that MLflow can plot them."""
-    names = ("error", "params", "relative_params", "relative_encoder_params", "eval_seconds")
-    measured = {name: getattr(evaluation, name) for name in ("macs", "latency_ms")}
-    return (
-        {name: float(getattr(evaluation, name)) for name in names}
-        | {name: float(value) for name, value in measured.items() if value is not None}
-        | {"hypervolume": hypervolume}
-    )
+    more = {name: getattr(evaluation, name) for name in ("relative_params", "relative_encoder_params", "eval_seconds")}
+    known = evaluation.objectives | more | {"hypervolume": hypervolume}
+    return {name: float(value) for name, value in known.items()}
 
 
 def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, Any]:

@@ -24,10 +24,10 @@ MAX_TAG_LENGTH = 20_000  # mlflow.utils.validation.MAX_EXPERIMENT_TAG_VAL_LENGTH
 SECTION = "compressor"
 
 
-def pareto_view(search_run_id: str, params: list[str]) -> State:
-    """Sub-networks of one search: error against size, parallel coordinates, table by error."""
+def pareto_view(search_run_id: str, params: list[str], cost: str = "params") -> State:
+    """Sub-networks of one search: error against a cost, parallel coordinates, table by error."""
     charts = [
-        _scatter("pareto-scatter", x="params", y="error"),
+        _scatter("pareto-scatter", x=cost, y="error"),
         {
             "uuid": "pareto-parallel",
             "type": "PARALLEL",
@@ -35,11 +35,11 @@ def pareto_view(search_run_id: str, params: list[str]) -> State:
             "deleted": False,
             "isGenerated": False,
             "selectedParams": params,
-            "selectedMetrics": ["params", "error"],  # the last one colours the lines
+            "selectedMetrics": [cost, "error"],  # the last one colours the lines
             "showAllRuns": True,
         },
     ]
-    metrics = _columns("metrics", ["error", "params", "relative_params"])
+    metrics = _columns("metrics", list(dict.fromkeys(["error", cost, "params", "relative_params"])))
     columns = [*metrics, *_columns("params", params), *_columns("tags", ["pareto"])]
     search_filter = f"tags.`compressor.search_run_id` = '{search_run_id}'"
     return _state(search_filter, "error", columns, charts)

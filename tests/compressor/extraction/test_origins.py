@@ -83,7 +83,7 @@ def test_without_the_super_network_costs_are_the_search_s(trials: SearchResult, 
     unfinished = replace(trials, evaluations=(first, trials.evaluations[1]))
     member = to_chosen(trials.evaluations[1])
     report = Extractor(TrainedAlone(unfinished, member), data).extract(member).report
-    assert (report.super_network, report.test, report.extracted.macs) == (None, None, None)
+    assert (report.super_network, report.test, report.extracted.costs) == (None, None, {})
     assert report.extracted.params == trials.evaluations[1].params
     with pytest.raises(SearchError) as raised:
         Extractor(TrainedAlone(unfinished, to_chosen(first)), data)

@@ -37,7 +37,7 @@ def variant(error: float, params: int, **more: Any) -> Variant:
         relative_params=params / 1000,
         encoder_params=params,
         relative_encoder_params=params / 1000,
-        macs=1_000_000,
+        costs={"macs": 1_000_000},
         macs_length=8,
         **more,
     )

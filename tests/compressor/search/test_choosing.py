@@ -111,10 +111,24 @@ def test_one_member(choice: Choice, name: str) -> None:
 
 
 def test_latency() -> None:
-    with pytest.raises(SearchError, match="--max-latency-ms must have latencies to look at"):
+    with pytest.raises(SearchError, match="--max-latency-ms must have values of latency_ms to look at"):
         choose(results(), Choice(max_latency_ms=3))
-    measured = result_of([replace(e, latency_ms=e.params / 100) for e in results().evaluations])
+    measured = result_of([replace(e, costs={"latency_ms": e.params / 100}) for e in results().evaluations])
     assert list(choose(measured, Choice(max_latency_ms=5))) == ["subnet-003"]
+    assert list(choose(measured, Choice(max_cost=("latency_ms", 5)))) == ["subnet-003"]
+
+
+@pytest.mark.parametrize(
+    ("most", "name"), [(("size_mb", 5e-3), "subnet-003"), (("params", 0.9e3), "subnet-002"), (("params", 0.9), None)]
+)
+def test_any_cost(most: tuple[str, float], name: str | None) -> None:
+    """Numbers are never shares of the super-network's here."""
+    measured = result_of([replace(e, costs={"size_mb": e.params / 1e5}) for e in results().evaluations])
+    if name is not None:
+        assert list(choose(measured, Choice(max_cost=most))) == [name]
+    else:
+        with pytest.raises(SearchError, match="--max-cost must be met by a member of the front, but none has 0.9 or"):
+            choose(measured, Choice(max_cost=most))
 
 
 @pytest.mark.parametrize(

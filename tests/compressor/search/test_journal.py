@@ -9,7 +9,7 @@ from compressor.search.journal import JOURNAL_FILE, Recorded, copy_journal, open
 
 
 def whole(name: str) -> Recorded:
-    return Recorded(sub_network=name, error=0.5, eval_seconds=1.0, macs=10)
+    return Recorded(sub_network=name, error=0.5, eval_seconds=1.0, costs={"macs": 10})
 
 
 def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> None:
@@ -22,6 +22,8 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     assert open_journal(tmp_path / "a", search) == {"abc": whole("abc")}
     copy_journal(tmp_path / "a", tmp_path / "b")
     assert open_journal(tmp_path / "b", search) == {"abc": whole("abc")}
+    assert open_journal(tmp_path / "a", search, ("error", "params")) == {"abc": whole("abc")}
+    assert open_journal(tmp_path / "a", search, ("error", "latency_ms")) == {}  # which the line lacks
     assert open_journal(tmp_path / "a", search | {"seed": 1}) == {}
     assert not (tmp_path / "a" / JOURNAL_FILE).exists()
 

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from transformers import PreTrainedTokenizerFast
 
 import exporters
+from compressor.network.costs import create_cost_model
 from compressor.network.families import ENCODER_FAMILIES, max_positions
 from compressor.network.sub_network import SubNetwork
+from compressor.search.objectives import Measurable, measure_costs
 from compressor.spaces import SEARCH_SPACES
-from conftest import TASK_HEADS, tiny_model
+from conftest import DIMENSIONS, TASK_HEADS, tiny_model
 from export_parity import export_differences
-from exported import DENSE, NOTHING, Exported
+from exported import DENSE, NOTHING, ODD, Exported
 from exporters.graph.onnx_export import _forget_sources, example_inputs
 from exporters.graph.parity import check_onnx_parity
 from exporters.graph.sessions import create_session, run_session
@@ -27,6 +29,18 @@ CASES = [
 """Every space with both families and two task heads, both families with every task head."""
 
 
+def require_size(path: Path, model_type: str, task_head: str = "classification", kept: SubNetwork = ODD) -> None:
+    """`size_mb` is the graph's weights to the byte; the file adds tables of positions and its nodes."""
+    model = tiny_model(model_type, task_head)
+    of = Measurable(sub_network=kept, cost_model=create_cost_model(model), dimensions=DIMENSIONS, length=8)
+    size = 1e6 * measure_costs(of)["size_mb"]
+    floats = [one for one in onnx.load(path).graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    found = sum(numpy_helper.to_array(one).nbytes for one in floats if one.dims)  # others are constants
+    tables = sum(buffer.nbytes for buffer in model.buffers() if buffer.is_floating_point())
+    assert -1e-3 < found - size < tables + 1e-3
+    assert 0 < path.stat().st_size - size < 10_000 * (1 + kept.num_layers)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task_head", TASK_HEADS)
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
@@ -34,6 +48,7 @@ def test_sliced_models_export_equal(
     model_type: str, task_head: str, exported: Exported, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model, path = exported(model_type, task_head)
+    require_size(path, model_type, task_head)
     differences = check_onnx_parity(path, model, tokenizer, [])
     assert len(differences) == 10
     assert max(differences.values()) <= 1e-4
@@ -68,6 +83,7 @@ def test_every_space_exports_equal(
 @pytest.mark.parametrize("model_type", [name for name in ENCODER_FAMILIES if name not in ("bert", "roberta")])
 def test_other_families_export_equal(model_type: str, exported: Exported, tokenizer: PreTrainedTokenizerFast) -> None:
     model, path = exported(model_type)
+    require_size(path, model_type)
     assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
 
 
@@ -85,6 +101,7 @@ def test_zero_layers_and_the_dense_model_export_equal(
     sub_network: SubNetwork, exported: Exported, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model, path = exported(sub_network=sub_network)
+    require_size(path, "bert", kept=sub_network)
     assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
 
 

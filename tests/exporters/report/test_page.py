@@ -209,9 +209,9 @@ def test_every_figure_has_a_text_alternative_and_says_which_way_is_better(whole:
     assert len({attributes["aria-label"] for attributes in pictures}) == 6
     assert len(pictures) == 10  # four of them are drawn for phones too; one of the two is shown
     assert all(len(attributes["aria-label"] or "") > 40 for attributes in pictures)
-    assert "5 sub-networks, 3 on the front: from error 0.2000 at 0.00 M parameters" in text
+    assert "5 sub-networks, 3 on the front: from error 0.2000 at 0.00 M params" in text
     assert text.count("<figcaption>") == 6
-    for axis in ("parameters in millions, lower is better", "error (1 − metric), lower is better"):
+    for axis in ("parameters (M), lower is better", "error (1 − metric), lower is better"):
         assert axis in text
     assert "hypervolume up to (1, 1), higher is better" in text
     assert "median latency of a batch in ms, lower is better" in text

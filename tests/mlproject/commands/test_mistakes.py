@@ -44,6 +44,15 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     ),
     "not a model": (["export", "--model", "none"], "--model must be a directory, but "),
     "not exported": (["benchmark", "--model", "search"], "--model must be made by compressor export, extract or "),
+    "no cost": (["extract", "--search", "search", "--max-cost", "20"], "'20' is not a name and a number such as "),
+    "unknown cost": (
+        ["extract", "--search", "search", "--max-cost", "flops=20"],
+        "--max-cost must be one of params, macs, latency_ms, size_mb, peak_mb and a number above 0, but got 'flops=20.",
+    ),
+    "cost that is not known": (
+        ["extract", "--search", "search", "--max-cost", "latency_ms=20"],
+        "--max-cost must have values of latency_ms to look at, but the search did not measure any.",
+    ),
     "batch sizes": (["benchmark", "--model", "net", "--batch-sizes", "a"], "'a' is not a list of whole numbers"),
 }
 

@@ -18,6 +18,7 @@ def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
     file = write_rows(sentence_rows(80))
     words = ["--model_name", base_model_dir, "--train-file", file, "--num_train_epochs", 2, "--seed", 0]
     more = ["--method", "random_search", "--num-trials", 3, "--num-workers", 2, "--output_dir=my nas"]
+    more += ["--objectives", "error,size_mb"]
     outcome = run_cli("nas", *words, *more)
     assert outcome.code == 0, outcome.err
     path = tmp_path / "my nas"
@@ -39,6 +40,7 @@ def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
         assert len(errors) == 2
         assert min(errors) == pytest.approx(evaluation["error"])
         assert (run.data.tags["pareto"] == "true") == evaluation["on_front"]
+        assert run.data.metrics["size_mb"] == evaluation["size_mb"] == 4 * evaluation["params"] / 1e6
         assert evaluation["model"] is None or (path / evaluation["model"] / "model.safetensors").is_file()
     full = next(e for e in results["evaluations"] if e["relative_params"] == 1)
     assert full["test_error"] is not None
@@ -57,8 +59,8 @@ def test_nas_tells_what_goes_wrong(run_cli: RunCli, base_model_dir: Path, write_
     words = ["nas", "--model-name", base_model_dir, "--train-file", write_rows(sentence_rows(80))]
     outcome = run_cli(*words, "--objectives", "error,latency_ms")
     assert outcome.error_lines == [
-        "Error: --objectives of compressor nas must be of error, params and macs, but got latency_ms: trials that run "
-        "side by side would time each other. Drop it, or use compressor search."
+        "Error: --objectives of compressor nas must be of error, params, macs, size_mb, peak_mb, but got latency_ms: "
+        "trials that run side by side would time each other. Drop it, or use compressor search."
     ]
     outcome = run_cli(*words, "--num-workers", 0)
     assert outcome.error_lines == ["Error: --num-workers must be at least 1, but got 0. Raise it."]

@@ -1,12 +1,15 @@
 """`search`: what decides its front, what it takes over from the training, and how it ends early."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 
+from compressor.search.objectives import OBJECTIVES, Objective
+from compressor.search.record import SearchResult
 from conftest import sentence_rows
 from running import RunCli, WriteRows, runs
 
@@ -121,3 +124,64 @@ def test_a_search_takes_the_space_of_the_training(run_cli: RunCli, trained: Path
     assert results()["options"]["search_space"] == "layer"
     search("--search-space", "medium")
     assert results()["options"]["search_space"] == "medium"
+
+
+def test_an_objective_is_one_entry(
+    run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new one is in results, tables, pictures, MLflow, choices, models and comparisons, and nothing else is said."""
+    bits = Objective(
+        label="bits of all weights",
+        short="bits",
+        unit="kbit",
+        scale=1e-3,
+        measure=lambda of: 32 * of.cost_model.costs(of.sub_network).params,
+    )
+    monkeypatch.setitem(OBJECTIVES, "bits", bits)
+    for name, seed in (("s", 0), ("t", 1)):
+        words = ["--num-samples", 5, "--objectives", "error,bits", "--seed", seed, "--output-dir", name]
+        outcome = run_cli("search", "--supernet", "net", *words)
+        assert outcome.code == 0, outcome.err
+    assert "kbit" in outcome.out
+    evaluations = json.loads((tmp_path / "s" / "search_results.json").read_text())["evaluations"]
+    assert all(e["bits"] == 32 * e["params"] for e in evaluations)
+    header, *rows = (line.split(",") for line in (tmp_path / "s" / "pareto_front.csv").read_text().splitlines())
+    assert [float(row[header.index("bits")]) for row in rows] == [e["bits"] for e in evaluations]
+    found = SearchResult.load("s")
+    assert found.objectives == ("error", "bits")
+    logged = {run.data.metrics["bits"] for run in runs() if run.data.tags["stage"] == "subnet"}
+    assert logged >= {float(e["bits"]) for e in evaluations}
+    assert found.plot().axes[0].get_xlabel() == "bits of all weights (kbit), lower is better"
+
+    member = found.front[-1]
+    known = replace(found, trivial=None)  # tiny models may be no better
+    assert known.choose(max_cost=("bits", member.costs["bits"])).evaluation == member
+    assert known.choose(max_cost=("bits", found.full_costs["bits"])).evaluation == found.front[0]
+    words = ["--index", len(found.front) - 1, "--finetune-epochs", 0, "--output-dir", "model"]
+    outcome = run_cli("extract", "--search", "s", *words)
+    assert outcome.code == 0, outcome.err
+    assert "bits of all weights" in outcome.out
+    extraction = json.loads((tmp_path / "model" / "extraction.json").read_text())
+    assert extraction["extracted"]["bits"] == extraction["chosen"]["bits"] == member.costs["bits"]
+    assert json.loads((tmp_path / "model" / "sub_network.json").read_text())["chosen"]["bits"] == member.costs["bits"]
+    assert run_cli("report", "--search", "s", "--model", "model", "--output-dir", "page").code == 0
+    page = (tmp_path / "page" / "report.html").read_text()
+    for text in (bits.axis, bits.row, f">{bits.column}</th>", bits.describe(member.costs["bits"])):
+        assert text in page
+    assert run_cli("compare", "s", "t", "--output-dir", "both").code == 0
+    assert json.loads((tmp_path / "both" / "compare.json").read_text())["cost"] == "bits"
+    assert "bits of all weights as a share of the super-network" in (tmp_path / "both" / "compare.html").read_text()
+
+
+def test_sizes_and_memory_are_objectives(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    words = ["search", "--supernet", "net", "--num-samples", 3, "--output-dir", "s"]
+    outcome = run_cli(*words, "--objectives", "error,size_mb,peak_mb")
+    assert outcome.code == 0, outcome.err
+    results = json.loads((tmp_path / "s" / "search_results.json").read_text())
+    assert results["objectives"] == ["error", "size_mb", "peak_mb"]
+    for evaluation in results["evaluations"]:
+        assert evaluation["size_mb"] == 4 * evaluation["params"] / 1e6 < evaluation["peak_mb"]
+        assert evaluation["latency_ms"] is None
+    header = (tmp_path / "s" / "pareto_front.html").read_text()
+    assert ">size (MB)</th>" in header
+    assert ">peak (MB)</th>" in header
