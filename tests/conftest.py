@@ -184,8 +184,8 @@ def random_weights(
     auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        has_sdpa = ENCODER_FAMILIES[config.model_type].has_sdpa
-        model = auto.from_config(config, attn_implementation=attn_implementation if has_sdpa else "eager")
+        attention = ENCODER_FAMILIES[config.model_type].attention(attn_implementation)
+        model = auto.from_config(config, attn_implementation=attention)
         for parameter in model.parameters():  # biases and LayerNorms of a new model are all alike: tell them apart
             if parameter.ndim == 1:
                 parameter.data += 0.2 * torch.randn_like(parameter)

@@ -7,6 +7,7 @@ builds a billion layers, or fails deep inside. Here the configuration is held ag
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +233,12 @@ def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
         )
         words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     except Exception as error:  # transformers raises a dozen kinds for a broken one
+        if "tiktoken" in str(error) and find_spec("sentencepiece") is None:  # it takes the file for one of tiktoken's
+            raise ModelError(
+                f"the tokenizer of {source} must be read by the library of its SentencePiece model, but sentencepiece "
+                "is not installed. Install it with pip install sentencepiece, or save the tokenizer with "
+                "save_pretrained where it is."
+            ) from error
         raise ModelError(
             f"the tokenizer of {source} must load, but it does not: {brief(error)}. Restore its files as "
             "save_pretrained wrote them."

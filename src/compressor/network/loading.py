@@ -76,7 +76,7 @@ def load_base_model(
                 source,
                 config=config,
                 dtype=torch.float32,
-                attn_implementation=attn_implementation if get_family(config.model_type).has_sdpa else "eager",
+                attn_implementation=get_family(config.model_type).attention(attn_implementation),
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
                 **local,

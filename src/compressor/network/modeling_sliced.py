@@ -199,6 +199,10 @@ class EncoderFamily:
         """Whether PyTorch's fused attention computes it."""
         return bool(getattr(transformers, f"{self.classes}ForSequenceClassification")._supports_sdpa)
 
+    def attention(self, wanted: str) -> str:
+        """The implementation of attention that is `wanted`, or the eager one where there is no other."""
+        return wanted if self.has_sdpa else "eager"
+
     def kept_layers(self, config: Any, kept: Sequence[Sequence[Any]]) -> list[int]:
         """Which layers a sliced model has: those of which something is kept, and the first where it has to stay."""
         first = [0] if self.first_layer_differs(config) else []

@@ -134,11 +134,11 @@ def load_super_network(path: str | Path) -> SuperNetwork:
     require_same_files(path, None if record is None else record.files, SUPER_NETWORK_FILE, next_step)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        get_family(config.model_type)
+        attention = "sdpa" if record is None else record.attn_implementation
         model, loaded = form_of_config(config).auto_class.from_pretrained(
             path,
             dtype=torch.float32,
-            attn_implementation="sdpa" if record is None else record.attn_implementation,
+            attn_implementation=get_family(config.model_type).attention(attention),
             trust_remote_code=False,
             output_loading_info=True,
         )

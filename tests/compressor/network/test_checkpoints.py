@@ -12,7 +12,7 @@ from transformers import AutoModelForMaskedLM
 
 from compressor.data.tasks import TASKS
 from compressor.errors import ModelError
-from compressor.network.checkpoints import StoredTensor, check_checkpoint
+from compressor.network.checkpoints import StoredTensor, check_checkpoint, load_tokenizer
 from compressor.network.families import max_positions
 from compressor.network.loading import load_base_model
 from conftest import tiny_batch, tiny_config, word_tokenizer
@@ -112,3 +112,17 @@ def test_an_older_modernbert_is_what_it_was(tmp_path: Path) -> None:
     assert check_checkpoint(tmp_path, whole=False).size("num_hidden_layers") == 2
     with pytest.raises(ModelError, match="num_hidden_layers is 2 where the weights have 3"):
         check_checkpoint(tmp_path, whole=True)
+
+
+def test_a_sentencepiece_model_alone_needs_its_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DeBERTa v3 comes from the Hub; transformers asks for tiktoken, which cannot read it."""
+    (folder / "tokenizer.json").unlink()
+    (folder / "spm.model").write_bytes(b"pieces")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "DebertaV2Tokenizer"}))
+    monkeypatch.setattr("compressor.network.checkpoints.find_spec", lambda _: None)
+    with pytest.raises(ModelError) as raised:
+        load_tokenizer(str(folder))
+    assert str(raised.value) == (
+        f"the tokenizer of {folder} must be read by the library of its SentencePiece model, but sentencepiece is not "
+        "installed. Install it with pip install sentencepiece, or save the tokenizer with save_pretrained where it is."
+    )

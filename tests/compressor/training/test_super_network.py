@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.digests import digest_files
 from compressor.errors import ModelError
+from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.training.super_network import SuperNetwork, load_super_network
 from conftest import tiny_batch, tiny_model, training_record
 
@@ -21,6 +22,19 @@ def test_saved_super_network_loads_the_same(task_head: str, tmp_path: Path, toke
     batch = tiny_batch(model)
     torch.testing.assert_close(loaded.model(**batch).logits, model(**batch).logits, rtol=1e-5, atol=1e-6)
     assert not list((tmp_path / "net").glob(".*"))
+
+
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_a_super_network_of_every_family_loads(
+    model_type: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Whichever attention it was to be trained with."""
+    model = tiny_model(model_type)
+    SuperNetwork(model=model, tokenizer=tokenizer, record=training_record()).save(tmp_path / "net")
+    loaded = load_super_network(tmp_path / "net").model
+    assert loaded.config._attn_implementation == model.config._attn_implementation
+    batch = tiny_batch(model)
+    torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits, rtol=1e-5, atol=1e-6)
 
 
 def test_a_base_model_is_no_super_network(base_model_dir: Path) -> None:
