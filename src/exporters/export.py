@@ -132,7 +132,7 @@ def _verify(graph: Path, opened: OpenedModel, task: Task, validation: EncodedRow
     found = score(task, logits, validation)
     before = opened.known_error
     expected = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
-    require_error(expected, found.error, logits, task.head)
+    require_error(expected, found.error, logits, task, validation)
     form = VerifiedForm(
         file=graph.name, mb=_graph_mb(graph), error=found.error, error_interval=found.interval, parity=differences
     )

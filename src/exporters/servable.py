@@ -37,6 +37,27 @@ class Choices(BaseModel):
     choices: list[str]
 
 
+class Query(BaseModel):
+    """A query and the documents to rank for it."""
+
+    query: str
+    documents: list[str]
+
+
+class RankedDocument(BaseModel):
+    """A document, its place among those that were given, from 0, and its score."""
+
+    index: int
+    document: str
+    score: float
+
+
+class Ranking(BaseModel):
+    """The documents of a query, best first."""
+
+    documents: list[RankedDocument]
+
+
 class Answer(BaseModel):
     """What is answered for a row: a label with its score and all scores (probabilities), or a value."""
 
@@ -83,7 +104,18 @@ def answer_value(outputs: np.ndarray, facts: Facts) -> Answer:  # noqa: ARG001
     return Answer(label="value", score=float(outputs[0]), scores={"value": float(outputs[0])})
 
 
-ANSWERS = {"classification": answer_label, "regression": answer_value, "multiple_choice": answer_label}
+def answer_relevance(outputs: np.ndarray, facts: Facts) -> Answer:
+    """The relevance, from 0 to 1, of outputs [1]."""
+    return answer_value(0.5 + 0.5 * np.tanh(0.5 * outputs), facts)
+
+
+ANSWERS = {
+    "classification": answer_label,
+    "regression": answer_value,
+    "multiple_choice": answer_label,
+    "rerank": answer_relevance,
+    "rerank_scores": answer_value,
+}
 """By the head of the model."""
 
 
@@ -179,7 +211,23 @@ class ChoicesModel(ServableModel):
         )
 
 
-KINDS = {"single": SingleTextModel, "pair": TextPairModel, "choices": ChoicesModel}
+class RankingModel(ServableModel):
+    """Takes queries with documents to rank."""
+
+    def predict(self, model_input: list[Query]) -> list[Ranking]:
+        """A ranking per query; documents of the same score stay in the order they were given in."""
+        answers = iter(self._answer([[(row.query, text)] for row in model_input for text in row.documents]))
+        rankings = []
+        for row in model_input:
+            scored = [
+                RankedDocument(index=index, document=text, score=next(answers).score)
+                for index, text in enumerate(row.documents)
+            ]
+            rankings.append(Ranking(documents=sorted(scored, key=lambda each: -each.score)))
+        return rankings
+
+
+KINDS = {"single": SingleTextModel, "pair": TextPairModel, "choices": ChoicesModel, "documents": RankingModel}
 
 if __name__ != "exporters.servable":  # run by MLflow as a model's code, not imported as a module
     kind = ModelConfig(development_config={"kind": "single"}).get("kind")

@@ -16,7 +16,7 @@ import exporters
 from conftest import WORDS
 from exported import Exported
 from exporters.graph.quantization import quantize_int8
-from exporters.servable import SingleTextModel
+from exporters.servable import SingleTextModel, answer_relevance
 
 CODE = Path(exporters.__file__).parent / "servable.py"
 HEADS = {"single": "classification", "pair": "classification", "choices": "multiple_choice"}
@@ -120,3 +120,30 @@ def test_values(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Ex
     with torch.inference_mode():
         value = model(**tokenizer(["w1 w2"], return_tensors="pt")).logits.item()
     assert served.predict(["w1 w2"])[0].score == pytest.approx(value, abs=1e-4)
+
+
+def test_rankings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    """Documents come back best first, with the scores of the PyTorch model."""
+    model, served = load("documents", tmp_path, tokenizer, exported, "regression")
+    texts = sentences(41)
+    rows = [{"query": texts[0], "documents": texts[1:]}, {"query": "", "documents": []}]
+    rows += [{"query": "w1", "documents": ["w2 w3", "w4", "w2 w3"]}]
+    first, nothing, last = served.predict(rows)
+    tokens = tokenizer([texts[0]] * 40, texts[1:], padding=True, truncation=True, max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        scores = model(**tokens).logits[:, 0].numpy()
+    assert [document.index for document in first.documents] == np.argsort(-scores, kind="stable").tolist()
+    for document in first.documents:
+        assert document.document == texts[1 + document.index]
+        assert document.score == pytest.approx(float(scores[document.index]), abs=1e-4)
+    assert nothing.documents == []
+    twice = [document.index for document in last.documents if document.document == "w2 w3"]
+    assert twice == [0, 2]  # in the order they were given
+    with pytest.raises(MlflowException, match="documents"):
+        served.predict([{"query": "w1"}])
+
+
+def test_relevances_lie_between_0_and_1() -> None:
+    facts: Any = None
+    scores = [answer_relevance(np.array([value]), facts).score for value in (-1000.0, -2.0, 0.0, 1000.0)]
+    assert scores == pytest.approx([0, 1 / (1 + np.exp(2)), 0.5, 1])

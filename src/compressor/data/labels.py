@@ -199,11 +199,11 @@ def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
     Raises:
         TaskDataError: a label that is missing or no finite number.
     """
-    values = _label_texts(table, task, part, large_floats=True)
+    values, kind = _label_texts(table, task, part, large_floats=True), task.head.name.partition("_")[0]
     for row, value in enumerate(values):
         if not _is_number(value):
             raise TaskDataError(
-                f"the labels of a regression must be numbers, but row {row + 1} of the {part} rows holds "
+                f"the labels of a {kind} must be numbers, but row {row + 1} of the {part} rows holds "
                 f"{reprlib.repr(value)}. Check the file."
             )
     with np.errstate(over="ignore"):
@@ -211,7 +211,7 @@ def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
     if not np.isfinite(numbers).all():
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
         raise TaskDataError(
-            f"the labels of a regression must be finite, but row {row + 1} of the {part} rows holds "
+            f"the labels of a {kind} must be finite, but row {row + 1} of the {part} rows holds "
             f"{list_names([values[row]])}. Drop such rows."
         )
     return numbers

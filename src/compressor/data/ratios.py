@@ -2,10 +2,13 @@
 
 F1 is 2 · hits / (predicted + true), so a resample of the groups, or the effect of one of them, needs their sums alone.
 A metric over several ratios, such as an F1 for each label, is their mean; a ratio that no group adds to is left out.
+A metric of rankings is the mean over queries, the ratio of two sums to which each query adds its value and 1.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import comb
 
 import numpy as np
 
@@ -15,7 +18,8 @@ class Structure:
     """How units hang together that are not judged one by one."""
 
     groups: np.ndarray
-    """The group of each unit, such as the row of a word: [units]. Those of a group stand together."""
+    """The group of each unit, such as the row of a word or the query of a document: [units]. The words of a row stand
+    together."""
     tags: np.ndarray | None = None
     """What each label says of an entity [labels, 3]: kind (-1 outside), whether it begins, whether it ends there."""
 
@@ -118,10 +122,116 @@ def _places(structure: Structure) -> tuple[np.ndarray, int]:
     return places.reshape(-1), len(groups)
 
 
+CUT_OFF = 10
+"""Documents of a query that nDCG and MRR look at."""
+
+
+def are_relevances(labels: np.ndarray) -> bool:
+    """Whether labels say how relevant documents are: grades 0, 1, …, or values in 0..1. Else they are bare scores."""
+    return bool(labels.min() >= 0 and (labels.max() <= 1 or (labels == np.floor(labels)).all()))
+
+
+def ranking_values(
+    metric: str, labels: np.ndarray, scores: np.ndarray, structure: Structure, *, rounding: float, worst: bool = True
+) -> np.ndarray:
+    """What each query's ranking by scores [units] is worth, [queries]; NaN for a query without a relevant document.
+
+    A document is relevant where its label is above 0, and a label is a gain of nDCG (Järvelin and Kekäläinen 2002) as
+    it is; bare scores are gains from the lowest of their query on. Neighbours that differ by at most `rounding` are
+    equal: they stand in the worst order, or in the best.
+    """
+    places, num_queries = _places(structure)
+    gains = _gains(metric, labels, places, num_queries)
+    by_score = np.lexsort((-scores, places))
+    apart = (-np.diff(scores[by_score]) > rounding) | (np.diff(places[by_score]) > 0)
+    steps = np.empty(len(scores), dtype=np.int64)
+    steps[by_score] = np.concatenate([[0], np.cumsum(apart)])
+    order = np.lexsort((gains if worst else -gains, steps))
+    queries, found = places[order], gains[order]
+    starts = np.searchsorted(queries, queries)
+    ranks = np.arange(1, len(queries) + 1) - starts
+    if metric == "ndcg_at_10":
+        weights = np.where(ranks <= CUT_OFF, 1 / np.log2(ranks + 1), 0.0)
+        values = np.bincount(queries, weights * found)
+        best = np.bincount(queries, weights * gains[np.lexsort((-gains, places))])
+    else:
+        totals = np.cumsum(found)
+        hits, best = totals - (totals - found)[starts], np.bincount(queries, found)
+        if metric == "mrr_at_10":
+            values, best = np.bincount(queries, found * (hits == 1) * (ranks <= CUT_OFF) / ranks), np.minimum(best, 1)
+        else:
+            values = np.bincount(queries, found * hits / ranks)
+    return np.asarray(np.divide(values, best, out=np.full(num_queries, np.nan), where=best > 0))
+
+
+def random_order_values(metric: str, labels: np.ndarray, structure: Structure) -> np.ndarray:
+    """The expected `ranking_values` of documents in random order, [queries]."""
+    places, num_queries = _places(structure)
+    gains = _gains(metric, labels, places, num_queries)
+    found = []
+    for of_query in (gains[places == query] for query in range(num_queries)):
+        count, ranks = len(of_query), np.arange(1, len(of_query) + 1)
+        relevant = np.count_nonzero(of_query)
+        if relevant == 0:
+            found.append(np.nan)
+        elif metric == "ndcg_at_10":
+            weights = np.where(ranks <= CUT_OFF, 1 / np.log2(ranks + 1), 0.0)
+            found.append(of_query.mean() * weights.sum() / (weights * np.sort(of_query)[::-1]).sum())
+        elif metric == "mrr_at_10":
+            first = [comb(count - int(rank), relevant - 1) / comb(count, relevant) for rank in ranks]
+            found.append(float((first / ranks)[:CUT_OFF].sum()))
+        else:
+            others_before = (relevant - 1) * (ranks - 1) / max(count - 1, 1)
+            found.append(float(((1 + others_before) / ranks).mean()))
+    return np.asarray(found)
+
+
+def can_be_ranked(metric: str, labels: np.ndarray, structure: Structure) -> np.ndarray:
+    """Whether it matters to a metric how the documents of each query stand, [queries]."""
+    equal = np.zeros(len(labels))
+    low, high = (ranking_values(metric, labels, equal, structure, rounding=0, worst=worst) for worst in (True, False))
+    return np.asarray(low < high)
+
+
+def ranking_slack(metric: str, labels: np.ndarray, scores: np.ndarray, structure: Structure) -> float:
+    """By how much a metric can change as scores that lie closer than parity's rounding change places."""
+    scale = float(np.abs(scores).max())
+    low, high = (
+        ranking_values(metric, labels, scores, structure, rounding=2e-4 * scale + _rounding(scores), worst=worst)
+        for worst in (True, False)
+    )
+    return 1e-6 + float(np.nanmean(high - low))
+
+
+def _gains(metric: str, labels: np.ndarray, places: np.ndarray, num_queries: int) -> np.ndarray:
+    labels = labels.astype(np.float64)
+    if metric != "ndcg_at_10":
+        return (labels > 0).astype(np.float64)
+    if are_relevances(labels):
+        return labels
+    lowest = np.full(num_queries, np.inf)
+    np.minimum.at(lowest, places, labels)
+    return np.asarray(labels - lowest[places])
+
+
+def _rounding(scores: np.ndarray) -> float:
+    """Scores as near as this are equal: a model that ignores its input is constant up to rounding."""
+    return 1e-5 * max(1.0, float(np.abs(scores).max()))
+
+
+def _ranking_sums(labels: np.ndarray, scores: np.ndarray, structure: Structure | None, metric: str) -> np.ndarray:
+    """Of each query its value and 1, or twice 0 where it has no relevant document."""
+    assert structure is not None
+    values = ranking_values(metric, labels, scores, structure, rounding=_rounding(scores))
+    return np.stack([np.nan_to_num(values), np.isfinite(values)], axis=-1)[:, None]
+
+
 RATIOS: dict[str, Callable[[np.ndarray, np.ndarray, Structure | None], np.ndarray]] = {
     "entity_f1": _entity_sums,
     "accuracy": _hit_sums,
     "f1_micro": _pooled_sums,
     "f1_macro": _label_sums,
+    **{name: partial(_ranking_sums, metric=name) for name in ("ndcg_at_10", "mrr_at_10", "map")},
 }
-"""Sums [groups, ratios, 2] of labels and predictions: indices [units] with a structure, or 0 and 1 [rows, labels]."""
+"""Sums [groups, ratios, 2] of labels and predictions: indices or values [units] with a structure, or else 0 and 1
+[rows, labels]."""

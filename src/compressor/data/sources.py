@@ -17,7 +17,7 @@ from compressor.data.demo import has_demo_reviews, read_demo_table
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
 from compressor.data.tables import read_table
-from compressor.data.tasks import Task, get_task
+from compressor.data.tasks import RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
 from compressor.limits import Problem, check_numbers
@@ -46,7 +46,10 @@ class DataSource:
     """A data set on the Hugging Face Hub (or a directory that `datasets` reads) in place of files."""
     dataset_config_name: str | None = None
     text_columns: tuple[str, ...] = ()
+    query_column: str | None = None
+    document_column: str | None = None
     label_column: str | None = None
+    group_column: str | None = None
     metric: str | None = None
     regression: bool = False
     max_seq_length: int | None = None
@@ -77,6 +80,7 @@ class DataSource:
         return get_task(
             self.task_name,
             text_columns=self.text_columns,
+            ranking=RankingColumns(query=self.query_column, document=self.document_column, group=self.group_column),
             label_column=self.label_column,
             metric=self.metric,
             regression=self.regression,
@@ -109,7 +113,8 @@ class DataSource:
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("max_seq_length", "max_train_samples", "max_eval_samples"), int | None),
     **dict.fromkeys(("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"), str | None),
-    **{"label_column": str | None, "metric": str | None, "text_columns": list | tuple},
+    **dict.fromkeys(("label_column", "query_column", "document_column", "group_column", "metric"), str | None),
+    "text_columns": list | tuple,
     **{"task_name": str, "regression": bool, "dataset_seed": int},
 }
 """What the fields of a source are in JSON."""
@@ -123,6 +128,8 @@ class Rows:
     """Per row the text columns, then the choice columns."""
     labels: np.ndarray
     """As the task's head reads them, one entry per row: class indices (int64), values (float32)."""
+    groups: np.ndarray | None = None
+    """The number of each row's group (int64), where rows are judged in groups and stay together."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -130,7 +137,8 @@ class Rows:
     @property
     def digest(self) -> str:
         """A content hash of 16 hexadecimal digits."""
-        text = json.dumps([self.texts, self.labels.tolist()], ensure_ascii=False)
+        groups = [] if self.groups is None else [self.groups.tolist()]
+        text = json.dumps([self.texts, self.labels.tolist(), *groups], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -229,6 +237,8 @@ def load_task_data(source: DataSource) -> TaskData:
     tables, task = _read_tables(source)
     for name, table in tables.items():
         _check_columns(table, task, name)
+    if task.head.settle is not None:
+        task = replace(task, head=task.head.settle(tables.train, task))
     label_names = task.head.find_label_names(tables.train, task)
     given = _Given(**{name: _to_rows(table, task, label_names, name) for name, table in tables.items()})
     rng = np.random.default_rng([source.dataset_seed, 0])
@@ -394,9 +404,7 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
     if missing:
         have = ", ".join(repr(str(column)) for column in table.columns[:_MOST_SHOWN])
         have += ", …" if len(table.columns) > _MOST_SHOWN else ""
-        options = ["--label-column"] if task.label_column in missing else []
-        options += ["--text-column"] if set(missing) - {task.label_column} else []
-        option = " and ".join(reversed(options))
+        option = " and ".join(dict.fromkeys(option for column, option in task.named_columns if column in missing))
         raise TaskDataError(
             f"column {' and '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
             f"Name {'it' if len(missing) == 1 else 'them'} with {option}."
@@ -411,38 +419,67 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
 
 def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> Rows:
     columns = []
-    for column in (*task.text_columns, *task.choice_columns):
+    for column, option in task.named_columns[: len(task.text_columns) + len(task.choice_columns)]:
         values = table[column].tolist()
         for row, value in enumerate(values):
             if not isinstance(value, str):
                 raise TaskDataError(
                     f"column {column!r} must hold text, but row {row + 1} of the {name} rows holds "
-                    f"{reprlib.repr(value)}. Correct the file or name another --text-column."
+                    f"{reprlib.repr(value)}. Correct the file or name another {option}."
                 )
         if not any(map(str.strip, values)):
             raise TaskDataError(
                 f"column {column!r} must hold text, but all {len(values)} of the {name} rows are empty there. "
-                "Correct the file or name another --text-column."
+                f"Correct the file or name another {option}."
             )
         columns.append(values)
-    return Rows(texts=tuple(zip(*columns, strict=True)), labels=task.head.read_labels(table, task, label_names, name))
+    labels = task.head.read_labels(table, task, label_names, name)
+    return Rows(texts=tuple(zip(*columns, strict=True)), labels=labels, groups=_read_groups(table, task, name))
+
+
+def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | None:
+    """The number of each row's group, in the order in which they come; None where there are none."""
+    if task.group_column is None:
+        return None
+    numbers: dict[str, int] = {}
+    groups = []
+    for row, value in enumerate(table[task.group_column].tolist()):
+        if not isinstance(value, str | int | float) or value != value or value == "":
+            raise TaskDataError(
+                f"column {task.group_column!r} must say of which query a row is, but row {row + 1} of the {name} rows "
+                f"holds {reprlib.repr(value)}. Write a text or a number."
+            )
+        groups.append(numbers.setdefault(str(value), len(numbers)))
+    return np.asarray(groups)
 
 
 def _hold_out(rows: Rows, share: float, rng: np.random.Generator, name: str) -> tuple[Rows, Rows]:
-    order = rng.permutation(len(rows))
-    held = round(share * len(rows))
-    if not 0 < held < len(rows):
+    order, ends = _in_random_order(rows, rng)
+    held, what = round(share * len(ends)), "rows" if rows.groups is None else "queries"
+    if not 0 < held < len(ends):
         raise TaskDataError(
-            f"the {name} rows must be held out of at least 5 training rows, but there are {len(rows)}. "
+            f"the {name} {what} must be held out of at least 5 training {what}, but there are {len(ends)}. "
             f"Give more rows or --{name}-file."
         )
-    return _pick(rows, order[held:]), _pick(rows, order[:held])
+    return _pick(rows, order[ends[held - 1] :]), _pick(rows, order[: ends[held - 1]])
 
 
 def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
-    """At most so many rows, drawn without replacement."""
-    return rows if most is None or len(rows) <= most else _pick(rows, rng.permutation(len(rows))[:most])
+    """At most so many rows, drawn without replacement; of groups as many whole ones as that is, at least one."""
+    if most is None or len(rows) <= most:
+        return rows
+    order, ends = _in_random_order(rows, rng)
+    fitting = max(1, int(np.searchsorted(ends, most, side="right")))
+    return _pick(rows, order[: ends[fitting - 1]])
+
+
+def _in_random_order(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The places of rows in an order drawn from `rng` that keeps groups together, and where in it each group ends."""
+    groups = np.arange(len(rows)) if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1]
+    turns = np.argsort(rng.permutation(int(groups.max()) + 1))[groups]
+    return np.argsort(turns, kind="stable"), np.cumsum(np.bincount(turns))
 
 
 def _pick(rows: Rows, order: np.ndarray) -> Rows:
-    return Rows(texts=tuple(rows.texts[i] for i in order), labels=rows.labels[order])
+    groups = None if rows.groups is None else rows.groups[order]
+    return Rows(texts=tuple(rows.texts[i] for i in order), labels=rows.labels[order], groups=groups)

@@ -10,6 +10,7 @@ from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.head import Head
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
+from compressor.data.heads.rerank import RERANK
 from compressor.data.metrics import METRIC_NAMES
 from compressor.errors import TaskDataError
 
@@ -26,6 +27,8 @@ class Task:
     choice_columns: tuple[str, ...] = ()
     """Multiple choice: one column per ending."""
     label_column: str = "label"
+    group_column: str | None = None
+    """Rerank: rows with the same value there are one query, and stay together where rows are split."""
     metric: str = "accuracy"
     """One of `METRIC_NAMES`; the error is 1 − metric."""
     max_length: int = 128
@@ -59,19 +62,41 @@ class Task:
         if doubled:
             raise TaskDataError(
                 f"texts and label must be different columns, but {' and '.join(map(repr, doubled))} is given for two. "
-                "Correct --text-column or --label-column."
+                f"Correct {' or '.join(dict.fromkeys(option for _, option in self.named_columns))}."
             )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the task reads."""
-        return (*self.text_columns, *self.choice_columns, self.label_column)
+        return tuple(column for column, _ in self.named_columns)
+
+    @property
+    def named_columns(self) -> tuple[tuple[str, str], ...]:
+        """Every column the task reads, texts first, with the option that names it."""
+        of_texts = ("--query-column", "--document-column") if self.group_column else ("--text-column",) * 2
+        return (
+            *zip(self.text_columns, of_texts, strict=False),
+            *((column, "--text-column") for column in self.choice_columns),
+            (self.label_column, "--label-column"),
+            *((c, "--group-column") for c in (self.group_column,) if c is not None and c not in self.text_columns),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingColumns:
+    """The columns of a reranker's rows, as a user names them."""
+
+    query: str | None = None
+    document: str | None = None
+    group: str | None = None
+    """Default: the query's."""
 
 
 def get_task(
     name: str,
     *,
     text_columns: Sequence[str] = (),
+    ranking: RankingColumns | None = None,
     label_column: str | None = None,
     metric: str | None = None,
     regression: bool = False,
@@ -93,6 +118,7 @@ def get_task(
                 f"a {task.head.name.replace('_', '-')} task must have no --regression, but got it with {name}. Drop it."
             )
         task = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0])
+    task = _name_ranking(task, ranking or RankingColumns(), text_columns)
     return replace(
         task,
         text_columns=tuple(text_columns) or task.text_columns,
@@ -100,6 +126,28 @@ def get_task(
         metric=metric or task.metric,
         max_length=max_length or task.max_length,
     )
+
+
+def _name_ranking(task: Task, given: RankingColumns, text_columns: Sequence[str]) -> Task:
+    """The task with the columns of a reranker that a user names.
+
+    Raises:
+        TaskDataError: it is none, or they are named otherwise.
+    """
+    if task.head is not RERANK:
+        if given != RankingColumns():
+            raise TaskDataError(
+                "--query-column, --document-column and --group-column must be given with --task-name rerank, but got "
+                f"one with --task-name {task.name}. Drop it or correct --task-name."
+            )
+        return task
+    if text_columns:
+        raise TaskDataError(
+            "a rerank task must have its texts named by --query-column and --document-column, but got --text-column. "
+            "Use these."
+        )
+    query, document = given.query or task.text_columns[0], given.document or task.text_columns[1]
+    return replace(task, text_columns=(query, document), group_column=given.group or query)
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -122,6 +170,14 @@ TASKS: dict[str, Task] = {
             max_validation_rows=1000,
         ),
         Task(name="custom", text_columns=("text",)),
+        Task(
+            name="rerank",
+            head=RERANK,
+            text_columns=("query", "document"),
+            group_column="query",
+            metric="ndcg_at_10",
+            max_length=256,
+        ),
         Task(name="rte", text_columns=_PAIR, label_names=_YES_NO, hub=(_GLUE, "rte")),
         Task(
             name="mrpc",

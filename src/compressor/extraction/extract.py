@@ -273,7 +273,7 @@ class Extractor:
             error_searched=error_searched,
             error_loaded=judge.error(logits, judge.rows.validation),
         )
-        require_error(error_searched, parity.error_loaded, logits, self._data.task.head)
+        require_error(error_searched, parity.error_loaded, logits, self._data.task, judge.rows.validation)
         return model, parity, model_mb
 
     def _repair(self, model: "PreTrainedModel", sub_network: SubNetwork, error: float) -> Repair | None:

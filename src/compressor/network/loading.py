@@ -70,6 +70,8 @@ def load_base_model(
         get_family(config.model_type)
         tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code, **local)
         task.head.configure(config, label_names)
+        if task.head.keeps_length:
+            tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model, loaded = task.head.form.auto_class.from_pretrained(

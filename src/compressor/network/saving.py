@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from compressor.data.batches import EncodedRows
 from compressor.data.heads import form_of, form_of_config
-from compressor.data.heads.head import Head
+from compressor.data.tasks import Task
 from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import CompressorError, ModelError, ParityError, brief
 from compressor.files import write_json
@@ -205,13 +206,13 @@ def require_parity(
     return difference
 
 
-def require_error(expected: float, error: float, logits: np.ndarray, head: Head) -> None:
+def require_error(expected: float, error: float, logits: np.ndarray, task: Task, rows: EncodedRows) -> None:
     """Nothing, if two forms of one sub-network have the same task error (law 4), up to what rounding may move.
 
     Raises:
         ParityError: the errors differ by more than that.
     """
-    if not abs(expected - error) <= head.rounding_slack(logits):
+    if not abs(expected - error) <= task.head.rounding_slack(logits, task.metric, rows):
         raise ParityError(
             f"the error on the {len(logits)} validation rows must be the {expected:.6f} that was measured before, but "
             f"is {error:.6f}."

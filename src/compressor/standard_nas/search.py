@@ -133,7 +133,7 @@ def _examine_front(
             return replace(e, model=None)  # its weights are gone: it is dominated
         model = load_sliced_model(directory / e.model).model.to(pick_device())
         evaluation = Evaluator(model, task, validation).evaluate()
-        require_error(e.error, evaluation.error, evaluation.logits, task.head)
+        require_error(e.error, evaluation.error, evaluation.logits, task, validation)
         predictions[e.name] = task.head.predict(evaluation.logits)
         interval = error_interval(task.metric, predictions[e.name], validation.labels, validation.structure)
         test_error = Evaluator(model, task, rows.test).evaluate().error

@@ -11,6 +11,7 @@ from torch import Tensor
 from compressor.data.batches import EncodedRows, encode
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import TaskData
+from compressor.data.tasks import Task
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model, pick_device
@@ -27,6 +28,7 @@ class PreparedTraining:
 
     net: SuperNetwork
     """Its head is new, its record without epochs but those that were trained before."""
+    task: Task
     train: EncodedRows
     validation: EncodedRows
     settings: TrainingSettings
@@ -117,6 +119,7 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
     )
     return PreparedTraining(
         net=SuperNetwork(model=model, tokenizer=tokenizer, record=record),
+        task=data.task,
         train=encode(data.train, data.task, tokenizer, positions),
         validation=encode(data.validation, data.task, tokenizer, positions),
         settings=settings,

@@ -218,7 +218,14 @@ DATA = [
         multiple=True,
         help="Column with the text; give it twice (or with a comma) for pairs. Default: the task's.",
     ),
+    _option("--query-column", default=None, help="Rerank: column with the query. Default: 'query'."),
+    _option("--document-column", default=None, help="Rerank: column with the document. Default: 'document'."),
     _option("--label-column", default=None, help="Column with the label. Default: the task's, or 'label'."),
+    _option(
+        "--group-column",
+        default=None,
+        help="Rerank: column that tells which rows are of one query. Default: the query's text.",
+    ),
     _option(
         "--metric",
         type=_choice(METRIC_NAMES),

@@ -78,7 +78,7 @@ def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, pla
     """What training, and the stages that a plan says, will take."""
     net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
     assert net.record is not None and net.record.params is not None
-    expected = forecast(net.model, net.record.source.task, train, validation, settings)
+    expected = forecast(net.model, prepared.task, train, validation, settings)
     left = 1 - num_done / settings.epochs
     if plan is None:
         return describe_stages({"super-network": left * expected.training_s})

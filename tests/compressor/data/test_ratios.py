@@ -5,10 +5,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import average_precision_score, f1_score, ndcg_score
 
 from compressor.data.metrics import compute_error, error_interval, resampled_errors
-from compressor.data.ratios import RATIOS, Structure, find_entities, group_sums, mean_ratio, ratio_effects, read_tags
+from compressor.data.ratios import (
+    RATIOS,
+    Structure,
+    are_relevances,
+    can_be_ranked,
+    find_entities,
+    group_sums,
+    mean_ratio,
+    random_order_values,
+    ranking_slack,
+    ranking_values,
+    ratio_effects,
+    read_tags,
+)
 from compressor.evaluation.bounds import row_effects
 from compressor.evaluation.comparison import compare_predictions
 
@@ -101,11 +114,84 @@ def some_words() -> tuple[np.ndarray, np.ndarray, Structure]:
     return labels, told, Structure(groups=groups, tags=read_tags(BIO))
 
 
+RANKINGS = ("ndcg_at_10", "mrr_at_10", "map")
+
+
+def some_queries() -> tuple[np.ndarray, np.ndarray, Structure]:
+    """300 queries whose rows are shuffled, with grades 0 to 3."""
+    rng = np.random.default_rng(3)
+    groups = rng.permutation(np.repeat(np.arange(300), rng.integers(3, 25, size=300)))
+    labels = rng.choice(4, size=len(groups), p=[0.6, 0.2, 0.1, 0.1])
+    labels[np.unique(groups, return_index=True)[1]] = 2  # one relevant document at least
+    return labels, labels + rng.normal(scale=2, size=len(groups)), Structure(groups=groups)
+
+
+def by_others(metric: str, labels: np.ndarray, scores: np.ndarray) -> float:
+    """The value of one query's ranking, by scikit-learn and in words."""
+    if metric == "ndcg_at_10":
+        return float(ndcg_score([labels], [scores], k=10))
+    if metric == "map":
+        return float(average_precision_score(labels > 0, scores))
+    ranked = [label for _, label in sorted(zip(-scores, labels, strict=True))]
+    return next((1 / rank for rank, label in enumerate(ranked[:10], start=1) if label > 0), 0.0)
+
+
+@pytest.mark.parametrize("metric", RANKINGS)
+def test_rankings_are_worth_what_others_say(metric: str) -> None:
+    labels, scores, structure = some_queries()
+    found = ranking_values(metric, labels, scores, structure, rounding=0)
+    expected = [by_others(metric, labels[of], scores[of]) for of in (structure.groups == n for n in range(300))]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert compute_error(metric, scores, labels, structure) == pytest.approx(1 - np.mean(expected))
+    assert compute_error(metric, scores, labels / 3, structure) == pytest.approx(1 - np.mean(expected))  # as it is read
+
+
+@pytest.mark.parametrize("metric", RANKINGS)
+def test_random_order_is_the_mean_of_orders(metric: str) -> None:
+    labels, _, structure = some_queries()
+    few = structure.groups < 6
+    labels, structure = labels[few], Structure(groups=structure.groups[few])
+    rng = np.random.default_rng(0)
+    draws = [ranking_values(metric, labels, rng.random(len(labels)), structure, rounding=0) for _ in range(4000)]
+    np.testing.assert_allclose(random_order_values(metric, labels, structure), np.mean(draws, axis=0), atol=0.015)
+
+
+def test_rankings_by_hand() -> None:
+    """Of one query: relevant at ranks 1 and 3; of another: none; of a third: equal scores, one of two relevant."""
+    structure = Structure(groups=np.array([0, 0, 0, 1, 1, 2, 2]))
+    labels, scores = np.array([1, 0, 2, 0, 0, 0, 1]), np.array([3.0, 2.0, 1.0, 5.0, 4.0, 7.0, 7.0 + 1e-6])
+    ndcg = (1 + 2 / 2) / (2 + 1 / np.log2(3))
+    for metric, values in {
+        "ndcg_at_10": (ndcg, 1 / np.log2(3), 1.0),
+        "mrr_at_10": (1.0, 0.5, 1.0),
+        "map": ((1 + 2 / 3) / 2, 0.5, 1.0),
+    }.items():
+        found = ranking_values(metric, labels, scores, structure, rounding=1e-5)
+        assert found == pytest.approx([values[0], np.nan, values[1]], nan_ok=True)
+        best = ranking_values(metric, labels, scores, structure, rounding=1e-5, worst=False)
+        assert best == pytest.approx([values[0], np.nan, values[2]], nan_ok=True)
+        assert compute_error(metric, scores, labels, structure) == pytest.approx(1 - (values[0] + values[1]) / 2)
+        assert ranking_slack(metric, labels, scores, structure) == pytest.approx(1e-6 + (values[2] - values[1]) / 2)
+        assert can_be_ranked(metric, labels, structure).tolist() == [True, False, True]
+
+
+def test_a_teacher_s_scores_are_gains_from_the_lowest_of_their_query() -> None:
+    structure = Structure(groups=np.array([0, 0, 0, 1, 1]))
+    labels, scores = np.array([-3.0, 4.0, 0.5, 9.0, 9.0]), np.array([1.0, 2.0, 3.0, 1.0, 0.0])
+    assert not are_relevances(labels)
+    assert are_relevances(np.array([0.0, 0.25, 1.0]))
+    assert are_relevances(np.array([0, 4, 17]))
+    found = ranking_values("ndcg_at_10", labels, scores, structure, rounding=0)
+    assert found == pytest.approx([ndcg_score([[0, 7, 3.5]], [[1, 2, 3]]), np.nan], nan_ok=True)
+    assert can_be_ranked("ndcg_at_10", labels, structure).tolist() == [True, False]
+
+
 CASES: dict[str, Callable[[], Any]] = {
     "entity_f1": some_words,
     "accuracy": some_words,
     "f1_micro": lambda: (*several_labels(), None),
     "f1_macro": lambda: (*several_labels(), None),
+    **dict.fromkeys(RANKINGS, some_queries),
 }
 
 

@@ -80,7 +80,7 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
-@pytest.mark.parametrize("task", ["regression", "stsb", "swag", "rte"])
+@pytest.mark.parametrize("task", ["regression", "stsb", "swag", "rte", "rerank"])
 def test_other_tasks_train_and_search(
     task: str,
     model_type: str,
@@ -104,6 +104,9 @@ def test_other_tasks_train_and_search(
             for i, text in enumerate(texts)
         ],
     }
+    shapes["rerank"] = [
+        {"query": WORDS[i // 5], "document": text, "label": int(i % 5 == 1)} for i, text in enumerate(texts)
+    ]
     named = ["--regression"] if task == "regression" else ["--task_name", task]
     words = train_words(base_model_dir, write_rows(shapes[task]))
     outcome = run_cli(*words, *named, "--output-dir", "net", "--search-space", "large")

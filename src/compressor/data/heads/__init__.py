@@ -1,4 +1,4 @@
-"""The heads: sequence classification, regression, multiple choice. A head is one entry of `HEADS`, in a file each."""
+"""The heads: classification, regression, multiple choice, reranking. A head is one entry of `HEADS`, in a file each."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,11 +6,14 @@ from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
+from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-HEADS: dict[str, Head] = {head.name: head for head in (CLASSIFICATION, REGRESSION, MULTIPLE_CHOICE)}
+HEADS: dict[str, Head] = {
+    head.name: head for head in (CLASSIFICATION, REGRESSION, MULTIPLE_CHOICE, RERANK, RERANK_SCORES)
+}
 
 
 def form_of(model: "PreTrainedModel") -> ModelForm:

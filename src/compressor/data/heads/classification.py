@@ -13,6 +13,7 @@ from compressor.data.trivial import TrivialPredictor
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from compressor.data.batches import EncodedRows
     from compressor.data.sources import Rows, TaskData
     from compressor.data.tasks import Task
 
@@ -69,7 +70,7 @@ def count_near_ties(logits: np.ndarray) -> int:
     return int(np.count_nonzero(best - second < 2e-4 * max(float(np.abs(logits).max()), 1e-6)))
 
 
-def rounding_slack(logits: np.ndarray) -> float:
+def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
     """Rows whose two best classes lie closer than parity's rounding may fall either way."""
     return 1e-6 + 2 * count_near_ties(logits) / len(logits)
 

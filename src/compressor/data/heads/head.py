@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from compressor.data.batches import EncodedRows
     from compressor.data.sources import Rows, TaskData
     from compressor.data.tasks import Task
     from compressor.data.trivial import TrivialPredictor
@@ -59,8 +60,10 @@ class Head:
     metrics: tuple[str, ...]
     """Those of `METRIC_NAMES` that fit; the first is taken where none is named."""
     pipeline_tag: str | None
-    """The pipeline of transformers that runs such models; None where there is none."""
+    """What the Hub calls such models, mostly the name of transformers' pipeline; None where it has no name."""
 
+    settle: "Callable[[pd.DataFrame, Task], Head] | None" = None
+    """Which head it is that the training rows ask for, where a task's could be several; None where it is this one."""
     find_label_names: "Callable[[pd.DataFrame, Task], tuple[str, ...]]"
     """The names of the labels from the training rows; empty where labels are no classes."""
     read_labels: "Callable[[pd.DataFrame, Task, Sequence[str], str], np.ndarray]"
@@ -88,8 +91,11 @@ class Head:
     """Predictions [units, …] of outputs [units, …]: whole numbers for labels."""
     find_trivial: "Callable[[TaskData], TrivialPredictor]"
     """The best answer that does not look at the texts."""
-    rounding_slack: Callable[[np.ndarray], float]
-    """By how much the errors of two forms of a model may differ whose outputs agree up to rounding."""
+    rounding_slack: "Callable[[np.ndarray, str, EncodedRows], float]"
+    """By how much the errors by a metric of two forms of a model may differ on rows, whose outputs [units, …] agree up
+    to rounding."""
 
+    keeps_length: bool = False
+    """Whether the tokenizer is saved with the task's length, which is where sentence-transformers looks for it."""
     ask: "Callable[[Task], tuple[str, Any]]"
     """What a served model is asked: the kind of its rows, as `exporters/servable.py` calls it, and one of them."""

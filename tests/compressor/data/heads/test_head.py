@@ -7,9 +7,11 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from compressor.data.batches import EncodedRows
 from compressor.data.heads import HEADS, form_of, form_of_config
 from compressor.data.heads.head import Head
 from compressor.data.metrics import METRIC_NAMES, are_labels
+from compressor.data.ratios import Structure
 from compressor.data.tasks import TASKS
 from compressor.network.modeling_sliced import TASK_HEADS as CLASSES
 from conftest import TASK_HEADS, tiny_model
@@ -18,13 +20,30 @@ from exporters.servable import ANSWERS, KINDS
 NAMES = ["red", "green", "blue"]
 
 
+OF_VALUES = ("regression", "rerank", "rerank_scores")
+"""Heads with one output, whose predictions are values."""
+
+
 def some_labels(head: Head, count: int) -> Any:
     labels = np.random.default_rng(0).integers(2, size=count)
-    return labels.astype(np.float32) if head.name == "regression" else labels
+    return labels.astype(np.float32) if head.name in OF_VALUES else labels
+
+
+def some_rows(labels: np.ndarray) -> EncodedRows:
+    return EncodedRows(
+        columns={"input_ids": np.zeros(len(labels), dtype=np.int64)},
+        offsets=np.arange(len(labels) + 1),
+        labels=labels,
+        num_choices=1,
+        takes_choices=False,
+        pad_values={"input_ids": 0},
+        structure=Structure(groups=np.arange(len(labels)) // 3),
+    )
 
 
 def test_tests_know_every_head() -> None:
-    assert set(TASK_HEADS) == HEADS.keys() == ANSWERS.keys()
+    assert set(TASK_HEADS) | {"rerank", "rerank_scores"} == HEADS.keys() == ANSWERS.keys()
+    assert HEADS["rerank"].form == HEADS["rerank_scores"].form == HEADS["regression"].form  # what laws depend on
     assert all(head.name == name for name, head in HEADS.items())
     assert {head.form.suffix: head.form.auto_class for head in HEADS.values()} == CLASSES
 
@@ -38,7 +57,7 @@ def test_a_configured_model_fits_and_its_class_tells_its_form(head: Head) -> Non
     config.architectures = [type(model).__name__]
     assert form_of_config(config) == head.form
     assert head.fits(config, NAMES)
-    assert form_of(tiny_model(task_head=head.name)) == head.form
+    assert form_of(tiny_model(task_head=head.name if head.name in TASK_HEADS else "regression")) == head.form
     assert head.describe(NAMES)
     assert head.form.describe(config)
 
@@ -51,15 +70,16 @@ def test_an_encoder_without_head_is_taken_for_sequence_classification() -> None:
 def test_metrics_fit_predictions(head: Head) -> None:
     assert head.metrics
     assert set(head.metrics) <= set(METRIC_NAMES)
-    outputs = np.random.default_rng(0).normal(size=(6, 1 if head.name == "regression" else 3)).astype(np.float32)
+    outputs = np.random.default_rng(0).normal(size=(6, 1 if head.name in OF_VALUES else 3)).astype(np.float32)
     predictions = head.predict(outputs)
-    assert are_labels(predictions) == (head.name != "regression")
-    assert 0 < head.rounding_slack(outputs) < 0.01
+    assert are_labels(predictions) == (head.name not in OF_VALUES)
+    for metric in head.metrics:
+        assert 0 < head.rounding_slack(outputs, metric, some_rows(some_labels(head, 6))) < 0.01
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
 def test_the_teacher_gets_no_gradient(head: Head) -> None:
-    student = torch.zeros(2, 1 if head.name == "regression" else 3, requires_grad=True)
+    student = torch.zeros(2, 1 if head.name in OF_VALUES else 3, requires_grad=True)
     teacher = torch.ones_like(student, requires_grad=True)
     head.distillation_loss(student, teacher, torch.from_numpy(some_labels(head, 2)), 2.0).backward()
     assert teacher.grad is None
