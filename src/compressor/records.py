@@ -150,7 +150,7 @@ def _record_of(hint: Any) -> Any:
 def _gather(kind: Any, value: Any) -> Any:
     """JSON values of a type with the keys of each inline mapping moved into it."""
     record = _record_of(kind)
-    if isinstance(value, list) and record is not None:
+    if isinstance(value, list | tuple) and record is not None:
         return [_gather(record, one) for one in value]
     if not isinstance(value, dict) or record is None:
         return value

@@ -1,14 +1,25 @@
 """Dataclasses as JSON files."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 
 from compressor.errors import FileError
-from compressor.records import Amount, Interval, Size, parse_record, read_record, require_keys, write_record
+from compressor.records import (
+    Amount,
+    Count,
+    Inline,
+    Interval,
+    Size,
+    parse_record,
+    read_record,
+    require_keys,
+    to_values,
+    write_record,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +93,36 @@ def test_numbers_that_json_does_not_have(tmp_path: Path, number: str) -> None:
     file.write_text(f'{{"name": "a", "kept": [], "error": {number}}}')
     with pytest.raises(FileError, match=f"must hold JSON, but does not parse: {number} is no number of JSON"):
         read_record(file, Thing, "Restore it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sized:
+    """A record with a mapping whose keys stand beside its others."""
+
+    name: str
+    sizes: Annotated[dict[str, Count], Inline(lambda: ("small", "large"))] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Records within a record."""
+
+    items: tuple[Sized, ...]
+    first: Sized | None = None
+
+
+def test_an_inline_mapping_s_keys_stand_beside_the_others() -> None:
+    record = Several(items=(Sized(name="a", sizes={"small": 1}), Sized(name="b")), first=Sized(name="c"))
+    written = to_values(record)
+    assert written == {
+        "items": ({"name": "a", "small": 1, "large": None}, {"name": "b", "small": None, "large": None}),
+        "first": {"name": "c", "small": None, "large": None},
+    }
+    assert parse_record(Several, written) == record
+    assert parse_record(Several, {"items": [{"name": "d", "other": 3}]}).items[0].sizes == {}
+
+
+def test_a_wrong_value_of_an_inline_mapping_is_told_where_it_stands() -> None:
+    for wrong in (-1, "1", True, 2.5):
+        with pytest.raises(ValueError, match=r"^items\[0\]\.large is "):
+            parse_record(Several, {"items": [{"name": "a", "large": wrong}]})

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 
 from compressor.data.sources import DataSource
 from compressor.errors import SearchError
+from compressor.files import write_json
 from compressor.network.costs import create_cost_model
-from compressor.network.sub_network import full_sub_network
+from compressor.network.sub_network import WrittenSubNetwork, full_sub_network
 from compressor.search.methods import TRIAL_METHODS
 from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
 from compressor.spaces import create_search_space
-from compressor.standard_nas.record import BaseModel, TrialSpec
+from compressor.standard_nas.record import TRIAL_FILE, BaseModel, TrialSpec, TrialTask
 from compressor.standard_nas.tuner import (
     FAILED,
     FINISHED,
@@ -27,6 +29,7 @@ from compressor.standard_nas.tuner import (
     NasProblem,
     RunningTrial,
     TrialBackend,
+    _is_of,
     run_standard_nas,
 )
 from compressor.training.settings import TrainingSettings
@@ -244,3 +247,15 @@ def test_an_interruption_while_a_trial_starts_keeps_the_others(nas: Nas, monkeyp
     result, _ = nas(num_trials=3, num_workers=1)
     assert result.interrupted
     assert [e.name for e in result.evaluations] == ["trial-000"]
+
+
+def test_a_trial_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
+    """Its directory is told by the sub-network, whatever was known of its costs then."""
+    space = create_search_space("small", DIMENSIONS)
+    tasks = [
+        TrialTask(kept=WrittenSubNetwork.of(kept, DIMENSIONS), costs={"params": 7, "size_mb": 2.8e-5})
+        for kept in (space.largest, space.smallest)
+    ]
+    assert not _is_of(tmp_path, tasks[0])
+    write_json(tmp_path / TRIAL_FILE, asdict(replace(tasks[0], costs={"params": 7, "macs": 9})))
+    assert [_is_of(tmp_path, task) for task in tasks] == [True, False]
