@@ -74,6 +74,8 @@ COMMANDS = {
     "compress": COMPRESS,
 }
 """By name; `{base}` is the folder of what they read."""
+_WITH_PROCESSES = ("nas", "benchmark", "compress")
+"""Those that start processes of their own."""
 PREPARED = {
     "net": TRAIN,
     "found": "search --supernet {base}/net --num-samples 4",
@@ -298,7 +300,8 @@ def kill_command(
         for _ in range(min(left, KILLS_PER_VICTIM)):
             code = victim.run(kill_after=moments.uniform(0.0, seconds))
             counts.kills += 1
-            time.sleep(0.7)  # a trial may take half a second to see that its search is gone
+            if name in _WITH_PROCESSES:
+                time.sleep(0.7)  # a trial may take half a second to see that its search is gone
             if victim.live_trials():
                 counts.note(f"processes live on: {victim.live_trials()}", f"{name}-{number}", "leftovers")
             if code == 0:  # it was through before the moment came

@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,9 +58,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that at the end no process is left alone with one of them."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Files with the most slow tests come first, then the longest: no process is left alone with one of them."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    all_items = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-slow[item.path], -all_items[item.path], item.path))
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
