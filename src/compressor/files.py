@@ -167,6 +167,21 @@ def without_home(path: str) -> str:
     return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        FileError: it is not there, or no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"a file of texts must be UTF-8, a text per line, but {path} cannot be read: {brief(error)}. "
+            "Correct the path or the file."
+        ) from error
+
+
 def local_path(text: str) -> Path:
     """The absolute path that a user typed; nothing needs to be there.
 

@@ -37,6 +37,8 @@ LIMITS: dict[str, Limit] = {
     "learning_rate": Limit(least=0, above=True, most=1, reason="AdamW moves each weight by about so much a step"),
     "num_train_epochs": Limit(least=1, most=10_000, reason=_EPOCHS),
     "finetune_epochs": Limit(least=0, most=10_000, reason=_EPOCHS),
+    "vocabulary_min_count": Limit(least=1, most=10**9, reason="a token that never occurs is not needed"),
+    "vocabulary_extra": Limit(least=0, most=10**7, reason="no vocabulary has more tokens"),
     "per_device_train_batch_size": Limit(least=1, most=1_000_000, reason=_BATCH),
     "per_device_eval_batch_size": Limit(least=1, most=1_000_000, reason=_BATCH),
     "weight_decay": Limit(least=0, most=10, reason="a share of the learning rate by which weights shrink"),

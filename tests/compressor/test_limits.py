@@ -10,13 +10,23 @@ import pytest
 
 from compressor.data.sources import DataSource
 from compressor.errors import OptionError
+from compressor.extraction.options import ExtractionOptions
 from compressor.limits import LIMITS, check_number, check_numbers
 from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions, ExportOptions
 from mlproject.tracking.registration import LoggedExportOptions
 
-CLASSES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, LoggedExportOptions, BenchmarkOptions)
+CLASSES = (
+    DataSource,
+    TrainingSettings,
+    SearchOptions,
+    NasOptions,
+    Choice,
+    ExtractionOptions,
+    LoggedExportOptions,
+    BenchmarkOptions,
+)
 FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]
 
 
@@ -44,7 +54,7 @@ def test_ends_are_taken_and_nothing_beyond(cls: Any, name: str) -> None:
 
 
 def test_every_limit_is_of_an_option_that_is_checked() -> None:
-    assert set(LIMITS) - {name for _, name in FIELDS} == {"finetune_epochs"}
+    assert set(LIMITS) == {name for _, name in FIELDS}
     assert check_number("finetune_epochs", 0) == 0
     with pytest.raises(OptionError, match="^--finetune-epochs must be at least 0, but got -1. Raise it.$"):
         check_number("finetune_epochs", -1)

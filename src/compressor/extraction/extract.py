@@ -29,7 +29,9 @@ from compressor.extraction.record import (
     Repair,
     SlicedModelRecord,
     Variant,
+    Vocabulary,
 )
+from compressor.extraction.vocabulary import count_tokens, encode_lines, trim_vocabulary
 from compressor.files import new_directory, seen_from, without_home
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
@@ -61,6 +63,25 @@ class _Logits:
 
     validation: np.ndarray
     test: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trimmed:
+    """A model whose vocabulary was trimmed, judged with its own tokenizer."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    judge: Judge
+    logits: _Logits
+    model_mb: float
+    params: int
+    """That went with the tokens."""
+    vocabulary: Vocabulary
+
+    def shrink(self, variant: Variant) -> Variant:
+        """The variant without the parameters that are gone."""
+        full = variant.params / variant.relative_params
+        params = variant.params - self.params
+        return replace(variant, params=params, relative_params=params / full)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +204,9 @@ class Extractor:
         model, parity, model_mb = self._verify(cut, chosen)
         repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
         finetuning = self._distill(model)
-        logits = self._evaluate(model)
+        trimmed = self._trim(model, chosen.sub_network) if self._options.trim_vocabulary else None
+        judge, tokenizer = (self._judge, origin.tokenizer) if trimmed is None else (trimmed.judge, trimmed.tokenizer)
+        logits = self._evaluate(model, judge) if trimmed is None else trimmed.logits
         kept = chosen.sub_network
         report = ExtractionReport(
             name=chosen.name,
@@ -191,16 +214,19 @@ class Extractor:
             error=self._judge.error(logits.validation, self._judge.rows.validation),
             repair=repaired,
             finetuning=finetuning,
+            vocabulary=None if trimmed is None else trimmed.vocabulary,
             parity=parity,
             kept=KeptCounts(heads=tuple(map(len, kept.heads)), units=tuple(map(len, kept.units))),
-            extracted=self._judge_variant(logits, kept, model_mb, chosen.evaluation),
+            extracted=self._judge_variant(logits, kept, model_mb, chosen.evaluation)
+            if trimmed is None
+            else trimmed.shrink(self._judge_variant(logits, kept, trimmed.model_mb, chosen.evaluation)),
             super_network=self._full,
             trivial=self._data.task.head.find_trivial(self._data),
             test=self._compare(logits.test),
         )
         return Extraction(
             model=model.cpu(),
-            tokenizer=origin.tokenizer,
+            tokenizer=tokenizer,
             sub_network=kept,
             dimensions=origin.dimensions,
             report=report,
@@ -210,8 +236,8 @@ class Extractor:
             super_network_files=self._files,
         )
 
-    def _evaluate(self, model: "PreTrainedModel") -> _Logits:
-        judge = self._judge
+    def _evaluate(self, model: "PreTrainedModel", judge: Judge | None = None) -> _Logits:
+        judge = judge or self._judge
         return _Logits(
             validation=judge.evaluate(model, judge.rows.validation), test=judge.evaluate(model, judge.rows.test)
         )
@@ -302,6 +328,58 @@ class Extractor:
         rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs)
         found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings)
         return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs)
+
+    def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Trimmed":
+        """Trim the model's vocabulary, in place, to what training and validation rows need.
+
+        Raises:
+            FileError: the file of more texts cannot be read.
+            ModelError: the tokenizer is of a kind that cannot be trimmed.
+            ParityError: the rows give other tokens or logits than before.
+        """
+        origin, rows, options = self._origin, self._judge.rows, self._options
+        before, whole = self._evaluate(model), model.get_input_embeddings().weight
+        ids = [rows.train.columns["input_ids"], rows.validation.columns["input_ids"]]
+        if options.vocabulary_file is not None:
+            ids += encode_lines(origin.tokenizer, options.vocabulary_file)
+        trimmed = trim_vocabulary(
+            model,
+            origin.tokenizer,
+            count_tokens(ids, whole.shape[0]),
+            min_count=options.vocabulary_min_count,
+            num_more=options.vocabulary_extra,
+        )
+        judge = Judge(self._data, trimmed.tokenizer, origin.positions, options.per_device_eval_batch_size)
+        logits = self._evaluate(model, judge)
+        if options.vocabulary_min_count == 1:
+            for part in ("train", "validation"):
+                trimmed.require_same_tokens(getattr(rows, part), getattr(judge.rows, part), part)
+            require_parity(
+                before.validation, logits.validation, "the model with the trimmed and the whole vocabulary", 0
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            save_sliced_model(path, model, trimmed.tokenizer, sub_network, origin.dimensions, {})
+            loaded = self._evaluate(load_sliced_model(path).model.to(model.device), judge)
+            model_mb = file_size_mb(path / "model.safetensors")
+        require_parity(logits.test, loaded.test, "the trimmed model and the one that was saved")
+        return _Trimmed(
+            tokenizer=trimmed.tokenizer,
+            judge=judge,
+            logits=logits,
+            model_mb=model_mb,
+            params=(whole.shape[0] - len(trimmed.kept)) * whole.shape[1],
+            vocabulary=Vocabulary(
+                tokens_before=whole.shape[0],
+                tokens_after=len(trimmed.kept),
+                changed_texts=trimmed.share_changed(rows.test, judge.rows.test),
+                test_error_before=self._judge.error(before.test, rows.test),
+                test_error_after=judge.error(logits.test, judge.rows.test),
+                min_count=options.vocabulary_min_count,
+                extra=options.vocabulary_extra,
+                file=options.vocabulary_file,
+            ),
+        )
 
     def _judge_variant(
         self,

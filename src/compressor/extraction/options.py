@@ -13,6 +13,15 @@ class ExtractionOptions:
     """The most epochs of distillation, which ends with the first that is no better; 0 for none."""
     per_device_eval_batch_size: int = 64
     """Rows of a batch in which errors are measured; the search's own repeats its errors exactly."""
+    trim_vocabulary: bool = False
+    """Whether tokens go that occur neither in the training nor in the validation rows."""
+    vocabulary_file: str | None = None
+    """A text file, a text per line, whose tokens are kept too."""
+    vocabulary_min_count: int = 1
+    """How often a token must occur to be kept."""
+    vocabulary_extra: int = 0
+    """How many of the other tokens are kept besides, the most frequent ones."""
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("finetune_epochs", "per_device_eval_batch_size"))
+        numbers = ("finetune_epochs", "per_device_eval_batch_size", "vocabulary_min_count", "vocabulary_extra")
+        check_numbers(self, numbers)

@@ -176,6 +176,32 @@ def describe_difference(difference: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What came of trimming the vocabulary; the logits of training and validation rows are equal before and after."""
+
+    tokens_before: Count
+    tokens_after: Count
+    changed_texts: Share
+    """Of the test rows, which were not counted: how many are cut into other tokens now."""
+    test_error_before: Errors
+    test_error_after: Errors
+    min_count: Count
+    """How often a token had to occur to be kept."""
+    extra: Count
+    """The most frequent others that were kept besides."""
+    file: str | None
+    """The text file that was counted too."""
+
+    def describe(self) -> str:
+        """It in a sentence."""
+        return (
+            f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens: equal logits on the training and "
+            f"validation rows; {self.changed_texts:.1%} of the test rows are cut into other tokens, test error "
+            f"{self.test_error_before:.4f} → {self.test_error_after:.4f}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeptCounts:
     """How many heads and units each layer of the super-network has kept."""
 
@@ -194,6 +220,8 @@ class ExtractionReport:
     repair: Repair | None = None
     """None where it was not tried."""
     finetuning: Finetuning | None
+    vocabulary: Vocabulary | None = None
+    """None where it was not trimmed."""
     parity: Parity
     kept: KeptCounts
     extracted: Variant

@@ -43,7 +43,11 @@ def make_model(extraction: ExtractionReport, front: list[str], search: str, fold
     on_front = extraction.name in front
     chosen = {"index": front.index(extraction.name)} if on_front else {"config": f"{folder}/{SUB_NETWORK_FILE}"}
     epochs = 0 if extraction.finetuning is None else extraction.finetuning.most_epochs
-    return _line("extract", {"search": search} | chosen | {"finetune_epochs": epochs}, {}, output_dir=folder.name)
+    given: dict[str, Any] = {"search": search} | chosen | {"finetune_epochs": epochs}
+    if (trimmed := extraction.vocabulary) is not None:
+        given |= {"trim_vocabulary": True, "vocabulary_file": trimmed.file}
+        given |= {"vocabulary_min_count": trimmed.min_count, "vocabulary_extra": trimmed.extra}
+    return _line("extract", given, {"vocabulary_file": None}, output_dir=folder.name)
 
 
 def make_export(export: Export) -> str:

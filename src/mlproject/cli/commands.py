@@ -16,8 +16,9 @@ import click
 from compressor import __version__
 from compressor.data.sources import DataSource, make_source
 from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
-from compressor.files import is_full_disk, local_path, read_json
-from compressor.limits import Problem, check_number, refuse
+from compressor.extraction.options import ExtractionOptions
+from compressor.files import is_full_disk, local_path, read_json, read_lines
+from compressor.limits import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
 from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import ModelOptions, TrainingSettings
@@ -40,6 +41,7 @@ from mlproject.cli.options import (
     SPACE_OF_SEARCH,
     TRAINING,
     TRIALS,
+    VOCABULARY,
     HuggingFaceCommand,
     add_options,
 )
@@ -138,14 +140,14 @@ def nas(**values: Any) -> None:
 
 @cli.command("extract", cls=HuggingFaceCommand)
 @click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
-@add_options(CHOICE, CONFIDENCE, SEVERAL, OUTPUT)
+@add_options(CHOICE, VOCABULARY, CONFIDENCE, SEVERAL, OUTPUT)
 def extract(search_dir: str, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
-    choice, epochs = _check(values, _choice, _finetune_epochs)
+    choice, options = _check(values, _choice, _extraction_options)
     with _top_run("extract") as (run, output_dir, _):
         from mlproject.stages import extract as extract_stage
 
-        made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, epochs, run)
+        made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, options, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
         _done(run, what, f"compressor export --model {quote(str(made[0]))}")
 
@@ -218,6 +220,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     EVALUATION,
     SEARCH,
     CHOICE,
+    VOCABULARY,
     CONFIDENCE,
     EXPORT,
     LATENCY,
@@ -226,9 +229,9 @@ def sync(output_dir: str, **_debug: Any) -> None:
 )
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
-    source, model, settings, search_options, choice, epochs, export_options, benchmark_options, _ = _check(
+    source, model, settings, search_options, choice, extraction, export_options, benchmark_options, _ = _check(
         values,
-        *(_whole_source, _model_options, _training_settings, _search_options, _choice, _finetune_epochs),
+        *(_whole_source, _model_options, _training_settings, _search_options, _choice, _extraction_options),
         *(_export_options, _benchmark_options, _fit),
     )
     with _top_run("compress") as (run, output_dir, tracker):
@@ -241,7 +244,7 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
             training=settings,
             search=search_options,
             choice=choice,
-            finetune_epochs=epochs,
+            extraction=extraction,
             export=export_options,
             benchmark=benchmark_options,
         )
@@ -440,8 +443,12 @@ def _choice(values: dict[str, Any]) -> Choice:
     return choice
 
 
-def _finetune_epochs(values: dict[str, Any]) -> int:
-    return int(check_number("finetune_epochs", values["finetune_epochs"]))
+def _extraction_options(values: dict[str, Any]) -> ExtractionOptions:
+    given = {name: value for name, value in values.items() if name != "per_device_eval_batch_size"}  # the search's
+    options = _pick(ExtractionOptions, given)
+    if options.vocabulary_file is not None:
+        read_lines(local_path(options.vocabulary_file))
+    return options
 
 
 def _search_options(values: dict[str, Any]) -> SearchOptions:

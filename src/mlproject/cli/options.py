@@ -421,6 +421,28 @@ CHOICE = [
     ),
 ]
 
+VOCABULARY = [
+    _boolean(
+        "--trim-vocabulary",
+        default=ExtractionOptions.trim_vocabulary,
+        help="Drop tokens that occur neither in the training nor in the validation rows, with their embeddings. "
+        "Characters and bytes stay, so that every text can be written.",
+    ),
+    _option("--vocabulary-file", default=None, help="Text file, a text per line, whose tokens are kept too."),
+    _option(
+        "--vocabulary-min-count",
+        type=int,
+        default=ExtractionOptions.vocabulary_min_count,
+        help="How often a token must occur to be kept.",
+    ),
+    _option(
+        "--vocabulary-extra",
+        type=int,
+        default=ExtractionOptions.vocabulary_extra,
+        help="So many of the other tokens are kept too, the most frequent first.",
+    ),
+]
+
 SEVERAL = [
     _boolean("--all", default=Choice.all, help="The whole front, each in a folder of its own."),
     _option(
@@ -503,6 +525,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Search space and evaluation": [SPACE, SPACE_OF_SEARCH, EVALUATION],
     "Search": [SEARCH, TRIALS],
     "Choice": [CHOICE, SEVERAL, CONFIDENCE],
+    "Vocabulary": [VOCABULARY],
     "Export": [EXPORT],
     "Benchmark": [LATENCY],
     "Output": [CACHE, OUTPUT],

@@ -10,6 +10,7 @@ from typing import Any
 from compressor.data.sources import DataSource, load_task_data
 from compressor.digests import digest_files
 from compressor.drawing.terminal import print_table
+from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.record import ExtractionReport, Variant, with_interval
 from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
@@ -52,7 +53,7 @@ class CompressOptions:
     training: TrainingSettings
     search: SearchOptions
     choice: Choice
-    finetune_epochs: int
+    extraction: ExtractionOptions
     export: LoggedExportOptions
     benchmark: BenchmarkOptions
 
@@ -61,7 +62,7 @@ class CompressOptions:
         """What follows the training, for the estimate of its time."""
         return Plan(
             num_samples=self.search.num_samples,
-            finetune_epochs=self.finetune_epochs,
+            finetune_epochs=self.extraction.finetune_epochs,
             num_precisions=len({"fp32", *self.export.precision}),
             batch_sizes=self.benchmark.batch_sizes,
             lengths=self.benchmark.lengths,
@@ -131,17 +132,17 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         run_search,
         budget="num_samples",
     )
-    config = options.choice.config
+    config, texts = options.choice.config, options.extraction.vocabulary_file
     chosen = {
-        "epochs": options.finetune_epochs,
         "search": file_sha256(searched / RESULTS_FILE),
         "file": None if config is None else file_sha256(Path(config).expanduser()),
+        "texts": None if texts is None else file_sha256(Path(texts).expanduser()),
     }
     model = stages.run(
         "extract",
         "model",
-        stage_inputs(source, options.choice, **of_data, supernet=digest(supernet), **chosen),
-        lambda folder, stage: extract(folder, searched, options.choice, options.finetune_epochs, stage),
+        stage_inputs(source, options.choice, options.extraction, **of_data, supernet=digest(supernet), **chosen),
+        lambda folder, stage: extract(folder, searched, options.choice, options.extraction, stage),
     )
     dense = _export_dense(stages, options, supernet, {**of_data, "model": digest(supernet)})
     pruned = stages.run(

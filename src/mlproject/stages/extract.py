@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from compressor.data.sources import in_order_of, load_task_data, require_same_rows
@@ -25,7 +25,7 @@ from mlproject.inputs.models import (
     open_super_network,
     require_searched_files,
 )
-from mlproject.stages.log import log_files
+from mlproject.stages.log import log_files, option_params
 from mlproject.tracking.tracker import StageRun
 
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, SUB_NETWORK_FILE, CARD_FILE)
@@ -33,7 +33,9 @@ _MEMBER = "extract member"
 """What the record of one of several sub-networks is of: resuming, those that are finished are left as they are."""
 
 
-def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs: int, run: StageRun) -> list[Path]:
+def extract(
+    output_dir: Path, search_dir: Path, choice: Choice, options: ExtractionOptions, run: StageRun
+) -> list[Path]:
     """The directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
 
     Raises:
@@ -41,14 +43,13 @@ def extract(output_dir: Path, search_dir: Path, choice: Choice, finetune_epochs:
         ParityError: a form of a sub-network computes something else than the searched one.
     """
     result = SearchResult.load(search_dir)
-    batch_size = result.made_of.eval_batch_size
-    options = ExtractionOptions(finetune_epochs=finetune_epochs, per_device_eval_batch_size=batch_size)
+    options = replace(options, per_device_eval_batch_size=result.made_of.eval_batch_size)
     chosen = choose(result, choice)
     names = ", ".join(member.name for member in chosen.values())
-    run.log_params({"search": str(search_dir), "sub_network": names, "finetune_epochs": finetune_epochs})
+    run.log_params({"search": str(search_dir), "sub_network": names, **option_params(options)})
     extractor = _open(result, next(iter(chosen.values())), options)
     require_other_directory(output_dir, search_dir, extractor.directory)
-    if finetune_epochs and not extractor.will_distill:
+    if options.finetune_epochs and not extractor.will_distill:
         print("Standard NAS has trained it alone, so it is not distilled.")
     search = hashlib.sha256(json.dumps(result.to_json(), sort_keys=True).encode()).hexdigest()
     made = []
@@ -134,7 +135,7 @@ def _show(report: ExtractionReport) -> None:
         f"Searched = {variants} {describe_difference(parity.largest)}, error {parity.error_loaded:.4f}"
         + (" (it was not searched)." if report.chosen.error is None else " as searched.")
     )
-    for step in (report.repair, report.finetuning):
+    for step in (report.repair, report.finetuning, report.vocabulary):
         if step is not None:
             print(step.describe())
     if report.test is not None:

@@ -11,6 +11,7 @@ from compressor.extraction.extract import Extractor, extract_sub_network
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.origins import SharedWeights
 from compressor.extraction.record import ExtractionReport, SlicedModelRecord
+from compressor.network.saving import load_sliced_model
 from compressor.search.record import SearchResult
 from compressor.training.super_network import load_super_network
 from conftest import sentence_rows, tiny_config
@@ -55,6 +56,38 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     outcome = run_cli("extract", "--search", "s", "--config", "mine.json", "--output-dir", "mine")
     assert outcome.code == 0, outcome.err
     assert sorted(json.loads((tmp_path / "mine" / "extraction.json").read_text())["kept"]["heads"]) == [0, 3, 3]
+
+
+def test_a_trimmed_vocabulary_goes_all_the_way(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:
+    """Of 60 words the rows use 58; the model, its costs, its ONNX form and the report are of the smaller one."""
+    given = ("--search", "search", "--max-error-increase", 1, "--finetune-epochs", 1)
+    assert run_cli("extract", *given, "--output-dir", "whole").code == 0
+    (tmp_path / "more.txt").write_text("w0 w0\nw54")
+    outcome = run_cli(
+        "extract", *given, "--trim-vocabulary", "--vocabulary-file", "more.txt", "--vocabulary-min-count", 2,
+        "--output-dir", "trimmed",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    whole, trimmed = (ExtractionReport.load(tmp_path / name) for name in ("whole", "trimmed"))
+    vocabulary = trimmed.vocabulary
+    assert vocabulary is not None
+    assert whole.vocabulary is None
+    assert vocabulary.describe() in outcome.out
+    assert vocabulary.tokens_after < vocabulary.tokens_before == 60
+    gone = (vocabulary.tokens_before - vocabulary.tokens_after) * 16
+    model = load_sliced_model(tmp_path / "trimmed").model
+    assert trimmed.extracted.params == whole.extracted.params - gone == sum(p.numel() for p in model.parameters())
+    assert model.config.vocab_size == vocabulary.tokens_after
+    assert trimmed.error == whole.error
+    outcome = run_cli("export", "--model", "trimmed", "--output-dir", "onnx")
+    assert outcome.code == 0, outcome.err
+    outcome = run_cli("report", "--search", "search", "--model", "trimmed", "--onnx", "onnx", "--output-dir", "page")
+    assert outcome.code == 0, outcome.err
+    assert "--trim-vocabulary true --vocabulary-file more.txt" in (tmp_path / "page" / "report.html").read_text()
+    outcome = run_cli("extract", *given, "--trim-vocabulary", "--vocabulary-file", "none.txt", "--output-dir", "no")
+    assert outcome.code == 1
+    assert "a file of texts must be UTF-8, a text per line, but" in outcome.err
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_command_makes_what_the_function_makes(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from compressor.data.sources import DataSource
+from compressor.extraction.options import ExtractionOptions
 from compressor.search.options import Choice, SearchOptions
 from compressor.training.settings import ModelOptions, TrainingSettings
 from conftest import sentence_rows
@@ -57,7 +58,7 @@ def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -
             training=TrainingSettings(),
             search=SearchOptions(),
             choice=Choice(),
-            finetune_epochs=0,
+            extraction=ExtractionOptions(finetune_epochs=0),
             export=LoggedExportOptions(),
             benchmark=BenchmarkOptions(),
         ),

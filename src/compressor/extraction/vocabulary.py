@@ -1,0 +1,283 @@
+"""Vocabulary trimming: tokens that the user's texts do not need go, with their rows of the embedding table.
+
+What is kept tokenizes the user's texts exactly as before: the ids map one to one, and so the logits are equal. Other
+texts stay representable, since all single characters (bytes) are kept; some are cut into more pieces than before.
+
+Why the pieces stay the same, by the kind of tokenizer: WordPiece takes the longest piece that fits, and the longest
+one is still there. BPE applies the merge of the lowest rank, and all merges that were applied are still there. Unigram
+takes the best path, and that is still there, with the worst score by which unknown characters are judged.
+"""
+
+import json
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compressor.data.batches import EncodedRows
+from compressor.errors import ModelError, ParityError
+from compressor.files import local_path, read_lines
+from compressor.network.checkpoints import load_tokenizer
+from compressor.network.families import get_family
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TOKENIZER_FILE = "tokenizer.json"
+_PREFIX = "##"
+"""Of WordPiece's pieces that go on with a word."""
+_SPACE = "▁"
+"""SentencePiece's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimmedVocabulary:
+    """A model and its tokenizer with fewer tokens."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    kept: np.ndarray
+    """The old ids of the new tokens, ascending: new id i was kept[i]."""
+
+    def map_ids(self, ids: np.ndarray) -> np.ndarray:
+        """The new ids of old ones; −1 where a token is gone."""
+        places = np.searchsorted(self.kept, ids).clip(max=len(self.kept) - 1)
+        return np.where(self.kept[places] == ids, places, -1)
+
+    def require_same_tokens(self, old: EncodedRows, new: EncodedRows, part: str) -> None:
+        """Raise unless rows have the tokens that they had, renumbered.
+
+        Raises:
+            ParityError: some have not.
+        """
+        if self.share_changed(old, new):
+            raise ParityError(
+                f"the trimmed tokenizer must cut the {part} rows as the whole one does, but "
+                f"{self.share_changed(old, new):.1%} of them are cut otherwise. Leave the vocabulary as it is."
+            )
+
+    def share_changed(self, old: EncodedRows, new: EncodedRows) -> float:
+        """The share of texts that are cut into other tokens than before."""
+        before, after = (np.split(rows.columns["input_ids"], rows.offsets[1:-1]) for rows in (old, new))
+        pairs = zip(before, after, strict=True)
+        return float(np.mean([not np.array_equal(self.map_ids(ids), found) for ids, found in pairs]))
+
+
+def trim_vocabulary(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    counts: np.ndarray,
+    *,
+    min_count: int = 1,
+    num_more: int = 0,
+) -> TrimmedVocabulary:
+    """A model without the tokens that texts do not need; the given one shares all but the embedding table with it.
+
+    `counts` [vocabulary] says how often each token occurs in the user's texts. Kept are special and added tokens,
+    tokens that occur at least `min_count` times, single characters or bytes, and the `num_more` most frequent others.
+
+    Raises:
+        ModelError: the tokenizer is of a kind that cannot be trimmed, or the padding token would have to move.
+    """
+    content = _read_backend(tokenizer)
+    kept = choose_tokens(content, counts, min_count=min_count, num_more=num_more)
+    trimmed = TrimmedVocabulary(model=model, tokenizer=_rebuild(tokenizer, keep_tokens(content, kept)), kept=kept)
+    padding = model.config.pad_token_id
+    if get_family(model.config.model_type).counts_positions_from_padding and padding is not None:
+        found = int(trimmed.map_ids(np.array([padding]))[0])
+        if found != padding:
+            raise ModelError(
+                f"a model that counts positions from its padding token must keep that token's id, but {padding} would "
+                f"become {found}. Leave the vocabulary as it is."
+            )
+    _cut_embeddings(model, kept)
+    for name, value in list(model.config.to_dict().items()):
+        if name.endswith("_token_id") and isinstance(value, int):
+            place = int(trimmed.map_ids(np.array([value]))[0])
+            setattr(model.config, name, place if place >= 0 else None)
+    model.config.vocab_size = len(kept)
+    return trimmed
+
+
+def count_tokens(ids: Iterable[np.ndarray], vocab_size: int) -> np.ndarray:
+    """How often each token occurs, [vocab_size]."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for part in ids:
+        counts += np.bincount(part, minlength=vocab_size)
+    return counts
+
+
+def encode_lines(tokenizer: "PreTrainedTokenizerBase", file: str) -> list[np.ndarray]:
+    """The tokens of the lines of a text file.
+
+    Raises:
+        FileError: it is not there, or no UTF-8 text.
+    """
+    lines = read_lines(local_path(file))
+    return [np.asarray(ids) for ids in tokenizer(lines)["input_ids"]] if lines else []
+
+
+def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: int, num_more: int) -> np.ndarray:
+    """The ids, ascending, that a tokenizer keeps; `content` is that of its `tokenizer.json`.
+
+    Raises:
+        ModelError: it is of a kind that cannot be trimmed.
+    """
+    model, vocabulary = content["model"], _vocabulary_of(content)
+    kept = {entry["id"] for entry in content.get("added_tokens", ())}
+    kept |= {int(token) for token in np.flatnonzero(counts >= max(min_count, 1))}
+    kept |= {vocabulary[token] for token in _representing(model, vocabulary)}
+    known = np.array(sorted(vocabulary.values()))
+    others = known[~np.isin(known, list(kept))]
+    order = np.argsort(
+        -counts[others], kind="stable"
+    )  # of equals the first, which tokenizers have for the commoner one
+    kept |= {int(token) for token in others[order[:num_more]]}
+    if model["type"] == "BPE":
+        kept |= _sources_of(model, vocabulary, kept)
+    return np.array(sorted(kept))
+
+
+def keep_tokens(content: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
+    """The content of a `tokenizer.json` with these tokens alone, renumbered from 0 in their order."""
+    places = {int(old): new for new, old in enumerate(kept)}
+    model = dict(content["model"])
+    if model["type"] == "Unigram":
+        model["vocab"] = [entry for old, entry in enumerate(model["vocab"]) if old in places]
+        model["unk_id"] = None if model.get("unk_id") is None else places[model["unk_id"]]
+    else:
+        model["vocab"] = {token: places[old] for token, old in model["vocab"].items() if old in places}
+    if model["type"] == "BPE":
+        whole = model["vocab"]
+        pairs = map(_pair, model["merges"])
+        model["merges"] = [[a, b] for a, b in pairs if a in whole and b in whole and a + b in whole]
+    added = [{**entry, "id": places[entry["id"]]} for entry in content.get("added_tokens", ())]
+    new = {**content, "model": model, "added_tokens": added}
+    if content.get("post_processor"):
+        new["post_processor"] = _renumber(content["post_processor"], places)
+    if content.get("padding"):
+        new["padding"] = {**content["padding"], "pad_id": places[content["padding"]["pad_id"]]}
+    return new
+
+
+def _read_backend(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"a tokenizer must have a {TOKENIZER_FILE} to be trimmed, but {type(tokenizer).__name__} has none. Save it "
+            "as a fast tokenizer, or leave the vocabulary as it is."
+        )
+    content: dict[str, Any] = json.loads(backend.to_str())
+    return content
+
+
+def _rebuild(tokenizer: "PreTrainedTokenizerBase", content: Mapping[str, Any]) -> "PreTrainedTokenizerBase":
+    """A tokenizer of the same class and settings from another `tokenizer.json`."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        for file in Path(folder).iterdir():
+            if file.name not in (TOKENIZER_FILE, "tokenizer_config.json"):
+                file.unlink()  # a vocabulary in another form, which would win
+        settings = json.loads((Path(folder) / "tokenizer_config.json").read_text())
+        settings.pop("added_tokens_decoder", None)  # with the old ids
+        (Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings))
+        (Path(folder) / TOKENIZER_FILE).write_text(json.dumps(content))
+        return load_tokenizer(folder)
+
+
+def _vocabulary_of(content: Mapping[str, Any]) -> dict[str, int]:
+    """The tokens of a model without those that were added, and their ids."""
+    model = content["model"]
+    if model["type"] == "Unigram":
+        return {piece: place for place, (piece, _) in enumerate(model["vocab"])}
+    if model["type"] not in ("WordPiece", "BPE", "WordLevel"):
+        raise ModelError(
+            f"a tokenizer must be WordPiece, BPE, Unigram or WordLevel to be trimmed, but is {model['type']}. Leave "
+            "the vocabulary as it is."
+        )
+    return dict(model["vocab"])
+
+
+def _representing(model: Mapping[str, Any], vocabulary: Mapping[str, int]) -> set[str]:
+    """Tokens without which some text could not be written any more, or would be judged otherwise."""
+    kept = {token for token in vocabulary if token.startswith("<0x") and token.endswith(">")}  # bytes
+    kept |= {token for token in (str(model.get("unk_token")), _SPACE) if token in vocabulary}
+    if model["type"] == "WordPiece":
+        prefix = model.get("continuing_subword_prefix", _PREFIX)
+        return kept | {token for token in vocabulary if len(token.removeprefix(prefix)) == 1}
+    if model["type"] == "BPE":
+        made = {"".join(_pair(merge)) for merge in model["merges"]}
+        return kept | {token for token in vocabulary if token not in made and len(token) == 1}
+    if model["type"] == "Unigram":
+        worst = min(score for _, score in model["vocab"])
+        kept |= {piece for piece, score in model["vocab"] if score == worst}
+        if model.get("unk_id") is not None:
+            kept.add(model["vocab"][model["unk_id"]][0])
+        return kept | {piece for piece in vocabulary if len(piece.removeprefix(_SPACE)) == 1}
+    return kept
+
+
+def _sources_of(model: Mapping[str, Any], vocabulary: Mapping[str, int], kept: Collection[int]) -> set[int]:
+    """What BPE's kept tokens are merged from, step by step."""
+    ranks = {_pair(merge): rank for rank, merge in enumerate(model["merges"])}
+    names = {place: token for token, place in vocabulary.items()}
+    found: set[int] = set()
+    for token in (names[place] for place in kept if place in names):
+        parts: Sequence[str] = list(token)
+        while len(parts) > 1:
+            best = min(pairwise(parts), key=lambda pair: ranks.get(pair, len(ranks)))
+            if best not in ranks:
+                break
+            parts = _merge(parts, best)
+            found.add(vocabulary["".join(best)])
+    return found
+
+
+def _merge(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    place = 0
+    while place < len(parts):
+        both = tuple(parts[place : place + 2]) == pair
+        merged.append("".join(pair) if both else parts[place])
+        place += 2 if both else 1
+    return merged
+
+
+def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
+    """A merge of a `tokenizer.json`, old form or new."""
+    first, second = merge.split(" ") if isinstance(merge, str) else merge
+    return first, second
+
+
+def _renumber(processor: Mapping[str, Any], places: Mapping[int, int]) -> dict[str, Any]:
+    """A post-processor with the new ids of the tokens that it adds."""
+    new = dict(processor)
+    for name in ("sep", "cls"):  # of BertProcessing and RobertaProcessing
+        if isinstance(new.get(name), list):
+            token, place = new[name]
+            new[name] = [token, places[place]]
+    if isinstance(new.get("special_tokens"), dict):
+        new["special_tokens"] = {
+            name: {**entry, "ids": [places[place] for place in entry["ids"]]}
+            for name, entry in new["special_tokens"].items()
+        }
+    if "processors" in new:
+        new["processors"] = [_renumber(inner, places) for inner in new["processors"]]
+    return new
+
+
+def _cut_embeddings(model: "PreTrainedModel", kept: np.ndarray) -> None:
+    """Leaves a model these rows of its embedding table, in place."""
+    old = model.get_input_embeddings()
+    assert isinstance(old, nn.Embedding)
+    rows = torch.from_numpy(kept).to(old.weight.device)
+    padding = None if old.padding_idx is None else int(np.flatnonzero(kept == old.padding_idx)[0])
+    new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=padding, device="meta")
+    new.weight = nn.Parameter(old.weight.detach().index_select(0, rows), requires_grad=old.weight.requires_grad)
+    model.set_input_embeddings(new)

@@ -1,0 +1,170 @@
+"""Trimming a vocabulary: the user's texts give the same pieces and logits, all others stay representable."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from compressor.errors import ModelError
+from compressor.extraction.vocabulary import TrimmedVocabulary, count_tokens, trim_vocabulary
+from compressor.network.saving import load_sliced_model, save_sliced_model
+from compressor.network.slicing import slice_model
+from conftest import DIMENSIONS, tiny_config, tiny_model, word_tokenizer
+from exported import ODD
+
+TEXTS = [
+    line
+    for line in (Path(__file__).parents[3] / "ARCHITECTURE.md").read_text().splitlines()
+    if len(line) > 40 and not line.startswith("|")
+]
+USED, UNSEEN = TEXTS[::3], [*TEXTS[1::3], "Übergrößenträger 你好 🙂 zzzq", ""]
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def train_word_piece(folder: Path) -> None:
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=700, special_tokens=special))
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, backend.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    write(folder, backend, "BertTokenizer", dict(zip(("pad", "unk", "cls", "sep", "mask"), special, strict=True)))
+
+
+def train_bytes(folder: Path) -> None:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=900, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    backend.train_from_iterator(TEXTS, trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    write(folder, backend, "RobertaTokenizer", ROBERTA)
+
+
+def train_unigram(folder: Path) -> None:
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    trainer = trainers.UnigramTrainer(vocab_size=600, special_tokens=SPECIAL, unk_token="<unk>")
+    backend.train_from_iterator(TEXTS, trainer)
+    write(folder, backend, "XLMRobertaTokenizer", ROBERTA)
+
+
+ROBERTA = {"cls": "<s>", "bos": "<s>", "pad": "<pad>", "sep": "</s>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "WordPiece": ("bert", train_word_piece),
+    "byte-level BPE": ("roberta", train_bytes),
+    "Unigram": ("xlm-roberta", train_unigram),
+}
+
+
+def write(folder: Path, backend: Any, name: str, special: dict[str, str]) -> None:
+    backend.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": name, **{f"{kind}_token": token for kind, token in special.items()}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def case(kind: str, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A tiny random model that has as many embeddings as the tokenizer has tokens."""
+    model_type, train = KINDS[kind]
+    folder.mkdir()
+    train(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = tiny_config(model_type)
+    config.vocab_size, config.max_position_embeddings, config.pad_token_id = len(tokenizer), 300, tokenizer.pad_token_id
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return AutoModelForSequenceClassification.from_config(config).eval(), tokenizer
+
+
+def ids_of(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[np.ndarray]:
+    return [np.asarray(ids) for ids in tokenizer(texts)["input_ids"]]
+
+
+def trim(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **options: int) -> TrimmedVocabulary:
+    return trim_vocabulary(model, tokenizer, count_tokens(ids_of(tokenizer, USED), len(tokenizer)), **options)
+
+
+def logits_of(model: PreTrainedModel, ids: np.ndarray) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(input_ids=torch.from_numpy(ids)[None]).logits
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_user_s_texts_stay_as_they_are(kind: str, tmp_path: Path) -> None:
+    model, tokenizer = case(kind, tmp_path / "tokenizer")
+    before = ids_of(tokenizer, USED)
+    logits = [logits_of(model, ids) for ids in before]
+    number = len(tokenizer)
+    trimmed = trim(model, tokenizer)
+    assert len(trimmed.tokenizer) == len(trimmed.kept) == trimmed.model.config.vocab_size < number
+    after = ids_of(trimmed.tokenizer, USED)
+    for old, new, expected in zip(before, after, logits, strict=True):
+        assert np.array_equal(trimmed.map_ids(old), new)
+        assert torch.equal(logits_of(trimmed.model, new), expected)
+    pairs = [tokenizer(USED[0], USED[1])["input_ids"], trimmed.tokenizer(USED[0], USED[1])["input_ids"]]
+    assert np.array_equal(trimmed.map_ids(np.asarray(pairs[0])), pairs[1])
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_other_texts_stay_representable(kind: str, tmp_path: Path) -> None:
+    model, tokenizer = case(kind, tmp_path / "tokenizer")
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in ids_of(tokenizer, UNSEEN)]
+    unknown = [int(np.sum(ids == tokenizer.unk_token_id)) for ids in ids_of(tokenizer, UNSEEN)]
+    trimmed = trim(model, tokenizer)
+    found = ids_of(trimmed.tokenizer, UNSEEN)
+    assert [trimmed.tokenizer.decode(ids, skip_special_tokens=True) for ids in found] == texts
+    assert [int(np.sum(ids == trimmed.tokenizer.unk_token_id)) for ids in found] == unknown
+    assert any(len(old) < len(new) for old, new in zip(ids_of(tokenizer, UNSEEN), found, strict=True))
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_trimmed_model_is_saved_and_loaded(kind: str, tmp_path: Path) -> None:
+    model, tokenizer = case(kind, tmp_path / "tokenizer")
+    sliced = slice_model(model, ODD)
+    trimmed = trim(sliced, tokenizer)
+    ids = ids_of(trimmed.tokenizer, USED[:1])[0]
+    (tmp_path / "model").mkdir()
+    save_sliced_model(tmp_path / "model", trimmed.model, trimmed.tokenizer, ODD, DIMENSIONS, {})
+    loaded = load_sliced_model(tmp_path / "model")
+    assert ids_of(loaded.tokenizer, UNSEEN)[0].tolist() == ids_of(trimmed.tokenizer, UNSEEN)[0].tolist()
+    assert torch.allclose(logits_of(loaded.model, ids), logits_of(trimmed.model, ids), atol=1e-6)
+    assert loaded.model.config.pad_token_id == loaded.tokenizer.pad_token_id
+    assert model.config.vocab_size == len(tokenizer)  # the whole model is as it was
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+
+
+def test_rare_tokens_go_and_frequent_ones_stay(tmp_path: Path) -> None:
+    model, tokenizer = case("WordPiece", tmp_path / "tokenizer")
+    all_used = set(trim(slice_model(model, ODD), tokenizer).kept)
+    often = set(trim(slice_model(model, ODD), tokenizer, min_count=3).kept)
+    more = set(trim(slice_model(model, ODD), tokenizer, min_count=3, num_more=10).kept)
+    assert often < all_used
+    assert len(more - often) == 10
+    counts = count_tokens(ids_of(tokenizer, USED), len(tokenizer))
+    assert min(counts[list(more - often)]) >= max(counts[[*all_used - more]])
+
+
+def test_tokens_of_words_are_trimmed_too() -> None:
+    """A word tokenizer has no pieces: words that never occur become unknown."""
+    tokenizer, model = word_tokenizer(), tiny_model()
+    counts = count_tokens([np.asarray(tokenizer("w1 w2")["input_ids"])], 60)
+    trimmed = trim_vocabulary(slice_model(model, ODD), tokenizer, counts)
+    assert trimmed.tokenizer.tokenize("w1 w2 w3") == ["w1", "w2", "[UNK]"]
+
+
+def test_a_padding_token_that_counts_stays_where_it_is(tmp_path: Path) -> None:
+    model, tokenizer = case("byte-level BPE", tmp_path / "tokenizer")
+    model.config.pad_token_id = len(tokenizer) - 1
+    counts = count_tokens(ids_of(tokenizer, [*USED, TEXTS[1]]), len(tokenizer))
+    counts[-1] = 1
+    with pytest.raises(ModelError, match="must keep that token's id"):
+        trim_vocabulary(model, tokenizer, counts)
