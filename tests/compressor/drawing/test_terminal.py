@@ -1,12 +1,15 @@
 """Tables keep every number on terminals of any width; text of others stays text."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from compressor.drawing.terminal import print_table
-from exporters.report.front import SPARE_COLUMNS
+from compressor.search.objectives import DEFAULT_OBJECTIVES
+from exporters.report.front import spare_columns
 
+SPARE_COLUMNS = spare_columns(SimpleNamespace(objectives=DEFAULT_OBJECTIVES))
 FRONT = ["sub-network", "index", "error", "95 % interval", "test error", "params (M)", "of encoder"]
 FRONT += ["layers", "heads", "units", "MACs (M)"]
 MEMBERS = [
