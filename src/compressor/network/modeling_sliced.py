@@ -344,7 +344,7 @@ _MODERNBERT = EncoderFamily(
     needs_a_layer=True,
     first_token={"classifier_pooling": "cls"},
     position_kinds=("absolute", "sans_pos"),  # nobody reads it: they are rotary
-    fused=None,
+    fused="pre-norm rotary",
 )
 
 ENCODER_FAMILIES: dict[str, EncoderFamily] = {

@@ -41,7 +41,9 @@ class LeanModel(nn.Module):
         reads_first_token = pools_first and form_of(model).reads_first_token
         for position, layer in enumerate(layers):
             last = reads_first_token and position == len(layers) - 1
-            layers[position] = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
+            lean = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
+            lean.__dict__ |= {name: value for name, value in vars(layer).items() if name not in vars(lean)}
+            layers[position] = lean  # with what the encoder reads of a layer
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """The model's output; layers find the mask [batch × choices, length] where it is left for them."""
@@ -153,7 +155,92 @@ class _SharedInput:
         return whole[:1].index_select(1, torch.tensor(self.members))
 
 
-LEAN_LAYERS: dict[str, type[nn.Module]] = {"post-norm": LeanLayer}
+class PreNormRotaryLayer(nn.Module):
+    """A layer of ModernBERT's build: norms before its blocks, rotary positions, a gate beside the units.
+
+    Its mask says for each pair of tokens whether one sees the other, so layers with a window are like those without.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        family: EncoderFamily,
+        config: Any,
+        mask: list[Tensor],  # noqa: ARG002
+        position: int = 0,  # noqa: ARG002
+        *,
+        last: bool = False,
+    ) -> None:
+        super().__init__()
+        self._last = last
+        self._activation = _make_activation(config.hidden_activation)
+        heads, units = family.groups
+        self.inputs = self.feed_forward_in = None
+        if _has_block(layer, heads):
+            (producer, packed), = heads.producers_of(layer)
+            self._num_heads = packed.out_features * config.num_attention_heads // (3 * config.hidden_size)
+            self.inputs = _split_rows(packed, producer.copies)
+            self.attention_output = _split_rows(heads.consumer_of(layer), 1)[0]
+            self.attention_norm = layer.get_submodule(heads.norm)
+        if _has_block(layer, units):
+            (producer, packed), = units.producers_of(layer)
+            self.feed_forward_in = _split_rows(packed, producer.copies)
+            self.feed_forward_out = _split_rows(units.consumer_of(layer), 1)[0]
+            self.feed_forward_norm = layer.get_submodule(units.norm)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
+    ) -> Tensor:
+        """Hidden states [batch, length, hidden] → the same shape; the last layer gives the first token's alone."""
+        everything = hidden_states
+        if self._last:
+            hidden_states, attention_mask = hidden_states[:, :1], attention_mask[:, :, :1]
+        if self.inputs is not None:
+            normed = self.attention_norm(everything)
+            half = position_embeddings[0].shape[-1] // 2
+            tables = [table[0, :, :half] for table in position_embeddings]
+            query = _rotate(self.inputs[0](normed[:, :1] if self._last else normed), tables)
+            key, value = _rotate(self.inputs[1](normed), tables), self.inputs[2](normed)
+            attended = _operator(
+                "MultiHeadAttention",
+                (query, key, value, None, None, attention_mask),
+                shape=tuple(query.shape),
+                num_heads=self._num_heads,
+            )
+            hidden_states = hidden_states + self.attention_output(attended)
+        if self.feed_forward_in is not None:
+            normed = self.feed_forward_norm(hidden_states)
+            units, gate = (product(normed) for product in self.feed_forward_in)
+            hidden_states = hidden_states + self.feed_forward_out(self._activation(units) * gate)
+        return hidden_states
+
+
+class _PlainProduct(nn.Module):
+    """A linear module as a product that ONNX Runtime packs, whatever the shape of its input."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight = _transposed(weight)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        product = torch.matmul(values, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+def _split_rows(linear: Any, copies: int) -> nn.ModuleList:
+    """The products of a linear module that makes several things at once."""
+    biases = [None] * copies if linear.bias is None else linear.bias.chunk(copies)
+    return nn.ModuleList(map(_PlainProduct, linear.weight.chunk(copies), biases))
+
+
+def _rotate(values: Tensor, tables: list[Tensor]) -> Tensor:
+    """Queries or keys turned by their positions, which start at 0; `tables` hold cosines and sines [length, half]."""
+    start = torch.zeros(1, dtype=torch.int64)
+    return _operator("RotaryEmbedding", (values, start, *tables), shape=tuple(values.shape))
+
+
+LEAN_LAYERS: dict[str, type[nn.Module]] = {"post-norm": LeanLayer, "pre-norm rotary": PreNormRotaryLayer}
 """By what a family's entry says of its fused layers."""
 
 
@@ -192,7 +279,7 @@ def _operator(name: str, inputs: tuple[Tensor | None, ...], *, shape: tuple[Any,
 
 def _has_block(layer: nn.Module, group: PrunableGroup) -> bool:
     """Whether a layer still has members of a group."""
-    return not any(isinstance(layer.get_submodule(path), kind) for path, kind in group.when_empty.items())
+    return not all(isinstance(layer.get_submodule(path), kind) for path, kind in group.when_empty.items())
 
 
 def _make_activation(name: str) -> Any:
