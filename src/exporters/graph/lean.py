@@ -177,13 +177,13 @@ class PreNormRotaryLayer(nn.Module):
         heads, units = family.groups
         self.inputs = self.feed_forward_in = None
         if _has_block(layer, heads):
-            (producer, packed), = heads.producers_of(layer)
+            ((producer, packed),) = heads.producers_of(layer)
             self._num_heads = packed.out_features * config.num_attention_heads // (3 * config.hidden_size)
             self.inputs = _split_rows(packed, producer.copies)
             self.attention_output = _split_rows(heads.consumer_of(layer), 1)[0]
             self.attention_norm = layer.get_submodule(heads.norm)
         if _has_block(layer, units):
-            (producer, packed), = units.producers_of(layer)
+            ((producer, packed),) = units.producers_of(layer)
             self.feed_forward_in = _split_rows(packed, producer.copies)
             self.feed_forward_out = _split_rows(units.consumer_of(layer), 1)[0]
             self.feed_forward_norm = layer.get_submodule(units.norm)
