@@ -2,8 +2,8 @@
 
 The exporter traces the model as it is, but with each layer replaced by a `LeanLayer`, so embeddings and task heads of
 every family come out as PyTorch computes them, and a layer as MatMul and the operators `Attention` (one product for Q,
-K and V), `SkipLayerNormalization` and `BiasGelu` of the domain `com.microsoft`. See benchmarks/LOG.md for the other
-forms that were tried.
+K and V), `SkipLayerNormalization` and `BiasGelu` of the domain `com.microsoft`. ModernBERT's layers, whose norms come
+first, have `RotaryEmbedding` and `MultiHeadAttention`. See benchmarks/LOG.md for the other forms that were tried.
 
 Where a task head reads the first token alone, the last layer computes that one alone: five sixths of its work fall
 away, and the logits stay the same.
@@ -158,7 +158,8 @@ class _SharedInput:
 class PreNormRotaryLayer(nn.Module):
     """A layer of ModernBERT's build: norms before its blocks, rotary positions, a gate beside the units.
 
-    Its mask says for each pair of tokens whether one sees the other, so layers with a window are like those without.
+    The encoder gives it a mask that says for each pair of tokens whether one sees the other (−∞ where it does not), so
+    a layer with a window is like one without.
     """
 
     def __init__(

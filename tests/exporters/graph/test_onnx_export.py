@@ -88,7 +88,15 @@ def test_other_families_export_equal(model_type: str, exported: Exported, tokeni
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["deberta-v2: as v2-xlarge", "deberta-v2: own projections, no buckets"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deberta-v2: as v2-xlarge",
+        "deberta-v2: own projections, no buckets",
+        "modernbert: biases",
+        "modernbert: mean",  # the last layer has to compute all tokens
+    ],
+)
 def test_other_switches_export_equal(name: str, exported: Exported, tokenizer: PreTrainedTokenizerFast) -> None:
     """All of them: `python benchmarks/export_parity.py`."""
     model, path = exported(name)

@@ -15,10 +15,12 @@ from exporters.timing.runners import make_inputs, open_runner
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task_head", TASK_HEADS)
-def test_smaller_forms_stay_near(task_head: str, tmp_path: Path, exported: Exported) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "task_head"), [*(("bert", head) for head in TASK_HEADS), ("modernbert", "classification")]
+)
+def test_smaller_forms_stay_near(model_type: str, task_head: str, tmp_path: Path, exported: Exported) -> None:
     """All products and tables are int8, the attention's too; logits move a little, not a lot."""
-    _, path = exported("bert", task_head)
+    _, path = exported(model_type, task_head)
     int8 = quantize_int8(path, tmp_path / "model.int8.onnx", reduce_range=False)
     operators = [node.op_type for node in onnx.load(str(int8)).graph.node]
     assert "Attention" not in operators
