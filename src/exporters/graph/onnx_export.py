@@ -48,9 +48,10 @@ def export_onnx(
     inputs = example_inputs(model, tokenizer, batch_size=2, length=17)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=longest)
     axes = (batch, length) if inputs["input_ids"].ndim == 2 else (batch, torch.export.Dim("choices"), length)
+    fused = get_family(model.config.model_type).fused and not portable
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet(), _without_collections():
         program = torch.onnx.export(
-            LeanModel(model) if get_family(model.config.model_type).fused and not portable else model,
+            LeanModel(model) if fused else model,
             kwargs=inputs,
             dynamo=True,
             opset_version=OPSET,
@@ -58,7 +59,9 @@ def export_onnx(
             output_names=["logits"],
             dynamic_shapes={name: dict(enumerate(axes)) for name in inputs},
         )
-    assert program is not None
+        assert program is not None
+        if not fused:
+            program.optimize()  # again: the first time leaves weights of two products to be transposed at run time
     proto = program.model_proto
     _forget_sources(proto)
     for key, value in {**(metadata or {}), "vocab_size": model.config.vocab_size, "max_positions": longest}.items():

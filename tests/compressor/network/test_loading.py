@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, PreTrainedTokenizerFast
+from transformers import DebertaV2ForMaskedLM, GPT2Config, PreTrainedTokenizerFast
 
 from compressor.data.tasks import TASKS, get_task
 from compressor.errors import ModelError
-from compressor.network.families import ENCODER_FAMILIES, get_dimensions
+from compressor.network.families import ENCODER_FAMILIES, get_dimensions, max_positions
 from compressor.network.loading import load_base_model, resolve_model
 from compressor.training.super_network import SuperNetwork, load_super_network
-from conftest import tiny_model
+from conftest import DIMENSIONS, tiny_config, tiny_model
 
 
 def test_the_new_head_comes_from_the_seed(base_model_dir: Path) -> None:
@@ -59,6 +59,21 @@ def test_another_family(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> N
     assert str(raised.value) == (
         f"the encoder family must be one of {families}, but got 'gpt2'. Choose a model of a supported family."
     )
+
+
+def test_deberta_v3_as_the_hub_has_it(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """No table of positions or token types, kinds of attention in one text, no architecture, a head for words."""
+    config = tiny_config("deberta-v2")
+    DebertaV2ForMaskedLM(config).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    for name in ("architectures", "legacy", "transformers_version", "dtype"):
+        written.pop(name, None)
+    (tmp_path / "config.json").write_text(json.dumps(written | {"pos_att_type": "p2c|c2p"}))
+    tokenizer.save_pretrained(tmp_path)
+    model, _ = load_base_model(str(tmp_path), TASKS["custom"], ("no", "yes"), seed=0)
+    assert get_dimensions(model) == DIMENSIONS
+    assert max_positions(model) == 40
+    assert (model.config.pos_att_type, model.config._attn_implementation) == (["p2c", "c2p"], "eager")
 
 
 def test_weights_that_do_not_cover_the_encoder(base_model_dir: Path, tmp_path: Path) -> None:
