@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from compressor.data.sources import TaskData as TaskData
     from compressor.data.sources import load_data as load_data
     from compressor.errors import CompressorError as CompressorError
+    from compressor.evaluation.answers import answer_texts as answer_texts
     from compressor.extraction.extract import Extraction as Extraction
     from compressor.extraction.extract import Extractor as Extractor
     from compressor.extraction.extract import extract_sub_network as extract_sub_network
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load_data": "data.sources",
+    "answer_texts": "evaluation.answers",
     "train_super_network": "training.train",
     "load_super_network": "training.super_network",
     "search_sub_networks": "search.shared",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from compressor.data.demo import has_demo_reviews, read_demo_table
+from compressor.data.heads.answers import AGAINST_FULL_MODEL, Answers, read_answers
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
 from compressor.data.tables import read_table
@@ -42,6 +43,10 @@ class DataSource:
     train_file: str | None = None
     validation_file: str | None = None
     test_file: str | None = None
+    unlabeled_file: str | None = None
+    """Texts without labels, in place of all others: a full model's answers stand for the labels."""
+    answers_file: str | None = None
+    """Those answers, once there are any: written by `answer_texts`, beside the model that was made with them."""
     dataset_name: str | None = None
     """A data set on the Hugging Face Hub (or a directory that `datasets` reads) in place of files."""
     dataset_config_name: str | None = None
@@ -62,6 +67,17 @@ class DataSource:
         if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
             wrong.append(
                 Problem(option="--dataset-name", law="given without files", value="both", remedy="Drop one of them.")
+            )
+        labelled = ("train_file", "validation_file", "test_file", "dataset_name", "label_column")
+        if self.unlabeled_file and any(getattr(self, name) for name in labelled):
+            given = next(name for name in labelled if getattr(self, name))
+            wrong.append(
+                Problem(
+                    option="--unlabeled-file",
+                    law="given without other rows and labels",
+                    value=f"it with --{given.replace('_', '-')}",
+                    remedy="Drop one of them.",
+                )
             )
         if self.dataset_config_name and not self.dataset_name:
             wrong.append(
@@ -86,6 +102,11 @@ class DataSource:
             regression=self.regression,
             max_length=self.max_seq_length,
         )
+
+    @property
+    def meaning(self) -> tuple[str, ...]:
+        """What an error on these rows is, in a line, where it is not what everybody takes it for."""
+        return () if self.unlabeled_file is None else (AGAINST_FULL_MODEL,)
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
@@ -114,6 +135,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("max_seq_length", "max_train_samples", "max_eval_samples"), int | None),
     **dict.fromkeys(("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"), str | None),
     **dict.fromkeys(("label_column", "query_column", "document_column", "group_column", "metric"), str | None),
+    **dict.fromkeys(("unlabeled_file", "answers_file"), str | None),
     "text_columns": list | tuple,
     **{"task_name": str, "regression": bool, "dataset_seed": int},
 }
@@ -156,11 +178,18 @@ class TaskData:
     """What is odd about the rows, a line each."""
     source: DataSource = DataSource()
     """Where the rows come from."""
+    answers: Answers | None = None
+    """The full model's, which the labels are made of; None where labels were given."""
 
     @property
     def parts(self) -> dict[str, Rows]:
         """Train, validation and test by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What is odd about the rows, and what an error on them is."""
+        return (*self.notes, *self.source.meaning)
 
     @property
     def digest(self) -> str:
@@ -182,12 +211,12 @@ def make_source(**fields: Any) -> DataSource:
     paths: dict[str, Any] = {
         name: str(find_path(str(file)).absolute()) if file else None for name, file in files.items()
     }
-    has_own_rows = bool(source.train_file or source.dataset_name)
+    has_own_rows = bool(source.train_file or source.dataset_name or source.unlabeled_file)
     task_name = "custom" if has_own_rows and source.task_name == DataSource.task_name else source.task_name
     return replace(source, task_name=task_name, **paths)
 
 
-_FILES = ("train_file", "validation_file", "test_file")
+_FILES = ("train_file", "validation_file", "test_file", "unlabeled_file", "answers_file")
 
 
 def load_data(
@@ -234,6 +263,13 @@ def load_task_data(source: DataSource) -> TaskData:
     Raises:
         TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
     """
+    if source.unlabeled_file is not None:
+        if source.answers_file is None:
+            raise TaskDataError(
+                f"texts without labels must be answered by a fine-tuned model first, but those of "
+                f"{source.unlabeled_file} are not. Call answer_texts, or compressor compress."
+            )
+        return with_answers(load_texts(source), read_answers(Path(source.answers_file)))
     tables, task = _read_tables(source)
     for name, table in tables.items():
         _check_columns(table, task, name)
@@ -241,6 +277,55 @@ def load_task_data(source: DataSource) -> TaskData:
         task = replace(task, head=task.head.settle(tables.train, task))
     label_names = task.head.find_label_names(tables.train, task)
     given = _Given(**{name: _to_rows(table, task, label_names, name) for name, table in tables.items()})
+    return _check(_split(given, _without_rows(source, task, label_names)))
+
+
+def load_texts(source: DataSource) -> TaskData:
+    """The texts of a file without labels, split as rows are; all labels are 0, until `with_answers`.
+
+    Raises:
+        TaskDataError: a file, a column or a row that cannot be used.
+    """
+    assert source.unlabeled_file is not None
+    task = source.task
+    one_text = len(task.columns) == 2  # and the label
+    table = read_table(find_path(source.unlabeled_file), lines_as=task.text_columns[0] if one_text else None)
+    _check_columns(table, task, "unlabeled", labelled=False)
+    texts, groups = _read_texts(table, task, "unlabeled"), _read_groups(table, task, "unlabeled")
+    rows = Rows(texts=texts, labels=np.zeros(len(table), dtype=np.int64), groups=groups)
+    return _split(_Given(train=rows), _without_rows(source, task))
+
+
+def with_answers(data: TaskData, answers: Answers) -> TaskData:
+    """The texts of `load_texts` with what a full model answered to them as their labels.
+
+    Raises:
+        TaskDataError: it answered other texts, or the same to all of them.
+    """
+    next_step = "train again with compressor train-supernet"
+    require_same_rows(data, answers.texts, "the full model answered", next_step)
+    head, names = data.task.head, answers.label_names
+    train, validation, test = (
+        replace(rows, labels=head.predict(answers.outputs[name])) for name, rows in data.parts.items()
+    )
+    if len(np.unique(train.labels, axis=0)) < 2:
+        raise TaskDataError(
+            f"the full model must tell the texts apart, but gives all {len(data.train)} training rows the same answer. "
+            "Give texts of the kind it was fine-tuned on."
+        )
+    task = replace(data.task, label_names=names)
+    answered = replace(data, task=task, label_names=names, answers=answers)
+    return _check(replace(answered, train=train, validation=validation, test=test))
+
+
+def _without_rows(source: DataSource, task: Task, label_names: tuple[str, ...] = ()) -> TaskData:
+    none = Rows(texts=(), labels=np.zeros(0, dtype=np.int64))
+    return TaskData(task=task, train=none, validation=none, test=none, label_names=label_names, source=source)
+
+
+def _split(given: "_Given[Rows]", data: TaskData) -> TaskData:
+    """The data with rows for all three parts: what is not given is held out, and no part is longer than is wanted."""
+    task, source = data.task, data.source
     rng = np.random.default_rng([source.dataset_seed, 0])
     train, validation, test = given.train, given.validation, given.test
     if test is None:
@@ -252,9 +337,17 @@ def load_task_data(source: DataSource) -> TaskData:
     train = _take(train, source.max_train_samples or task.max_train_rows, rng)
     validation = _take(validation, source.max_eval_samples or task.max_validation_rows, rng)
     test = _take(test, source.max_eval_samples, rng)
-    data = TaskData(task=task, train=train, validation=validation, test=test, label_names=label_names, source=source)
-    odd_labels = task.head.check_labels(data)
-    notes = [describe_alike(label_names), *_empty_texts(data), *odd_labels, describe_overlap(data.parts)]
+    return replace(data, train=train, validation=validation, test=test)
+
+
+def _check(data: TaskData) -> TaskData:
+    """The data with its notes.
+
+    Raises:
+        TaskDataError: labels give nothing to learn.
+    """
+    odd_labels = data.task.head.check_labels(data)
+    notes = [describe_alike(data.label_names), *_empty_texts(data), *odd_labels, describe_overlap(data.parts)]
     return replace(data, notes=tuple(note for note in notes if note))
 
 
@@ -399,8 +492,9 @@ def _load_dataset(name: str, configuration: str | None) -> Any:
     return datasets.load_dataset(name, configuration)
 
 
-def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
-    missing = [column for column in task.columns if column not in table.columns]
+def _check_columns(table: "pd.DataFrame", task: Task, name: str, *, labelled: bool = True) -> None:
+    columns = [column for column, option in task.named_columns if labelled or option != "--label-column"]
+    missing = [column for column in columns if column not in table.columns]
     if missing:
         have = ", ".join(repr(str(column)) for column in table.columns[:_MOST_SHOWN])
         have += ", …" if len(table.columns) > _MOST_SHOWN else ""
@@ -409,7 +503,7 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
             f"column {' and '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
             f"Name {'it' if len(missing) == 1 else 'them'} with {option}."
         )
-    doubled = [column for column in task.columns if list(table.columns).count(column) > 1]
+    doubled = [column for column in columns if list(table.columns).count(column) > 1]
     if doubled:
         raise TaskDataError(
             f"column {' and '.join(map(repr, doubled))} must stand once in the {name} rows, but stands there more "
@@ -418,6 +512,12 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str) -> None:
 
 
 def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> Rows:
+    texts, labels = _read_texts(table, task, name), task.head.read_labels(table, task, label_names, name)
+    return Rows(texts=texts, labels=labels, groups=_read_groups(table, task, name))
+
+
+def _read_texts(table: "pd.DataFrame", task: Task, name: str) -> tuple[tuple[str, ...], ...]:
+    """Per row the text columns, then the choice columns."""
     columns = []
     for column, option in task.named_columns[: len(task.text_columns) + len(task.choice_columns)]:
         values = table[column].tolist()
@@ -433,8 +533,7 @@ def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name
                 f"Correct the file or name another {option}."
             )
         columns.append(values)
-    labels = task.head.read_labels(table, task, label_names, name)
-    return Rows(texts=tuple(zip(*columns, strict=True)), labels=labels, groups=_read_groups(table, task, name))
+    return tuple(zip(*columns, strict=True))
 
 
 def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | None:

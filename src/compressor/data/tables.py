@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+PLAIN = ".txt"
+"""Of files whose lines are texts."""
 
 
-def read_table(path: Path) -> "pd.DataFrame":
+def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
     """The rows of a CSV, TSV, JSONL, JSON or Parquet file; CSV values stay text, doubled column names stay doubled.
+
+    `lines_as` names the one column of a .txt file, whose lines are texts; without it there are no such files.
 
     Raises:
         TaskDataError: the file is missing, empty, of another suffix or not what its suffix says.
@@ -31,7 +35,12 @@ def read_table(path: Path) -> "pd.DataFrame":
     import pyarrow
 
     suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
+    if suffix == PLAIN and lines_as is None:
+        raise TaskDataError(
+            f"a file of plain lines must be texts of one column without labels, but {path.name} is to hold more. "
+            "Write a table, or give it as --unlabeled-file with one --text-column."
+        )
+    if suffix not in (*_SUFFIXES, PLAIN):
         raise TaskDataError(
             f"a data file must end in .csv, .tsv, .jsonl, .json or .parquet, but got {path.name}. Convert or rename it."
         )
@@ -48,6 +57,8 @@ def read_table(path: Path) -> "pd.DataFrame":
             table = _read_parquet(path)
         elif suffix in (".csv", ".tsv"):
             table = _read_lines(path.name, _read_text(path), "," if suffix == ".csv" else "\t")
+        elif suffix == PLAIN:
+            table = _read_plain(_read_text(path), str(lines_as))
         else:
             table = _read_json(path.name, _read_text(path))
     except RecursionError:
@@ -116,6 +127,14 @@ def _read_json(name: str, text: str) -> "pd.DataFrame":
     if "\\ud" in text.lower():
         rows = [{key: _without_halves(value) for key, value in row.items()} for row in rows]
     return pd.DataFrame(rows)
+
+
+def _read_plain(text: str, column: str) -> "pd.DataFrame":
+    """A row for each line that is not empty."""
+    import pandas as pd
+
+    lines = re.split("\r\n|\n|\r", text)
+    return pd.DataFrame({column: [line.strip() for line in lines if line.strip()]})
 
 
 def _without_halves(value: Any) -> Any:

@@ -82,8 +82,9 @@ def _find_base(base_model: str) -> tuple[str | None, str | None]:
 
 def _results(report: ExtractionReport, base: str, data: TaskData) -> str:
     task = data.task
+    against = "" if data.source.unlabeled_file is None else " against the full model's answers, not the truth,"
     lines = [
-        f"Errors are 1 − {task.metric} with 95 % intervals, on {len(data.validation):,} validation and "
+        f"Errors are 1 − {task.metric}{against} with 95 % intervals, on {len(data.validation):,} validation and "
         f"{len(data.test):,} test rows."
     ]
     if report.chosen.reason:

@@ -223,6 +223,7 @@ class Extractor:
             super_network=self._full,
             trivial=self._data.task.head.find_trivial(self._data),
             test=self._compare(logits.test),
+            against_full_model=self._data.source.unlabeled_file is not None,
         )
         return Extraction(
             model=model.cpu(),

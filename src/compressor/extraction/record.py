@@ -7,6 +7,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Lt
 
+from compressor.data.heads.answers import AGAINST_FULL_MODEL
 from compressor.data.sources import DataSource
 from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import FileError
@@ -231,6 +232,8 @@ class ExtractionReport:
     """What knows the labels but no text; None in a file of an older version."""
     test: Comparison | None
     """The super-network against the extracted model on the test rows."""
+    against_full_model: bool = False
+    """Whether errors are disagreement with a full model's answers, since no labels were given."""
 
     @property
     def trained_alone(self) -> bool:
@@ -272,7 +275,8 @@ class ExtractionReport:
 
     def notes(self) -> list[str]:
         """What nobody should ship unawares: no layer, much or certain loss, no better than the trivial predictor."""
-        full, extracted, test, found = self.super_network, self.extracted, self.test, []
+        full, extracted, test = self.super_network, self.extracted, self.test
+        found = [AGAINST_FULL_MODEL] if self.against_full_model else []
         if not is_useful(extracted.error_interval, self.trivial):
             found.append(f"it is no better than {self.trivial} by more than its interval.")
         if extracted.relative_encoder_params == 1:
@@ -302,7 +306,7 @@ class ExtractionReport:
         for key, label in _rows().items():
             cells = [_cell(key, variant) for variant in known.values()]
             if all(cells):
-                rows.append([label, *cells])
+                rows.append([name_error(label, self.against_full_model), *cells])
                 keys.append(key)
         if self.trivial is None:
             return ["", *known], rows
@@ -320,6 +324,11 @@ def _rows() -> dict[str, str]:
         **{name: OBJECTIVES[name].row for name in other_cost_names()},
         "model_mb": "model.safetensors (MB)",
     }
+
+
+def name_error(label: str, against_full_model: bool) -> str:
+    """A label that calls an error what it is: disagreement, where it is measured against a full model's answers."""
+    return label.replace("error", "disagreement") if against_full_model else label
 
 
 def _cell(key: str, variant: Variant) -> str:

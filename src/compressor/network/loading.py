@@ -1,12 +1,15 @@
 """Pre-trained encoders on disk or on the Hub: finding, digesting, loading them. Safetensors only."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from compressor.data.demo import DEMO_MODEL, find_demo_model
 from compressor.data.demo_base import DEMO_BASE_MODEL, find_demo_base_model
+from compressor.data.heads import form_of_config
+from compressor.data.heads.head import ModelForm
 from compressor.data.tasks import Task
 from compressor.digests import combine, digest_files
 from compressor.errors import CompressorError, ModelError, brief
@@ -61,6 +64,64 @@ def load_base_model(
         ModelError: the model cannot be found, is of an unsupported family, lacks encoder weights, or its tokenizer does
             not fit.
     """
+
+    def configure(config: Any) -> ModelForm:
+        task.head.configure(config, label_names)
+        return task.head.form
+
+    model, tokenizer, missing = _load(
+        name_or_path,
+        configure,
+        seed=seed,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+    )
+    if task.head.keeps_length:
+        tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
+    prefix = f"{model.base_model_prefix}."
+    missing = [key for key in missing if key.startswith(prefix) and "pooler" not in key]
+    if missing:
+        raise ModelError(
+            f"the weights of {name_or_path} must cover the encoder, but {len(missing)} tensors are missing, such as "
+            f"{missing[0]}. Use a complete checkpoint."
+        )
+    check_loaded(model, tokenizer, name_or_path)
+    return model, tokenizer
+
+
+def load_fine_tuned_model(
+    name_or_path: str, *, attn_implementation: str = "sdpa", trust_remote_code: bool = False
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """A model with the head that it was fine-tuned with, and its tokenizer; no weight is drawn anew.
+
+    Raises:
+        ModelError: the model cannot be found, is of an unsupported family, or lacks weights, as one without a head.
+    """
+    model, tokenizer, missing = _load(
+        name_or_path,
+        form_of_config,
+        seed=0,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+    )
+    if missing:
+        raise ModelError(
+            f"the model that answers texts without labels must be fine-tuned, but {name_or_path} lacks {missing[0]}. "
+            "Name a fine-tuned one with --model-name-or-path, or give rows with labels: --train-file."
+        )
+    check_loaded(model, tokenizer, name_or_path)
+    return model.eval(), tokenizer
+
+
+def _load(
+    name_or_path: str,
+    find_form: Callable[[Any], ModelForm],
+    *,
+    seed: int,
+    attn_implementation: str,
+    trust_remote_code: bool,
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", list[str]]:
+    """A model of the form that its configuration is given, its tokenizer, and the weights that were drawn anew."""
     from transformers import AutoConfig
 
     source = resolve_model(name_or_path)
@@ -69,12 +130,10 @@ def load_base_model(
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **local)
         get_family(config.model_type)
         tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code, **local)
-        task.head.configure(config, label_names)
-        if task.head.keeps_length:
-            tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
+        form = find_form(config)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model, loaded = task.head.form.auto_class.from_pretrained(
+            model, loaded = form.auto_class.from_pretrained(
                 source,
                 config=config,
                 dtype=torch.float32,
@@ -87,15 +146,7 @@ def load_base_model(
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(name_or_path, source, error)) from error
-    prefix = f"{model.base_model_prefix}."
-    missing = sorted(key for key in loaded["missing_keys"] if key.startswith(prefix) and "pooler" not in key)
-    if missing:
-        raise ModelError(
-            f"the weights of {name_or_path} must cover the encoder, but {len(missing)} tensors are missing, such as "
-            f"{missing[0]}. Use a complete checkpoint."
-        )
-    check_loaded(model, tokenizer, name_or_path)
-    return model, tokenizer
+    return model, tokenizer, sorted(loaded["missing_keys"])
 
 
 def pick_device() -> torch.device:

@@ -54,6 +54,8 @@ def forecast(
     validation: EncodedRows,
     settings: TrainingSettings,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    is_fine_tuned: bool = False,
 ) -> Forecast:
     """What training with these settings and evaluating a sub-network afterwards will take on this machine."""
     settings = settings.for_rows(len(train))
@@ -61,7 +63,7 @@ def forecast(
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
     num_steps = steps_per_epoch * settings.epochs
-    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs) or 0
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs, is_fine_tuned=is_fine_tuned) or 0
     picked = _typical(train, settings.per_device_train_batch_size)
     batch = collate(train, picked)
     labels = torch.from_numpy(train.labels[units_of(train, picked)]).to(model.device)

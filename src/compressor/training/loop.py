@@ -8,7 +8,7 @@ of the shared weights, so a small one costs little. Data order, sub-networks and
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,9 +44,12 @@ def train_shared_weights(
     settings: TrainingSettings,
     on_epoch: Callable[[EpochReport], bool | None],
     states: TrainingStates | None = None,
+    teacher: np.ndarray | None = None,
 ) -> list[EpochReport]:
     """The reports of all epochs; `model` is trained in place, on the device it is on.
 
+    A `teacher`'s outputs of the training rows [units, outputs] are those of the model as it is, which does the task
+    already: the super-network and all sub-networks learn to answer so, and what is ordered is so from the start.
     `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training. With `states` the
     training goes on after the last epoch that is there, and ends with the weights of one that was never interrupted.
 
@@ -56,7 +59,7 @@ def train_shared_weights(
     dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
     forget_orders(model)  # of another training
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
-    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs)
+    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs, is_fine_tuned=teacher is not None)
 
     def current_space() -> SearchSpace:
         """Ordering the layers changes it."""
@@ -65,13 +68,17 @@ def train_shared_weights(
     if current_space().orders_layers and settings.sampling_strategy != "standard":
         note_layer_order(model, current_space().layer_order)  # what sub-networks are trained in, till it is measured
 
+    learns = teacher is not None
     job = _Job(
         model=model,
         task=task,
         train=train,
         validation=validation,
         settings=settings,
-        plan=lambda step: strategy(current_space(), step),
+        plan=lambda step: [
+            replace(update, distill=update.distill or learns) for update in strategy(current_space(), step)
+        ],
+        teacher=teacher,
         smallest=lambda: current_space().smallest,
         warm_up=warm_up,
     )
@@ -175,7 +182,7 @@ class _Job:
     warm_up: int | None = None
     """After so many epochs, if that is a number, heads and units are put in order of importance, the optimizer's
     moments with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task
-    head has learnt nothing yet."""
+    head has learnt nothing yet: before the first epoch it has only where there is a teacher."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -229,7 +236,7 @@ def _train(
         for epoch in range(len(reports) + 1, settings.epochs + 1):
             if job.warm_up is not None and epoch == job.warm_up + 1:
                 order_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
-                if job.warm_up and SEARCH_SPACES[settings.search_space].orders_layers:
+                if (job.warm_up or job.teacher is not None) and SEARCH_SPACES[settings.search_space].orders_layers:
                     note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
             losses, own, others = _train_epoch(job, epoch, moving, bar)
             report = EpochReport(

@@ -87,11 +87,14 @@ def auto(space: SearchSpace, step: Step) -> list[Update]:
     ]
 
 
-def count_warm_up_epochs(name: str, num_epochs: int) -> int | None:
+def count_warm_up_epochs(name: str, num_epochs: int, *, is_fine_tuned: bool = False) -> int | None:
     """The epochs after which a strategy orders heads, units and layers by importance; None: it never does.
 
-    With one epoch in all it is 0: what is ordered then is what the pre-trained weights do.
+    A model that is fine-tuned already needs none. With one epoch in all it is 0 too: what is ordered then is what the
+    pre-trained weights do.
     """
+    if is_fine_tuned and name in WARM_UP_SHARES:
+        return 0
     return round(num_epochs * WARM_UP_SHARES[name]) if name in WARM_UP_SHARES else None
 
 

@@ -12,6 +12,7 @@ from compressor.data.batches import EncodedRows, encode
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
+from compressor.errors import ModelError
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model, pick_device
@@ -52,8 +53,12 @@ def train_super_network(
     kept of each epoch, an interrupted training of the same rows and settings resumes after its last epoch, and the
     result is saved; without one nothing is written.
 
+    Rows whose labels are a fine-tuned model's answers (`answer_texts`) train that model: its outputs are the teacher
+    throughout, and `auto` starts with the ordering.
+
     Raises:
-        ModelError: the model cannot be found, or is of an unsupported family.
+        ModelError: the model cannot be found, is of an unsupported family, or is another one than the rows' answers are
+            of.
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model_name_or_path=str(model))
@@ -80,8 +85,9 @@ def train_super_network(
         if on_epoch is not None:
             on_epoch(report)
 
-    task = data.task
-    train_shared_weights(net.model, task, prepared.train, prepared.validation, settings, end_epoch, states)
+    teacher = None if data.answers is None else data.answers.outputs["train"]
+    rows = (prepared.train, prepared.validation)
+    train_shared_weights(net.model, data.task, *rows, settings, end_epoch, states, teacher)
     trained = kept.finish()
     if directory is not None:
         trained = trained.save(directory)
@@ -94,6 +100,11 @@ def train_super_network(
 def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
     """Load the encoder and encode the rows."""
     settings = settings.for_rows(len(data.train))
+    if data.answers is not None and digest_model(options.model_name_or_path) != data.answers.asked.model:
+        raise ModelError(
+            f"the model that is trained without labels must be the one that has answered the texts, "
+            f"{data.answers.full_model}, but {options.model_name_or_path} is another. Train that one."
+        )
     model, tokenizer = load_base_model(
         options.model_name_or_path,
         data.task,

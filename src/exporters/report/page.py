@@ -50,6 +50,7 @@ def write_report(path: Path, reported: Reported) -> Path:
         f"Search space {origin.search_space}, method {origin.search_strategy}, seed {origin.seed}, "
         f"objectives {', '.join(result.objectives)}. The error is 1 − {reported.metric}, on the validation rows unless "
         "said otherwise; lower is better in every table and figure, except for the hypervolume."
+        + "".join(f" {line}" for line in origin.source.meaning)
     )
     bars = [chart for chart in (errors, latencies) if chart]
     sections = [
@@ -236,7 +237,10 @@ def _environment(reported: Reported) -> str:
     rows = [
         ["base model", base or "not recorded"],
         ["task", f"{origin.source.task_name}, metric {reported.metric}"],
-        ["data", origin.source.train_file or origin.source.dataset_name or "the task's own"],
+        [
+            "data",
+            origin.source.train_file or origin.source.unlabeled_file or origin.source.dataset_name or "the task's own",
+        ],
         ["data digest", origin.data_digest],
         ["weights digest", origin.supernet_digest or "each sub-network has its own"],
         ["seeds", f"search {origin.seed}, splits {origin.source.dataset_seed}" + _training_seed(reported)],

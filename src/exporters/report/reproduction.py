@@ -80,11 +80,15 @@ def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """Options with values, as a shell takes them; those at their defaults are left out."""
     words = []
     for name, value in values.items():
-        if value is None or _plain(value) == "" or _plain(value) == _plain(defaults.get(name)):
+        if name in _MADE or value is None or _plain(value) == "" or _plain(value) == _plain(defaults.get(name)):
             continue
         flag = "text-column" if name == "text_columns" else name.replace("_", "-")
         words.append(f"--{flag} {shlex.quote(_plain(value))}")
     return words
+
+
+_MADE = ("answers_file",)
+"""Fields that no option sets: the command makes them."""
 
 
 def _plain(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from compressor.data.trivial import TrivialPredictor
-from compressor.extraction.record import ExtractionReport
+from compressor.extraction.record import ExtractionReport, name_error
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
 from exporters.timing.latency import Latency
@@ -70,8 +70,13 @@ class Summary:
         """Return the content of `summary.json`."""
         return {row.name: row.to_json() for row in self.rows}
 
-    def table(self, trivial: TrivialPredictor | None) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of a table with a column for each ONNX graph, and one for the trivial predictor."""
+    def table(
+        self, trivial: TrivialPredictor | None, *, against_full_model: bool = False
+    ) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of a table with a column for each ONNX graph, and one for the trivial predictor.
+
+        Errors `against_full_model` are called disagreement.
+        """
         served = [row for row in self.rows if row.served]
         first = served[0].latencies
         lines: list[tuple[str, Callable[[SummaryRow], str]]] = [
@@ -81,7 +86,7 @@ class Summary:
             ("share of the encoder", lambda row: f"{row.relative_encoder_params:.1%}"),
             ("ONNX file (MB)", lambda row: f"{row.file_mb:.2f}"),
         ]
-        cells = [[label, *map(show, served)] for label, show in lines]
+        cells = [[name_error(label, against_full_model), *map(show, served)] for label, show in lines]
         for place, latency in enumerate(first):
             cells.append([f"p50 (ms), {_describe(latency)}", *(f"{row.latencies[place].p50_ms:.2f}" for row in served)])
         for place, latency in enumerate(first):

@@ -210,6 +210,12 @@ DATA = [
         default=None,
         help="Rows looked at once, at the end. Without it 20 % of the training rows are held out first.",
     ),
+    _option(
+        "--unlabeled-file",
+        default=None,
+        help="Texts without labels (also .txt, a text a line), in place of rows: the error is disagreement with "
+        "--model-name-or-path, which must be fine-tuned.",
+    ),
     _option("--dataset-name", default=None, help="Any data set of the Hugging Face Hub, in place of files."),
     _option("--dataset-config-name", default=None, help="Its configuration, where it has several."),
     _option(

@@ -8,13 +8,37 @@ from typing import Any
 from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
 from compressor.digests import digest_weights, require_same_files
 from compressor.errors import ModelError, TaskDataError
+from compressor.evaluation.answers import answer_source, answer_with
 from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
+from compressor.training.settings import ModelOptions
 from compressor.training.super_network import SuperNetwork, load_super_network, require_fitting_head
 from mlproject.inputs.addresses import SUPER_NETWORK, locate
 
 
-def open_super_network(path: Path, overrides: Mapping[str, Any]) -> tuple[SuperNetwork, TaskData]:
+def open_rows(source: DataSource, model: ModelOptions, output_dir: Path) -> TaskData:
+    """The rows of a training; texts without labels are answered by its model, whose answers are kept in `output_dir`.
+
+    Raises:
+        ModelError: texts have no labels, and the model is not fine-tuned, or its head is for another task.
+        TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
+    """
+    if source.unlabeled_file is None:
+        return load_task_data(source)
+    return answer_source(
+        source,
+        model.model_name_or_path,
+        directory=output_dir,
+        attn_implementation=model.attn_implementation,
+        trust_remote_code=model.trust_remote_code,
+    )
+
+
+def open_super_network(
+    path: Path, overrides: Mapping[str, Any], output_dir: Path | None = None
+) -> tuple[SuperNetwork, TaskData]:
     """Open a super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
+
+    Other texts without labels are answered by the super-network itself; its answers are kept in `output_dir`.
 
     Raises:
         ModelError: there is no super-network, or it does not fit the data.
@@ -25,9 +49,13 @@ def open_super_network(path: Path, overrides: Mapping[str, Any]) -> tuple[SuperN
     if trained_on is None and not overrides:
         raise TaskDataError(
             f"{path} must say which data it was trained on, but holds no super_network.json. "
-            "Name the data: --task-name, or --train-file with --text-column and --label-column."
+            "Name the data: --task-name, --train-file with --text-column and --label-column, or --unlabeled-file."
         )
-    data = load_task_data(_replace_source(trained_on, overrides))
+    source = _replace_source(trained_on, overrides)
+    if source.unlabeled_file is not None and source.answers_file is None:
+        data = answer_with(net.model, net.tokenizer, source, name=str(net.path), directory=output_dir)
+    else:
+        data = load_task_data(source)
     if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:
         raise TaskDataError(
             f"the rows must be those the super-network was trained on (digest {net.record.data_digest}), "
@@ -42,11 +70,16 @@ def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any])
     source = trained_on or DataSource()
     if overrides.get("task_name", source.task_name) != source.task_name:
         source = DataSource()
-    elif "train_file" in overrides or "dataset_name" in overrides:
-        source = replace(
-            source, train_file=None, validation_file=None, test_file=None, dataset_name=None, dataset_config_name=None
-        )
+    elif _ROWS & overrides.keys():
+        nothing: dict[str, Any] = dict.fromkeys((*_ROWS, *_WITH_ROWS))
+        source = replace(source, **nothing)
     return replace(source, **overrides)
+
+
+_ROWS = {"train_file", "dataset_name", "unlabeled_file"}
+"""Fields of a source that name its rows."""
+_WITH_ROWS = ("validation_file", "test_file", "dataset_config_name", "answers_file")
+"""Fields that mean nothing beside other rows."""
 
 
 def require_searched_files(net: SuperNetwork, origin: SearchOrigin) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts
 from compressor.digests import digest_files
 from compressor.drawing.terminal import print_table
 from compressor.extraction.options import ExtractionOptions
@@ -20,6 +20,7 @@ from compressor.search.objectives import OBJECTIVES
 from compressor.search.options import Choice, SearchOptions
 from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.training.settings import ModelOptions, TrainingSettings
+from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
 from exporters.forecast import Plan
@@ -110,8 +111,8 @@ def compress(
 
 def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     """Run the stages in their order, each on what those before it made."""
-    source, loaded = options.source, load_task_data(options.source)
-    of_data = {"data": loaded.digest, "label_names": loaded.label_names}
+    source = options.source
+    of_data = _of_rows(load_texts(source) if source.unlabeled_file else load_task_data(source))
 
     def run_search(folder: Path, stage: StageRun) -> None:
         if search(folder, supernet, {}, options.search, stage).interrupted:
@@ -124,6 +125,11 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         stage_inputs(source, options.model, options.training, **of_data, model=base),
         lambda folder, stage: train_supernet(folder, source, options.model, options.training, stage, options.plan),
     )
+    if source.unlabeled_file:  # training has asked its model for the labels
+        trained = TrainingRecord.load(supernet)
+        assert trained is not None
+        source, of_data = trained.source, {"data": trained.data_digest, "label_names": trained.label_names}
+        options = replace(options, source=source)
     digest = cache(digest_files)  # a folder is not written to once its stage has run
     searched = stages.run(
         "search",
@@ -161,6 +167,11 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     return StageFolders(
         supernet=supernet, search=searched, model=model, dense=dense, pruned=pruned, benchmark=benchmarked
     )
+
+
+def _of_rows(data: TaskData) -> dict[str, Any]:
+    """What stages depend on of their rows."""
+    return {"data": data.digest, "label_names": data.label_names}
 
 
 def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, made_of: Mapping[str, Any]) -> Path:
@@ -229,7 +240,7 @@ def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     exports = {"dense": Export.load(folders.dense), "pruned": Export.load(folders.pruned)}
     summary = summarise(extraction, exports, Benchmark.load(folders.benchmark))
     write_json(output_dir / "summary.json", summary.to_json())
-    header, rows = summary.table(extraction.trivial)
+    header, rows = summary.table(extraction.trivial, against_full_model=extraction.against_full_model)
     print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
     if extraction.test is not None:
         print(f"On the test rows: {extraction.test.describe()}.")

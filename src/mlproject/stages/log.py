@@ -22,6 +22,11 @@ def log_files(run: StageRun, directory: Path, folder: str | None = None) -> None
             run.log_artifact(file, folder)
 
 
+def _name_rows(source: DataSource) -> str:
+    """Where rows come from that no file of their own names."""
+    return source.train_file or source.unlabeled_file or source.dataset_name or source.task_name
+
+
 def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
     """Logs the three parts of the data with their content hashes."""
     import pandas as pd
@@ -32,7 +37,7 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
         run.log_dataset(
             table,
             name=f"{source.task_name}-{name}",
-            source=getattr(source, f"{name}_file") or source.train_file or source.dataset_name or source.task_name,
+            source=getattr(source, f"{name}_file") or _name_rows(source),
             digest=rows.digest,
             context=name,
         )

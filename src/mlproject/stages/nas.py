@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.sources import DataSource
 from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
 from compressor.standard_nas.search import NasInputs, search_by_training
 from compressor.standard_nas.tuner import FAILED, FINISHED, STOPPED, RunningTrial
 from compressor.training.settings import ModelOptions, TrainingSettings
+from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
 from mlproject.stages.search_runs import (
     architecture,
@@ -29,8 +30,8 @@ def nas(
     run: StageRun,
 ) -> SearchResult:
     """Train sub-networks one by one; writes what `search` writes, and the front members' weights below `trials/`."""
-    data = load_task_data(source)
-    print_notes(data.notes)
+    data = open_rows(source, model_options, output_dir)
+    print_notes(data.all_notes)
     inputs = NasInputs(model=model_options, data=data, settings=settings.for_rows(len(data.train)), options=options)
     given = {name: value for name, value in inputs.training_options.items() if value is not None}
     run.log_params(option_params(source, options) | given | {"model_name_or_path": model_options.model_name_or_path})

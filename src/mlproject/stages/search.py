@@ -31,13 +31,13 @@ def search(
     already, of the same search, are not made again.
     """
     require_other_directory(output_dir, supernet)
-    net, data = open_super_network(supernet, data_options)
+    net, data = open_super_network(supernet, data_options, output_dir)
     space = options.search_space or net.search_space
     tags = child_tags(run, net.name, data.source.task_name, space, options.search_strategy)
     children: dict[int, StageRun] = {}
 
     def on_start(start: SearchStart) -> None:
-        print_notes(start.notes)
+        print_notes([*start.notes, *data.source.meaning])
         run.log_params(option_params(data.source, start.options) | {"supernet": str(net.path)})
         log_data(run, data, data.source)
         if start.num_recorded:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.sources import DataSource
 from compressor.network.families import max_positions
 from compressor.training.forecast import forecast
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.train import PreparedTraining, train_super_network
 from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
+from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
 from mlproject.tracking.tracker import StageRun
 
@@ -34,8 +35,8 @@ def train_supernet(
     follows that too.
     """
     run.log_params(option_params(source, model_options, settings))
-    data = load_task_data(source)
-    print_notes(data.notes)
+    data = open_rows(source, model_options, output_dir)
+    print_notes(data.all_notes)
     run.log_params({"num_train_epochs": settings.for_rows(len(data.train)).epochs})
     log_data(run, data, source)
 
@@ -78,7 +79,8 @@ def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, pla
     """What training, and the stages that a plan says, will take."""
     net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
     assert net.record is not None and net.record.params is not None
-    expected = forecast(net.model, prepared.task, train, validation, settings)
+    is_fine_tuned = net.record.source.unlabeled_file is not None
+    expected = forecast(net.model, prepared.task, train, validation, settings, is_fine_tuned=is_fine_tuned)
     left = 1 - num_done / settings.epochs
     if plan is None:
         return describe_stages({"super-network": left * expected.training_s})

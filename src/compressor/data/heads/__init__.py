@@ -7,6 +7,7 @@ from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
+from compressor.errors import ModelError, brief_value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,6 +25,29 @@ def form_of(model: "PreTrainedModel") -> ModelForm:
 def form_of_config(config: Any) -> ModelForm:
     """The form of a saved model, told by the class that its configuration names."""
     return _find_form((config.architectures or [""])[0])
+
+
+def head_of_config(config: Any) -> Head:
+    """The head of a fine-tuned model, told by its class and its kind of problem, as transformers tells them apart.
+
+    Raises:
+        ModelError: its kind of problem is none that there is a head for.
+    """
+    form = form_of_config(config)
+    if form != CLASSIFICATION.form:
+        return next(head for head in HEADS.values() if head.form == form)
+    kind = config.problem_type or ("regression" if config.num_labels == 1 else CLASSIFICATION.name)
+    name = _PROBLEMS.get(kind, kind)
+    if name not in HEADS:
+        raise ModelError(
+            f"the problem_type of a model must be one of {', '.join(map(str, _PROBLEMS))} or regression, but its "
+            f"config.json says {brief_value(kind)}. Correct it, or choose another model."
+        )
+    return HEADS[name]
+
+
+_PROBLEMS = {"single_label_classification": "classification", "multi_label_classification": "multi_label"}
+"""Names of heads by what transformers calls them in a configuration."""
 
 
 def _find_form(class_name: str) -> ModelForm:

@@ -1,0 +1,89 @@
+"""What a full model answers to texts without labels: its outputs, in a file, of which labels are made.
+
+Errors then are disagreement with that model, whatever is true.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compressor.errors import TaskDataError, brief
+from compressor.files import new_directory
+
+ANSWERS_FOLDER, ANSWERS_FILE = "answers", "outputs.safetensors"
+"""Beside the model that was made with them; in a folder of its own, since it holds no weights."""
+AGAINST_FULL_MODEL = (
+    "No labels were given: every error here is disagreement with the full model's own answers, not with the truth. A "
+    "model that repeats all of its mistakes has an error of 0."
+)
+"""What is said wherever such errors are shown."""
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Who was asked what: answers depend on nothing else."""
+
+    model: str
+    """Digest of the full model."""
+    texts: str
+    """Digest of the texts, split included."""
+    max_length: int
+    """Tokens; longer texts were cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A full model's answers to the texts of all parts."""
+
+    full_model: str
+    """Its name on the Hub, or its directory."""
+    asked: Asked
+    label_names: tuple[str, ...]
+    """In the order of its outputs; empty where it answers with values."""
+    outputs: dict[str, np.ndarray]
+    """By part, [units, …]."""
+
+    @property
+    def texts(self) -> str:
+        """Digest of the texts that were answered."""
+        return self.asked.texts
+
+
+def write_answers(folder: Path, answers: Answers) -> Path:
+    """Write the answers into a folder, whole or not at all; returns their file."""
+    from safetensors.numpy import save_file
+
+    said = {"full_model": answers.full_model, "label_names": list(answers.label_names), **asdict(answers.asked)}
+    outputs = {name: np.ascontiguousarray(values) for name, values in answers.outputs.items()}
+    with new_directory(folder) as temporary:
+        save_file(outputs, temporary / ANSWERS_FILE, metadata={"answers": json.dumps(said)})
+        (temporary / ANSWERS_FILE).chmod(0o644)
+    return folder / ANSWERS_FILE
+
+
+def read_answers(path: Path) -> Answers:
+    """The answers in a file that `write_answers` made.
+
+    Raises:
+        TaskDataError: it is not there, or broken.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            said = json.loads((file.metadata() or {})["answers"])
+            outputs = {name: file.get_tensor(name) for name in PARTS}
+        return Answers(
+            full_model=str(said["full_model"]),
+            label_names=tuple(map(str, said["label_names"])),
+            asked=Asked(model=str(said["model"]), texts=str(said["texts"]), max_length=int(said["max_length"])),
+            outputs=outputs,
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise TaskDataError(
+            f"{path} must hold the full model's answers to the texts without labels, but cannot be read: "
+            f"{brief(error)}. Restore it, or run compressor compress or train-supernet with --unlabeled-file again."
+        ) from None
