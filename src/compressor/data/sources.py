@@ -15,6 +15,7 @@ import numpy as np
 
 from compressor.data.demo import has_demo_reviews, read_demo_table
 from compressor.data.heads.answers import AGAINST_FULL_MODEL, Answers, read_answers
+from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
 from compressor.data.tables import read_table
@@ -304,7 +305,7 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
     """
     next_step = "train again with compressor train-supernet"
     require_same_rows(data, answers.texts, "the full model answered", next_step)
-    head, names = data.task.head, answers.label_names
+    head, names = RERANK_SCORES if data.task.head is RERANK else data.task.head, answers.label_names
     train, validation, test = (
         replace(rows, labels=head.predict(answers.outputs[name])) for name, rows in data.parts.items()
     )
@@ -313,7 +314,7 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
             f"the full model must tell the texts apart, but gives all {len(data.train)} training rows the same answer. "
             "Give texts of the kind it was fine-tuned on."
         )
-    task = replace(data.task, label_names=names)
+    task = replace(data.task, head=head, label_names=names)
     answered = replace(data, task=task, label_names=names, answers=answers)
     return _check(replace(answered, train=train, validation=validation, test=test))
 

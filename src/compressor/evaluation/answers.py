@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.data.batches import encode
-from compressor.data.heads import head_of_config
+from compressor.data.heads import form_of, head_of_config
 from compressor.data.heads.answers import ANSWERS_FILE, ANSWERS_FOLDER, Answers, Asked, read_answers, write_answers
 from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.regression import REGRESSION
+from compressor.data.metrics import are_labels
 from compressor.data.sources import DataSource, TaskData, load_texts, make_source, with_answers
 from compressor.errors import ModelError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
@@ -101,14 +102,16 @@ def _fit_to_head(source: DataSource, model: "PreTrainedModel", name: str) -> Dat
     Raises:
         ModelError: the head is for another task than the source's.
     """
-    head = head_of_config(model.config)
-    if head is REGRESSION and source.task.head is CLASSIFICATION and source.task_name == "custom":
-        source = replace(source, regression=True)
-    task = source.task
-    if task.head.form != head.form or not task.head.fits(model.config, task.label_names or _names(model)):
+    task, fits = source.task, True
+    if source.task_name == "custom":  # the user has named no task
+        head = head_of_config(model.config)
+        source = replace(source, regression=head is REGRESSION) if head in (CLASSIFICATION, REGRESSION) else source
+        task, fits = source.task, source.task.head is head
+    form = form_of(model)
+    if not fits or task.head.form != form or not task.head.fits(model.config, task.label_names or _names(model)):
         raise ModelError(
-            f"the full model must have a head for the task {task.name} ({task.head.name}), but {name} has one for "
-            f"{head.name}. Name its task with --task-name."
+            f"the full model must have a head for the task {task.name} ({task.head.name}), but {name} has "
+            f"{form.describe(model.config)}. Name its task with --task-name."
         )
     return source
 
@@ -138,5 +141,6 @@ def _ask(
         encoded = encode(rows, task, tokenizer, max_positions(model))
         outputs[part] = Evaluator(model, task, encoded).evaluate().logits
     model.to(was_on)
-    names = task.choice_columns or (() if task.head is REGRESSION else _names(model))
+    told = task.choice_columns or _names(model)
+    names = told if are_labels(task.head.predict(outputs["train"])) else ()
     return Answers(full_model=name, asked=asked, label_names=names, outputs=outputs)

@@ -1,13 +1,16 @@
 """`compress`: one parent run, its stages, every sub-network, and the report."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from transformers import PreTrainedTokenizerFast
 
-from conftest import sentence_rows
+from compressor.data.heads.answers import AGAINST_FULL_MODEL
+from conftest import sentence_rows, tiny_model
 from running import RunCli, WriteRows, runs, train_words
 
 
@@ -68,3 +71,53 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     sections = ["At a glance", "The Pareto front", "What is kept per layer", "Dense against extracted"]
     sections += ["Parity: nothing changed on the way", "How the search went", "Environment", "Make it again"]
     assert [name for name in sections if f"<h2>{name}</h2>" in page] == sections
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
+def test_compress_without_labels_says_what_its_error_is(
+    run_cli: RunCli, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tiny_model().save_pretrained(tmp_path / "mine")
+    tokenizer.save_pretrained(tmp_path / "mine")
+    lines = [str(row["text"]) for row in sentence_rows(80)]
+    (tmp_path / "texts.csv").write_text("body\n" + "\n".join(lines) + "\n")
+    words = ["compress", "--model-name-or-path", "mine", "--unlabeled-file", "texts.csv", "--text-column", "body"]
+    words += ["--num-train-epochs", 1, "--num-samples", 4, "--runs", 2, "--lengths", 8, "--batch-sizes", 1]
+    words += ["--precision", "fp32", "--finetune-epochs", 0, "--knee", "--output-dir", "out"]
+    outcome = run_cli(*words)
+    assert outcome.code == 0, outcome.err
+    assert f"Note: {AGAINST_FULL_MODEL}" in outcome.out
+    assert "disagreement (validation)" in outcome.out
+    out = tmp_path / "out"
+    report = json.loads((out / "model" / "extraction.json").read_text())
+    assert report["against_full_model"] is True
+    trained = json.loads((out / "supernet" / "super_network.json").read_text())
+    assert trained["source"]["answers_file"] == str(out / "supernet" / "answers" / "outputs.safetensors")
+    page = (out / "report.html").read_text()
+    assert page.count(html.escape(AGAINST_FULL_MODEL)) == 2  # in the lead, and at a glance
+    assert "--unlabeled-file" in page
+    assert "answers-file" not in page
+    assert AGAINST_FULL_MODEL in (out / "model" / "README.md").read_text()
+    parent = next(run for run in runs() if run.data.tags["stage"] == "compress")
+    assert "disagreement" in parent.data.tags["mlflow.note.content"]
+    again = run_cli(*words[:-1], "again")
+    assert again.out.count(": skipped, ") == 6, again.out
+
+
+def test_compress_without_labels_needs_a_fine_tuned_model(
+    run_cli: RunCli, base_model_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(str(row["text"]) for row in sentence_rows(40)))
+    words = ["--model-name-or-path", base_model_dir, "--unlabeled-file", "texts.txt", "--output-dir", "out"]
+    outcome = run_cli("compress", *words)
+    assert outcome.code == 1
+    assert outcome.error_lines == [
+        f"Error: the model that answers texts without labels must be fine-tuned, but {base_model_dir} lacks "
+        "classifier.bias. Name a fine-tuned one with --model-name-or-path, or give rows with labels: --train-file."
+    ]
+    mixed = run_cli("train-supernet", *words, "--label-column", "x")
+    assert mixed.error_lines == [
+        "Error: --unlabeled-file must be given without other rows and labels, but got it with --label-column. "
+        "Drop one of them."
+    ]
