@@ -636,4 +636,53 @@ PARQUET = [
     ),
 ]
 
-CASES = [*FILES, *LINES, *LABELS, *TEXTS, *PARTS, *SEARCHES, *PARQUET]
+QUERY_ROWS: list[dict[str, object]] = [
+    {"query": f"w{i // 4}", "document": f"w{i} w{i + 1}", "label": int(i % 4 == 0)} for i in range(40)
+]
+CANNOT_BE_RANKED = (
+    "the train rows must hold queries with relevant documents and others, but of their {} queries ({} rows) none can "
+    "be ranked by ndcg_at_10. Check --group-column and --label-column."
+)
+
+
+def ranking(name: str, error: str, options: str = "", **changed: object) -> Case:
+    """A case of training a reranker on rows with some columns changed."""
+    rows = [{**row, **changed} for row in QUERY_ROWS]
+    return file_case(f"rankings, {name}", "rows.jsonl", lines(rows), error, f"--task-name rerank {options}")
+
+
+RANKINGS = [
+    ranking("nothing relevant", CANNOT_BE_RANKED.format(6, 24), label=0),
+    ranking("the document as group", CANNOT_BE_RANKED.format(22, 22), "--group-column document"),
+    ranking(
+        "one query",
+        "the test queries must be held out of at least 5 training queries, but there are 1. "
+        "Give more rows or --test-file.",
+        query="w1",
+    ),
+    ranking(
+        "a column that is not there",
+        MISSING.format("'id'", "'query', 'document', 'label'", "--group-column"),
+        "--group-column id",
+    ),
+    ranking(
+        "lists as groups",
+        "column 'id' must say of which query a row is, but row 1 of the train rows holds [1, 2]. "
+        "Write a text or a number.",
+        "--group-column id",
+        id=[1, 2],
+    ),
+    ranking(
+        "labels in words",
+        "the labels of a rerank must be numbers, but row 1 of the train rows holds 'good'. Check the file.",
+        label="good",
+    ),
+    ranking(
+        "texts by another option",
+        "a rerank task must have its texts named by --query-column and "
+        "--document-column, but got --text-column. Use these.",
+        "--text-column query,document",
+    ),
+]
+
+CASES = [*RANKINGS, *FILES, *LINES, *LABELS, *TEXTS, *PARTS, *SEARCHES, *PARQUET]

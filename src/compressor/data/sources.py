@@ -158,6 +158,11 @@ class Rows:
         return len(self.texts)
 
     @property
+    def num_judged(self) -> int:
+        """How many there are of what an error is the mean over: rows, or groups."""
+        return len(self) if self.groups is None else len(np.unique(self.groups))
+
+    @property
     def digest(self) -> str:
         """A content hash of 16 hexadecimal digits."""
         groups = [] if self.groups is None else [self.groups.tolist()]

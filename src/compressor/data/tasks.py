@@ -66,6 +66,11 @@ class Task:
             )
 
     @property
+    def judged(self) -> str:
+        """What an error is the mean over, in words: rows, or queries."""
+        return "rows" if self.group_column is None else "queries"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column the task reads."""
         return tuple(column for column, _ in self.named_columns)

@@ -91,6 +91,9 @@ def _results(report: ExtractionReport, base: str, data: TaskData) -> str:
         lines.append(f"Chosen before repair and distillation: {markdown_text(report.chosen.reason)}")
     if report.test is not None:
         lines.append(f"On the test rows, super-network → extracted: {report.test.describe()}.")
+    if task.group_column is not None:
+        counts = f"{data.validation.num_judged:,} validation and {data.test.num_judged:,} test {task.judged}"
+        lines.append(f"They are means over {counts}.")
     return "\n\n".join(
         [
             f"# {markdown_text(base)}, pruned for {task.name}",
@@ -124,6 +127,8 @@ def _use(task: Task, stock: bool) -> str:
         f"model = {auto}.from_pretrained(directory{trust})",
         f"tokenizer = AutoTokenizer.from_pretrained(directory{trust})",
     ]
+    if task.group_column is not None:
+        lines.append(f"# sentence-transformers ranks with it: CrossEncoder(directory{trust}).rank(query, documents)")
     if not task.head.form.takes_choices:
         lines.append(f'logits = model(**tokenizer({texts}, return_tensors="pt")).logits')
     needs = (

@@ -70,7 +70,7 @@ class Judged:
     """Of the error's increase."""
     confidence: float
     num_rows: int | None
-    """Validation rows behind the bounds; None without predictions."""
+    """Validation rows behind the bounds, of a reranker queries; None without predictions."""
 
     @property
     def useful(self) -> "list[EvaluatedSubNetwork]":
@@ -87,6 +87,11 @@ class Judged:
         return f"with {100 * self.confidence:.4g} % confidence"
 
     @property
+    def rows(self) -> str:
+        """What is judged as one."""
+        return self.result.made_of.source.task.judged
+
+    @property
     def promise(self) -> str:
         """What a member promises that holds, as far as the rows can tell."""
         if self.num_rows is None:
@@ -95,7 +100,7 @@ class Judged:
             )
         return (
             f"at most {self.limit:g} worse than the super-network {self.sure}, as far as {self.num_rows:,} validation "
-            "rows can tell"
+            f"{self.rows} can tell"
         )
 
 
@@ -239,7 +244,8 @@ def _describe_none(judged: Judged, full: "EvaluatedSubNetwork") -> str:
     found = judged.by_name[nearest.name]
     return (
         f"{reason}. The nearest is {nearest.name} with {nearest.relative_encoder_params:.1%} of the encoder ({found}). "
-        f"More validation rows tell more; or accept more: --max-error-increase {math.ceil(1000 * found.bound) / 1000:g}"
+        f"More validation {judged.rows} tell more; or accept more: "
+        f"--max-error-increase {math.ceil(1000 * found.bound) / 1000:g}"
         f", or --index {judged.front.index(nearest)}."
     )
 

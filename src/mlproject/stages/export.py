@@ -41,7 +41,7 @@ def export(
         log_files(run, output_dir, name)
     else:
         run.log_artifact(output_dir / EXPORT_FILE, name)
-    _show(made, num_rows=len(data.validation))
+    _show(made, f"{data.validation.num_judged:,} validation {data.task.judged}")
     if log_models:
         uri = log_served_models(made, data.task, options, run, name)
         show_serving(uri, data.task)
@@ -55,7 +55,7 @@ _ONE_ROW_NOTE = (
 )
 
 
-def _show(made: Export, num_rows: int) -> None:
+def _show(made: Export, judged: str) -> None:
     fp32 = made.fp32
     print(
         f"Exported {made.path()} ({fp32.mb:.1f} MB): ONNX = PyTorch within {max(fp32.parity.values()):.1e} on "
@@ -67,9 +67,8 @@ def _show(made: Export, num_rows: int) -> None:
         if not form.accepted:
             print(
                 f"Note: {precision} may lose more than --max-int8-loss {form.max_loss:g}: at most "
-                f"{form.loss_at_most:.4f} with {100 * (form.confidence or 0):.4g} % confidence, as far as {num_rows:,} "
-                "validation rows can tell. So it is not registered and not counted as a result. More validation rows "
-                "tell more; or allow more."
+                f"{form.loss_at_most:.4f} with {100 * (form.confidence or 0):.4g} % confidence, as far as {judged} "
+                "can tell. So it is not registered and not counted as a result. More of them tell more; or allow more."
             )
     if "int8" in made.smaller:
         print(_ONE_ROW_NOTE)

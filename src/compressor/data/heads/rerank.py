@@ -62,8 +62,7 @@ def check_labels(data: "TaskData") -> list[str]:
     """
     found, metric, queries = [], data.task.metric, dict[str, set[str]]()
     for name, rows in data.parts.items():
-        structure = structure_of(rows)
-        count = len(np.unique(structure.groups))
+        structure, count = structure_of(rows), rows.num_judged
         if not can_be_ranked(metric, rows.labels, structure).any():
             raise TaskDataError(
                 f"the {name} rows must hold queries with relevant documents and others, but of their {count:,} queries "

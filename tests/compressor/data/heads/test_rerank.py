@@ -1,5 +1,8 @@
 """Reranking: losses against their formulas, what labels are, queries that stay together, bad rows."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,18 @@ from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.ratios import Structure
 from compressor.data.sources import DataSource, TaskData, load_task_data
 from compressor.errors import TaskDataError
+from compressor.evaluation.evaluator import Evaluator
 from compressor.network.loading import load_base_model
-from conftest import WORDS
+from compressor.network.saving import save_sliced_model
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from conftest import DIMENSIONS, UNITS, WORDS
+from exporters.servable import ANSWERS
 
 WriteRows = Callable[..., Path]
 STUDENT, TEACHER = torch.tensor([[0.3], [-1.0], [2.0]]), torch.tensor([[1.0], [0.0], [-1.0]])
+EVEN = SubNetwork(heads=((0, 1, 2, 3), (), ()), units=(tuple(range(UNITS)), (), ()))
+ODD = SubNetwork(heads=((0, 3), (), ()), units=((), (1, 2, 20), ()))
 RELEVANCES = torch.tensor([0.0, 1.0, 0.25])
 
 
@@ -267,3 +277,38 @@ def test_other_tasks_have_no_queries(write_rows: WriteRows) -> None:
         "--query-column, --document-column and --group-column must be given with --task-name rerank, but got one with "
         "--task-name custom. Drop it or correct --task-name."
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sub_network", [EVEN, ODD], ids=["stock", "sliced"])
+@pytest.mark.parametrize("shift", [0, -1.5], ids=["relevances", "scores"])
+def test_cross_encoders_load_the_directory(
+    shift: float, sub_network: SubNetwork, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    """The scores of `CrossEncoder(directory)` are those that are served, also of texts that are cut."""
+    pytest.importorskip("sentence_transformers", reason="an environment with sentence-transformers loads the model")
+    code = (
+        "import json, sys; from sentence_transformers import CrossEncoder; "
+        "model = CrossEncoder(sys.argv[1], trust_remote_code=True, device='cpu'); "
+        "print(json.dumps(model.predict(json.loads(sys.argv[2])).tolist()))"
+    )
+    rows = [
+        {**row, "document": f"{row['document']} " * place, "label": row["label"] + shift}  # type: ignore[operator]
+        for place, row in enumerate(query_rows(10), start=1)
+    ]
+    data = load(write_rows(rows), max_seq_length=14)
+    model, tokenizer = load_base_model(str(base_model_dir), data.task, (), seed=0)
+    sliced = slice_model(model.eval(), sub_network)
+    save_sliced_model(tmp_path, sliced, tokenizer, sub_network, DIMENSIONS, {})
+    encoded = encode(data.test, data.task, tokenizer, 40)
+    outputs = Evaluator(sliced, data.task, encoded).evaluate().logits
+    facts: Any = None
+    expected = [ANSWERS[data.task.head.name](output, facts).score for output in outputs]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), json.dumps(data.test.texts)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, atol=1e-6)
+    assert len(set(expected)) > 2
