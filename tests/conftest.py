@@ -44,7 +44,8 @@ gc.set_threshold(50_000, 20, 20)  # exports make many objects; looking for rings
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
 DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
-TASK_HEADS = ("classification", "regression", "multiple_choice")
+TASK_HEADS = ("classification", "regression", "multiple_choice", "token_classification")
+"""Those whose models differ: one with several labels computes as one with classes does."""
 MAX_WORKERS = 8
 """Processes that run tests side by side; each takes about a gigabyte of memory."""
 
@@ -178,12 +179,19 @@ def random_weights(
 ) -> PreTrainedModel:
     """A model of a configuration, the same at each call, in evaluation mode."""
     import torch
-    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+    from transformers import (
+        AutoModelForMultipleChoice,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
     from compressor.network.modeling_sliced import ENCODER_FAMILIES
 
     config.num_labels = 1 if task_head == "regression" else num_labels
-    auto = AutoModelForMultipleChoice if task_head == "multiple_choice" else AutoModelForSequenceClassification
+    if task_head == "multi_label":
+        config.problem_type = "multi_label_classification"
+    autos = {"multiple_choice": AutoModelForMultipleChoice, "token_classification": AutoModelForTokenClassification}
+    auto = autos.get(task_head, AutoModelForSequenceClassification)
     with torch.random.fork_rng():
         torch.manual_seed(7)
         attention = ENCODER_FAMILIES[config.model_type].attention(attn_implementation)

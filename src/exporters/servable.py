@@ -7,6 +7,7 @@ of `ANSWERS`.
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
@@ -66,6 +67,38 @@ class Answer(BaseModel):
     scores: dict[str, float]
 
 
+class LabelsAnswer(BaseModel):
+    """What is answered where a row may have several labels: those it has, and the score of each (a probability)."""
+
+    labels: list[str]
+    scores: dict[str, float]
+
+
+class Span(BaseModel):
+    """A part of a text that has a label, from its letter `start` up to but not including `end`."""
+
+    text: str
+    start: int
+    end: int
+    label: str
+    score: float
+
+
+class SpansAnswer(BaseModel):
+    """What is found in a text."""
+
+    spans: list[Span]
+
+
+class Asked(NamedTuple):
+    """A row that is asked about."""
+
+    text: Any
+    """As it was tokenized: a text, or a pair; the first of several."""
+    encoding: Encoding
+    """Its tokens."""
+
+
 class Facts(NamedTuple):
     """What a graph says of itself."""
 
@@ -89,7 +122,7 @@ class Facts(NamedTuple):
         )
 
 
-def answer_label(logits: np.ndarray, facts: Facts) -> Answer:
+def answer_label(logits: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # noqa: ARG001
     """The best label of logits [classes], or the best choice's number where there are more or fewer than labels."""
     scores = np.exp(logits - logits.max())
     scores /= scores.sum()
@@ -99,20 +132,71 @@ def answer_label(logits: np.ndarray, facts: Facts) -> Answer:
     return Answer(label=labels[best], score=float(scores[best]), scores=named)
 
 
-def answer_value(outputs: np.ndarray, facts: Facts) -> Answer:  # noqa: ARG001
+def answer_value(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # noqa: ARG001
     """The value of outputs [1]."""
     return Answer(label="value", score=float(outputs[0]), scores={"value": float(outputs[0])})
 
 
-def answer_relevance(outputs: np.ndarray, facts: Facts) -> Answer:
+def answer_relevance(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:
     """The relevance, from 0 to 1, of outputs [1]."""
-    return answer_value(0.5 + 0.5 * np.tanh(0.5 * outputs), facts)
+    return answer_value(0.5 + 0.5 * np.tanh(0.5 * outputs), facts, asked)
 
 
-ANSWERS = {
+def answer_labels(logits: np.ndarray, facts: Facts, asked: Asked) -> LabelsAnswer:  # noqa: ARG001
+    """The labels whose logits [labels] are above 0."""
+    scores = {label: float(1 / (1 + np.exp(-value))) for label, value in zip(facts.labels, logits, strict=True)}
+    return LabelsAnswer(labels=[label for label, score in scores.items() if score > 0.5], scores=scores)
+
+
+def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:
+    """The entities of logits [length, labels]: each word by its first piece, neighbours of one kind together.
+
+    Words are what the tokenizer takes for such. A span's score is the mean of its words' probabilities.
+    """
+    found: list[tuple[list[int], str, list[float]]] = []
+    goes_on = False
+    for place, start, end in _words(asked.encoding):
+        scores = np.exp(logits[place] - logits[place].max())
+        best = int(scores.argmax())
+        prefix, kind = split_label(facts.labels[best])
+        if kind is not None:
+            if not (goes_on and found[-1][1] == kind and prefix not in "BSU"):
+                found.append(([start, end], kind, []))
+            found[-1][0][1] = end
+            found[-1][2].append(float(scores[best] / scores.sum()))
+        goes_on = kind is not None and prefix not in "ELSU"
+    spans = []
+    for (start, end), kind, parts in found:
+        text = asked.text[start:end]
+        start += len(text) - len(text.lstrip())  # a piece may begin with the space before it
+        spans.append(Span(text=text.strip(), start=start, end=end, label=kind, score=float(np.mean(parts))))
+    return SpansAnswer(spans=spans)
+
+
+def split_label(name: str) -> tuple[str, str | None]:
+    """The prefix and the kind of a label such as `B-PER`; no kind for `O`. A name of another form is a kind itself."""
+    prefix, dash, kind = name.partition("-")
+    if name == "O":
+        return "", None
+    return (prefix, kind) if dash and prefix in ("B", "I", "E", "L", "S", "U") else ("I", name)
+
+
+def _words(encoding: Encoding) -> list[tuple[int, int, int]]:
+    """Of each word: the place of its first token, and where it begins and ends in the text."""
+    found: dict[int, tuple[int, int, int]] = {}
+    for place, (word, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
+        if word is not None:
+            first, begin, _ = found.get(word, (place, start, end))
+            found[word] = first, begin, end
+    return list(found.values())
+
+
+ANSWERS: dict[str, Callable[[np.ndarray, Facts, Asked], Any]] = {
     "classification": answer_label,
     "regression": answer_value,
     "multiple_choice": answer_label,
+    "multi_label": answer_labels,
+    "token_classification": answer_spans,
     "rerank": answer_relevance,
     "rerank_scores": answer_value,
 }
@@ -136,7 +220,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._tokenizer.enable_truncation(self._facts.max_length)
         self._tokenizer.no_padding()
 
-    def _answer(self, rows: list[list[Any]]) -> list[Answer]:
+    def _answer(self, rows: list[list[Any]]) -> list[Any]:
         """The answers to rows of texts (or pairs) to tokenize: one each, or one per choice."""
         if not rows:
             return []
@@ -145,15 +229,17 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         ends = np.cumsum([len(row) for row in rows])
         grouped = [encodings[end - len(row) : end] for row, end in zip(rows, ends, strict=True)]
         widths = np.asarray([max(len(encoding.ids) for encoding in row) for row in grouped])
-        answers: list[Answer | None] = [None] * len(rows)
+        answers: list[Any] = [None] * len(rows)
         order = np.lexsort(
             (widths, np.asarray([len(row) for row in rows]))
         )  # as many choices together, like lengths together
         for batch in self._batches(order, rows):
             outputs = self._run([grouped[index] for index in batch])
             for index, values in zip(batch, outputs, strict=True):
-                answers[index] = ANSWERS[self._facts.head](values, self._facts)
-        return [answer for answer in answers if answer is not None]
+                answers[index] = ANSWERS[self._facts.head](
+                    values, self._facts, Asked(rows[index][0], grouped[index][0])
+                )
+        return answers
 
     def _batches(self, order: np.ndarray, rows: list[list[Any]]) -> list[list[int]]:
         batches: list[list[int]] = []
@@ -166,7 +252,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         return batches
 
     def _run(self, rows: list[list[Encoding]]) -> np.ndarray:
-        """Logits [rows, classes] of tokenized rows."""
+        """Logits [rows, …] of tokenized rows."""
         width = max(len(encoding.ids) for row in rows for encoding in row)
         shape = (len(rows), len(rows[0]), width)
         values = {name: np.full(shape, self._facts.pad_values.get(name, 0), dtype=np.int64) for name in self._inputs}
@@ -227,7 +313,39 @@ class RankingModel(ServableModel):
         return rankings
 
 
-KINDS = {"single": SingleTextModel, "pair": TextPairModel, "choices": ChoicesModel, "documents": RankingModel}
+class LabelsModel(ServableModel):
+    """Takes texts that may have several labels."""
+
+    def predict(self, model_input: list[str]) -> list[LabelsAnswer]:
+        """An answer per text."""
+        return self._answer([[text] for text in model_input])
+
+
+class PairLabelsModel(ServableModel):
+    """Takes pairs of texts that may have several labels."""
+
+    def predict(self, model_input: list[TextPair]) -> list[LabelsAnswer]:
+        """An answer per pair."""
+        return self._answer([[(row.text, row.text_pair)] for row in model_input])
+
+
+class SpansModel(ServableModel):
+    """Takes texts, in which it finds parts that have labels."""
+
+    def predict(self, model_input: list[str]) -> list[SpansAnswer]:
+        """An answer per text."""
+        return self._answer([[text] for text in model_input])
+
+
+KINDS: dict[str, type[ServableModel]] = {
+    "single": SingleTextModel,
+    "pair": TextPairModel,
+    "choices": ChoicesModel,
+    "labels": LabelsModel,
+    "pair_labels": PairLabelsModel,
+    "tokens": SpansModel,
+    "documents": RankingModel,
+}
 
 if __name__ != "exporters.servable":  # run by MLflow as a model's code, not imported as a module
     kind = ModelConfig(development_config={"kind": "single"}).get("kind")

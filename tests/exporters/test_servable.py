@@ -13,13 +13,21 @@ from mlflow.exceptions import MlflowException
 from transformers import PreTrainedTokenizerFast
 
 import exporters
+from compressor.data.ratios import Structure, find_entities, read_tags
 from conftest import WORDS
 from exported import Exported
 from exporters.graph.quantization import quantize_int8
-from exporters.servable import SingleTextModel, answer_relevance
+from exporters.servable import Asked, Facts, SingleTextModel, answer_relevance, answer_spans
 
 CODE = Path(exporters.__file__).parent / "servable.py"
-HEADS = {"single": "classification", "pair": "classification", "choices": "multiple_choice"}
+HEADS = {
+    "single": "classification",
+    "pair": "classification",
+    "choices": "multiple_choice",
+    "labels": "multi_label",
+    "pair_labels": "multi_label",
+    "tokens": "token_classification",
+}
 
 
 def sentences(count: int) -> list[str]:
@@ -113,6 +121,70 @@ def test_choices(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: E
             inputs = {name: torch.tensor(values)[None] for name, values in tokens.items()}
             scores = model(**inputs).logits.softmax(-1)[0]
         assert list(answer.scores.values()) == pytest.approx(scores.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["labels", "pair_labels"])
+def test_several_labels(kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    model, served = load(kind, tmp_path, tokenizer, exported)
+    texts = (sentences(40)[:20], sentences(40)[20:])[: 2 if kind == "pair_labels" else 1]
+    tokens = tokenizer(*texts, padding=True, truncation=True, max_length=16, return_tensors="pt")
+    with torch.inference_mode():
+        scores = model(**tokens).logits.sigmoid()
+    pairs = [{"text": a, "text_pair": b} for a, b in zip(*texts, strict=True)] if kind == "pair_labels" else texts[0]
+    answers = served.predict(pairs)
+    names = ["bad", "so so", "good"]
+    for answer, row in zip(answers, scores.tolist(), strict=True):
+        assert list(answer.scores) == names
+        assert list(answer.scores.values()) == pytest.approx(row, abs=1e-4)
+        assert answer.labels == [name for name, score in zip(names, row, strict=True) if score > 0.5]
+    assert len({tuple(answer.labels) for answer in answers}) > 1
+
+
+def test_spans(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    """The labels of the exported model are three kinds of entity; texts of two widths share a batch."""
+    model, served = load("tokens", tmp_path, tokenizer, exported)
+    texts = ["w1 w2, w3", "w40", "  w1   w9 w9\n w17 w23 w31 ", ""]
+    names = ["bad", "so so", "good"]
+    for text, answer in zip(texts, served.predict(texts), strict=True):
+        tokens = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
+        offsets = tokens.pop("offset_mapping")[0].tolist()[1:-1]
+        with torch.inference_mode():
+            scores = model(**tokens).logits[0, 1:-1].softmax(-1)
+        told = [names[label] for label in scores.argmax(-1).tolist()]
+        expected: list[list[Any]] = []
+        for place, (label, (start, end)) in enumerate(zip(told, offsets, strict=True)):
+            if place and told[place - 1] == label:
+                expected[-1][1] = end
+                expected[-1][3].append(float(scores[place].max()))
+            else:
+                expected.append([start, end, label, [float(scores[place].max())]])
+        assert [(span.start, span.end, span.label) for span in answer.spans] == [(a, b, c) for a, b, c, _ in expected]
+        for span, (start, end, _, parts) in zip(answer.spans, expected, strict=True):
+            assert span.text == text[start:end]
+            assert span.score == pytest.approx(float(np.mean(parts)), abs=1e-4)
+
+
+def test_spans_are_the_metric_s_entities(tokenizer: PreTrainedTokenizerFast) -> None:
+    names = ["O", "B-LOC", "I-LOC", "E-LOC", "S-LOC", "B-PER", "I-PER", "NOUN"]
+    facts = Facts(labels=names, head="token_classification", pad_values={}, max_length=99, one_row=False)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        text = " ".join(rng.choice(WORDS, size=12))
+        labels = rng.integers(len(names), size=14)
+        asked = Asked(text, tokenizer.backend_tokenizer.encode(text))
+        spans = answer_spans(9 * np.eye(len(names))[labels], facts, asked).spans
+        structure = Structure(groups=np.zeros(12, dtype=int), tags=read_tags(names))
+        first, last, kinds = find_entities(labels[1:-1], structure)
+        offsets = asked.encoding.offsets[1:-1]
+        places = [(offsets[a][0], offsets[b][1]) for a, b in zip(first, last, strict=True)]
+        assert [(span.start, span.end) for span in spans] == places
+        assert [span.label for span in spans] == [["LOC", "PER", "NOUN"][kind] for kind in kinds]
+
+
+def test_graphs_of_older_exports_say_it_another_way() -> None:
+    written = {"labels": "[]", "pad_values": "{}", "max_length": "8"}
+    assert Facts.from_json({**written, "regression": "true"}).head == "regression"
+    assert Facts.from_json({**written, "regression": "false"}).head == "classification"
 
 
 def test_values(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:

@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.ratios import Structure
+from compressor.data.ratios import Structure, read_tags
 from compressor.data.sources import Rows, TaskData
 from compressor.data.tasks import Task
 
@@ -84,11 +84,15 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     cache_dir = Path(HF_DATASETS_CACHE) / "mlflow-compressor"
     cache_dir.mkdir(parents=True, exist_ok=True)
     texts = {"first": first} if second is None else {"first": first, "second": second}
+    options: dict[str, Any] = {"truncation": True, "max_length": max_length, "is_split_into_words": head.labels_words}
 
-    def tokenize(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+    def tokenize(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
         with _same_afterwards(tokenizer):
-            tokens = tokenizer(*(batch[name] for name in texts), truncation=True, max_length=max_length)
-        return {name: tokens[name] for name in ("input_ids", "token_type_ids") if name in tokens}
+            tokens = tokenizer(*(batch[name] for name in texts), **options)
+        found = {name: tokens[name] for name in ("input_ids", "token_type_ids") if name in tokens}
+        if head.labels_words:
+            found[_WORDS] = [_first_pieces(tokens.word_ids(row)) for row in range(len(tokens["input_ids"]))]
+        return found
 
     dataset = Dataset.from_dict(texts).map(
         tokenize,
@@ -99,15 +103,37 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     )
     columns = {name: [np.asarray(tokens) for tokens in dataset.with_format("numpy")[name]] for name in dataset.features}
     lengths = [len(tokens) for tokens in columns["input_ids"]]
+    joined = {name: np.concatenate(values).astype(np.int64) for name, values in columns.items()}
+    structure = None if rows.groups is None else Structure(groups=rows.groups)
+    judged: dict[str, Any] = {"labels": rows.labels, "structure": structure}
+    if head.labels_words:
+        judged = _judge_words(rows, joined.pop(_WORDS), np.repeat(np.arange(len(rows)), lengths), task.label_names)
     return EncodedRows(
-        columns={name: np.concatenate(values).astype(np.int64) for name, values in columns.items()},
+        columns=joined,
         offsets=np.concatenate(([0], np.cumsum(lengths))),
-        labels=rows.labels,
+        **judged,
         num_choices=len(first) // len(rows),
         takes_choices=head.form.takes_choices,
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
-        structure=None if rows.groups is None else Structure(groups=rows.groups),
     )
+
+
+_WORDS = "words"
+"""In place of each token: the number of the word that begins there, else -1."""
+
+
+def _first_pieces(words: Sequence[int | None]) -> list[int]:
+    """The number of the word that begins at each token, else -1."""
+    return [-1 if word is None or word == before else word for word, before in zip(words, (None, *words), strict=False)]
+
+
+def _judge_words(rows: Rows, words: np.ndarray, rows_of: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """What is judged of words: their first pieces, with the labels of those words and the rows they stand in."""
+    units = np.flatnonzero(words >= 0)
+    of_rows = rows_of[units]
+    labels = [rows.labels[row][word] for row, word in zip(of_rows, words[units], strict=True)]
+    structure = Structure(groups=of_rows, tags=read_tags(names))
+    return {"labels": np.asarray(labels, dtype=np.int64), "units": units, "structure": structure}
 
 
 @dataclass(frozen=True, kw_only=True)

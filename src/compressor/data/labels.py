@@ -3,7 +3,7 @@
 import re
 import reprlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,21 +48,26 @@ def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
             f"{list_names(task.label_names or sorted(different))}. Use --metric f1_macro or --metric accuracy."
         )
     positions = [_as_integer(value) for value in different]
-    names = tuple(sorted(different))
     if all(position is not None and 0 <= position < len(task.label_names) for position in positions):
         return task.label_names
     if different <= set(task.label_names):
         return task.label_names
-    numbers = {value: _as_whole_number(value) for value in different}
-    if None not in numbers.values():
-        by_name = {_plain_integer(value): number for value, number in numbers.items()}
-        names = tuple(sorted(by_name, key=lambda name: (by_name[name], name)))
+    names = order_names(different)
     if len(names) > len(values) / 2 and len(names) > 20:
         raise TaskDataError(
             f"column {task.label_column!r} must hold labels, but {len(values)} rows show {len(names)} different "
             "values. Use another --label-column, or --regression for numbers."
         )
     return names
+
+
+def order_names(different: Collection[str]) -> tuple[str, ...]:
+    """Labels in their order: integers as numbers, other labels as texts."""
+    numbers = {value: _as_whole_number(value) for value in different}
+    if None in numbers.values():
+        return tuple(sorted(different))
+    by_name = {_plain_integer(value): number for value, number in numbers.items()}
+    return tuple(sorted(by_name, key=lambda name: (by_name[name], name)))
 
 
 def describe_alike(names: Sequence[str]) -> str | None:
@@ -83,7 +88,7 @@ def read_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str]
     """
     if tuple(label_names) == task.label_names:
         return read_numbered_classes(table, task, label_names, part)
-    return _to_indices(_label_texts(table, task, part), label_names, part, numbered=False)
+    return to_indices(_label_texts(table, task, part), label_names, part, numbered=False)
 
 
 def read_numbered_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
@@ -94,10 +99,15 @@ def read_numbered_classes(table: "pd.DataFrame", task: "Task", label_names: Sequ
     """
     values = _label_texts(table, task, part)
     numbered = all(_as_integer(value) is not None for value in values)
-    return _to_indices(values, label_names, part, numbered=numbered)
+    return to_indices(values, label_names, part, numbered=numbered)
 
 
-def _to_indices(values: Sequence[str], label_names: Sequence[str], part: str, *, numbered: bool) -> np.ndarray:
+def to_indices(values: Sequence[str], label_names: Sequence[str], part: str, *, numbered: bool) -> np.ndarray:
+    """The class indices (int64) of labels as a file writes them: their numbers, or their places among the names.
+
+    Raises:
+        TaskDataError: one is unknown.
+    """
     names = map(str, range(len(label_names))) if numbered else label_names
     index = {name: position for position, name in enumerate(names)}
     indices = [index.get(value, index.get(_plain_integer(value))) for value in values]

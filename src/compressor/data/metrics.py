@@ -45,8 +45,10 @@ def compute_error(
 
 
 def label_agreement(predictions: np.ndarray, others: np.ndarray) -> float | None:
-    """The share of units to which two models give the same label; None where predictions are values."""
-    return float((predictions == others).mean()) if are_labels(predictions) else None
+    """The share of units to which two models give the same label or labels; None where predictions are values."""
+    if not are_labels(predictions):
+        return None
+    return float((predictions == others).reshape(len(predictions), -1).all(axis=1).mean())
 
 
 def are_labels(predictions: np.ndarray) -> bool:

@@ -28,7 +28,7 @@ _PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
 def fingerprints(rows: "Rows") -> np.ndarray:
     """One uint64 per row: 48 bits tell its texts, 16 its class."""
     marks = np.empty(len(rows), dtype=np.uint64)
-    classes = rows.labels if rows.labels.dtype.kind == "i" else np.full(len(rows), _NO_CLASS)
+    classes = rows.labels if rows.labels.dtype.kind == "i" and rows.labels.ndim == 1 else np.full(len(rows), _NO_CLASS)
     for row, texts in enumerate(rows.texts):
         text = "\0".join(" ".join(column.split()) for column in texts)
         digest = hashlib.sha256(text.encode()).digest()

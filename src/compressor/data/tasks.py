@@ -1,6 +1,7 @@
 """The tasks: which columns hold the text, which metric counts, how long a text may be.
 
-A task is one entry of `TASKS`. `custom` is the user's own file, whose columns are named on the command line.
+A task is one entry of `TASKS`. `custom`, `multi-label` and `ner` are the user's own files, whose columns are named on
+the command line.
 """
 
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from dataclasses import dataclass, replace
 
 from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.head import Head
+from compressor.data.heads.multi_label import MULTI_LABEL
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK
+from compressor.data.heads.token_classification import TOKEN_CLASSIFICATION
 from compressor.data.metrics import METRIC_NAMES
 from compressor.errors import TaskDataError
 
@@ -27,6 +30,7 @@ class Task:
     choice_columns: tuple[str, ...] = ()
     """Multiple choice: one column per ending."""
     label_column: str = "label"
+    """Of several columns the names, with commas between them, where the head takes such."""
     group_column: str | None = None
     """Rerank: rows with the same value there are one query, and stay together where rows are split."""
     metric: str = "accuracy"
@@ -82,9 +86,16 @@ class Task:
         return (
             *zip(self.text_columns, of_texts, strict=False),
             *((column, "--text-column") for column in self.choice_columns),
-            (self.label_column, "--label-column"),
+            *((column, "--label-column") for column in self.label_columns),
             *((c, "--group-column") for c in (self.group_column,) if c is not None and c not in self.text_columns),
         )
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The column of the labels, or one for each label."""
+        if not self.head.takes_label_columns:
+            return (self.label_column,)
+        return tuple(part.strip() for part in self.label_column.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +193,20 @@ TASKS: dict[str, Task] = {
             group_column="query",
             metric="ndcg_at_10",
             max_length=256,
+        ),
+        Task(
+            name="multi-label",
+            head=MULTI_LABEL,
+            text_columns=("text",),
+            label_column="labels",
+            metric=MULTI_LABEL.metrics[0],
+        ),
+        Task(
+            name="ner",
+            head=TOKEN_CLASSIFICATION,
+            text_columns=("tokens",),
+            label_column="ner_tags",
+            metric=TOKEN_CLASSIFICATION.metrics[0],
         ),
         Task(name="rte", text_columns=_PAIR, label_names=_YES_NO, hub=(_GLUE, "rte")),
         Task(

@@ -117,6 +117,13 @@ def forget_orders(model: "PreTrainedModel") -> None:
         note_member_order(model, group, ())
 
 
+def shift_outputs(model: "PreTrainedModel", shift: float) -> None:
+    """Adds a number to all outputs of a model, in the bias of its task head's last linear module."""
+    encoder = set(model.base_model.modules())
+    last = [module for module in model.modules() if isinstance(module, nn.Linear) and module not in encoder][-1]
+    last.bias.data += shift
+
+
 def max_positions(model: "PreTrainedModel") -> int:
     """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
     positions = int(model.config.max_position_embeddings)

@@ -463,6 +463,7 @@ class SlicedPreTrainedModel:
 TASK_HEADS = {
     "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
     "ForMultipleChoice": transformers.AutoModelForMultipleChoice,
+    "ForTokenClassification": transformers.AutoModelForTokenClassification,
 }
 """What the names of model classes end with, and transformers' Auto class for them."""
 

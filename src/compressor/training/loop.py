@@ -21,7 +21,13 @@ from compressor.data.tasks import Task
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.execution import activate
-from compressor.network.families import forget_orders, get_dimensions, get_layer_order, note_layer_order
+from compressor.network.families import (
+    forget_orders,
+    get_dimensions,
+    get_layer_order,
+    note_layer_order,
+    shift_outputs,
+)
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.progress import progress_bar
 from compressor.spaces import SEARCH_SPACES, create_search_space
@@ -239,6 +245,7 @@ def _train(
                 if (job.warm_up or job.teacher is not None) and SEARCH_SPACES[settings.search_space].orders_layers:
                     note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
             losses, own, others = _train_epoch(job, epoch, moving, bar)
+            shift = _shift_outputs(job, evaluator)
             report = EpochReport(
                 epoch=epoch,
                 step=epoch * job.steps_per_epoch,
@@ -251,9 +258,21 @@ def _train(
             reports.append(report)
             if on_epoch(report):
                 break
+            if shift and epoch < settings.epochs:  # the next one goes on from the weights that it has learnt
+                shift_outputs(model, -shift)
             if states is not None:
                 states.save(TrainingState.capture(reports, *everything))
     return reports
+
+
+def _shift_outputs(job: _Job, evaluator: Evaluator) -> float:
+    """What was added to the outputs, so that predictions have the smallest validation error; mostly nothing."""
+    head, rows = job.task.head, job.validation
+    if head.best_shift is None:
+        return 0.0
+    shift = head.best_shift(evaluator.evaluate().logits, rows.labels, job.task.metric)
+    shift_outputs(job.model, shift)
+    return shift
 
 
 def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tuple[list[float], ...]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.data.batches import Batch, inputs_of, select_units
+from compressor.data.batches import UNITS, Batch, inputs_of, select_units
+from compressor.data.heads import form_of
 from compressor.evaluation.evaluator import compute_logits
 from compressor.network.families import max_positions
 from compressor.network.saving import require_parity
@@ -42,8 +43,10 @@ def check_onnx_parity(
                 if padded:
                     inputs["attention_mask"][..., length // 2 :] = 0
                     inputs["input_ids"][..., length // 2 :] = tokenizer.pad_token_id or 0
+                if form_of(model).answers_tokens:
+                    inputs[UNITS] = inputs["attention_mask"].flatten().nonzero().flatten()
                 name = f"batch {batch_size}, length {length}{', padded' if padded else ''}"
-                cases[name] = [(np.arange(batch_size), inputs)]
+                cases[name] = [(np.arange(len(inputs.get(UNITS, inputs["input_ids"]))), inputs)]
     if batches:
         cases["real rows"] = batches
     expected = {name: _torch_logits(model, case) for name, case in cases.items()}

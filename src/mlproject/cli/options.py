@@ -197,7 +197,8 @@ DATA = [
         "task_name",
         type=_choice(TASKS),
         default=DataSource.task_name,
-        help="Data set; fixes columns, metric and length. 'custom' is your own, as with --train-file alone.",
+        help="Data set; fixes columns, metric and length. Your own files: 'custom', as with --train-file alone, "
+        "'multi-label' for several labels a row, 'ner' for a label a word.",
     ),
     _option("--train-file", default=None, help="Training rows: CSV, TSV, JSONL or Parquet."),
     _option(
@@ -226,7 +227,13 @@ DATA = [
     ),
     _option("--query-column", default=None, help="Rerank: column with the query. Default: 'query'."),
     _option("--document-column", default=None, help="Rerank: column with the document. Default: 'document'."),
-    _option("--label-column", default=None, help="Column with the label. Default: the task's, or 'label'."),
+    _option(
+        "--label-column",
+        default=None,
+        help="Column with the label; with --task-name multi-label with its labels, or several with commas, a label "
+        "each. Default: the task's, or 'label'.",
+    ),
+    _option("--label-names-file", default=None, help="Names of the labels 0, 1, …, a line each or a JSON list."),
     _option(
         "--group-column",
         default=None,

@@ -31,9 +31,11 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
     """Logs the three parts of the data with their content hashes."""
     import pandas as pd
 
-    columns = [*data.task.text_columns, *data.task.choice_columns]
+    columns, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
     for name, rows in data.parts.items():
-        table = pd.DataFrame(list(rows.texts), columns=columns).assign(label=list(rows.labels))
+        texts = [[" ".join(words)] for words in rows.texts] if of_words else list(rows.texts)
+        labels = rows.labels if rows.labels.dtype != object and rows.labels.ndim == 1 else list(map(str, rows.labels))
+        table = pd.DataFrame(texts, columns=columns).assign(label=labels)
         run.log_dataset(
             table,
             name=f"{source.task_name}-{name}",

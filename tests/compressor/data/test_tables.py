@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from compressor.data.tables import read_table
+from compressor.data.tables import read_names, read_sentences, read_table
 from compressor.errors import TaskDataError
 
 
@@ -223,3 +223,50 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for name in ("loop.csv", "x" * 300 + ".csv", "a\0b.csv"):
         with pytest.raises(TaskDataError, match="must exist, but it does not"):
             read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_sentences_of_conll_files(separator: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.conll"
+    lines = ["-DOCSTART- -X- -X- O", "", "# id 7", "Ann|NNP|B-PER", "#|SYM|O", "", "", "sang|VBD|O", "  "]
+    file.write_text("\r\n".join(line.replace("|", separator) for line in lines))
+    table = read_sentences(file, "words", "tags")
+    assert table.to_dict("list") == {"words": [["Ann", "#"], ["sang"]], "tags": [["B-PER", "O"], ["O"]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Ann B-PER\nsang\n", "but line 2 has 1 fields, and the first has 2"),
+        ("Ann\nsang\n", "but line 1 has 1 fields, and the first has 1"),
+        ("\n\n", "must hold at least one row"),
+    ],
+)
+def test_what_is_no_conll_file(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.conll"
+    file.write_text(text)
+    with pytest.raises(TaskDataError, match=message):
+        read_sentences(file, "words", "tags")
+    with pytest.raises(TaskDataError, match="must exist, but it does not"):
+        read_sentences(tmp_path / "none.conll", "words", "tags")
+
+
+@pytest.mark.parametrize("text", ["O\nB-PER\n\nI-PER", '["O", "B-PER", "I-PER"]'])
+def test_names_of_labels(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text(text)
+    assert read_names(file) == ("O", "B-PER", "I-PER")
+
+
+@pytest.mark.parametrize("text", ["", "O\nO", "[]"])
+def test_names_stand_once(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text(text)
+    with pytest.raises(TaskDataError, match=r"names\.txt must hold the names of the labels, each once"):
+        read_names(file)
+
+
+def test_halves_of_letters_are_dropped_from_lists_too(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"tokens": ["a\\ud83d", "b"], "ner_tags": ["O", "O"]}\n')
+    assert read_table(file)["tokens"].tolist() == [["a", "b"]]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from compressor.errors import ModelError
 from compressor.network.families import (
@@ -13,10 +14,11 @@ from compressor.network.families import (
     get_layers,
     max_positions,
     note_layer_order,
+    shift_outputs,
 )
 from compressor.network.modeling_sliced import SLICED_PREFIX
 from compressor.network.slicing import slice_model
-from conftest import DIMENSIONS, LAYERS, tiny_model
+from conftest import DIMENSIONS, LAYERS, tiny_batch, tiny_model
 from exported import ODD
 
 
@@ -42,6 +44,17 @@ def test_another_family_is_refused() -> None:
         ModelError, match=r"the encoder family must be one of bert, .*, but got 'gpt2'\. Choose a model"
     ):
         get_family("gpt2")
+
+
+@pytest.mark.parametrize("task_head", ["classification", "token_classification"])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_outputs_are_shifted_for_all_rows_alike(model_type: str, task_head: str) -> None:
+    model = tiny_model(model_type, task_head)
+    batch = tiny_batch(model)
+    with torch.inference_mode():
+        before = model(**batch).logits
+        shift_outputs(model, 0.75)
+        torch.testing.assert_close(model(**batch).logits, before + 0.75)
 
 
 def test_an_order_of_layers_is_noted_and_a_broken_one_is_none() -> None:

@@ -1,19 +1,30 @@
-"""The heads: classification, regression, multiple choice, reranking. A head is one entry of `HEADS`, in a file each."""
+"""The heads: what a task may ask of a model. A head is one entry of `HEADS`, in a file each."""
 
 from typing import TYPE_CHECKING, Any
 
 from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.head import Head, ModelForm
+from compressor.data.heads.multi_label import MULTI_LABEL
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
+from compressor.data.heads.token_classification import TOKEN_CLASSIFICATION
 from compressor.errors import ModelError, brief_value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 HEADS: dict[str, Head] = {
-    head.name: head for head in (CLASSIFICATION, REGRESSION, MULTIPLE_CHOICE, RERANK, RERANK_SCORES)
+    head.name: head
+    for head in (
+        CLASSIFICATION,
+        REGRESSION,
+        MULTIPLE_CHOICE,
+        MULTI_LABEL,
+        TOKEN_CLASSIFICATION,
+        RERANK,
+        RERANK_SCORES,
+    )
 }
 
 

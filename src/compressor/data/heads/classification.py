@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.data.heads.head import Head, ModelForm
+from compressor.data.heads.texts import read_texts
 from compressor.data.labels import check_classes, find_class_names, read_classes
 from compressor.data.metrics import compute_error
 from compressor.data.trivial import TrivialPredictor
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 SEQUENCE_FORM = ModelForm(suffix="ForSequenceClassification", auto_class_name="AutoModelForSequenceClassification")
 
 
+MULTI_LABEL_TYPE = "multi_label_classification"
+"""What transformers calls the problem of a model that assigns several labels."""
+
+
 def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
     """The first text of each row, and the second where there are pairs."""
     first = [row[0] for row in rows.texts]
     return first, [row[1] for row in rows.texts] if len(task.text_columns) == 2 else None
 
 
-def renumber(labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+def renumber(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
     """Class indices i as order[i]."""
     return np.asarray(order[labels])
 
@@ -113,11 +118,12 @@ CLASSIFICATION = Head(
     pipeline_tag="text-classification",
     find_label_names=find_class_names,
     read_labels=read_classes,
+    read_texts=read_texts,
     check_labels=check_classes,
     renumber=renumber,
     to_texts=to_texts,
     configure=lambda config, names: name_outputs(config, names, "single_label_classification"),
-    fits=lambda config, names: config.num_labels >= len(names),
+    fits=lambda config, names: config.num_labels >= len(names) and config.problem_type != MULTI_LABEL_TYPE,
     describe=lambda names: describe_outputs(len(names)),
     loss=loss,
     distillation_loss=distillation_loss,

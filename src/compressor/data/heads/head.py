@@ -34,6 +34,8 @@ class ModelForm:
     """Whether its configuration names its outputs."""
     reads_first_token: bool = True
     """Whether it reads the first token alone, so that the last layer need not compute the others."""
+    answers_tokens: bool = False
+    """Whether it gives outputs for each token."""
 
     @property
     def auto_class(self) -> Any:
@@ -61,6 +63,10 @@ class Head:
     """Those of `METRIC_NAMES` that fit; the first is taken where none is named."""
     pipeline_tag: str | None
     """What the Hub calls such models, mostly the name of transformers' pipeline; None where it has no name."""
+    labels_words: bool = False
+    """Whether the texts of a row are its words, each with a label."""
+    takes_label_columns: bool = False
+    """Whether there may be a column for each label."""
 
     settle: "Callable[[pd.DataFrame, Task], Head] | None" = None
     """Which head it is that the training rows ask for, where a task's could be several; None where it is this one."""
@@ -68,11 +74,13 @@ class Head:
     """The names of the labels from the training rows; empty where labels are no classes."""
     read_labels: "Callable[[pd.DataFrame, Task, Sequence[str], str], np.ndarray]"
     """The labels of a part's rows (its name comes last): one entry per row, of any shape."""
+    read_texts: "Callable[[pd.DataFrame, Task, str], tuple[tuple[str, ...], ...]]"
+    """The texts of a part's rows: of each the columns that the task reads, or its words."""
     check_labels: "Callable[[TaskData], list[str]]"
     """Raises where labels give nothing to learn; what else is odd about them, a line each."""
-    renumber: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """Labels with class indices i as order[i]."""
-    to_texts: "Callable[[Rows, Task], tuple[list[str], list[str] | None]]"
+    renumber: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    """Labels with class indices i as order[i] of so many."""
+    to_texts: "Callable[[Rows, Task], tuple[Sequence[str | list[str]], list[str] | None]]"
     """The texts to tokenise, one or several per row, and what is paired with each of them, if anything."""
 
     configure: Callable[[Any, Sequence[str]], None]
@@ -86,6 +94,8 @@ class Head:
     """Mean loss of outputs [units, …] on labels [units, …]."""
     distillation_loss: "Callable[[Tensor, Tensor, Tensor, float], Tensor]"
     """Of a student's outputs, given a teacher's, the labels and the temperature."""
+    best_shift: Callable[[np.ndarray, np.ndarray, str], float] | None = None
+    """What to add to outputs so that the error of predictions on labels by a metric is smallest; None: nothing ever."""
 
     predict: Callable[[np.ndarray], np.ndarray]
     """Predictions [units, …] of outputs [units, …]: whole numbers for labels."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.data.heads.classification import distillation_loss, loss, predict, rounding_slack
 from compressor.data.heads.head import Head, ModelForm
+from compressor.data.heads.texts import read_texts
 from compressor.data.labels import check_classes, read_numbered_classes
 from compressor.data.trivial import TrivialPredictor
 
@@ -43,8 +44,9 @@ MULTIPLE_CHOICE = Head(
     pipeline_tag=None,
     find_label_names=lambda table, task: task.choice_columns,
     read_labels=read_numbered_classes,
+    read_texts=read_texts,
     check_labels=check_classes,
-    renumber=lambda labels, order: labels,
+    renumber=lambda labels, order, count: labels,
     to_texts=to_texts,
     configure=lambda config, names: None,
     fits=lambda config, names: True,

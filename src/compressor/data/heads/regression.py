@@ -6,6 +6,7 @@ import numpy as np
 
 from compressor.data.heads.classification import SEQUENCE_FORM, ask, describe_outputs, name_outputs, to_texts
 from compressor.data.heads.head import Head
+from compressor.data.heads.texts import read_texts
 from compressor.data.labels import check_values, read_values
 from compressor.data.trivial import TrivialPredictor
 
@@ -39,8 +40,9 @@ REGRESSION = Head(
     pipeline_tag="text-classification",
     find_label_names=lambda table, task: (),
     read_labels=read_values,
+    read_texts=read_texts,
     check_labels=check_values,
-    renumber=lambda labels, order: labels,
+    renumber=lambda labels, order, count: labels,
     to_texts=to_texts,
     configure=lambda config, names: name_outputs(config, ["value"], "regression"),
     fits=lambda config, names: config.num_labels == 1,

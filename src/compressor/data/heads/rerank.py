@@ -14,6 +14,7 @@ import numpy as np
 from compressor.data.heads import regression
 from compressor.data.heads.classification import SEQUENCE_FORM, describe_outputs, name_outputs, to_texts
 from compressor.data.heads.head import Head
+from compressor.data.heads.texts import read_texts
 from compressor.data.labels import read_values
 from compressor.data.ratios import Structure, are_relevances, can_be_ranked, random_order_values, ranking_slack
 from compressor.data.trivial import TrivialPredictor
@@ -132,8 +133,9 @@ RERANK = Head(
     settle=settle,
     find_label_names=lambda table, task: (),
     read_labels=read_relevances,
+    read_texts=read_texts,
     check_labels=check_labels,
-    renumber=lambda labels, order: labels,
+    renumber=lambda labels, order, count: labels,
     to_texts=to_texts,
     configure=lambda config, names: configure(
         config, "relevance", "multi_label_classification", "torch.nn.modules.activation.Sigmoid"

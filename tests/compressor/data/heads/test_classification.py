@@ -32,4 +32,4 @@ def test_near_ties_give_slack() -> None:
 
 
 def test_labels_are_renumbered() -> None:
-    assert CLASSIFICATION.renumber(np.array([0, 1, 1]), np.array([2, 0])).tolist() == [2, 0, 0]
+    assert CLASSIFICATION.renumber(np.array([0, 1, 1]), np.array([2, 0]), 3).tolist() == [2, 0, 0]

@@ -25,7 +25,7 @@ OF_VALUES = ("regression", "rerank", "rerank_scores")
 
 
 def some_labels(head: Head, count: int) -> Any:
-    labels = np.random.default_rng(0).integers(2, size=count)
+    labels = np.random.default_rng(0).integers(2, size=(count, 3) if head.name == "multi_label" else count)
     return labels.astype(np.float32) if head.name in OF_VALUES else labels
 
 
@@ -42,7 +42,7 @@ def some_rows(labels: np.ndarray) -> EncodedRows:
 
 
 def test_tests_know_every_head() -> None:
-    assert set(TASK_HEADS) | {"rerank", "rerank_scores"} == HEADS.keys() == ANSWERS.keys()
+    assert set(TASK_HEADS) | {"multi_label", "rerank", "rerank_scores"} == HEADS.keys() == ANSWERS.keys()
     assert HEADS["rerank"].form == HEADS["rerank_scores"].form == HEADS["regression"].form  # what laws depend on
     assert all(head.name == name for name, head in HEADS.items())
     assert {head.form.suffix: head.form.auto_class for head in HEADS.values()} == CLASSES

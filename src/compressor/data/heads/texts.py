@@ -1,0 +1,65 @@
+"""What a row says: one text or several, from the columns of a table; or a list of words."""
+
+import json
+import reprlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.errors import TaskDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from compressor.data.tasks import Task
+
+
+def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> tuple[tuple[str, ...], ...]:
+    """The texts of a part's rows: of each the text columns, then the choice columns.
+
+    Raises:
+        TaskDataError: a value is no text, or a column is empty in all rows.
+    """
+    columns = []
+    for column, option in task.named_columns[: len(task.text_columns) + len(task.choice_columns)]:
+        values = table[column].tolist()
+        for row, value in enumerate(values):
+            if not isinstance(value, str):
+                raise TaskDataError(
+                    f"column {column!r} must hold text, but row {row + 1} of the {part} rows holds "
+                    f"{reprlib.repr(value)}. Correct the file or name another {option}."
+                )
+        if not any(map(str.strip, values)):
+            raise TaskDataError(
+                f"column {column!r} must hold text, but all {len(values)} of the {part} rows are empty there. "
+                f"Correct the file or name another {option}."
+            )
+        columns.append(values)
+    return tuple(zip(*columns, strict=True))
+
+
+def read_words(table: "pd.DataFrame", task: "Task", part: str) -> tuple[tuple[str, ...], ...]:
+    """The words of a part's rows.
+
+    Raises:
+        TaskDataError: a value is no list of words, or an empty one.
+    """
+    column = task.text_columns[0]
+    rows = [to_list(value) for value in table[column].tolist()]
+    for row, words in enumerate(rows):
+        if not words or not all(isinstance(word, str) for word in words):
+            raise TaskDataError(
+                f"column {column!r} must hold a list of words in every row, but row {row + 1} of the {part} rows holds "
+                f"{reprlib.repr(table[column].tolist()[row])}. Correct the file or name another --text-column."
+            )
+    return tuple(tuple(words) for words in rows if words is not None)
+
+
+def to_list(value: Any) -> list[Any] | None:
+    """A list as files hold it: as such, or written as JSON; None for anything else."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else None
