@@ -80,7 +80,7 @@ def test_stages_one_by_one(run_cli: RunCli, trained: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
-@pytest.mark.parametrize("task", ["regression", "stsb", "swag", "rte", "rerank"])
+@pytest.mark.parametrize("task", ["regression", "stsb", "swag", "rte", "rerank", "multi-label", "ner"])
 def test_other_tasks_train_and_search(
     task: str,
     model_type: str,
@@ -107,6 +107,11 @@ def test_other_tasks_train_and_search(
     shapes["rerank"] = [
         {"query": WORDS[i // 5], "document": text, "label": int(i % 5 == 1)} for i, text in enumerate(texts)
     ]
+    shapes["multi-label"] = [{"text": text, "labels": ["a", "b"][: i % 3]} for i, text in enumerate(texts)]
+    shapes["ner"] = [
+        {"tokens": text.split(), "ner_tags": ["B-x" if i % 2 else "O", "I-x" if i % 3 else "O"]}
+        for i, text in enumerate(texts)
+    ]
     named = ["--regression"] if task == "regression" else ["--task_name", task]
     words = train_words(base_model_dir, write_rows(shapes[task]))
     outcome = run_cli(*words, *named, "--output-dir", "net", "--search-space", "large")
@@ -114,6 +119,9 @@ def test_other_tasks_train_and_search(
     outcome = run_cli("search", "--supernet", "net", "--search-space", "large", "--num-samples", 5, "--output-dir", "s")
     assert outcome.code == 0, outcome.err
     assert run_cli("extract", "--search", "s", "--output-dir", "model").code == 0
+    if task in ("multi-label", "ner") and model_type == "bert":
+        outcome = run_cli("export", "--model", "model", "--output-dir", "onnx")
+        assert outcome.code == 0, outcome.err
 
 
 def test_moved_directories_are_found(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:
