@@ -44,7 +44,7 @@ gc.set_threshold(50_000, 20, 20)  # exports make many objects; looking for rings
 
 LAYERS, HEADS, UNITS, HIDDEN, VOCABULARY = 3, 4, 24, 16, 60
 DIMENSIONS = EncoderDimensions(num_layers=LAYERS, num_heads=HEADS, num_units=UNITS, hidden_size=HIDDEN, head_size=4)
-TASK_HEADS = ("classification", "regression", "multiple_choice", "token_classification")
+TASK_HEADS = ("classification", "regression", "multiple_choice", "token_classification", "embedding")
 """Those whose models differ: one with several labels computes as one with classes does."""
 MAX_WORKERS = 8
 """Processes that run tests side by side; each takes about a gigabyte of memory."""
@@ -179,19 +179,16 @@ def random_weights(
 ) -> PreTrainedModel:
     """A model of a configuration, the same at each call, in evaluation mode."""
     import torch
-    from transformers import (
-        AutoModelForMultipleChoice,
-        AutoModelForSequenceClassification,
-        AutoModelForTokenClassification,
-    )
 
+    from compressor.data.heads import HEADS as OUR_HEADS
     from compressor.network.modeling_sliced import ENCODER_FAMILIES
 
     config.num_labels = 1 if task_head == "regression" else num_labels
     if task_head == "multi_label":
         config.problem_type = "multi_label_classification"
-    autos = {"multiple_choice": AutoModelForMultipleChoice, "token_classification": AutoModelForTokenClassification}
-    auto = autos.get(task_head, AutoModelForSequenceClassification)
+    if task_head == "embedding":
+        config.sentence_embedding = {"mode": "mean", "normalize": True}
+    auto = OUR_HEADS[task_head].form.auto_class
     with torch.random.fork_rng():
         torch.manual_seed(7)
         attention = ENCODER_FAMILIES[config.model_type].attention(attn_implementation)
@@ -213,6 +210,13 @@ def tiny_batch(model: PreTrainedModel, batch_size: int = 3, length: int = 9) -> 
     if batch_size > 1:
         mask[1, ..., length // 2 :] = 0
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def answers(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The outputs of a model of any head."""
+    from compressor.data.batches import outputs_of
+
+    return outputs_of(model, batch)
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:

@@ -111,6 +111,7 @@ def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[
         "max_length": min(task.max_length, max_positions(opened.model)),
         "head": task.head.name,
         "num_texts": len(task.text_columns),
+        "prompt": task.prompt,
         "pad_values": validation.pad_values,
         "versions": {
             "mlflow-compressor": compressor.__version__,
@@ -179,7 +180,7 @@ def _judge(
     is_int8 = int8_embeddings is not None
     rows = 1 if is_int8 else _BATCH_SIZE  # as it is served: int8 answers depend on their batch
     smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, rows))
-    both = [task.head.predict(of) for of in (logits, smaller)]
+    both = [task.head.judge(of, validation.reference) for of in (logits, smaller)]
     num_tries = _INT8_TRIES if is_int8 else 1
     losses = compare_with_base(
         task.metric, both[0], both[1:], validation.labels, validation.structure, num_candidates=num_tries

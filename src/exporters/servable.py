@@ -109,6 +109,8 @@ class Facts(NamedTuple):
     max_length: int
     one_row: bool
     """Whether rows are computed one at a time."""
+    prompt: str = ""
+    """What stands before every text."""
 
     @classmethod
     def from_json(cls, written: dict[str, str]) -> "Facts":
@@ -119,6 +121,7 @@ class Facts(NamedTuple):
             pad_values=json.loads(written["pad_values"]),
             max_length=int(written["max_length"]),
             one_row=written.get("one_row") == "true",
+            prompt=written.get("prompt", ""),
         )
 
 
@@ -191,6 +194,11 @@ def _words(encoding: Encoding) -> list[tuple[int, int, int]]:
     return list(found.values())
 
 
+def answer_vector(outputs: np.ndarray, facts: Facts, asked: Asked) -> list[float]:  # noqa: ARG001
+    """The vector of outputs [dimensions]."""
+    return [float(value) for value in outputs]
+
+
 ANSWERS: dict[str, Callable[[np.ndarray, Facts, Asked], Any]] = {
     "classification": answer_label,
     "regression": answer_value,
@@ -199,6 +207,7 @@ ANSWERS: dict[str, Callable[[np.ndarray, Facts, Asked], Any]] = {
     "token_classification": answer_spans,
     "rerank": answer_relevance,
     "rerank_scores": answer_value,
+    "embedding": answer_vector,
 }
 """By the head of the model."""
 
@@ -215,6 +224,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         )
         self._facts = Facts.from_json(self._session.get_modelmeta().custom_metadata_map)
         self._batch_size = 1 if self._facts.one_row else BATCH_SIZE
+        self._outputs = [entry.name for entry in self._session.get_outputs()]
         self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
         self._tokenizer.enable_truncation(self._facts.max_length)
@@ -267,7 +277,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
                     values[name][row, choice, : len(encoding.ids)] = columns[name]
         if len(self._session.get_inputs()[0].shape) == 2:
             values = {name: array[:, 0] for name, array in values.items()}
-        logits: np.ndarray = self._session.run(["logits"], values)[0]
+        logits: np.ndarray = self._session.run(self._outputs, values)[0]
         return logits
 
 
@@ -313,6 +323,14 @@ class RankingModel(ServableModel):
         return rankings
 
 
+class EmbeddingModel(ServableModel):
+    """Takes texts, gives vectors."""
+
+    def predict(self, model_input: list[str]) -> list[list[float]]:
+        """A vector per text."""
+        return self._answer([[self._facts.prompt + text] for text in model_input])
+
+
 class LabelsModel(ServableModel):
     """Takes texts that may have several labels."""
 
@@ -339,6 +357,7 @@ class SpansModel(ServableModel):
 
 KINDS: dict[str, type[ServableModel]] = {
     "single": SingleTextModel,
+    "embed": EmbeddingModel,
     "pair": TextPairModel,
     "choices": ChoicesModel,
     "labels": LabelsModel,

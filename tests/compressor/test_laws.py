@@ -15,7 +15,7 @@ from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.network.slicing import reorder, slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import SEARCH_SPACES, create_search_space
-from conftest import DIMENSIONS, HEADS, HIDDEN, LAYERS, SWITCHES, TASK_HEADS, UNITS, tiny_batch, tiny_model
+from conftest import DIMENSIONS, HEADS, HIDDEN, LAYERS, SWITCHES, TASK_HEADS, UNITS, answers, tiny_batch, tiny_model
 
 MODELS: dict[tuple[str, str, str], PreTrainedModel] = {}
 EDGES = {
@@ -36,7 +36,7 @@ def model_of(model_type: str, task_head: str, attn_implementation: str = "eager"
 
 def logits_of(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     with torch.inference_mode():
-        return model(**batch).logits
+        return answers(model, batch)
 
 
 def require_equal(first: Tensor, second: Tensor) -> None:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compressor.data.heads import form_of
+from compressor.data.heads.answers import digest_reference, find_reference, load_reference
 from compressor.data.ratios import Structure, read_tags
 from compressor.data.sources import Rows, TaskData
 from compressor.data.tasks import Task
@@ -48,6 +51,8 @@ class EncodedRows:
     """The token of each unit, ascending; None where the rows themselves are the units."""
     structure: Structure | None = None
     """How units hang together, if they do."""
+    reference: np.ndarray | None = None
+    """A frozen model's outputs [units, …], where those are to be learnt and not labels."""
 
     def __len__(self) -> int:
         return (len(self.offsets) - 1) // self.num_choices
@@ -55,7 +60,19 @@ class EncodedRows:
     @cached_property
     def unit_bounds(self) -> np.ndarray:
         """Row i has the units bounds[i] … bounds[i + 1]."""
-        return np.arange(len(self) + 1) if self.units is None else np.searchsorted(self.units, self.offsets)
+        if self.units is None:
+            return np.arange(len(self) + 1) * self.outputs_per_row
+        return np.searchsorted(self.units, self.offsets)
+
+    @property
+    def outputs_per_row(self) -> int:
+        """Outputs of a row that is a unit itself: one, or one for each of its texts."""
+        return 1 if self.takes_choices else self.num_choices
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What a model learns, unit by unit: the labels, or a frozen model's outputs."""
+        return self.labels if self.reference is None else self.reference
 
     @property
     def lengths(self) -> np.ndarray:
@@ -108,13 +125,41 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     judged: dict[str, Any] = {"labels": rows.labels, "structure": structure}
     if head.labels_words:
         judged = _judge_words(rows, joined.pop(_WORDS), np.repeat(np.arange(len(rows)), lengths), task.label_names)
-    return EncodedRows(
+    encoded = EncodedRows(
         columns=joined,
         offsets=np.concatenate(([0], np.cumsum(lengths))),
         **judged,
         num_choices=len(first) // len(rows),
         takes_choices=head.form.takes_choices,
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
+    )
+    if task.reference is None or encoded.outputs_per_row > 1:
+        return encoded
+    return replace(encoded, reference=_answers_of(task.reference, encoded, task, cache_dir, key))
+
+
+def _answers_of(reference: str, rows: EncodedRows, task: Task, cache_dir: Path, key: str) -> np.ndarray:
+    """The outputs [units, …] of the frozen model that a task learns; kept in the cache with the tokens."""
+    source = find_reference(reference)
+    file = cache_dir / f"{key}-{digest_reference(source)}.npy"
+    if file.is_file():
+        return np.asarray(np.load(file, allow_pickle=False))
+    model = load_reference(source, task.head.form)
+    outputs = compute_logits(model, evaluation_batches(rows, 64))
+    with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".npy", delete=False) as written:
+        np.save(written, outputs, allow_pickle=False)
+    Path(written.name).replace(file)
+    return outputs
+
+
+def with_reference(data: TaskData, validation: EncodedRows, test: EncodedRows) -> TaskData:
+    """The data with a frozen model's outputs in place of the labels, where those are to be learnt."""
+    if validation.reference is None or test.reference is None:
+        return data
+    return replace(
+        data,
+        validation=replace(data.validation, labels=validation.reference),
+        test=replace(data.test, labels=test.reference),
     )
 
 
@@ -153,14 +198,16 @@ def encode_parts(data: TaskData, tokenizer: "PreTrainedTokenizerBase", max_posit
 
 def units_of(rows: EncodedRows, picked: np.ndarray) -> np.ndarray:
     """The places of the picked rows' units among all: where their labels and outputs stand."""
-    if rows.units is None:
+    if rows.units is None and rows.outputs_per_row == 1:
         return picked
     return np.concatenate([np.arange(rows.unit_bounds[row], rows.unit_bounds[row + 1]) for row in picked])
 
 
 def outputs_of(model: "PreTrainedModel", batch: Batch) -> Tensor:
     """What a model answers to a batch on its device: float32 outputs [units, …], in the order of the rows."""
-    return select_units(model(**inputs_of(batch)).logits.float(), batch)
+    inputs = inputs_of(batch)
+    outputs = form_of(model).read(model(**inputs), inputs["attention_mask"], model.config)
+    return select_units(outputs.float(), batch)
 
 
 def inputs_of(batch: Batch) -> Batch:
@@ -179,7 +226,7 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
     starts, lengths = rows.offsets[texts], np.diff(rows.offsets)[texts]
     width = int(lengths.max())
     mask = np.arange(width) < lengths[:, None]
-    shape = (len(picked), rows.num_choices, width) if rows.takes_choices else (len(picked), width)
+    shape = (len(picked), rows.num_choices, width) if rows.takes_choices else (len(texts), width)
     batch = {"attention_mask": torch.from_numpy(mask.astype(np.int64)).reshape(shape)}
     positions = np.where(mask, starts[:, None] + np.arange(width), 0)
     for name, values in rows.columns.items():
@@ -215,6 +262,19 @@ def training_batches(
         picks += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
     for position in rng.permutation(len(picks)):
         yield units_of(rows, picks[position]), collate(rows, picks[position])
+
+
+@torch.inference_mode()
+def compute_logits(model: "PreTrainedModel", batches: Sequence[tuple[np.ndarray, Batch]]) -> np.ndarray:
+    """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
+    was_training = model.training
+    model.eval()
+    try:
+        parts = [outputs_of(model, batch).cpu().numpy() for _, batch in batches]
+    finally:
+        model.train(was_training)
+    order = np.concatenate([picked for picked, _ in batches])
+    return np.asarray(np.concatenate(parts)[np.argsort(order)])
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from compressor.data.demo import has_demo_reviews, read_demo_table
-from compressor.data.heads.answers import AGAINST_FULL_MODEL, Answers, read_answers
+from compressor.data.heads.answers import AGAINST_FULL_MODEL, Answers, find_reference, read_answers
+from compressor.data.heads.pooling import Pooling, read_pooling
+from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 TEST_SHARE = 0.2
 """Held out of the training rows where no test rows are given."""
+PAIRS_TEST_SHARE = 0.4
+"""Held out of the scored pairs where no test pairs are given."""
 VALIDATION_SHARE = 0.3
 """Held out of the remaining training rows where no validation rows are given."""
 MAX_DEMO_TEST_ROWS = 1000
@@ -48,6 +52,10 @@ class DataSource:
     """Texts without labels, in place of all others: a full model's answers stand for the labels."""
     answers_file: str | None = None
     """Those answers, once there are any: written by `answer_texts`, beside the model that was made with them."""
+    validation_pairs: str | None = None
+    """Pairs of texts with a score of their similarity, which sentence embeddings are judged by."""
+    reference_model: str | None = None
+    """The frozen model whose outputs are learnt, where the task's head learns those."""
     dataset_name: str | None = None
     """A data set on the Hugging Face Hub (or a directory that `datasets` reads) in place of files."""
     dataset_config_name: str | None = None
@@ -91,6 +99,15 @@ class DataSource:
                     remedy="Name the data set.",
                 )
             )
+        if self.validation_file and self.validation_pairs:
+            wrong.append(
+                Problem(
+                    option="--validation-pairs",
+                    law="given without --validation-file",
+                    value="both",
+                    remedy="Drop one of them.",
+                )
+            )
         check_numbers(self, ("max_seq_length", "max_train_samples", "max_eval_samples", "dataset_seed"), wrong)
 
     @property
@@ -102,6 +119,7 @@ class DataSource:
             ranking=RankingColumns(query=self.query_column, document=self.document_column, group=self.group_column),
             label_column=self.label_column,
             metric=self.metric,
+            scored_pairs=self.validation_pairs is not None,
             regression=self.regression,
             max_length=self.max_seq_length,
         )
@@ -141,6 +159,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("unlabeled_file", "answers_file"), str | None),
     "text_columns": list | tuple,
     "label_names_file": str | None,
+    **dict.fromkeys(("validation_pairs", "reference_model"), str | None),
     **{"task_name": str, "regression": bool, "dataset_seed": int},
 }
 """What the fields of a source are in JSON."""
@@ -225,7 +244,15 @@ def make_source(**fields: Any) -> DataSource:
     return replace(source, task_name=task_name, **paths)
 
 
-_FILES = ("train_file", "validation_file", "test_file", "unlabeled_file", "answers_file", "label_names_file")
+_FILES = (
+    "train_file",
+    "validation_file",
+    "test_file",
+    "unlabeled_file",
+    "answers_file",
+    "label_names_file",
+    "validation_pairs",
+)
 
 
 def load_data(
@@ -280,13 +307,15 @@ def load_task_data(source: DataSource) -> TaskData:
             )
         return with_answers(load_texts(source), read_answers(Path(source.answers_file)))
     tables, task = _read_tables(source)
+    tables, tasks = _as_judged(tables, task, scored_pairs=source.validation_pairs is not None)
     for name, table in tables.items():
-        _check_columns(table, task, name)
+        _check_columns(table, tasks[name], name)
     if task.head.settle is not None:
         task = replace(task, head=task.head.settle(tables.train, task))
+        tasks = dict.fromkeys(tasks, task)
     label_names = task.head.find_label_names(tables.train, task)
     task = _name_words(task, label_names)
-    given = _Given(**{name: _to_rows(table, task, label_names, name) for name, table in tables.items()})
+    given = _Given(**{name: _to_rows(table, tasks[name], label_names, name) for name, table in tables.items()})
     return _check(_split(given, _without_rows(source, task, label_names)))
 
 
@@ -301,6 +330,11 @@ def load_texts(source: DataSource) -> TaskData:
     if task.head.labels_words:
         raise TaskDataError(
             f"texts without labels must be answered as a whole, but {task.name} labels words. Give labelled rows."
+        )
+    if task.head.learns_reference:
+        raise TaskDataError(
+            f"--unlabeled-file must be given with a task that has labels, but got it with {task.name}. Use "
+            "--train-file, which needs none there."
         )
     one_text = len(task.columns) == 2  # and the label
     table = read_table(find_path(source.unlabeled_file), lines_as=task.text_columns[0] if one_text else None)
@@ -342,6 +376,8 @@ def _split(given: "_Given[Rows]", data: TaskData) -> TaskData:
     task, source = data.task, data.source
     rng = np.random.default_rng([source.dataset_seed, 0])
     train, validation, test = given.train, given.validation, given.test
+    if test is None and source.validation_pairs and validation is not None:
+        validation, test = _hold_out(validation, PAIRS_TEST_SHARE, rng, "test", "pairs")
     if test is None:
         train, test = _hold_out(train, TEST_SHARE, rng, "test")
         if source.task_name == "demo":
@@ -410,10 +446,14 @@ def find_path(file: str) -> Path:
 
 def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
     """The tables of the parts there are, and the task with the label names that the data set declares."""
-    task = source.task
+    task = _with_reference(source)
     if source.label_names_file:
         task = replace(task, label_names=read_names(find_path(source.label_names_file)))
-    files = {"train": source.train_file, "validation": source.validation_file, "test": source.test_file}
+    files = {
+        "train": source.train_file,
+        "validation": source.validation_file or source.validation_pairs,
+        "test": source.test_file,
+    }
     paths = {name: find_path(file) for name, file in files.items() if file}
     _require_different_files(paths)
     given = {name: _read_file(path, task) for name, path in paths.items()}
@@ -423,7 +463,7 @@ def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
         return _Given(**given), task
     if source.dataset_name:
         return _read_dataset(source.dataset_name, source.dataset_config_name, task)
-    if source.task_name == "demo":
+    if source.task_name in ("demo", "embed"):
         return _Given(train=read_demo_table()), task
     if task.hub is None:
         raise TaskDataError(
@@ -443,6 +483,61 @@ def _read_file(path: Path, task: Task) -> "pd.DataFrame":
     if task.head.labels_words and path.suffix.lower() in SENTENCE_SUFFIXES:
         return read_sentences(path, task.text_columns[0], task.label_column)
     return read_table(path)
+
+
+def _with_reference(source: DataSource) -> Task:
+    """The task; where outputs of a frozen model are learnt, with that model, and its prompt and length.
+
+    Raises:
+        TaskDataError: no such model is named.
+    """
+    task = source.task
+    if not task.head.learns_reference:
+        return task
+    if source.reference_model is None:
+        raise TaskDataError(
+            f"a model must be named whose outputs the task {task.name} learns, but none is. Give --model-name-or-path, "
+            "or reference_model in Python."
+        )
+    pooling = read_pooling(find_reference(source.reference_model)) or Pooling()
+    return replace(
+        task,
+        reference=source.reference_model,
+        prompt=pooling.prompt,
+        max_length=source.max_seq_length or pooling.max_length or task.max_length,
+    )
+
+
+def _as_judged(
+    tables: "_Given[pd.DataFrame]", task: Task, *, scored_pairs: bool
+) -> "tuple[_Given[pd.DataFrame], dict[str, Task]]":
+    """The tables and what each is read as: of texts without labels each is a row once; pairs have their own columns."""
+    tasks = {name: task for name, _ in tables.items()}
+    if not task.head.learns_reference:
+        return tables, tasks
+    made: dict[str, pd.DataFrame] = {}
+    for name, table in tables.items():
+        if scored_pairs and name != "train":
+            tasks[name] = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0], text_columns=PAIR_COLUMNS)
+            made[name] = table
+        else:
+            _check_columns(table, task, name)
+            tasks[name] = replace(task, text_columns=task.text_columns[:1])
+            made[name] = _stack_texts(table, task.text_columns)
+    return _Given(**made), tasks
+
+
+PAIR_COLUMNS = ("sentence1", "sentence2")
+"""Of the texts in a file of scored pairs."""
+
+
+def _stack_texts(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
+    """Each text of these columns once, in one column that has the first one's name."""
+    import pandas as pd
+
+    stacked = pd.concat([table[column] for column in columns], ignore_index=True)
+    kept = ~stacked.map(repr).duplicated()
+    return stacked[kept].reset_index(drop=True).to_frame(columns[0])
 
 
 def _require_different_files(paths: Mapping[str, Path]) -> None:
@@ -567,12 +662,15 @@ def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | N
     return np.asarray(groups)
 
 
-def _hold_out(rows: Rows, share: float, rng: np.random.Generator, name: str) -> tuple[Rows, Rows]:
+def _hold_out(
+    rows: Rows, share: float, rng: np.random.Generator, name: str, of: str = "training rows"
+) -> tuple[Rows, Rows]:
     order, ends = _in_random_order(rows, rng)
-    held, what = round(share * len(ends)), "rows" if rows.groups is None else "queries"
+    held = round(share * len(ends))
+    what, of = ("rows", of) if rows.groups is None else ("queries", "training queries")
     if not 0 < held < len(ends):
         raise TaskDataError(
-            f"the {name} {what} must be held out of at least 5 training {what}, but there are {len(ends)}. "
+            f"the {name} {what} must be held out of at least 5 {of}, but there are {len(ends)}. "
             f"Give more rows or --{name}-file."
         )
     return _pick(rows, order[ends[held - 1] :]), _pick(rows, order[: ends[held - 1]])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.heads.embedding import EMBEDDING
 from compressor.data.heads.head import Head
 from compressor.data.heads.multi_label import MULTI_LABEL
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
@@ -45,6 +46,10 @@ class Task:
     """Data set and configuration on the Hugging Face Hub."""
     splits: tuple[str, str] = ("train", "validation")
     """Names of the training and the test split on the Hub."""
+    reference: str | None = None
+    """The frozen model whose outputs are learnt, where the head learns those."""
+    prompt: str = ""
+    """What stands before every text."""
 
     def __post_init__(self) -> None:
         if self.metric not in METRIC_NAMES:
@@ -86,7 +91,7 @@ class Task:
         return (
             *zip(self.text_columns, of_texts, strict=False),
             *((column, "--text-column") for column in self.choice_columns),
-            *((column, "--label-column") for column in self.label_columns),
+            *(() if self.head.learns_reference else ((c, "--label-column") for c in self.label_columns)),
             *((c, "--group-column") for c in (self.group_column,) if c is not None and c not in self.text_columns),
         )
 
@@ -117,6 +122,7 @@ def get_task(
     metric: str | None = None,
     regression: bool = False,
     max_length: int | None = None,
+    scored_pairs: bool = False,
 ) -> Task:
     """The task of that name, with the user's own columns, metric and length where given.
 
@@ -135,6 +141,18 @@ def get_task(
             )
         task = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0])
     task = _name_ranking(task, ranking or RankingColumns(), text_columns)
+    if scored_pairs and not task.head.learns_reference:
+        raise TaskDataError(
+            f"--validation-pairs must be given with --task-name embed, but got it with {name}. Drop it."
+        )
+    if task.head.learns_reference:
+        fitting = task.head.metrics[1:] if scored_pairs else task.head.metrics[:1]
+        if metric not in (None, *fitting):
+            raise TaskDataError(
+                f"the metric of sentence embeddings must be cosine, or with --validation-pairs spearman or pearson, "
+                f"but got {metric!r}. Correct --metric."
+            )
+        task = replace(task, metric=fitting[0])
     return replace(
         task,
         text_columns=tuple(text_columns) or task.text_columns,
@@ -207,6 +225,14 @@ TASKS: dict[str, Task] = {
             text_columns=("tokens",),
             label_column="ner_tags",
             metric=TOKEN_CLASSIFICATION.metrics[0],
+        ),
+        Task(
+            name="embed",
+            head=EMBEDDING,
+            text_columns=("text",),
+            label_column="score",
+            metric="cosine",
+            max_validation_rows=_BIG,
         ),
         Task(name="rte", text_columns=_PAIR, label_names=_YES_NO, hub=(_GLUE, "rte")),
         Task(

@@ -140,6 +140,8 @@ def row_effects(
     if metric == "accuracy":
         wrong = predictions != labels
         return np.asarray(wrong - wrong.mean())
+    if metric == "cosine":
+        return np.asarray(predictions.mean() - predictions)
     if min(np.ptp(predictions), np.ptp(labels)) == 0:
         return np.zeros(len(labels))
     effects = _correlation_effects(metric, predictions, labels) if metric in _CORRELATIONS else None

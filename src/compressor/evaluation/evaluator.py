@@ -1,15 +1,13 @@
 """Evaluating the super-network or one of its sub-networks on encoded rows, with nothing padded or computed in vain."""
 
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from compressor.data.batches import Batch, EncodedRows, evaluation_batches, outputs_of
+from compressor.data.batches import EncodedRows, compute_logits, evaluation_batches
 from compressor.data.metrics import compute_error
 from compressor.data.tasks import Task
 from compressor.network.execution import activate
@@ -46,19 +44,7 @@ class Evaluator:
         context = activate(self.model, sub_network) if sub_network is not None else nullcontext()
         with context:
             logits = compute_logits(self.model, self._batches)
-        predictions, rows = self.task.head.predict(logits), self.rows
+        rows = self.rows
+        predictions = self.task.head.judge(logits, rows.reference)
         error = compute_error(self.task.metric, predictions, rows.labels, rows.structure)
         return Evaluation(error=error, seconds=time.perf_counter() - start, logits=logits)
-
-
-@torch.inference_mode()
-def compute_logits(model: "PreTrainedModel", batches: Sequence[tuple[np.ndarray, Batch]]) -> np.ndarray:
-    """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
-    was_training = model.training
-    model.eval()
-    try:
-        parts = [outputs_of(model, batch).cpu().numpy() for _, batch in batches]
-    finally:
-        model.train(was_training)
-    order = np.concatenate([picked for picked, _ in batches])
-    return np.asarray(np.concatenate(parts)[np.argsort(order)])

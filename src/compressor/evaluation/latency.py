@@ -135,7 +135,8 @@ def measure_latency_ms(
     sub-networks timed minutes apart compare. What is served is timed after the export.
     """
     sliced = slice_model(model, sub_network).eval()
-    shape = form_of(model).shape(batch_size, length)
+    form = form_of(model)
+    shape = form.shape(batch_size, length)
     inputs = torch.full(shape, min(5, model.config.vocab_size - 1), device=model.device)
     mask = torch.ones_like(inputs)
     one_thread = threads == 1 and model.device.type == "cpu"
@@ -143,7 +144,8 @@ def measure_latency_ms(
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            calls = {"sliced": lambda: sliced(input_ids=inputs, attention_mask=mask).logits.cpu()}
+            batch = {"input_ids": inputs, "attention_mask": mask}
+            calls = {"sliced": lambda: form.read(sliced(**batch), mask, sliced.config).cpu()}
             warm_up(calls, warm_ups)
             block = time_block(calls, range(runs), one_thread=one_thread)
     finally:

@@ -21,7 +21,7 @@ class Score:
 
 def score(task: Task, logits: np.ndarray, rows: EncodedRows) -> Score:
     """Return the error of logits [rows, classes] against labels [rows], by the task's metric."""
-    predictions = task.head.predict(logits)
+    predictions = task.head.judge(logits, rows.reference)
     return Score(
         error=compute_error(task.metric, predictions, rows.labels, rows.structure),
         interval=error_interval(task.metric, predictions, rows.labels, rows.structure),

@@ -57,7 +57,7 @@ def write_model_card(
 
 def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> str:
     values: dict[str, Any] = {
-        "library_name": "transformers",
+        "library_name": "sentence-transformers" if task.head.form.pools_tokens else "transformers",
         "tags": ["mlflow-compressor", "pruning", "neural-architecture-search"],
         "pipeline_tag": task.head.pipeline_tag,
         "license": licence,
@@ -117,6 +117,8 @@ _STORIES = {
 
 
 def _use(task: Task, stock: bool) -> str:
+    if task.head.form.pools_tokens:
+        return _use_embedding(stock)
     auto = task.head.form.auto_class_name
     trust = "" if stock else ", trust_remote_code=True"
     texts = '"some text"' if len(task.text_columns) == 1 else '"some text", "and another"'
@@ -131,13 +133,26 @@ def _use(task: Task, stock: bool) -> str:
         lines.append(f"# sentence-transformers ranks with it: CrossEncoder(directory{trust}).rank(query, documents)")
     if not task.head.form.takes_choices:
         lines.append(f'logits = model(**tokenizer({texts}, return_tensors="pt")).logits')
-    needs = (
-        f"It is a stock model: nothing but transformers {MIN_TRANSFORMERS} or newer is needed."
-        if stock
-        else "Stock classes cannot express the sizes of its layers: `modeling_sliced.py` in this directory holds its "
+    return "\n\n".join(["## Use", markdown_block("\n".join(lines), "python"), _needs(stock), _BATCHES])
+
+
+def _use_embedding(stock: bool) -> str:
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("."{"" if stock else ", trust_remote_code=True"})  # where this file lies',
+        'vectors = model.encode(["some text", "and another"])',
+    ]
+    return "\n\n".join(["## Use", markdown_block("\n".join(lines), "python"), _needs(stock), _BATCHES])
+
+
+def _needs(stock: bool) -> str:
+    if stock:
+        return f"It is a stock model: nothing but transformers {MIN_TRANSFORMERS} or newer is needed."
+    return (
+        "Stock classes cannot express the sizes of its layers: `modeling_sliced.py` in this directory holds its "
         f"classes and needs torch and transformers {MIN_TRANSFORMERS} or newer alone."
     )
-    return "\n\n".join(["## Use", markdown_block("\n".join(lines), "python"), needs, _BATCHES])
 
 
 _BATCHES = (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressor.data.batches import with_reference
 from compressor.data.metrics import label_agreement
 from compressor.data.sources import DataSource, TaskData, in_order_of
 from compressor.digests import digest_files
@@ -138,9 +139,12 @@ class Extraction:
         return directory
 
 
+_PATHS = ("train_file", "validation_file", "test_file", "validation_pairs", "reference_model")
+
+
 def _without_home(source: DataSource) -> DataSource:
     """The source of the rows as a model names it that others may get."""
-    named: dict[str, Any] = {n: without_home(v) for n, v in source.to_json().items() if n.endswith("_file") and v}
+    named: dict[str, Any] = {n: without_home(v) for n, v in source.to_json().items() if n in _PATHS and v}
     return replace(source, **named)
 
 
@@ -221,7 +225,9 @@ class Extractor:
             if trimmed is None
             else trimmed.shrink(self._judge_variant(logits, kept, trimmed.model_mb, chosen.evaluation)),
             super_network=self._full,
-            trivial=self._data.task.head.find_trivial(self._data),
+            trivial=self._data.task.head.find_trivial(
+                with_reference(self._data, self._judge.rows.validation, self._judge.rows.test)
+            ),
             test=self._compare(logits.test),
             against_full_model=self._data.source.unlabeled_file is not None,
         )
@@ -290,15 +296,15 @@ class Extractor:
             save_sliced_model(path, cut.model, origin.tokenizer, chosen.sub_network, origin.dimensions, {})
             model = load_sliced_model(path).model.to(pick_device())
             model_mb = file_size_mb(path / "model.safetensors")
-        logits, searched = judge.evaluate(model, judge.rows.validation), cut.searched
-        evaluation = chosen.evaluation
-        error_searched = judge.error(searched, judge.rows.validation) if evaluation is None else evaluation.error
+        validation, searched = judge.rows.validation, cut.searched
+        logits, evaluation = judge.evaluate(model, validation), chosen.evaluation
+        error_searched = judge.error(searched, validation) if evaluation is None else evaluation.error
         parity = Parity(
             sliced=cut.difference,
             loaded=require_parity(searched, logits, "the loaded and the searched sub-network"),
-            label_agreement=label_agreement(judge.predict(searched), judge.predict(logits)),
+            label_agreement=label_agreement(*(judge.predict(of, validation) for of in (searched, logits))),
             error_searched=error_searched,
-            error_loaded=judge.error(logits, judge.rows.validation),
+            error_loaded=judge.error(logits, validation),
         )
         require_error(error_searched, parity.error_loaded, logits, self._data.task, judge.rows.validation)
         return model, parity, model_mb
@@ -408,6 +414,7 @@ class Extractor:
         validation = judge.score(logits.validation, judge.rows.validation)
         test = judge.score(logits.test, judge.rows.test)
         return Variant(
+            reported=self._report(logits.test),
             error=validation.error,
             error_interval=validation.interval,
             test_error=test.error,
@@ -416,13 +423,19 @@ class Extractor:
             **costs,
         )
 
+    def _report(self, logits: np.ndarray) -> dict[str, float] | None:
+        """What the head reports of test logits besides the error, beside those of the full network."""
+        report, reference = self._data.task.head.report, self._judge.rows.test.reference
+        base = reference if self._dense_logits is None or reference is not None else self._dense_logits.test
+        return None if report is None or base is None else report(logits, base)
+
     def _compare(self, logits: np.ndarray) -> Comparison | None:
         """The super-network against the extracted model on the test rows."""
         if self._dense_logits is None:
             return None
         judge, task = self._judge, self._data.task
-        base, other = judge.predict(self._dense_logits.test), judge.predict(logits)
         rows = judge.rows.test
+        base, other = (judge.predict(of, rows) for of in (self._dense_logits.test, logits))
         return compare_predictions(task.metric, base, other, rows.labels, rows.structure)
 
 

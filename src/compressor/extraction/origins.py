@@ -48,13 +48,13 @@ class Judge:
         """Compute the logits [units, outputs] of a model on a part of the rows."""
         return Evaluator(model, self.task, rows, self._batch_size).evaluate(sub_network).logits
 
-    def predict(self, logits: np.ndarray) -> np.ndarray:
-        """Return the predictions [units] of logits [units, outputs]."""
-        return self.task.head.predict(logits)
+    def predict(self, logits: np.ndarray, rows: EncodedRows) -> np.ndarray:
+        """Return the predictions [units] of logits [units, outputs] for a part of the rows."""
+        return self.task.head.judge(logits, rows.reference)
 
     def error(self, logits: np.ndarray, rows: EncodedRows) -> float:
         """Return the task error of logits on a part of the rows."""
-        return compute_error(self.task.metric, self.predict(logits), rows.labels, rows.structure)
+        return compute_error(self.task.metric, self.predict(logits, rows), rows.labels, rows.structure)
 
     def score(self, logits: np.ndarray, rows: EncodedRows) -> Score:
         """Return the same error with its interval."""

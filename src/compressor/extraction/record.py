@@ -85,6 +85,8 @@ class Variant:
     macs_length: Count | None = None
     model_mb: Amount | None = None
     """The size of `model.safetensors`."""
+    reported: dict[str, float] | None = None
+    """What else is reported of the test rows, by name; None where nothing is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,6 +310,9 @@ class ExtractionReport:
             if all(cells):
                 rows.append([name_error(label, self.against_full_model), *cells])
                 keys.append(key)
+        for label in self.extracted.reported or {}:
+            rows.append([f"{label} (test)", *(_cell(label, variant) for variant in known.values())])
+            keys.append(label)
         if self.trivial is None:
             return ["", *known], rows
         of_trivial = self.trivial.cells(keys)
@@ -341,6 +346,8 @@ def _cell(key: str, variant: Variant) -> str:
         return f"{variant.params / 1e6:.2f}"
     if key == "relative_encoder_params":
         return f"{variant.relative_encoder_params:.1%}"
+    if variant.reported and key in variant.reported:
+        return f"{variant.reported[key]:.4f}"
     if key == "model_mb":
         return "" if variant.model_mb is None else f"{variant.model_mb:.1f}"
     if key not in variant.costs:

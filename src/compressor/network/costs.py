@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from compressor.data.heads import form_of
 from compressor.network.families import get_dimensions, get_family, get_layers
 from compressor.network.modeling_sliced import PrunableGroup
 from compressor.network.sub_network import SubNetwork, full_sub_network
@@ -53,6 +54,8 @@ class CostModel:
     macs_per_text_outside: int
     """Multiply-accumulates per text outside of the encoder layers (pooler and task head)."""
     full: SubNetwork
+    unread_params: int = 0
+    """Parameters that no output depends on, which a graph leaves out: a pooler's where tokens are pooled otherwise."""
 
     def encoder_params(self, sub_network: SubNetwork) -> int:
         """Parameters of the kept encoder layers."""
@@ -98,7 +101,14 @@ def create_cost_model(model: "PreTrainedModel") -> CostModel:
         macs_per_token_outside=per_token,
         macs_per_text_outside=per_text,
         full=full_sub_network(get_dimensions(model)),
+        unread_params=_count_unread(model),
     )
+
+
+def _count_unread(model: "PreTrainedModel") -> int:
+    if not form_of(model).pools_tokens:
+        return 0
+    return sum(p.numel() for name, p in model.named_parameters() if name.startswith("pooler."))
 
 
 def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCosts:

@@ -67,6 +67,7 @@ def load_base_model(
 
     def configure(config: Any) -> ModelForm:
         task.head.configure(config, label_names)
+        task.head.form.prepare(config, resolve_model(name_or_path), task.max_length)
         return task.head.form
 
     model, tokenizer, missing = _load(
@@ -78,7 +79,7 @@ def load_base_model(
     )
     if task.head.keeps_length:
         tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
-    prefix = f"{model.base_model_prefix}."
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     missing = [key for key in missing if key.startswith(prefix) and "pooler" not in key]
     if missing:
         raise ModelError(

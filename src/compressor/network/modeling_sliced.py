@@ -464,6 +464,7 @@ TASK_HEADS = {
     "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
     "ForMultipleChoice": transformers.AutoModelForMultipleChoice,
     "ForTokenClassification": transformers.AutoModelForTokenClassification,
+    "Model": transformers.AutoModel,
 }
 """What the names of model classes end with, and transformers' Auto class for them."""
 

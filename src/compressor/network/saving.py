@@ -69,6 +69,7 @@ def save_sliced_model(
     That file holds the sub-network, the digests of the files, and what `info` says besides.
     """
     with_classes(model, sub_network, dimensions).save_pretrained(path)
+    form_of(model).finish(path, model.config)
     tokenizer.save_pretrained(path)
     of_files = {"sub_network": sub_network.to_json(dimensions), FILES_KEY: digest_files(path)}
     write_json(path / SUB_NETWORK_FILE, {**info, **of_files})

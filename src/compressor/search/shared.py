@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data.batches import EncodedRows, encode
+from compressor.data.batches import EncodedRows, encode, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData, in_order_of
 from compressor.digests import digest_files, digest_weights
@@ -158,7 +158,7 @@ class _Search:
     def evaluate(self, sub_network: SubNetwork) -> float:
         """Return the validation error of a sub-network, and keep its predictions."""
         evaluation = self.evaluator.evaluate(sub_network)
-        self.predictions[sub_network.hash] = self.data.task.head.predict(evaluation.logits)
+        self.predictions[sub_network.hash] = self.data.task.head.judge(evaluation.logits, self.validation.reference)
         return evaluation.error
 
     def measure(self, sub_network: SubNetwork) -> dict[str, float]:
@@ -198,7 +198,7 @@ class _Search:
         return replace(
             result,
             evaluations=evaluations,
-            trivial=task.head.find_trivial(self.data),
+            trivial=task.head.find_trivial(with_reference(self.data, self.validation, rows)),
             origin=self._origin(seconds),
             known_predictions=ValidationPredictions(
                 labels=self.validation.labels,

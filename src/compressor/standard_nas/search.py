@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data.batches import EncodedParts, encode_parts
+from compressor.data.batches import EncodedParts, encode_parts, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData
 from compressor.evaluation.evaluator import Evaluator
@@ -104,7 +104,12 @@ def search_by_training(
     )
     validation = rows.validation
     known = ValidationPredictions(labels=validation.labels, by_name=predictions, structure=validation.structure)
-    return replace(result, trivial=data.task.head.find_trivial(data), origin=origin, known_predictions=known)
+    return replace(
+        result,
+        trivial=data.task.head.find_trivial(with_reference(data, rows.validation, rows.test)),
+        origin=origin,
+        known_predictions=known,
+    )
 
 
 def _spec(inputs: NasInputs, base_model: BaseModel) -> TrialSpec:
@@ -134,7 +139,7 @@ def _examine_front(
         model = load_sliced_model(directory / e.model).model.to(pick_device())
         evaluation = Evaluator(model, task, validation).evaluate()
         require_error(e.error, evaluation.error, evaluation.logits, task, validation)
-        predictions[e.name] = task.head.predict(evaluation.logits)
+        predictions[e.name] = task.head.judge(evaluation.logits, validation.reference)
         interval = error_interval(task.metric, predictions[e.name], validation.labels, validation.structure)
         test_error = Evaluator(model, task, rows.test).evaluate().error
         return replace(e, error_interval=interval, test_error=test_error)

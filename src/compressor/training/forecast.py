@@ -17,9 +17,9 @@ from compressor.data.tasks import Task
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions
 from compressor.spaces import create_search_space
-from compressor.training.loop import run_updates
+from compressor.training.loop import count_warm_up, run_updates
 from compressor.training.settings import TrainingSettings
-from compressor.training.strategies import Step, Update, count_warm_up_epochs, get_strategy
+from compressor.training.strategies import Step, Update, get_strategy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,10 +63,10 @@ def forecast(
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
     num_steps = steps_per_epoch * settings.epochs
-    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs, is_fine_tuned=is_fine_tuned) or 0
+    warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0
     picked = _typical(train, settings.per_device_train_batch_size)
     batch = collate(train, picked)
-    labels = torch.from_numpy(train.labels[units_of(train, picked)]).to(model.device)
+    labels = torch.from_numpy(train.targets[units_of(train, picked)]).to(model.device)
     rng = np.random.default_rng([settings.seed, 6])
 
     def take_step(moment: float) -> None:

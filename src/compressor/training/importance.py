@@ -74,7 +74,7 @@ def order_layers(
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
     batches = list(evaluation_batches(rows, 64, drawn))
     inputs = [{name: values.to(model.device) for name, values in batch.items()} for _, batch in batches]
-    labels = torch.from_numpy(np.concatenate([rows.labels[picked] for picked, _ in batches]))
+    labels = torch.from_numpy(np.concatenate([rows.targets[picked] for picked, _ in batches]))
 
     def loss_of(layers: list[int]) -> float:
         heads, units = (
@@ -106,17 +106,21 @@ def score_importance(
 ) -> Importance:
     """The importance of every head and unit on `num_rows` rows drawn by `seed`; the model stays as it is.
 
-    A row's gate gradient is Σ x · ∂loss/∂x over what flows through the gate, so no gate has to be built.
+    A row's gate gradient is Σ x · ∂loss/∂x over what flows through the gate, so no gate has to be built. Where a frozen
+    model's outputs are learnt, the loss of that very model has no gradient: labels are drawn around them, which gives
+    the true Fisher information in place of the empirical one.
     """
     groups, was_training = get_family(model.config.model_type).groups, model.training
     sizes = {group.name: int(getattr(model.config, group.size_field)) for group in groups}
     scores = {name: np.zeros((len(get_layers(model)), size)) for name, size in sizes.items()}
-    drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
+    rng = np.random.default_rng([seed, 4])
+    drawn, sample = rng.permutation(len(rows))[:num_rows], task.head.sample
+    labels_of = rows.targets if rows.reference is None or sample is None else sample(rows.reference, rng)
     model.eval()
     try:
         with _inputs_of_consumers(model) as inputs, torch.enable_grad():
             for picked, batch in evaluation_batches(rows, batch_size, drawn):
-                labels = torch.from_numpy(rows.labels[picked]).to(model.device)
+                labels = torch.from_numpy(labels_of[picked]).to(model.device)
                 logits = outputs_of(model, {name: values.to(model.device) for name, values in batch.items()})
                 loss = task.head.loss(logits, labels) * len(picked)  # its mean undone: units count alike
                 gradients = torch.autograd.grad(loss, list(inputs.values()))

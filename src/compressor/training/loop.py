@@ -65,7 +65,7 @@ def train_shared_weights(
     dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
     forget_orders(model)  # of another training
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
-    warm_up = count_warm_up_epochs(settings.sampling_strategy, settings.epochs, is_fine_tuned=teacher is not None)
+    warm_up = count_warm_up(task, settings, is_fine_tuned=teacher is not None)
 
     def current_space() -> SearchSpace:
         """Ordering the layers changes it."""
@@ -89,6 +89,12 @@ def train_shared_weights(
         warm_up=warm_up,
     )
     return _train(job, on_epoch, states)
+
+
+def count_warm_up(task: Task, settings: TrainingSettings, *, is_fine_tuned: bool = False) -> int | None:
+    """The epochs before the ordering: none where the model that is trained does the task already."""
+    knows_task = is_fine_tuned or task.reference is not None
+    return count_warm_up_epochs(settings.sampling_strategy, settings.epochs, is_fine_tuned=knows_task)
 
 
 def fine_tune(
@@ -242,7 +248,8 @@ def _train(
         for epoch in range(len(reports) + 1, settings.epochs + 1):
             if job.warm_up is not None and epoch == job.warm_up + 1:
                 order_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
-                if (job.warm_up or job.teacher is not None) and SEARCH_SPACES[settings.search_space].orders_layers:
+                knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
+                if knows_task and SEARCH_SPACES[settings.search_space].orders_layers:
                     note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
             losses, own, others = _train_epoch(job, epoch, moving, bar)
             shift = _shift_outputs(job, evaluator)
@@ -291,7 +298,7 @@ def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tu
             rng=moving.draw,
             num_warm_up_steps=(job.warm_up or 0) * job.steps_per_epoch,
         )
-        labels = torch.from_numpy(job.train.labels[picked]).to(model.device)
+        labels = torch.from_numpy(job.train.targets[picked]).to(model.device)
         logits = None if job.teacher is None else torch.from_numpy(job.teacher[picked]).to(model.device)
         updates = job.plan(step)
         found = run_updates(model, batch, labels, updates, settings, job.task.head, logits)

@@ -104,6 +104,7 @@ class SuperNetwork:
         directory, record = Path(directory), self.record
         with new_directory(directory) as temporary:
             self.model.save_pretrained(temporary)
+            form_of(self.model).finish(temporary, self.model.config)
             self.tokenizer.save_pretrained(temporary)
             if record is not None:
                 record = replace(record, files=digest_files(temporary))
@@ -135,8 +136,11 @@ def load_super_network(path: str | Path) -> SuperNetwork:
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         attention = "sdpa" if record is None else record.attn_implementation
-        model, loaded = form_of_config(config).auto_class.from_pretrained(
+        form = form_of_config(config)
+        form.prepare(config, str(path))
+        model, loaded = form.auto_class.from_pretrained(
             path,
+            config=config,
             dtype=torch.float32,
             attn_implementation=get_family(config.model_type).attention(attention),
             trust_remote_code=False,
@@ -147,7 +151,7 @@ def load_super_network(path: str | Path) -> SuperNetwork:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(str(path), str(path), error)) from error
-    missing = sorted(loaded["missing_keys"])
+    missing = sorted(key for key in loaded["missing_keys"] if not (form.pools_tokens and "pooler" in key))
     if missing:
         raise ModelError(
             f"a super-network must be fine-tuned, but {path} lacks {missing[0]}. "

@@ -29,27 +29,32 @@ DOMAIN = "com.microsoft"
 
 
 class LeanModel(nn.Module):
-    """A model whose encoder layers are lean; for export alone, since its vendor operators compute nothing here."""
+    """A model as it is exported: it gives its outputs alone, and its encoder layers may be lean.
 
-    def __init__(self, model: "PreTrainedModel") -> None:
+    For export alone, since the vendor operators of lean layers compute nothing here.
+    """
+
+    def __init__(self, model: "PreTrainedModel", *, lean: bool = True) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
         self._mask: list[Tensor] = []
         family, config = get_family(model.config.model_type), model.config
         layers = get_layers(self.model)
         pools_first = all(getattr(config, name, value) == value for name, value in family.first_token.items())
-        reads_first_token = pools_first and form_of(model).reads_first_token
-        for position, layer in enumerate(layers):
+        self._form = form_of(model)
+        reads_first_token = pools_first and self._form.reads_first(config)
+        for position, layer in enumerate(layers if lean else ()):
             last = reads_first_token and position == len(layers) - 1
-            lean = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
-            lean.__dict__ |= {name: value for name, value in vars(layer).items() if name not in vars(lean)}
-            layers[position] = lean  # with what the encoder reads of a layer
+            fused = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
+            fused.__dict__ |= {name: value for name, value in vars(layer).items() if name not in vars(fused)}
+            layers[position] = fused  # with what the encoder reads of a layer
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
-        """The model's output; layers find the mask [batch × choices, length] where it is left for them."""
+        """The model's outputs; layers find the mask [batch × choices, length] where it is left for them."""
         self._mask[:] = [attention_mask.reshape(-1, attention_mask.shape[-1]).to(torch.int32)]
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        return self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+        return self._form.read(output, attention_mask, self.model.config)
 
 
 class LeanLayer(nn.Module):

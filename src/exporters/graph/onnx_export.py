@@ -34,7 +34,8 @@ def export_onnx(
     *,
     portable: bool = False,
 ) -> Path:
-    """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`.
+    """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`
+    or, pooled within the graph, `sentence_embedding`.
 
     `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`)
     where the family has them, a `portable` one standard operators alone. Above 2 GB the weights lie beside the file,
@@ -51,12 +52,12 @@ def export_onnx(
     fused = get_family(model.config.model_type).fused and not portable
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet(), _without_collections():
         program = torch.onnx.export(
-            LeanModel(model) if fused else model,
+            LeanModel(model, lean=bool(fused)),
             kwargs=inputs,
             dynamo=True,
             opset_version=OPSET,
             input_names=list(inputs),
-            output_names=["logits"],
+            output_names=[form_of(model).output_name],
             dynamic_shapes={name: dict(enumerate(axes)) for name in inputs},
         )
         assert program is not None

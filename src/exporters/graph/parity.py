@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from compressor.data.batches import UNITS, Batch, inputs_of, select_units
+from compressor.data.batches import UNITS, Batch, compute_logits, inputs_of, select_units
 from compressor.data.heads import form_of
-from compressor.evaluation.evaluator import compute_logits
 from compressor.network.families import max_positions
 from compressor.network.saving import require_parity
 from exporters.graph.onnx_export import example_inputs

@@ -71,7 +71,9 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
 
 
 def run_session(session: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The logits of one batch; inputs the graph does not know are left out."""
+    """The outputs of one batch; inputs the graph does not know are left out."""
     known = {entry.name for entry in session.get_inputs()}
-    logits: np.ndarray = session.run(["logits"], {name: values for name, values in inputs.items() if name in known})[0]
+    logits: np.ndarray = session.run(
+        [session.get_outputs()[0].name], {name: values for name, values in inputs.items() if name in known}
+    )[0]
     return logits

@@ -10,6 +10,8 @@ from compressor.errors import ModelError, brief
 from exporters.graph.sessions import PROVIDERS, create_session, run_session
 
 Inputs = dict[str, np.ndarray]
+OUTPUT_NAMES = ("logits", "sentence_embedding")
+"""What a graph may give."""
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 """What a graph may take."""
 
@@ -40,7 +42,7 @@ def _open_onnx(path: Path, threads: int, provider: str) -> Runner:
     entries, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
     names = [entry.name for entry in entries]
     right = all(entry.type == "tensor(int64)" and len(entry.shape) in (2, 3) for entry in entries)
-    if not (right and {"input_ids"} <= set(names) <= set(INPUT_NAMES) and "logits" in outputs):
+    if not (right and {"input_ids"} <= set(names) <= set(INPUT_NAMES) and outputs[0] in OUTPUT_NAMES):
         takes = ", ".join(f"{entry.name} {entry.type}{entry.shape}" for entry in entries)
         raise ModelError(
             f"an ONNX file must take int64 token ids ({', '.join(INPUT_NAMES)}) and give logits, but {path} takes "
@@ -78,17 +80,19 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
 
     opened = load_sliced_model(path) if is_sliced(path) else load_super_network(path)
     model = opened.model.to(provider).eval()
+    form = form_of(model)
     known = inspect.signature(model.forward).parameters
     names = [name for name in opened.tokenizer.model_input_names if name in known]
 
     def run(inputs: Inputs) -> object:
         with torch.inference_mode():
-            return model(**{name: torch.from_numpy(inputs[name]).to(model.device) for name in names}).logits.cpu()
+            batch = {name: torch.from_numpy(inputs[name]).to(model.device) for name in names}
+            return form.read(model(**batch), batch["attention_mask"], model.config).cpu()
 
     return Runner(
         run=run,
         input_names=tuple(names),
-        takes_choices=form_of(model).takes_choices,
+        takes_choices=form.takes_choices,
         vocab_size=model.config.vocab_size,
         max_positions=max_positions(model),
         provider=model.device.type,

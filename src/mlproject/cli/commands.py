@@ -92,7 +92,8 @@ def train_supernet(**values: Any) -> None:
     with _top_run("train-supernet") as (run, output_dir, _):
         from mlproject.stages import train as train_stage
 
-        train_stage.train_supernet(output_dir, source, _located(model), settings, run)
+        model = _located(model)
+        train_stage.train_supernet(output_dir, _learning_from(source, model), model, settings, run)
         _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
 
 
@@ -129,7 +130,8 @@ def nas(**values: Any) -> None:
     with _top_run("nas") as (run, output_dir, _):
         from mlproject.stages import nas as nas_stage
 
-        result = nas_stage.nas(output_dir, source, _located(model), settings, options, run)
+        model = _located(model)
+        result = nas_stage.nas(output_dir, _learning_from(source, model), model, settings, options, run)
         count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
         _done(
             run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
@@ -238,9 +240,10 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
         from mlproject.stages.compress import CompressOptions
         from mlproject.stages.compress import compress as run_all
 
+        model = _located(model)
         options = CompressOptions(
-            source=source,
-            model=_located(model),
+            source=_learning_from(source, model),
+            model=model,
             training=settings,
             search=search_options,
             choice=choice,
@@ -490,6 +493,14 @@ def _located(options: ModelOptions) -> ModelOptions:
     """With the local path of a base model that is an address in MLflow."""
     name = options.model_name_or_path
     return replace(options, model_name_or_path=str(locate(name, *MODEL_DIR))) if is_address(name) else options
+
+
+def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:
+    """With the model that is trained as the one whose outputs are learnt, where the task's head learns those."""
+    if not source.task.head.learns_reference:
+        return source
+    path = Path(model.model_name_or_path).expanduser()
+    return replace(source, reference_model=str(path.absolute()) if path.is_dir() else model.model_name_or_path)
 
 
 def _training_settings(values: dict[str, Any]) -> TrainingSettings:

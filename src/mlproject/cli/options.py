@@ -217,6 +217,11 @@ DATA = [
         help="Texts without labels (also .txt, a text a line), in place of rows: the error is disagreement with "
         "--model-name-or-path, which must be fine-tuned.",
     ),
+    _option(
+        "--validation-pairs",
+        default=None,
+        help="With --task-name embed: pairs to judge by, with columns sentence1, sentence2 and a score.",
+    ),
     _option("--dataset-name", default=None, help="Any data set of the Hugging Face Hub, in place of files."),
     _option("--dataset-config-name", default=None, help="Its configuration, where it has several."),
     _option(

@@ -52,6 +52,8 @@ def open_super_network(
             "Name the data: --task-name, --train-file with --text-column and --label-column, or --unlabeled-file."
         )
     source = _replace_source(trained_on, overrides)
+    if source.task.head.learns_reference and source.reference_model is None:
+        source = replace(source, reference_model=str(path))
     if source.unlabeled_file is not None and source.answers_file is None:
         data = answer_with(net.model, net.tokenizer, source, name=str(net.path), directory=output_dir)
     else:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from compressor.data.heads.pooling import POOLING_FOLDER
 from compressor.data.sources import DataSource, TaskData
 from mlproject.tracking.tracker import StageRun
 
@@ -16,10 +17,13 @@ def option_params(*options: Any) -> dict[str, Any]:
 
 
 def log_files(run: StageRun, directory: Path, folder: str | None = None) -> None:
-    """Uploads the files of a directory, not what is in folders below it."""
+    """Uploads the files of a directory; of what is in folders below it the pooling of sentence embeddings alone."""
     for file in sorted(directory.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             run.log_artifact(file, folder)
+    pooling = directory / POOLING_FOLDER / "config.json"
+    if pooling.is_file():
+        run.log_artifact(pooling, "/".join(filter(None, (folder, POOLING_FOLDER))))
 
 
 def _name_rows(source: DataSource) -> str:
@@ -31,9 +35,11 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
     """Logs the three parts of the data with their content hashes."""
     import pandas as pd
 
-    columns, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
+    named, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
     for name, rows in data.parts.items():
         texts = [[" ".join(words)] for words in rows.texts] if of_words else list(rows.texts)
+        width = len(texts[0])
+        columns = named if len(named) == width else [f"text{place + 1}" for place in range(width)]
         labels = rows.labels if rows.labels.dtype != object and rows.labels.ndim == 1 else list(map(str, rows.labels))
         table = pd.DataFrame(texts, columns=columns).assign(label=labels)
         run.log_dataset(

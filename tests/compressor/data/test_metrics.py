@@ -23,7 +23,7 @@ def test_by_hand() -> None:
     assert compute_error("pearson", np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "accuracy"])
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric not in ("accuracy", "cosine")])
 def test_a_constant_prediction_is_worth_nothing(metric: str) -> None:
     assert compute_error(metric, np.ones(4), LABELS.astype(float)) == 1.0
 

@@ -25,9 +25,9 @@ from compressor.network.sub_network import SubNetwork
 from compressor.training.importance import order_by_importance, order_layers, score_importance
 from compressor.training.loop import create_optimizer, fine_tune
 from compressor.training.settings import TrainingSettings
-from conftest import HEADS, LAYERS, TASK_HEADS, UNITS, VOCABULARY, tiny_batch, tiny_model
+from conftest import HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, VOCABULARY, answers, tiny_batch, tiny_model
 
-KINDS = {"classification": "custom", "regression": "stsb", "multiple_choice": "swag"}
+KINDS = {"classification": "custom", "regression": "stsb", "multiple_choice": "swag", "embedding": "embed"}
 
 
 def case(model_type: str = "bert", task_head: str = "classification") -> tuple[PreTrainedModel, Task, EncodedRows]:
@@ -42,13 +42,14 @@ def case(model_type: str = "bert", task_head: str = "classification") -> tuple[P
         num_choices=choices,
         takes_choices=task_head == "multiple_choice",
         pad_values={"input_ids": 1},
+        reference=rng.normal(size=(20, HIDDEN)).astype(np.float32) if task_head == "embedding" else None,
     )
     return tiny_model(model_type, task_head), TASKS[KINDS[task_head]], rows
 
 
 def logits_of(model: PreTrainedModel) -> Tensor:
     with torch.inference_mode():
-        return model(**tiny_batch(model)).logits
+        return answers(model, tiny_batch(model))
 
 
 def gated_scores(model: PreTrainedModel, task: Task, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +67,14 @@ def gated_scores(model: PreTrainedModel, task: Task, rows: EncodedRows) -> tuple
                 return (args[0] * gates[kind][number].repeat_interleave(repeats),)
 
             hooks.append(layer.get_submodule(path).register_forward_pre_hook(gate))
+    labels = rows.targets
+    if rows.reference is not None:  # drawn around a frozen model's outputs, after the rows
+        rng = np.random.default_rng([0, 4])
+        rng.permutation(len(rows))
+        assert task.head.sample is not None
+        labels = task.head.sample(rows.reference, rng)
     for row in range(len(rows)):
-        loss = task.head.loss(model(**collate(rows, np.array([row]))).logits, torch.from_numpy(rows.labels[[row]]))
+        loss = task.head.loss(answers(model, collate(rows, np.array([row]))), torch.from_numpy(labels[[row]]))
         for score, gradient in zip(scores, torch.autograd.grad(loss, gates), strict=True):
             score += gradient.square().numpy()
     for hook in hooks:
@@ -183,9 +190,9 @@ def test_layers_are_ordered_by_what_the_loss_is_without_them(model_type: str, ta
     def loss_of(kept: set[int]) -> float:  # a second way: the layers are really gone
         sets = (tuple(range(size)) for size in (HEADS, UNITS))
         sub_network = SubNetwork(*(tuple(s if i in kept else () for i in range(LAYERS)) for s in sets))
-        batch, labels = collate(rows, np.arange(len(rows))), torch.from_numpy(rows.labels)
+        batch, labels = collate(rows, np.arange(len(rows))), torch.from_numpy(rows.targets)
         with torch.inference_mode():
-            return float(task.head.loss(slice_model(model, sub_network).eval()(**batch).logits, labels))
+            return float(task.head.loss(answers(slice_model(model, sub_network).eval(), batch), labels))
 
     order, left = order_layers(model, task, rows, num_rows=len(rows)), set(range(LAYERS))
     assert sorted(order) == list(range(LAYERS))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.heads.embedding import EMBEDDING
 from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.multi_label import MULTI_LABEL
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
@@ -24,6 +25,7 @@ HEADS: dict[str, Head] = {
         TOKEN_CLASSIFICATION,
         RERANK,
         RERANK_SCORES,
+        EMBEDDING,
     )
 }
 
@@ -62,6 +64,6 @@ _PROBLEMS = {"single_label_classification": "classification", "multi_label_class
 
 
 def _find_form(class_name: str) -> ModelForm:
-    """The form of a class; sequence classification's where the name is of none, as of an encoder without a head."""
+    """The form of a class; sequence classification's where the name is of none."""
     forms = [head.form for head in HEADS.values()]
     return next((form for form in forms if class_name.endswith(form.suffix)), CLASSIFICATION.form)

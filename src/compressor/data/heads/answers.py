@@ -1,4 +1,4 @@
-"""What a full model answers to texts without labels: its outputs, in a file, of which labels are made.
+"""What a full model answers to texts without labels: its outputs, in a file, of which labels are made; frozen models.
 
 Errors then are disagreement with that model, whatever is true.
 """
@@ -6,11 +6,21 @@ Errors then are disagreement with that model, whatever is true.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.errors import TaskDataError, brief
+from compressor.data.demo import DEMO_MODEL, find_demo_model
+from compressor.data.demo_base import DEMO_BASE_MODEL, find_demo_base_model
+from compressor.digests import combine, digest_files
+from compressor.errors import ModelError, TaskDataError, brief
 from compressor.files import new_directory
+from compressor.hub import hub_answers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compressor.data.heads.head import ModelForm
 
 ANSWERS_FOLDER, ANSWERS_FILE = "answers", "outputs.safetensors"
 """Beside the model that was made with them; in a folder of its own, since it holds no weights."""
@@ -87,3 +97,54 @@ def read_answers(path: Path) -> Answers:
             f"{path} must hold the full model's answers to the texts without labels, but cannot be read: "
             f"{brief(error)}. Restore it, or run compressor compress or train-supernet with --unlabeled-file again."
         ) from None
+
+
+def find_reference(name_or_path: str) -> str:
+    """The directory of a frozen model, or its name on the Hub.
+
+    Raises:
+        ModelError: it was a directory, and is gone.
+    """
+    if name_or_path in (DEMO_MODEL, DEMO_BASE_MODEL):
+        return str(find_demo_model() if name_or_path == DEMO_MODEL else find_demo_base_model())
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return str(path.resolve())
+    if path.is_absolute():
+        raise ModelError(
+            f"the model whose outputs are learnt must be where it was, but {path} is gone. Restore it, or train again."
+        )
+    return name_or_path
+
+
+def digest_reference(source: str) -> str:
+    """What a frozen model is: a digest of the files of its directory, or of its name on the Hub."""
+    return combine(digest_files(Path(source)) if Path(source).is_dir() else {"name": source})
+
+
+def load_reference(source: str, form: "ModelForm") -> "PreTrainedModel":
+    """The frozen model, ready to evaluate, on the GPU where there is one.
+
+    Raises:
+        ModelError: it does not load.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    local = {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
+    try:
+        config = AutoConfig.from_pretrained(source, **local)
+        form.prepare(config, source)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model: PreTrainedModel = form.auto_class.from_pretrained(
+                source, config=config, dtype=torch.float32, **local
+            )
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
+        raise ModelError(
+            f"the model whose outputs are learnt must load, but {source} does not: {brief(error)}. Use a directory "
+            "made by save_pretrained."
+        ) from error
+    return model.eval().to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))

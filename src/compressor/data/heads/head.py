@@ -6,9 +6,12 @@ A head is a frozen record of plain functions, one file each. Outputs, labels and
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from compressor.data.heads.pooling import note_pooling, pooling_of, write_pooling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +39,8 @@ class ModelForm:
     """Whether it reads the first token alone, so that the last layer need not compute the others."""
     answers_tokens: bool = False
     """Whether it gives outputs for each token."""
+    pools_tokens: bool = False
+    """Whether it is an encoder without task head, whose tokens are pooled as its configuration notes."""
 
     @property
     def auto_class(self) -> Any:
@@ -48,8 +53,34 @@ class ModelForm:
         """The shape of its inputs."""
         return (batch_size, num_choices, length) if self.takes_choices else (batch_size, length)
 
+    @property
+    def output_name(self) -> str:
+        """What an exported graph calls its outputs."""
+        return "sentence_embedding" if self.pools_tokens else "logits"
+
+    def read(self, output: Any, mask: "Tensor", config: Any) -> "Tensor":
+        """The outputs of a model for a batch with this attention mask."""
+        tensor: Tensor = pooling_of(config).pool(output.last_hidden_state, mask) if self.pools_tokens else output.logits
+        return tensor
+
+    def prepare(self, config: Any, source: str, max_length: int | None = None) -> None:
+        """Writes into the configuration of a model what its directory (or name on the Hub) says besides."""
+        if self.pools_tokens:
+            note_pooling(config, source, max_length)
+
+    def finish(self, directory: Path, config: Any) -> None:
+        """Writes what belongs to a saved model besides what `save_pretrained` writes."""
+        if self.pools_tokens:
+            write_pooling(directory, config)
+
+    def reads_first(self, config: Any) -> bool:
+        """Whether a model with this configuration reads the first token alone."""
+        return pooling_of(config).mode == "cls" if self.pools_tokens else self.reads_first_token
+
     def describe(self, config: Any) -> str:
         """What a model of this form has, for messages."""
+        if self.pools_tokens:
+            return "sentence embeddings"
         return f"{config.num_labels} outputs" if self.names_outputs else "multiple choice"
 
 
@@ -83,6 +114,9 @@ class Head:
     to_texts: "Callable[[Rows, Task], tuple[Sequence[str | list[str]], list[str] | None]]"
     """The texts to tokenise, one or several per row, and what is paired with each of them, if anything."""
 
+    learns_reference: bool = False
+    """Whether what is learnt are the outputs of a frozen model, `Task.reference`, so that texts need no labels."""
+
     configure: Callable[[Any, Sequence[str]], None]
     """Writes the outputs into the configuration of a model that gets this head."""
     fits: Callable[[Any, Sequence[str]], bool]
@@ -97,8 +131,15 @@ class Head:
     best_shift: Callable[[np.ndarray, np.ndarray, str], float] | None = None
     """What to add to outputs so that the error of predictions on labels by a metric is smallest; None: nothing ever."""
 
+    sample: "Callable[[np.ndarray, np.random.Generator], np.ndarray] | None" = None
+    """Labels to score importance by, drawn around a reference's outputs; None where labels are the data's."""
+
     predict: Callable[[np.ndarray], np.ndarray]
     """Predictions [units, …] of outputs [units, …]: whole numbers for labels."""
+    compare: "Callable[[np.ndarray, np.ndarray | None], np.ndarray] | None" = None
+    """Predictions of outputs and of a reference's, if there are any; None where `predict` tells all."""
+    report: "Callable[[np.ndarray, np.ndarray], dict[str, float]] | None" = None
+    """What else is reported of outputs beside those of the full network, by name."""
     find_trivial: "Callable[[TaskData], TrivialPredictor]"
     """The best answer that does not look at the texts."""
     rounding_slack: "Callable[[np.ndarray, str, EncodedRows], float]"
@@ -109,3 +150,7 @@ class Head:
     """Whether the tokenizer is saved with the task's length, which is where sentence-transformers looks for it."""
     ask: "Callable[[Task], tuple[str, Any]]"
     """What a served model is asked: the kind of its rows, as `exporters/servable.py` calls it, and one of them."""
+
+    def judge(self, outputs: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
+        """Predictions [units, …] of outputs, beside a reference's where there are any."""
+        return self.predict(outputs) if self.compare is None else self.compare(outputs, reference)

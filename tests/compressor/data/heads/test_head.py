@@ -20,12 +20,14 @@ from exporters.servable import ANSWERS, KINDS
 NAMES = ["red", "green", "blue"]
 
 
-OF_VALUES = ("regression", "rerank", "rerank_scores")
-"""Heads with one output, whose predictions are values."""
+OF_VALUES = ("regression", "rerank", "rerank_scores", "embedding")
+"""Heads whose predictions are values."""
 
 
 def some_labels(head: Head, count: int) -> Any:
     labels = np.random.default_rng(0).integers(2, size=(count, 3) if head.name == "multi_label" else count)
+    if head.learns_reference:
+        return np.random.default_rng(1).normal(size=(count, 3)).astype(np.float32)
     return labels.astype(np.float32) if head.name in OF_VALUES else labels
 
 
@@ -62,7 +64,7 @@ def test_a_configured_model_fits_and_its_class_tells_its_form(head: Head) -> Non
     assert head.form.describe(config)
 
 
-def test_an_encoder_without_head_is_taken_for_sequence_classification() -> None:
+def test_a_configuration_that_names_no_class_is_taken_for_sequence_classification() -> None:
     assert form_of_config(AutoConfig.for_model("bert")) == HEADS["classification"].form
 
 
