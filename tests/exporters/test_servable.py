@@ -217,5 +217,6 @@ def test_rankings(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: 
 
 def test_relevances_lie_between_0_and_1() -> None:
     facts: Any = None
-    scores = [answer_relevance(np.array([value]), facts).score for value in (-1000.0, -2.0, 0.0, 1000.0)]
+    asked: Any = None
+    scores = [answer_relevance(np.array([value]), facts, asked).score for value in (-1000.0, -2.0, 0.0, 1000.0)]
     assert scores == pytest.approx([0, 1 / (1 + np.exp(2)), 0.5, 1])

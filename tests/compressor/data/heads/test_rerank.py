@@ -303,7 +303,8 @@ def test_cross_encoders_load_the_directory(
     encoded = encode(data.test, data.task, tokenizer, 40)
     outputs = Evaluator(sliced, data.task, encoded).evaluate().logits
     facts: Any = None
-    expected = [ANSWERS[data.task.head.name](output, facts).score for output in outputs]
+    asked: Any = None
+    expected = [ANSWERS[data.task.head.name](output, facts, asked).score for output in outputs]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), json.dumps(data.test.texts)],
         capture_output=True,
