@@ -203,7 +203,7 @@ def check_reordering(model: PreTrainedModel) -> None:
     assert any(not torch.equal(weights[name], p) for name, p in model.named_parameters())
 
 
-@pytest.mark.parametrize("name", list(SWITCHES))
+@pytest.mark.parametrize("name", [name for name in SWITCHES if name.split(":")[0] in ENCODER_FAMILIES])
 def test_the_laws_hold_with_every_switch(name: str) -> None:
     for edge, task_head in zip(EDGES.values(), TASK_HEADS * 2, strict=False):
         check_laws(model_of(name, task_head), edge)

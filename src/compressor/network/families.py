@@ -1,6 +1,7 @@
 """What the rest asks of an encoder family: its layers, sizes and positions, read by the table in `modeling_sliced`."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,13 @@ from torch import nn
 from compressor.errors import ModelError
 from compressor.files import INCOMPLETE
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.modeling_sliced import ENCODER_FAMILIES, SLICED_PREFIX, EncoderFamily, PrunableGroup
+from compressor.network.modeling_sliced import (
+    ENCODER_FAMILIES,
+    NEWER_FAMILIES,
+    SLICED_PREFIX,
+    EncoderFamily,
+    PrunableGroup,
+)
 from compressor.network.sub_network import IndexSets, SubNetwork
 
 if TYPE_CHECKING:
@@ -23,6 +30,11 @@ def get_family(model_type: str) -> EncoderFamily:
         ModelError: the family is not supported; the message lists those that are.
     """
     model_type = model_type.removeprefix(SLICED_PREFIX)
+    if model_type in NEWER_FAMILIES:
+        raise ModelError(
+            f"the encoder family {model_type} must have transformers of version {NEWER_FAMILIES[model_type]} or newer, "
+            f"but {version('transformers')} is installed. Upgrade it: pip install --upgrade transformers."
+        )
     if model_type not in ENCODER_FAMILIES:
         raise ModelError(
             f"the encoder family must be one of {', '.join(sorted(ENCODER_FAMILIES))}, but got {model_type!r}. "

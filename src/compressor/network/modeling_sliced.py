@@ -28,13 +28,19 @@ MIN_TRANSFORMERS = "5.14"
 """Older ones load a sliced model too, but compute attention of the configuration's width and fail, or lack weights."""
 
 
+def is_older(version: str, least: str) -> bool:
+    """Whether a version comes before another one, by their first two numbers."""
+    first, second = ([int(number) for number in text.split(".")[:2]] for text in (version, least))
+    return first < second
+
+
 def require_transformers(version: str) -> None:
     """Nothing, if these classes work with this version of transformers.
 
     Raises:
         ImportError: it is too old.
     """
-    if [int(number) for number in version.split(".")[:2]] < [int(number) for number in MIN_TRANSFORMERS.split(".")]:
+    if is_older(version, MIN_TRANSFORMERS):
         raise ImportError(
             f"transformers must be at least {MIN_TRANSFORMERS} for this model, whose layers differ in their sizes, but "
             f"{version} is installed. Upgrade it: pip install --upgrade transformers"
@@ -186,6 +192,8 @@ class EncoderFamily:
     """RoBERTa gives the first token the position behind the padding index."""
     needs_a_layer: bool = False
     """Its encoder computes nothing without one: where all are dropped the first stays, empty."""
+    min_transformers: str = MIN_TRANSFORMERS
+    """The oldest transformers whose classes of this family can be sliced, saved and loaded again."""
     fused: str | None = "post-norm"
     """Which of the exporter's fused layers it has; None where the graph is exported as PyTorch has it."""
 
@@ -319,6 +327,7 @@ _DEBERTA = EncoderFamily(
 
 _MODERNBERT = EncoderFamily(
     classes="ModernBert",
+    min_transformers="5.19",  # older configurations refuse layers that are all local, or all global
     layers="layers",
     groups=(
         PrunableGroup(
@@ -358,6 +367,13 @@ ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "modernbert": _MODERNBERT,
     "deberta-v2": _DEBERTA,
 }
+NEWER_FAMILIES = {
+    name: family.min_transformers
+    for name, family in ENCODER_FAMILIES.items()
+    if is_older(transformers.__version__, family.min_transformers)
+}
+"""Families that the installed transformers is too old for, and which version each needs."""
+ENCODER_FAMILIES = {name: family for name, family in ENCODER_FAMILIES.items() if name not in NEWER_FAMILIES}
 
 
 def cut_layer(

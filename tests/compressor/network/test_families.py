@@ -39,6 +39,12 @@ def test_sizes_are_read_off_every_family(model_type: str) -> None:
     assert get_family(f"{SLICED_PREFIX}{model_type}") is get_family(model_type)
 
 
+def test_a_family_that_needs_a_newer_transformers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.network.families.NEWER_FAMILIES", {"modernbert": "99.1"})
+    with pytest.raises(ModelError, match=r"^the encoder family modernbert must have transformers of version 99\.1 or"):
+        get_family("modernbert")
+
+
 def test_another_family_is_refused() -> None:
     with pytest.raises(
         ModelError, match=r"the encoder family must be one of bert, .*, but got 'gpt2'\. Choose a model"
