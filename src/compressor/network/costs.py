@@ -128,11 +128,15 @@ def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCo
 
 
 def _linear_macs_outside(model: "PreTrainedModel", inside: set[int]) -> tuple[int, int]:
-    """MACs per token (embeddings and convolutions) and per text (all else) of what multiplies outside of the layers."""
+    """MACs per token and per text of what multiplies outside of the layers.
+
+    Embeddings, convolutions and heads that answer each token count per token.
+    """
     per_token = per_text = 0
+    answers_tokens = form_of(model).answers_tokens
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv1d) and id(module) not in inside:
-            if "embeddings" in name or isinstance(module, nn.Conv1d):
+            if answers_tokens or "embeddings" in name or isinstance(module, nn.Conv1d):
                 per_token += module.weight.numel()
             else:
                 per_text += module.weight.numel()

@@ -8,7 +8,7 @@ import torch
 
 from compressor.data.demo import DEMO_MODEL, find_demo_model
 from compressor.data.demo_base import DEMO_BASE_MODEL, find_demo_base_model
-from compressor.data.heads import form_of_config
+from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.head import ModelForm
 from compressor.data.tasks import Task
 from compressor.digests import combine, digest_files
@@ -105,6 +105,8 @@ def load_fine_tuned_model(
         attn_implementation=attn_implementation,
         trust_remote_code=trust_remote_code,
     )
+    if form_of(model).pools_tokens:
+        missing = ["a task head"]
     if missing:
         raise ModelError(
             f"the model that answers texts without labels must be fine-tuned, but {name_or_path} lacks {missing[0]}. "

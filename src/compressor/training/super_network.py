@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 
 from compressor.data.heads import form_of, form_of_config
+from compressor.data.heads.pooling import MODULES_FILE
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import DataSource, TaskData
 from compressor.digests import digest_files, require_same_files
@@ -152,6 +153,8 @@ def load_super_network(path: str | Path) -> SuperNetwork:
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(str(path), str(path), error)) from error
     missing = sorted(key for key in loaded["missing_keys"] if not (form.pools_tokens and "pooler" in key))
+    if form.pools_tokens and record is None and not (path / MODULES_FILE).is_file():
+        missing = ["a task head"]
     if missing:
         raise ModelError(
             f"a super-network must be fine-tuned, but {path} lacks {missing[0]}. "

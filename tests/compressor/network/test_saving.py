@@ -195,9 +195,11 @@ import json, sys
 import torch
 import transformers
 from transformers import AutoModel, AutoModelForMultipleChoice, AutoModelForSequenceClassification
+from transformers import AutoModelForTokenClassification
 assert not any(name.startswith(("compressor", "mlproject", "exporters")) for name in sys.modules)
 for path, inputs in json.loads(sys.stdin.read()):
     autos = {"multiple_choice": AutoModelForMultipleChoice, "embedding": AutoModel}
+    autos["token_classification"] = AutoModelForTokenClassification
     auto = next((autos[head] for head in autos if head in path), AutoModelForSequenceClassification)
     model = auto.from_pretrained(path, trust_remote_code="stock" not in path).eval()
     with torch.inference_mode():

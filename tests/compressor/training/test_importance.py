@@ -27,7 +27,13 @@ from compressor.training.loop import create_optimizer, fine_tune
 from compressor.training.settings import TrainingSettings
 from conftest import HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, VOCABULARY, answers, tiny_batch, tiny_model
 
-KINDS = {"classification": "custom", "regression": "stsb", "multiple_choice": "swag", "embedding": "embed"}
+KINDS = {
+    "classification": "custom",
+    "regression": "stsb",
+    "multiple_choice": "swag",
+    "token_classification": "ner",
+    "embedding": "embed",
+}
 
 
 def case(model_type: str = "bert", task_head: str = "classification") -> tuple[PreTrainedModel, Task, EncodedRows]:
@@ -35,6 +41,9 @@ def case(model_type: str = "bert", task_head: str = "classification") -> tuple[P
     rng, choices = np.random.default_rng(1), 2 if task_head == "multiple_choice" else 1
     lengths = rng.integers(4, 12, size=20 * choices)
     labels = rng.integers(0, 2, size=20)
+    words = np.arange(lengths.sum()) if task_head == "token_classification" else None  # each token is one
+    if words is not None:
+        labels = np.random.default_rng(2).integers(0, 3, size=len(words))
     rows = EncodedRows(
         columns={"input_ids": rng.integers(5, VOCABULARY, size=lengths.sum())},
         offsets=np.concatenate(([0], np.cumsum(lengths))),
@@ -42,6 +51,7 @@ def case(model_type: str = "bert", task_head: str = "classification") -> tuple[P
         num_choices=choices,
         takes_choices=task_head == "multiple_choice",
         pad_values={"input_ids": 1},
+        units=words,
         reference=rng.normal(size=(20, HIDDEN)).astype(np.float32) if task_head == "embedding" else None,
     )
     return tiny_model(model_type, task_head), TASKS[KINDS[task_head]], rows
@@ -74,7 +84,9 @@ def gated_scores(model: PreTrainedModel, task: Task, rows: EncodedRows) -> tuple
         assert task.head.sample is not None
         labels = task.head.sample(rows.reference, rng)
     for row in range(len(rows)):
-        loss = task.head.loss(answers(model, collate(rows, np.array([row]))), torch.from_numpy(labels[[row]]))
+        units = slice(*rows.unit_bounds[row : row + 2])
+        loss = task.head.loss(answers(model, collate(rows, np.array([row]))), torch.from_numpy(labels[units]))
+        loss = loss * (units.stop - units.start)
         for score, gradient in zip(scores, torch.autograd.grad(loss, gates), strict=True):
             score += gradient.square().numpy()
     for hook in hooks:

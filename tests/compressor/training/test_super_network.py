@@ -38,7 +38,7 @@ def test_a_super_network_of_every_family_loads(
 
 
 def test_a_base_model_is_no_super_network(base_model_dir: Path) -> None:
-    with pytest.raises(ModelError, match="a super-network must be fine-tuned, but .* lacks classifier.bias"):
+    with pytest.raises(ModelError, match="a super-network must be fine-tuned, but .* lacks a task head"):
         load_super_network(base_model_dir)
 
 

@@ -113,8 +113,8 @@ def test_compress_without_labels_needs_a_fine_tuned_model(
     outcome = run_cli("compress", *words)
     assert outcome.code == 1
     assert outcome.error_lines == [
-        f"Error: the model that answers texts without labels must be fine-tuned, but {base_model_dir} lacks "
-        "classifier.bias. Name a fine-tuned one with --model-name-or-path, or give rows with labels: --train-file."
+        f"Error: the model that answers texts without labels must be fine-tuned, but {base_model_dir} lacks a "
+        "task head. Name a fine-tuned one with --model-name-or-path, or give rows with labels: --train-file."
     ]
     mixed = run_cli("train-supernet", *words, "--label-column", "x")
     assert mixed.error_lines == [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOTE = "sentence_embedding"
 """The field of a configuration that notes the pooling."""
-_MODULES, _LENGTH, _SETTINGS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
+MODULES_FILE, _LENGTH, _SETTINGS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 POOLING_FOLDER = "1_Pooling"
 
 
@@ -102,7 +102,7 @@ def read_pooling(source: str) -> Pooling | None:
         ModelError: it has modules that are none of ours, or its files are not as it saves them.
         FileError: one of them is no JSON.
     """
-    modules = _read(source, _MODULES)
+    modules = _read(source, MODULES_FILE)
     if modules is None:
         return None
     try:
@@ -186,7 +186,7 @@ def write_pooling(directory: Path, config: Any) -> None:
         for place, kind in enumerate(kinds)
     ]
     (directory / POOLING_FOLDER).mkdir(exist_ok=True)
-    write_json(directory / _MODULES, modules)
+    write_json(directory / MODULES_FILE, modules)
     modes = {key: mode == pooling.mode for key, mode in _OLD_MODES.items()}
     write_json(directory / POOLING_FOLDER / "config.json", {"word_embedding_dimension": config.hidden_size, **modes})
     write_json(directory / _LENGTH, {"max_seq_length": pooling.max_length, "do_lower_case": False})
