@@ -7,7 +7,7 @@ from compressor.errors import TaskDataError
 
 
 def test_unknown_task_and_metric() -> None:
-    with pytest.raises(TaskDataError, match="the task must be one of demo, custom, rerank, rte, .*, but got 'rtee'"):
+    with pytest.raises(TaskDataError, match="the task must be one of demo, custom, .*, rte, .*, but got 'rtee'"):
         get_task("rtee")
     with pytest.raises(TaskDataError, match="the metric must be one of accuracy, .*, but got 'auc'"):
         get_task("rte", metric="auc")

@@ -90,7 +90,7 @@ def test_a_bare_encoder_and_a_head_of_another_task_are_refused(
     with pytest.raises(ModelError) as raised:
         answer_texts(base_model_dir, texts)
     assert str(raised.value) == (
-        f"the model that answers texts without labels must be fine-tuned, but {base_model_dir} lacks classifier.bias. "
+        f"the model that answers texts without labels must be fine-tuned, but {base_model_dir} lacks a task head. "
         "Name a fine-tuned one with --model-name-or-path, or give rows with labels: --train-file."
     )
     model_dir = save_model(tmp_path / "mine", tokenizer, "multiple_choice")

@@ -21,7 +21,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
         ["search", "--supernet", "net", "--method", "grid"],
         "'grid' is not one of 'random_search', 'local_search'",
     ),
-    "unknown task": (["train-supernet", "--task_name", "rtee"], "'rtee' is not one of 'demo', 'custom', 'rte'"),
+    "unknown task": (["train-supernet", "--task_name", "rtee"], "'rtee' is not one of 'demo', 'custom', 'rerank'"),
     "unknown option": (["search", "--supernet", "net", "--num-sample", 3], "No such option '--num-sample'"),
     "unknown command": (["serch"], "No such command 'serch'"),
     "nothing given": (["search"], "Missing option '--supernet'"),

@@ -30,7 +30,7 @@ def test_a_plain_checkpoint_is_searched_once_the_data_is_named(
     assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--regression").code == 1
     outcome = run_cli("search", "--supernet", "net", "--num-samples", 3)
     assert outcome.code == 1
-    assert "Name the data: --task-name, or --train-file" in outcome.err
+    assert "Name the data: --task-name, --train-file" in outcome.err
     file = write_rows(sentence_rows(80))
     assert run_cli("search", "--supernet", "net", "--num-samples", 3, "--train-file", file).code == 0
 
