@@ -16,6 +16,7 @@ import numpy as np
 from compressor.data.batches import with_reference
 from compressor.data.metrics import label_agreement
 from compressor.data.sources import DataSource, TaskData, in_order_of
+from compressor.device import pick_device
 from compressor.digests import digest_files
 from compressor.evaluation.comparison import Comparison, compare_predictions
 from compressor.extraction.card import write_model_card
@@ -36,7 +37,6 @@ from compressor.extraction.vocabulary import count_tokens, encode_lines, trim_vo
 from compressor.files import new_directory, seen_from, without_home
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.loading import pick_device
 from compressor.network.saving import (
     SavedSubNetwork,
     file_size_mb,
@@ -67,22 +67,16 @@ class _Logits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trimmed:
-    """A model whose vocabulary was trimmed, judged with its own tokenizer."""
+class _Finished:
+    """A model as it will be saved: what its tokenizer, logits and size are then."""
 
     tokenizer: "PreTrainedTokenizerBase"
-    judge: Judge
     logits: _Logits
     model_mb: float
-    params: int
-    """That went with the tokens."""
-    vocabulary: Vocabulary
-
-    def shrink(self, variant: Variant) -> Variant:
-        """The variant without the parameters that are gone."""
-        full = variant.params / variant.relative_params
-        params = variant.params - self.params
-        return replace(variant, params=params, relative_params=params / full)
+    params_gone: int = 0
+    """Parameters that went with tokens."""
+    vocabulary: Vocabulary | None = None
+    """What came of trimming; None where nothing was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,22 +202,24 @@ class Extractor:
         model, parity, model_mb = self._verify(cut, chosen)
         repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
         finetuning = self._distill(model)
-        trimmed = self._trim(model, chosen.sub_network) if self._options.trim_vocabulary else None
-        judge, tokenizer = (self._judge, origin.tokenizer) if trimmed is None else (trimmed.judge, trimmed.tokenizer)
-        logits = self._evaluate(model, judge) if trimmed is None else trimmed.logits
         kept = chosen.sub_network
+        if self._options.trim_vocabulary:
+            finished = self._trim(model, kept)
+        else:
+            finished = _Finished(tokenizer=origin.tokenizer, logits=self._evaluate(model), model_mb=model_mb)
+        logits = finished.logits
         report = ExtractionReport(
             name=chosen.name,
             chosen=_to_record(chosen),
             error=self._judge.error(logits.validation, self._judge.rows.validation),
             repair=repaired,
             finetuning=finetuning,
-            vocabulary=None if trimmed is None else trimmed.vocabulary,
+            vocabulary=finished.vocabulary,
             parity=parity,
             kept=KeptCounts(heads=tuple(map(len, kept.heads)), units=tuple(map(len, kept.units))),
-            extracted=self._judge_variant(logits, kept, model_mb, chosen.evaluation)
-            if trimmed is None
-            else trimmed.shrink(self._judge_variant(logits, kept, trimmed.model_mb, chosen.evaluation)),
+            extracted=self._judge_variant(
+                logits, kept, finished.model_mb, chosen.evaluation, params_gone=finished.params_gone
+            ),
             super_network=self._full,
             trivial=self._data.task.head.find_trivial(
                 with_reference(self._data, self._judge.rows.validation, self._judge.rows.test)
@@ -233,7 +229,7 @@ class Extractor:
         )
         return Extraction(
             model=model.cpu(),
-            tokenizer=tokenizer,
+            tokenizer=finished.tokenizer,
             sub_network=kept,
             dimensions=origin.dimensions,
             report=report,
@@ -290,12 +286,8 @@ class Extractor:
         Raises:
             ParityError: it is another model, or its error is not the one that the search has measured.
         """
-        judge, origin = self._judge, self._origin
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder)
-            save_sliced_model(path, cut.model, origin.tokenizer, chosen.sub_network, origin.dimensions, {})
-            model = load_sliced_model(path).model.to(pick_device())
-            model_mb = file_size_mb(path / "model.safetensors")
+        judge = self._judge
+        model, model_mb = self._save_and_load(cut.model, self._origin.tokenizer, chosen.sub_network)
         validation, searched = judge.rows.validation, cut.searched
         logits, evaluation = judge.evaluate(model, validation), chosen.evaluation
         error_searched = judge.error(searched, validation) if evaluation is None else evaluation.error
@@ -308,6 +300,15 @@ class Extractor:
         )
         require_error(error_searched, parity.error_loaded, logits, self._data.task, judge.rows.validation)
         return model, parity, model_mb
+
+    def _save_and_load(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", sub_network: SubNetwork
+    ) -> "tuple[PreTrainedModel, float]":
+        """The model as it comes back from disk, and the MB of its weights there."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder)
+            save_sliced_model(path, model, tokenizer, sub_network, self._origin.dimensions, {})
+            return load_sliced_model(path).model.to(pick_device()), file_size_mb(path / "model.safetensors")
 
     def _repair(self, model: "PreTrainedModel", sub_network: SubNetwork, error: float) -> Repair | None:
         """Repair the model in place where that lowers its validation error; None where it was trained alone."""
@@ -336,7 +337,7 @@ class Extractor:
         found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings)
         return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs)
 
-    def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Trimmed":
+    def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Finished":
         """Trim the model's vocabulary, in place, to what training and validation rows need.
 
         Raises:
@@ -356,7 +357,9 @@ class Extractor:
             min_count=options.vocabulary_min_count,
             num_more=options.vocabulary_extra,
         )
-        judge = Judge(self._data, trimmed.tokenizer, origin.positions, options.per_device_eval_batch_size)
+        # A frozen model that is learnt knows the old tokens, and has answered the rows as they were.
+        data = replace(self._data, task=replace(self._data.task, reference=None))
+        judge = Judge(data, trimmed.tokenizer, origin.positions, options.per_device_eval_batch_size)
         logits = self._evaluate(model, judge)
         if options.vocabulary_min_count == 1:
             for part in ("train", "validation"):
@@ -364,24 +367,20 @@ class Extractor:
             require_parity(
                 before.validation, logits.validation, "the model with the trimmed and the whole vocabulary", 0
             )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder)
-            save_sliced_model(path, model, trimmed.tokenizer, sub_network, origin.dimensions, {})
-            loaded = self._evaluate(load_sliced_model(path).model.to(model.device), judge)
-            model_mb = file_size_mb(path / "model.safetensors")
-        require_parity(logits.test, loaded.test, "the trimmed model and the one that was saved")
-        return _Trimmed(
+        loaded, model_mb = self._save_and_load(model, trimmed.tokenizer, sub_network)
+        again = judge.evaluate(loaded, judge.rows.test)
+        require_parity(logits.test, again, "the trimmed model and the one that was saved")
+        return _Finished(
             tokenizer=trimmed.tokenizer,
-            judge=judge,
             logits=logits,
             model_mb=model_mb,
-            params=(whole.shape[0] - len(trimmed.kept)) * whole.shape[1],
+            params_gone=(whole.shape[0] - len(trimmed.kept)) * whole.shape[1],
             vocabulary=Vocabulary(
                 tokens_before=whole.shape[0],
                 tokens_after=len(trimmed.kept),
                 changed_texts=trimmed.share_changed(rows.test, judge.rows.test),
                 test_error_before=self._judge.error(before.test, rows.test),
-                test_error_after=judge.error(logits.test, judge.rows.test),
+                test_error_after=self._judge.error(logits.test, rows.test),
                 min_count=options.vocabulary_min_count,
                 extra=options.vocabulary_extra,
                 file=options.vocabulary_file,
@@ -394,14 +393,19 @@ class Extractor:
         sub_network: SubNetwork,
         model_mb: float | None,
         evaluation: EvaluatedSubNetwork | None = None,
+        *,
+        params_gone: int = 0,
     ) -> Variant:
-        """Judge a model by its logits; costs are the search's `evaluation`'s where no super-network is at hand."""
+        """Judge a model by its logits; costs are the search's `evaluation`'s where no super-network is at hand.
+
+        `params_gone` are those that it has lost besides what a sub-network loses.
+        """
         judge, cost_model = self._judge, self._cost_model
         costs: dict[str, Any]
         if cost_model is not None:
             of = Measurable(
                 sub_network=sub_network,
-                cost_model=cost_model,
+                cost_model=replace(cost_model, params_outside=cost_model.params_outside - params_gone),
                 dimensions=self._origin.dimensions,
                 length=judge.median_length,
             )
@@ -411,6 +415,8 @@ class Extractor:
             assert evaluation is not None  # without a super-network there is nothing that was not searched
             names = ("params", "relative_params", "encoder_params", "relative_encoder_params")
             costs = {name: getattr(evaluation, name) for name in names}
+        costs["relative_params"] *= (costs["params"] - params_gone) / costs["params"]
+        costs["params"] -= params_gone
         validation = judge.score(logits.validation, judge.rows.validation)
         test = judge.score(logits.test, judge.rows.test)
         return Variant(

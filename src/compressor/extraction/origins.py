@@ -9,13 +9,13 @@ import numpy as np
 from compressor.data.batches import EncodedRows, encode_parts
 from compressor.data.metrics import compute_error
 from compressor.data.sources import TaskData
+from compressor.device import pick_device
 from compressor.errors import SearchError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.score import Score, score
 from compressor.extraction.record import SlicedModelRecord
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.families import get_dimensions, max_positions
-from compressor.network.loading import pick_device
 from compressor.network.saving import SlicedModel, load_sliced_model, require_parity
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork

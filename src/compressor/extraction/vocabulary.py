@@ -38,9 +38,8 @@ _SPACE = "▁"
 
 @dataclass(frozen=True, kw_only=True)
 class TrimmedVocabulary:
-    """A model and its tokenizer with fewer tokens."""
+    """A tokenizer with fewer tokens."""
 
-    model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     kept: np.ndarray
     """The old ids of the new tokens, ascending: new id i was kept[i]."""
@@ -77,7 +76,7 @@ def trim_vocabulary(
     min_count: int = 1,
     num_more: int = 0,
 ) -> TrimmedVocabulary:
-    """A model without the tokens that texts do not need; the given one shares all but the embedding table with it.
+    """Takes the tokens that texts do not need from a model, in place, and makes the tokenizer without them.
 
     `counts` [vocabulary] says how often each token occurs in the user's texts. Kept are special and added tokens,
     tokens that occur at least `min_count` times, single characters or bytes, and the `num_more` most frequent others.
@@ -87,7 +86,7 @@ def trim_vocabulary(
     """
     content = _read_backend(tokenizer)
     kept = choose_tokens(content, counts, min_count=min_count, num_more=num_more)
-    trimmed = TrimmedVocabulary(model=model, tokenizer=_rebuild(tokenizer, keep_tokens(content, kept)), kept=kept)
+    trimmed = TrimmedVocabulary(tokenizer=_rebuild(tokenizer, keep_tokens(content, kept)), kept=kept)
     padding = model.config.pad_token_id
     if get_family(model.config.model_type).counts_positions_from_padding and padding is not None:
         found = int(trimmed.map_ids(np.array([padding]))[0])
@@ -135,9 +134,8 @@ def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: 
     kept |= {vocabulary[token] for token in _representing(model, vocabulary)}
     known = np.array(sorted(vocabulary.values()))
     others = known[~np.isin(known, list(kept))]
-    order = np.argsort(
-        -counts[others], kind="stable"
-    )  # of equals the first, which tokenizers have for the commoner one
+    # Of equals the first one, which tokenizers have for the commoner token.
+    order = np.argsort(-counts[others], kind="stable")
     kept |= {int(token) for token in others[order[:num_more]]}
     if model["type"] == "BPE":
         kept |= _sources_of(model, vocabulary, kept)

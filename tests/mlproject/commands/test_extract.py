@@ -77,6 +77,8 @@ def test_a_trimmed_vocabulary_goes_all_the_way(run_cli: RunCli, searched: Path, 
     gone = (vocabulary.tokens_before - vocabulary.tokens_after) * 16
     model = load_sliced_model(tmp_path / "trimmed").model
     assert trimmed.extracted.params == whole.extracted.params - gone == sum(p.numel() for p in model.parameters())
+    assert trimmed.extracted.costs["size_mb"] == pytest.approx(4 * trimmed.extracted.params / 1e6)
+    assert trimmed.extracted.costs["macs"] == whole.extracted.costs["macs"]
     assert model.config.vocab_size == vocabulary.tokens_after
     assert trimmed.error == whole.error
     outcome = run_cli("export", "--model", "trimmed", "--output-dir", "onnx")
