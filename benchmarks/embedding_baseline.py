@@ -17,10 +17,11 @@ from rich.table import Table
 
 from compressor.data.batches import EncodedParts, encode_parts
 from compressor.data.sources import TaskData, load_data
+from compressor.device import pick_device
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, max_positions
-from compressor.network.loading import load_base_model, pick_device
+from compressor.network.loading import load_base_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.training.loop import distill

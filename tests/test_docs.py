@@ -21,7 +21,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-import compressor.network.loading
+import compressor.data.demo_base
 from conftest import copy_database
 from mlproject.cli import cli, main
 
@@ -89,7 +89,7 @@ class Sandbox:
         if page in self.pages:
             return
         self.pages.append(page)
-        monkeypatch.setattr(compressor.network.loading, "find_demo_model", lambda: model)
+        monkeypatch.setattr(compressor.data.demo_base, "find_demo_model", lambda: model)
         monkeypatch.chdir(self.folder)
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)

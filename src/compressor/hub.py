@@ -1,6 +1,7 @@
 """Whether the Hugging Face Hub can be reached: asked once, so that no network costs seconds, not minutes."""
 
 from functools import cache
+from pathlib import Path
 
 
 @cache
@@ -16,3 +17,8 @@ def hub_answers() -> bool:
     except requests.RequestException:
         return False
     return True
+
+
+def hub_options(source: str) -> dict[str, bool]:
+    """What `from_pretrained` is told besides: to stay in its cache for a name that no Hub answers."""
+    return {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}

@@ -7,9 +7,10 @@ are not needed any more. They are not imported.
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-from compressor.data.demo import package_dir
+from compressor.data.demo import DEMO_MODEL, find_demo_model, package_dir
 from compressor.errors import ModelError
 from compressor.files import INCOMPLETE, cache_folder, file_sha256, new_directory, remove_temporaries
 from compressor.locks import hold
@@ -63,6 +64,16 @@ def find_demo_base_model() -> Path:
             with new_directory(directory) as temporary:
                 _join(pieces, temporary)
     return directory
+
+
+def find_demo_encoder(name: str) -> Path | None:
+    """The directory of the demo encoder that a name stands for; None for any other name.
+
+    Raises:
+        ModelError: its packages are not installed, or are not what was published.
+    """
+    finders: dict[str, Callable[[], Path]] = {DEMO_MODEL: find_demo_model, DEMO_BASE_MODEL: find_demo_base_model}
+    return finders[name]() if name in finders else None
 
 
 def _is_whole(directory: Path) -> bool:

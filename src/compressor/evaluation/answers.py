@@ -14,10 +14,11 @@ from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.metrics import are_labels
 from compressor.data.sources import DataSource, TaskData, load_texts, make_source, with_answers
+from compressor.device import pick_device
 from compressor.errors import ModelError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import max_positions
-from compressor.network.loading import digest_model, load_fine_tuned_model, pick_device
+from compressor.network.loading import digest_model, load_fine_tuned_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -113,13 +113,13 @@ def _count_unread(model: "PreTrainedModel") -> int:
 
 def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCosts:
     """Counts the parameters of a group's block, and how many of them belong to each member."""
-    members, consumer = int(getattr(config, group.size_field)), group.consumer_of(layer)
+    members, consumer = group.num_members(config), group.consumer_of(layer)
     block = sum(p.numel() for path in group.when_empty for p in layer.get_submodule(path).parameters())
     params = per_token = consumer.weight.numel()
     for producer, module in group.producers_of(layer):
         params += sum(p.numel() for p in module.parameters())
         per_token += module.weight.numel() if producer.reads_tokens else 0
-    constant, linear, square = group.other_macs(config, consumer.in_features // members)
+    constant, linear, square = group.other_macs(config, group.member_size(layer, config))
     return BlockCosts(
         params=block - params,
         member_params=params // members,

@@ -41,8 +41,7 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
             "one sub-network of a model must be active at a time, but got a second one. Leave the first."
         )
     sub_network.check(get_dimensions(model))
-    family = get_family(model.config.model_type)
-    full = [getattr(model.config, group.size_field) for group in family.groups]
+    family, config = get_family(model.config.model_type), model.config
     with ExitStack() as patches:
         _ACTIVE.add(model)
         patches.callback(_ACTIVE.discard, model)
@@ -50,28 +49,26 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
             if not any(kept):
                 patches.enter_context(_replaced(layer, "forward", family.empty_layer().forward))
                 continue
-            for group, members, all_members in zip(family.groups, kept, full, strict=True):
-                if len(members) < all_members:
-                    _activate_group(patches, layer, group, members, all_members)
+            for group, members in zip(family.groups, kept, strict=True):
+                if len(members) < group.num_members(config):
+                    _activate_group(patches, layer, group, members, group.member_size(layer, config))
         yield
 
 
 def _activate_group(
-    patches: ExitStack, layer: nn.Module, group: PrunableGroup, members: tuple[int, ...], all_members: int
+    patches: ExitStack, layer: nn.Module, group: PrunableGroup, members: tuple[int, ...], size: int
 ) -> None:
-    """Makes a layer compute with these members of a group alone, until `patches` closes."""
+    """Makes a layer compute with these members of a group alone, of `size` rows each, until `patches` closes."""
     if not members:
         for path, stand_in in group.when_empty.items():
             patches.enter_context(_replaced(layer.get_submodule(path), "forward", stand_in().forward))
         return
-    consumer = group.consumer_of(layer)
-    rows = expand_members(members, consumer.in_features // all_members)
+    consumer, rows = group.consumer_of(layer), expand_members(members, size)
     for producer, module in group.producers_of(layer):
         patches.enter_context(_replaced(module, "forward", _sliced_forward(module, rows, 0, producer.copies)))
     patches.enter_context(_replaced(consumer, "forward", _sliced_forward(consumer, rows, 1)))
-    for path, number in group.set_counts(len(members), len(rows)):
-        parent, _, name = path.rpartition(".")
-        patches.enter_context(_replaced(layer.get_submodule(parent), name, number))
+    for counting, name, number in group.counts_of(layer, len(members), len(rows)):
+        patches.enter_context(_replaced(counting, name, number))
     for path, argument in group.member_inputs.items():
         hook = PickMembers(argument, members)
         patches.callback(layer.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)

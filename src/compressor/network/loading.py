@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compressor.data.demo import DEMO_MODEL, find_demo_model
-from compressor.data.demo_base import DEMO_BASE_MODEL, find_demo_base_model
+from compressor.data.demo_base import find_demo_encoder
 from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.head import ModelForm
 from compressor.data.tasks import Task
 from compressor.digests import combine, digest_files
 from compressor.errors import CompressorError, ModelError, brief
 from compressor.files import local_path
-from compressor.hub import hub_answers
+from compressor.hub import hub_options
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.families import get_family
 
@@ -30,10 +29,8 @@ def resolve_model(name_or_path: str) -> str:
             packages of a demo encoder are not installed, or damaged.
         FileError: the name is none.
     """
-    if name_or_path == DEMO_MODEL:
-        return str(find_demo_model())
-    if name_or_path == DEMO_BASE_MODEL:
-        return str(find_demo_base_model())
+    if (demo := find_demo_encoder(name_or_path)) is not None:
+        return str(demo)
     path = local_path(name_or_path)
     if path.is_dir():
         check_checkpoint(path.resolve(), whole=False)
@@ -128,7 +125,7 @@ def _load(
     from transformers import AutoConfig
 
     source = resolve_model(name_or_path)
-    local = {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
+    local = hub_options(source)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **local)
         get_family(config.model_type)
@@ -150,11 +147,6 @@ def _load(
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(name_or_path, source, error)) from error
     return model, tokenizer, sorted(loaded["missing_keys"])
-
-
-def pick_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def describe_loading_problem(name: str, source: str, error: Exception) -> str:

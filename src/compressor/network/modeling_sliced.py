@@ -162,10 +162,20 @@ class PrunableGroup:
         """The consumer of a layer."""
         return _linear(layer, self.consumer)
 
-    def set_counts(self, num_members: int, num_rows: int) -> Iterator[tuple[str, int]]:
-        """The attributes that hold a number, and which one it has to be."""
-        yield from ((path, num_members) for path in self.member_counts)
-        yield from ((path, num_rows) for path in self.row_counts)
+    def num_members(self, config: Any) -> int:
+        """The members of a layer that has lost none."""
+        return int(getattr(config, self.size_field))
+
+    def member_size(self, layer: nn.Module, config: Any) -> int:
+        """The rows of a producer (columns of the consumer) that belong to a member, from a layer that has lost none."""
+        return self.consumer_of(layer).in_features // self.num_members(config)
+
+    def counts_of(self, layer: nn.Module, num_members: int, num_rows: int) -> Iterator[tuple[nn.Module, str, int]]:
+        """The modules and attributes of a layer that hold a number, and which one it has to be."""
+        for paths, number in ((self.member_counts, num_members), (self.row_counts, num_rows)):
+            for path in paths:
+                parent, _, name = path.rpartition(".")
+                yield layer.get_submodule(parent), name, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,33 +387,33 @@ ENCODER_FAMILIES = {name: family for name, family in ENCODER_FAMILIES.items() if
 
 
 def cut_layer(
-    layer: nn.Module, family: EncoderFamily, sizes: Sequence[int], full: Sequence[int], numbers: Sequence[Sequence[int]]
+    layer: nn.Module, family: EncoderFamily, config: Any, sizes: Sequence[int], numbers: Sequence[Sequence[int]]
 ) -> list[nn.Linear]:
-    """Gives an encoder layer so many members of each group, in place, instead of the `full` number.
+    """Gives an encoder layer so many members of each group, in place, instead of those that `config` says.
 
     `numbers` says which members of a whole layer they are, for groups that have to know. Returns the new modules, whose
     weights are still to be set.
     """
     new: list[nn.Linear] = []
-    for group, size, all_members, members in zip(family.groups, sizes, full, numbers, strict=True):
+    for group, size, members in zip(family.groups, sizes, numbers, strict=True):
         if not size:
             stand_in(layer, group.when_empty)
             continue
-        consumer = group.consumer_of(layer)
-        rows = size * (consumer.in_features // all_members)
+        consumer, rows = group.consumer_of(layer), size * group.member_size(layer, config)
         for producer, module in list(group.producers_of(layer)):
             new.append(_resize(layer, producer.path, module, module.in_features, rows * producer.copies))
         new.append(_resize(layer, group.consumer, consumer, rows, consumer.out_features))
-        finish_group(layer, group, size, rows, members if size < all_members else ())
+        finish_group(layer, group, config, size, rows, members)
     return new
 
 
-def finish_group(layer: nn.Module, group: PrunableGroup, size: int, rows: int, members: Sequence[int]) -> None:
-    """Sets what a layer knows of the number of members, in place; `members` is empty where none was dropped."""
-    for path, number in group.set_counts(size, rows):
-        module, _, name = path.rpartition(".")
-        setattr(layer.get_submodule(module), name, number)
-    for path, argument in group.member_inputs.items() if members else ():
+def finish_group(
+    layer: nn.Module, group: PrunableGroup, config: Any, size: int, rows: int, members: Sequence[int]
+) -> None:
+    """Sets what a layer knows of its number of members, in place; `config` says how many a whole layer has."""
+    for module, name, number in group.counts_of(layer, size, rows):
+        setattr(module, name, number)
+    for path, argument in group.member_inputs.items() if size < group.num_members(config) else ():
         layer.get_submodule(path).register_forward_pre_hook(PickMembers(argument, members), with_kwargs=True)
 
 
@@ -468,11 +478,10 @@ class SlicedPreTrainedModel:
                 f"kept_heads and kept_units must list {len(layers)} layers, but list "
                 f"{' and '.join(str(len(sizes)) for sizes in kept)}. Use the config.json as it was saved."
             )
-        full = [getattr(config, group.size_field) for group in family.groups]
         nothing = [()] * len(layers)
         numbers = [getattr(config, f"{group.name}_numbers", nothing) for group in family.groups]
         for layer, sizes, members in zip(layers, zip(*kept, strict=True), zip(*numbers, strict=True), strict=True):
-            for module in cut_layer(layer, family, sizes, full, members):
+            for module in cut_layer(layer, family, config, sizes, members):
                 self._init_weights(module)  # type: ignore[attr-defined]
 
 

@@ -62,20 +62,19 @@ def slice_layer(
     """A copy of an encoder layer that holds these members of each group alone; `config` is the super-network's."""
     memo: dict[int, object] = {}
     rows: list[tuple[int, ...]] = []
-    full = [getattr(config, group.size_field) for group in family.groups]
-    for group, members, all_members in zip(family.groups, kept, full, strict=True):
-        consumer = group.consumer_of(layer)
-        rows.append(expand_members(members, consumer.in_features // all_members))
+    for group, members in zip(family.groups, kept, strict=True):
+        rows.append(expand_members(members, group.member_size(layer, config)))
         if not members:
             memo |= {id(layer.get_submodule(path)): stand_in() for path, stand_in in group.when_empty.items()}
             continue
         for producer, module in group.producers_of(layer):
             memo[id(module)] = _slice_linear(module, rows[-1], 0, producer.copies)
+        consumer = group.consumer_of(layer)
         memo[id(consumer)] = _slice_linear(consumer, rows[-1], 1)
     cut = copy.deepcopy(layer, memo)
-    for group, members, kept_rows, all_members in zip(family.groups, kept, rows, full, strict=True):
+    for group, members, kept_rows in zip(family.groups, kept, rows, strict=True):
         if members:
-            finish_group(cut, group, len(members), len(kept_rows), members if len(members) < all_members else ())
+            finish_group(cut, group, config, len(members), len(kept_rows), members)
     return cut
 
 
@@ -94,8 +93,8 @@ def reorder(
         SubNetworkError: an order is not a permutation of all members of its layer.
     """
     family, layers = get_family(model.config.model_type), get_layers(model)
-    full = {group.name: getattr(model.config, group.size_field) for group in family.groups}
-    for name, size in full.items():
+    for group in family.groups:
+        name, size = group.name, group.num_members(model.config)
         if len(orders[name]) != len(layers) or any(sorted(order) != list(range(size)) for order in orders[name]):
             raise SubNetworkError(
                 f"an order of {name} must be a permutation of 0..{size - 1} for each of {len(layers)} layers, "
@@ -103,16 +102,15 @@ def reorder(
             )
     for group in family.groups:
         if group.member_inputs:
-            before = get_member_order(model, group) or [range(full[group.name])] * len(layers)
+            before = get_member_order(model, group) or [range(group.num_members(model.config))] * len(layers)
             new = [[old[rank] for rank in order] for old, order in zip(before, orders[group.name], strict=True)]
             note_member_order(model, group, new)
             continue
         for layer, order in zip(layers, orders[group.name], strict=True):
-            consumer = group.consumer_of(layer)
-            rows = expand_members(tuple(order), consumer.in_features // full[group.name])
+            rows = expand_members(tuple(order), group.member_size(layer, model.config))
             for producer, module in group.producers_of(layer):
                 _permute(module, rows, 0, producer.copies, optimizer)
-            _permute(consumer, rows, 1, 1, optimizer)
+            _permute(group.consumer_of(layer), rows, 1, 1, optimizer)
 
 
 @torch.no_grad()

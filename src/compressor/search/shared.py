@@ -11,12 +11,12 @@ import numpy as np
 from compressor.data.batches import EncodedRows, encode, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData, in_order_of
+from compressor.device import pick_device
 from compressor.digests import digest_files, digest_weights
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, max_positions
-from compressor.network.loading import pick_device
 from compressor.network.sub_network import SubNetwork
 from compressor.search.journal import Recorded, add_to_journal, open_journal
 from compressor.search.loop import OnEvaluation, run_search

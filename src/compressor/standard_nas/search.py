@@ -11,11 +11,12 @@ import numpy as np
 from compressor.data.batches import EncodedParts, encode_parts, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData
+from compressor.device import pick_device
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.predictions import ValidationPredictions
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, max_positions
-from compressor.network.loading import digest_model, load_base_model, pick_device
+from compressor.network.loading import digest_model, load_base_model
 from compressor.network.saving import load_sliced_model, require_error
 from compressor.search.journal import JOURNAL_FILE, add_to_journal
 from compressor.search.options import NasOptions

@@ -39,8 +39,9 @@ def run_trial(directory: Path) -> None:
 
     from compressor.data.batches import encode
     from compressor.data.sources import load_task_data
+    from compressor.device import pick_device
     from compressor.network.families import get_dimensions, max_positions
-    from compressor.network.loading import load_base_model, pick_device
+    from compressor.network.loading import load_base_model
     from compressor.network.saving import save_sliced_model
     from compressor.network.slicing import slice_model
     from compressor.training.loop import fine_tune

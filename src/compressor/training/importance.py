@@ -111,7 +111,7 @@ def score_importance(
     the true Fisher information in place of the empirical one.
     """
     groups, was_training = get_family(model.config.model_type).groups, model.training
-    sizes = {group.name: int(getattr(model.config, group.size_field)) for group in groups}
+    sizes = {group.name: group.num_members(model.config) for group in groups}
     scores = {name: np.zeros((len(get_layers(model)), size)) for name, size in sizes.items()}
     rng = np.random.default_rng([seed, 4])
     drawn, sample = rng.permutation(len(rows))[:num_rows], task.head.sample

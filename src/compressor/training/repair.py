@@ -76,7 +76,7 @@ def repair(
     for cut, number in zip(get_layers(sliced), family.kept_layers(dense.config, members), strict=True):
         for group, kept in zip(family.groups, members[number], strict=True):
             whole = group.consumer_of(layers[number])
-            columns = expand_members(kept, whole.in_features // getattr(dense.config, group.size_field))
+            columns = expand_members(kept, group.member_size(layers[number], dense.config))
             if 0 < len(columns) < whole.in_features:
                 _solve(group.consumer_of(cut), whole, columns, moments[group.name][number])
     return sliced

@@ -12,10 +12,11 @@ from compressor.data.batches import EncodedRows, encode
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
+from compressor.device import pick_device
 from compressor.errors import ModelError
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
-from compressor.network.loading import digest_model, load_base_model, pick_device
+from compressor.network.loading import digest_model, load_base_model
 from compressor.spaces import create_search_space
 from compressor.training.loop import train_shared_weights
 from compressor.training.settings import ModelOptions, TrainingSettings

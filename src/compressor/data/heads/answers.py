@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.data.demo import DEMO_MODEL, find_demo_model
-from compressor.data.demo_base import DEMO_BASE_MODEL, find_demo_base_model
+from compressor.data.demo_base import find_demo_encoder
+from compressor.device import pick_device
 from compressor.digests import combine, digest_files
 from compressor.errors import ModelError, TaskDataError, brief
 from compressor.files import new_directory
-from compressor.hub import hub_answers
+from compressor.hub import hub_options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -105,8 +105,8 @@ def find_reference(name_or_path: str) -> str:
     Raises:
         ModelError: it was a directory, and is gone.
     """
-    if name_or_path in (DEMO_MODEL, DEMO_BASE_MODEL):
-        return str(find_demo_model() if name_or_path == DEMO_MODEL else find_demo_base_model())
+    if (demo := find_demo_encoder(name_or_path)) is not None:
+        return str(demo)
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return str(path.resolve())
@@ -131,7 +131,7 @@ def load_reference(source: str, form: "ModelForm") -> "PreTrainedModel":
     import torch
     from transformers import AutoConfig
 
-    local = {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
+    local = hub_options(source)
     try:
         config = AutoConfig.from_pretrained(source, **local)
         form.prepare(config, source)
@@ -147,4 +147,4 @@ def load_reference(source: str, form: "ModelForm") -> "PreTrainedModel":
             f"the model whose outputs are learnt must load, but {source} does not: {brief(error)}. Use a directory "
             "made by save_pretrained."
         ) from error
-    return model.eval().to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return model.eval().to(pick_device())

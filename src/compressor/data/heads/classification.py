@@ -104,11 +104,11 @@ def _error_of_constant(metric: str, told: int, labels: np.ndarray) -> float:
     return compute_error(metric, np.full(len(labels), told), labels)
 
 
-def ask(task: "Task") -> tuple[str, Any]:
-    """A text, or a pair of texts."""
+def ask(task: "Task", of_text: str = "single", of_pair: str = "pair") -> tuple[str, Any]:
+    """A text, or a pair of texts, and the kind of either."""
     if len(task.text_columns) == 2:
-        return "pair", {"text": "A film to remember.", "text_pair": "The film is memorable."}
-    return "single", "A film to remember."
+        return of_pair, {"text": "A film to remember.", "text_pair": "The film is memorable."}
+    return of_text, "A film to remember."
 
 
 CLASSIFICATION = Head(

@@ -6,13 +6,14 @@ the threshold that is best on the validation rows: it lies in the weights, and n
 
 import reprlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compressor.data.heads.classification import (
     MULTI_LABEL_TYPE,
     SEQUENCE_FORM,
+    ask,
     describe_outputs,
     name_outputs,
     to_texts,
@@ -137,8 +138,12 @@ def loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
     """T² · BCE(student / T, sigmoid(teacher / T)) + BCE(student, labels); the teacher's logits are detached."""
-    soft = loss(student / temperature, (teacher.detach() / temperature).sigmoid())
-    return temperature**2 * soft + loss(student, labels)
+    return soft_binary_loss(student, teacher, temperature) + loss(student, labels)
+
+
+def soft_binary_loss(student: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
+    """T² · BCE(student / T, sigmoid(teacher / T)); the teacher's logits are detached."""
+    return temperature**2 * loss(student / temperature, (teacher.detach() / temperature).sigmoid())
 
 
 def predict(logits: np.ndarray) -> np.ndarray:
@@ -180,13 +185,6 @@ def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> floa
     return float(1e-6 + np.minimum(2 * ties / told, 1.0).sum())
 
 
-def ask(task: "Task") -> tuple[str, Any]:
-    """A text, or a pair of texts."""
-    if len(task.text_columns) == 2:
-        return "pair_labels", {"text": "A film to remember.", "text_pair": "The film is memorable."}
-    return "labels", "A film to remember."
-
-
 MULTI_LABEL = Head(
     name="multi_label",
     form=SEQUENCE_FORM,
@@ -208,5 +206,5 @@ MULTI_LABEL = Head(
     predict=predict,
     find_trivial=find_trivial,
     rounding_slack=rounding_slack,
-    ask=ask,
+    ask=lambda task: ask(task, "labels", "pair_labels"),
 )

@@ -14,6 +14,7 @@ import numpy as np
 from compressor.data.heads import regression
 from compressor.data.heads.classification import SEQUENCE_FORM, describe_outputs, name_outputs, to_texts
 from compressor.data.heads.head import Head
+from compressor.data.heads.multi_label import soft_binary_loss
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import read_values
 from compressor.data.ratios import Structure, are_relevances, can_be_ranked, random_order_values, ranking_slack
@@ -98,11 +99,7 @@ def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
     """T² · BCE(student / T, σ(teacher / T)) + BCE(student, labels); the teacher is detached."""
-    from torch import sigmoid
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    targets = sigmoid(teacher.detach() / temperature)
-    return temperature**2 * binary_cross_entropy_with_logits(student / temperature, targets) + loss(student, labels)
+    return soft_binary_loss(student, teacher, temperature) + loss(student, labels)
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
