@@ -287,7 +287,12 @@ def standard_nas(bench: Bench, _: Any, __: np.ndarray) -> None:
     files = {"--train-file": source.train_file, "--validation-file": source.validation_file}
     command = [
         *(sys.executable, "-m", "mlproject", "nas", "--method", "moasha", "--output-dir", str(target)),
-        *("--max-wallclock-time", str(round(seconds or 600)), "--bf16", str(bench.options.bf16)),
+        *(
+            "--max-wallclock-time",
+            str(round(seconds or 600)),
+            "--precision-training",
+            "bf16" if bench.options.bf16 else "fp32",
+        ),
         *("--task-name", source.task_name, "--seed", str(bench.options.seed), "--overwrite-output-dir", "true"),
         *("--max-train-samples", str(source.max_train_samples), "--max-eval-samples", str(source.max_eval_samples)),
         *(part for name, file in files.items() if file for part in (name, file)),

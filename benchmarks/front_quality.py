@@ -11,7 +11,11 @@ updates cost, in encoder parameters times rows, against two epochs of ordinary f
     python benchmarks/front_quality.py --recipes plain auto --seeds 0 1 2
     python benchmarks/front_quality.py --task-name swag --train-file T.jsonl --validation-file V.jsonl
 
-`--bf16` trains and evaluates in bfloat16, about 2.7 times as fast on CPUs that know it.
+`--bf16` trains and evaluates in bfloat16, about 2.7 times as fast on CPUs that know it. `--compare-precisions` trains
+each recipe and seed in fp32 and in bfloat16, evaluates both in fp32, and tells what bfloat16 changes beside the noise
+of seeds:
+
+    python benchmarks/front_quality.py --compare-precisions --recipes auto --seeds 0 1 2
 """
 
 import argparse
@@ -93,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool) -> dict[str, float]:
+def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf16: bool) -> dict[str, float]:
     """What a recipe comes to with one seed."""
     data = load_task_data(source)
     model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=seed)
@@ -118,7 +122,7 @@ def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool) -> dict[str, 
     seconds = time.process_time() - start
     space = create_search_space(recipe.space, get_dimensions(model), get_layer_order(model))
     evaluator = Evaluator(model.eval(), data.task, validation)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=evaluates_bf16):
         points = [
             (evaluator.evaluate(sub_network).error, cost_model.costs(sub_network).relative_encoder_params)
             for sub_network in fixed_sub_networks(space)
@@ -162,6 +166,19 @@ def summarise(runs: list[dict[str, float]]) -> dict[str, float | None]:
     return means | {"standard_error": error, "seeds": len(runs)}
 
 
+def compare(fp32: list[dict[str, float]], bf16: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """By figure: the mean change that bfloat16 makes, and the standard deviations of it and of fp32 over seeds."""
+    changes: dict[str, dict[str, float]] = {}
+    for key in fp32[0]:
+        of_fp32, of_bf16 = ([one[key] for one in runs] for runs in (fp32, bf16))
+        change = np.subtract(of_bf16, of_fp32)
+        spread = {"deviation": change, "seeds_deviation": np.array(of_fp32)}
+        changes[key] = {"change": float(change.mean())} | {
+            name: float(values.std(ddof=1)) if len(values) > 1 else 0.0 for name, values in spread.items()
+        }
+    return {key: {name: round(value, 4) for name, value in values.items()} for key, values in changes.items()}
+
+
 def main() -> None:
     """Runs recipes × seeds; a table, and one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -174,6 +191,7 @@ def main() -> None:
     parser.add_argument("--validation-rows", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--compare-precisions", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     source = DataSource(
@@ -183,11 +201,16 @@ def main() -> None:
         max_train_samples=arguments.train_rows,
         max_eval_samples=arguments.validation_rows,
     )
+    precisions = {"": arguments.bf16}
+    if arguments.compare_precisions:
+        precisions = {", fp32": False, ", bf16": True}
     rows: dict[str, list[dict[str, float]]] = {}
-    for name in arguments.recipes:
+    for recipe in arguments.recipes:
         for seed in arguments.seeds:
-            rows.setdefault(name, []).append(run(RECIPES[name], seed, source, arguments.bf16))
-            print(json.dumps({"recipe": name, "seed": seed, **rows[name][-1]}), flush=True)
+            for precision, bf16 in precisions.items():
+                name, in_bf16 = recipe + precision, bf16 and not arguments.compare_precisions
+                rows.setdefault(name, []).append(run(RECIPES[recipe], seed, source, bf16, in_bf16))
+                print(json.dumps({"recipe": name, "seed": seed, **rows[name][-1]}), flush=True)
     table = {name: summarise(runs) for name, runs in rows.items()}
     columns = (
         *("hypervolume", "standard_error", "dense", *(f"error_{share}" for share in SHARES)),
@@ -201,11 +224,13 @@ def main() -> None:
             + " | ".join("" if values[column] is None else f"{values[column]:g}" for column in columns)
             + " |"
         )
-    print(
-        json.dumps(
-            {"benchmark": "front_quality", "task": arguments.task_name, "bf16": arguments.bf16, "recipes": table}
-        )
-    )
+    done = {"benchmark": "front_quality", "task": arguments.task_name, "bf16": arguments.bf16, "recipes": table}
+    if arguments.compare_precisions:
+        done["changes"] = {name: compare(rows[f"{name}, fp32"], rows[f"{name}, bf16"]) for name in arguments.recipes}
+        for name, changes in done["changes"].items():
+            for key, values in changes.items():
+                print(f"{name}, {key}: bf16 − fp32 " + ", ".join(f"{what} {value:g}" for what, value in values.items()))
+    print(json.dumps(done))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,10 @@ def test_the_library_extracts_what_the_version_before_extracted(tmp_path: Path) 
     net, data = load_super_network(folder / "net"), load_task_data(found.made_of.source)
     assert before.finetuning is not None
     after = extract_sub_network(net, member, data, finetune_epochs=before.finetuning.most_epochs).report
-    for name in ("error", "repair", "finetuning", "kept", "trivial", "test"):
+    assert after.finetuning is not None
+    assert replace(after.finetuning, bf16=None) == before.finetuning  # which did not say so
+    assert not after.finetuning.bf16
+    for name in ("error", "repair", "kept", "trivial", "test"):
         assert getattr(after, name) == getattr(before, name), name
     assert known_before(after.extracted, before.extracted) == before.extracted
     assert after.super_network is not None

@@ -101,7 +101,6 @@ TESTED_IN = {
     "compressor/spaces/layers": "compressor/spaces/test_space",
     "compressor/spaces/medium": "compressor/spaces/test_space",
     "compressor/spaces/subsets": "compressor/spaces/test_space",
-    "compressor/standard_nas/search": "mlproject/commands/test_nas",
     "compressor/standard_nas/trial": "mlproject/commands/test_nas",
     "exporters/figures": "compressor/drawing/test_files",
     "exporters/report/front": "exporters/report/test_page",

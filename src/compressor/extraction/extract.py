@@ -51,6 +51,7 @@ from compressor.search.choosing import Chosen
 from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.record import EvaluatedSubNetwork
 from compressor.training.loop import distill
+from compressor.training.precision import decide_precision, has_bf16
 from compressor.training.repair import Moments, measure_moments, repair
 from compressor.training.super_network import SuperNetwork, require_fitting_head
 
@@ -257,6 +258,19 @@ class Extractor:
         return self._judge.evaluate(self._origin.dense, self._judge.rows.train)
 
     @cached_property
+    def _bf16(self) -> bool:
+        """Whether distillation computes in bfloat16: as the super-network was trained, where this processor can.
+
+        Of one whose training nobody wrote down a few steps of the whole decide, for all that are cut out of it.
+        """
+        dense, settings = self._origin.dense, self._origin.teacher_settings
+        assert dense is not None and settings is not None
+        if settings.bf16 is not None:
+            return settings.bf16 and has_bf16(dense.device)
+        settings = replace(settings, num_train_epochs=self._options.finetune_epochs)
+        return decide_precision(dense, self._data.task, self._judge.rows.train, settings).bf16
+
+    @cached_property
     def _moments(self) -> Moments:
         assert self._origin.dense is not None
         return measure_moments(self._origin.dense, self._judge.rows.train)
@@ -333,9 +347,9 @@ class Extractor:
         settings, epochs = self._origin.teacher_settings, self._options.finetune_epochs
         if settings is None or not epochs:
             return None
-        rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs)
+        rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs, bf16=self._bf16)
         found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings)
-        return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs)
+        return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs, bf16=self._bf16)
 
     def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Finished":
         """Trim the model's vocabulary, in place, to what training and validation rows need.

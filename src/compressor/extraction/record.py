@@ -120,6 +120,8 @@ class Finetuning:
     error_after: Errors | None = None
     num_epochs: Count | None = None
     """The most that were allowed; None in a file of an older version."""
+    bf16: bool | None = None
+    """Whether it computed in bfloat16; None in a file of an older version."""
 
     @property
     def most_epochs(self) -> int:
@@ -129,10 +131,11 @@ class Finetuning:
     def describe(self) -> str:
         """It in a sentence."""
         before, after = self.error_before, min(self.errors)
+        name = f"Distillation{' in bfloat16' if self.bf16 else ''}"
         if self.kept_epoch:
             best = f"epoch {self.kept_epoch} was the best"
-            return f"Distillation lowered the validation error from {before:.4f} to {after:.4f} ({best})."
-        return f"Distillation was tried and left out: {_no_gain(before, after)}."
+            return f"{name} lowered the validation error from {before:.4f} to {after:.4f} ({best})."
+        return f"{name} was tried and left out: {_no_gain(before, after)}."
 
 
 def _no_gain(before: float, after: float) -> str:

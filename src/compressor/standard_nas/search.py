@@ -12,6 +12,7 @@ from compressor.data.batches import EncodedParts, encode_parts, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData
 from compressor.device import pick_device
+from compressor.errors import FileError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.predictions import ValidationPredictions
 from compressor.network.costs import create_cost_model
@@ -23,7 +24,8 @@ from compressor.search.options import NasOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.spaces import create_search_space
 from compressor.standard_nas.record import BaseModel, TrialSpec
-from compressor.standard_nas.tuner import NasProblem, RunningTrial, run_standard_nas
+from compressor.standard_nas.tuner import TRIALS_DIR, NasProblem, RunningTrial, run_standard_nas
+from compressor.training.precision import Precision, decide_precision
 from compressor.training.settings import ModelOptions, TrainingSettings
 
 _OF_SUPER_NETWORKS = ("search_space", "sampling_strategy", "num_random_sub_nets", "temperature", "seed")
@@ -51,19 +53,19 @@ def search_by_training(
     directory: Path,
     *,
     resume: bool = False,
-    on_start: Callable[[], None] | None = None,
+    on_start: Callable[[Precision], None] | None = None,
     on_trial: Callable[[RunningTrial], None] | None = None,
 ) -> SearchResult:
     """Search sub-networks that are trained one by one; the front members' weights are kept below `trials/`.
 
-    With `resume` trials of the same inputs that are in the directory report what they know at once.
+    With `resume` trials of the same inputs that are in the directory report what they know at once. Where
+    `settings.bf16` is None, a few steps of the whole encoder decide for all trials, before `on_start`.
 
     Raises:
         SearchError: there is no such method, or no trial has finished an epoch.
         ParityError: a saved model's validation error is not the one its trial reported.
     """
     data, settings = inputs.data, inputs.settings.for_rows(len(inputs.data.train))
-    inputs = replace(inputs, settings=settings)
     base_model = BaseModel(
         name_or_path=_absolute(inputs.model.model_name_or_path),
         attn_implementation=inputs.model.attn_implementation,
@@ -79,8 +81,12 @@ def search_by_training(
         num_epochs=settings.epochs,
         sequence_length=rows.validation.median_length,
     )
+    precision = _known_precision(directory, settings) if resume else None
+    precision = precision or decide_precision(model.to(pick_device()), data.task, rows.train, settings)
+    model.cpu()  # trials need the room
+    inputs = replace(inputs, settings=replace(settings, bf16=precision.bf16))
     if on_start is not None:
-        on_start()
+        on_start(precision)
     (directory / JOURNAL_FILE).unlink(missing_ok=True)
 
     def observe(trial: RunningTrial) -> None:
@@ -111,6 +117,15 @@ def search_by_training(
         origin=origin,
         known_predictions=known,
     )
+
+
+def _known_precision(directory: Path, settings: TrainingSettings) -> Precision | None:
+    """What trials that are in the directory compute in; None where there are none, or the settings say it."""
+    try:
+        begun = TrialSpec.load(directory / TRIALS_DIR).settings.bf16
+    except FileError:
+        return None
+    return None if begun is None or settings.bf16 is not None else Precision(bf16=begun, reason="as it was begun")
 
 
 def _spec(inputs: NasInputs, base_model: BaseModel) -> TrialSpec:

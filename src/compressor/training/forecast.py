@@ -64,7 +64,7 @@ def forecast(
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
     num_steps = steps_per_epoch * settings.epochs
     warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0
-    picked = _typical(train, settings.per_device_train_batch_size)
+    picked = pick_typical(train, settings.per_device_train_batch_size)
     batch = collate(train, picked)
     labels = torch.from_numpy(train.targets[units_of(train, picked)]).to(model.device)
     rng = np.random.default_rng([settings.seed, 6])
@@ -92,7 +92,7 @@ def forecast(
         epoch_s = (clock() - start) * steps_per_epoch
         model.zero_grad(set_to_none=True)
     model.eval()
-    picked = _typical(validation, settings.per_device_eval_batch_size)
+    picked = pick_typical(validation, settings.per_device_eval_batch_size)
     inputs = {name: values.to(model.device) for name, values in inputs_of(collate(validation, picked)).items()}
     with torch.inference_mode():
         start = clock()
@@ -118,8 +118,8 @@ def describe_seconds(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def _typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
-    """The rows of a batch of mean length."""
+def pick_typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
+    """The places of the rows of a batch of mean length."""
     order = np.argsort(rows.lengths, kind="stable")
     middle = int(np.searchsorted(rows.lengths[order], rows.lengths.mean()))
     start = min(max(0, middle - batch_size // 2), max(0, len(rows) - batch_size))

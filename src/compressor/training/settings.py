@@ -54,8 +54,8 @@ class TrainingSettings:
     """Share of the steps in which the learning rate rises from 0."""
     max_grad_norm: float = 1.0
     seed: int = 0
-    bf16: bool = False
-    """Compute in bfloat16 where PyTorch's autocast allows it."""
+    bf16: bool | None = None
+    """Compute in bfloat16 where PyTorch's autocast allows it; None: where that is faster (`decide_precision`)."""
 
     @property
     def keeps_last_epoch(self) -> bool:

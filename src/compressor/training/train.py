@@ -19,6 +19,7 @@ from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model
 from compressor.spaces import create_search_space
 from compressor.training.loop import train_shared_weights
+from compressor.training.precision import Precision, decide_precision
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
 from compressor.training.super_network import SuperNetwork, TrainingRecord
@@ -34,7 +35,8 @@ class PreparedTraining:
     train: EncodedRows
     validation: EncodedRows
     settings: TrainingSettings
-    """With the number of epochs filled in."""
+    """With the number of epochs and the precision filled in."""
+    precision: Precision
 
 
 def train_super_network(
@@ -57,18 +59,18 @@ def train_super_network(
     Rows whose labels are a fine-tuned model's answers (`answer_texts`) train that model: its outputs are the teacher
     throughout, and `auto` starts with the ordering.
 
+    Where `settings.bf16` is None, a few steps decide what is faster; what is resumed goes on as it began.
+
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, or is another one than the rows' answers are
             of.
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model_name_or_path=str(model))
-    prepared = _prepare(options, data, settings or TrainingSettings(), run_id)
+    keeps_states = directory is not None and options.save_checkpoints
+    folder = directory / STATE_FOLDER / "training" if directory is not None and keeps_states else None
+    prepared, states = _begin(_prepare(options, data, settings or TrainingSettings(), run_id), options, folder)
     net, settings = prepared.net, prepared.settings
-    assert net.record is not None
-    states = None
-    if directory is not None and options.save_checkpoints:
-        states = TrainingStates(directory=directory / STATE_FOLDER / "training", run=_identity(net.record, options))
     kept = _Epochs(
         net=net,
         keeps_last=settings.keeps_last_epoch or not options.save_checkpoints,
@@ -78,7 +80,6 @@ def train_super_network(
         kept.add(report)
     if on_start is not None:
         on_start(replace(prepared, net=kept.current))
-    net.model.to(pick_device())
 
     def end_epoch(report: EpochReport) -> None:
         kept.add(report)
@@ -99,7 +100,7 @@ def train_super_network(
 
 
 def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
-    """Load the encoder and encode the rows."""
+    """Load the encoder onto its device, and encode the rows; the precision is not decided yet."""
     settings = settings.for_rows(len(data.train))
     if data.answers is not None and digest_model(options.model_name_or_path) != data.answers.asked.model:
         raise ModelError(
@@ -130,12 +131,36 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         epochs=(),
     )
     return PreparedTraining(
-        net=SuperNetwork(model=model, tokenizer=tokenizer, record=record),
+        net=SuperNetwork(model=model.to(pick_device()), tokenizer=tokenizer, record=record),
         task=data.task,
         train=encode(data.train, data.task, tokenizer, positions),
         validation=encode(data.validation, data.task, tokenizer, positions),
         settings=settings,
+        precision=Precision(bf16=False, reason="nothing is decided yet"),
     )
+
+
+def _begin(
+    prepared: PreparedTraining, options: ModelOptions, folder: Path | None
+) -> tuple[PreparedTraining, TrainingStates | None]:
+    """The training with its precision decided, and its states in `folder`; one that is there decides."""
+    record = prepared.net.record
+    assert record is not None
+    identity = _identity(record, options) if folder is not None else {}
+
+    def of(precision: Precision) -> tuple[PreparedTraining, TrainingStates | None]:
+        settings = replace(prepared.settings, bf16=precision.bf16)
+        net = replace(prepared.net, record=replace(record, settings=settings))
+        run = identity | {"settings": asdict(settings)}
+        states = None if folder is None else TrainingStates(directory=folder, run=run)
+        return replace(prepared, net=net, settings=settings, precision=precision), states
+
+    if prepared.settings.bf16 is None:
+        for bf16 in (False, True):
+            begun, states = of(Precision(bf16=bf16, reason="as it was begun"))
+            if states is not None and states.reports:
+                return begun, states
+    return of(decide_precision(prepared.net.model, prepared.task, prepared.train, prepared.settings))
 
 
 def _identity(record: TrainingRecord, options: ModelOptions) -> dict[str, object]:

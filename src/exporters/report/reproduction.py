@@ -82,6 +82,8 @@ def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     for name, value in values.items():
         if name in _MADE or value is None or _plain(value) == "" or _plain(value) == _plain(defaults.get(name)):
             continue
+        if name == "bf16":
+            name, value = "precision_training", "bf16" if value else "fp32"
         flag = "text-column" if name == "text_columns" else name.replace("_", "-")
         words.append(f"--{flag} {shlex.quote(_plain(value))}")
     return words

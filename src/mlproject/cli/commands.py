@@ -40,6 +40,7 @@ from mlproject.cli.options import (
     SPACE,
     SPACE_OF_SEARCH,
     TRAINING,
+    TRAINING_PRECISIONS,
     TRIALS,
     VOCABULARY,
     HuggingFaceCommand,
@@ -504,7 +505,7 @@ def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:
 
 
 def _training_settings(values: dict[str, Any]) -> TrainingSettings:
-    return _pick(TrainingSettings, values)
+    return _pick(TrainingSettings, values | {"bf16": TRAINING_PRECISIONS[values["precision_training"]]})
 
 
 def _pick(make: Callable[..., Options], values: dict[str, Any]) -> Options:

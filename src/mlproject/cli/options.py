@@ -36,6 +36,9 @@ from compressor.training.settings import (
 from compressor.training.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from exporters.options import PRECISIONS, BenchmarkOptions, ExportOptions
 
+TRAINING_PRECISIONS = {"auto": None, "fp32": False, "bf16": True}
+"""What `--precision-training` says, as `TrainingSettings.bf16`."""
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -93,6 +96,15 @@ class IntegerList(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not a list of whole numbers such as 1,8.", param, ctx)
 
 
+class TrainingPrecision(click.Choice[str]):
+    """auto, fp32 or bf16; also true and false for the last two, as --bf16 was a switch."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The precision of a text."""
+        switched = {"true": "bf16", "false": "fp32"}
+        return super().convert(switched.get(str(value).lower(), value), param, ctx)
+
+
 class TextList(click.ParamType):  # type: ignore[type-arg]
     """Words with commas between them: error,params."""
 
@@ -139,7 +151,7 @@ def _option(*names: str, **attributes: Any) -> Decorator:
 
 
 def _boolean(*names: str, default: bool, **attributes: Any) -> Decorator:
-    """A switch that also takes a value, since MLproject has no switches: --bf16 or --bf16 true."""
+    """A switch that also takes a value, since MLproject has no switches: --portable or --portable true."""
     attributes = {"type": click.BOOL, "is_flag": False, "flag_value": "true", "metavar": "[BOOLEAN]", **attributes}
     return click.option(*names, default=default, **attributes)
 
@@ -306,7 +318,16 @@ TRAINING = [
         help="Share of the steps in which the learning rate rises.",
     ),
     _option("--max-grad-norm", type=float, default=TrainingSettings.max_grad_norm, help="Gradients are clipped to it."),
-    _boolean("--bf16", default=TrainingSettings.bf16, help="Train in bfloat16 where the device can."),
+    _option(
+        "--precision-training",
+        "--bf16",
+        type=TrainingPrecision(list(TRAINING_PRECISIONS)),
+        is_flag=False,
+        flag_value="bf16",
+        default="auto",
+        help="What training computes in; evaluations are fp32. auto: bfloat16 where the processor has it and a few "
+        "steps are faster, else fp32. The older --bf16 true is bf16, --bf16 false fp32.",
+    ),
 ]
 
 

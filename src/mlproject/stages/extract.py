@@ -93,6 +93,8 @@ def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> E
 
 def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str | None) -> None:
     """Logs an extracted model, with `folder` as one of several."""
+    if report.finetuning is not None and report.finetuning.bf16 is not None:
+        run.log_params({"bf16": report.finetuning.bf16})
     run.log_metrics({f"{folder}/{key}" if folder else key: value for key, value in _metrics(report).items()})
     for file_name in _LOGGED:
         run.log_artifact(directory / file_name, folder)

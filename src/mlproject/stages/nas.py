@@ -7,6 +7,7 @@ from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
 from compressor.standard_nas.search import NasInputs, search_by_training
 from compressor.standard_nas.tuner import FAILED, FINISHED, STOPPED, RunningTrial
+from compressor.training.precision import Precision
 from compressor.training.settings import ModelOptions, TrainingSettings
 from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
@@ -38,7 +39,9 @@ def nas(
     log_data(run, data, source)
     trials = _TrialRuns(run, inputs)
 
-    def on_start() -> None:
+    def on_start(precision: Precision) -> None:
+        run.log_params({"bf16": precision.bf16})
+        print(precision.describe())
         print(
             f"Training each sub-network on {len(data.train):,} rows, validating on {len(data.validation):,}"
             + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")

@@ -48,6 +48,8 @@ def train_supernet(
         done = 0 if prepared.net.record is None else len(prepared.net.record.epochs)
         if done:
             print(f"Resuming after epoch {done}, which was finished before.")
+        run.log_params({"bf16": prepared.settings.bf16})
+        print(prepared.precision.describe())
         run.keep()
         print(_forecast(prepared, done, len(data.test), plan))
 

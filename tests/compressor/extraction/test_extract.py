@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from compressor.data.sources import DataSource, TaskData, load_task_data
 from compressor.data.trivial import TrivialPredictor
 from compressor.errors import ModelError, OptionError, ParityError, SubNetworkError
 from compressor.evaluation.evaluator import Evaluator
+from compressor.extraction import extract
 from compressor.extraction.extract import Extraction, Extractor, extract_sub_network
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.origins import SharedWeights
@@ -24,8 +26,11 @@ from compressor.network.saving import load_sliced_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.choosing import Chosen
 from compressor.search.record import EvaluatedSubNetwork
+from compressor.training.loop import Distillation
+from compressor.training.precision import Precision
+from compressor.training.settings import TrainingSettings
 from compressor.training.super_network import SuperNetwork
-from conftest import DIMENSIONS, HEADS, sentence_rows, tiny_model
+from conftest import DIMENSIONS, HEADS, sentence_rows, tiny_model, training_record
 
 KEPT = SubNetwork(heads=((0, 2), (), (1,)), units=((0, 1, 2, 3), (5,), ()))
 STOCK = SubNetwork(heads=(tuple(range(HEADS)), (), ()), units=((0, 1, 2, 3), (), ()))
@@ -75,6 +80,36 @@ def test_no_step_makes_the_validation_error_worse(extraction: Extraction) -> Non
     assert report.finetuning.error_before == after_repair
     assert report.error == min(report.finetuning.error_before, *report.finetuning.errors) == report.extracted.error
     assert max(report.parity.loaded, report.parity.sliced or 0) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("trained", "able", "distilled"),
+    [(True, True, True), (True, False, False), (False, True, False), (None, True, True), (None, False, False)],
+)
+def test_it_is_distilled_as_was_trained_where_the_processor_can(
+    trained: bool | None,
+    able: bool,
+    distilled: bool,
+    net: SuperNetwork,
+    data: TaskData,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None: nobody has written down how it was trained, so a few steps decide."""
+    given: list[TrainingSettings] = []
+
+    def keep(*parts: Any) -> Distillation:
+        given.append(parts[-1])
+        return Distillation(error_before=0.5, errors=(0.5,), kept_epoch=0)
+
+    monkeypatch.setattr(extract, "distill", keep)
+    monkeypatch.setattr(extract, "has_bf16", lambda _: able)
+    monkeypatch.setattr(extract, "decide_precision", lambda *_: Precision(bf16=able, reason="as the test says"))
+    if trained is not None:
+        net = replace(net, record=training_record(settings=TrainingSettings(bf16=trained), label_names=("0", "1")))
+    extraction = extract_sub_network(net, KEPT, data, finetune_epochs=2)
+    assert [(settings.bf16, settings.epochs) for settings in given] == [(distilled, 2)]
+    assert extraction.report.finetuning is not None
+    assert extraction.report.finetuning.bf16 is distilled
 
 
 def test_the_super_network_stays_as_it_was(net: SuperNetwork, data: TaskData) -> None:

@@ -221,6 +221,8 @@ def test_what_came_of_repair_and_distillation_is_a_sentence() -> None:
     assert Finetuning(error_before=0.08, errors=(0.08, 0.09), kept_epoch=0).describe() == (
         "Distillation was tried and left out: the validation error stayed at 0.0800."
     )
-    assert Finetuning(error_before=0.08, errors=(0.09, 0.05, 0.06), kept_epoch=2).describe() == (
-        "Distillation lowered the validation error from 0.0800 to 0.0500 (epoch 2 was the best)."
-    )
+    lowered = Finetuning(error_before=0.08, errors=(0.09, 0.05, 0.06), kept_epoch=2)
+    for bf16, name in ((None, "Distillation"), (False, "Distillation"), (True, "Distillation in bfloat16")):
+        assert replace(lowered, bf16=bf16).describe() == (
+            f"{name} lowered the validation error from 0.0800 to 0.0500 (epoch 2 was the best)."
+        )

@@ -25,8 +25,8 @@ def test_standard_nas_is_one_command() -> None:
         **COMMON,
     )
     assert make_search(origin, None, "nas") == [
-        "compressor nas --model-name-or-path 'my base' --task-name rte --max-train-samples 50 --bf16 true "
-        "--max-wallclock-time 60 --num-workers 2 --output-dir nas"
+        "compressor nas --model-name-or-path 'my base' --task-name rte --max-train-samples 50 "
+        "--precision-training bf16 --max-wallclock-time 60 --num-workers 2 --output-dir nas"
     ]
 
 

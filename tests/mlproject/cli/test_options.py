@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 import compressor
 from mlproject.cli import cli
+from mlproject.cli.commands import _training_settings
 from mlproject.cli.options import _names_by_heading, normalise_arguments
 
 
@@ -59,6 +60,23 @@ def test_the_paper_s_names_are_accepted() -> None:
     assert cli.commands["search"].make_context("s", ["--supernet", "z", "--method", "random_search"])
 
 
-@pytest.mark.parametrize(("words", "value"), [([], False), (["--bf16"], True), (["--bf16", "false"], False)])
+@pytest.mark.parametrize(("words", "value"), [([], False), (["--portable"], True), (["--portable", "false"], False)])
 def test_switches_take_a_value_or_none(words: list[str], value: bool) -> None:
-    assert cli.commands["train-supernet"].make_context("train-supernet", words).params["bf16"] is value
+    assert cli.commands["export"].make_context("export", ["--model", "m", *words]).params["portable"] is value
+
+
+@pytest.mark.parametrize(
+    ("words", "value", "bf16"),
+    [
+        ([], "auto", None),
+        (["--precision-training", "fp32"], "fp32", False),
+        (["--precision_training=bf16"], "bf16", True),
+        (["--bf16"], "bf16", True),
+        (["--bf16", "true"], "bf16", True),
+        (["--bf16", "False"], "fp32", False),
+    ],
+)
+def test_the_precision_of_training_and_its_older_name(words: list[str], value: str, bf16: bool | None) -> None:
+    values = cli.commands["train-supernet"].make_context("train-supernet", words).params
+    assert values["precision_training"] == value
+    assert _training_settings(values).bf16 is bf16

@@ -41,6 +41,7 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
     run = next(run for run in runs() if run.data.tags["stage"] == "extract")
     assert run.data.metrics["error_before_finetuning"] == pytest.approx(tuned["error_before"])
     assert run.data.metrics["error"] == pytest.approx(report["error"])
+    assert run.data.params["bf16"] == str(tuned["bf16"]) == "False"
     outcome = run_cli("export", "--model", "one", "--output-dir", "onnx")  # law 4 holds for the distilled weights
     assert outcome.code == 0, outcome.err
 

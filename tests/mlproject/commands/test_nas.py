@@ -27,8 +27,10 @@ def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
     )
     results = json.loads((path / "search_results.json").read_text())
     assert len((path / "evaluations.jsonl").read_text().splitlines()) == 3
+    assert json.loads((path / "trials" / "spec.json").read_text())["settings"]["bf16"] is False  # decided for all
     by_name = {run.info.run_name: run for run in runs() if run.data.tags["stage"] == "subnet"}
     top = next(run for run in runs() if run.data.tags["stage"] == "nas")
+    assert top.data.params["bf16"] == "False"
     assert sorted(by_name) == ["trial-000", "trial-001", "trial-002"]
     client = mlflow.MlflowClient()
     for evaluation in results["evaluations"]:

@@ -1,6 +1,7 @@
 """`train-supernet`: which weights are kept, and a name that nobody answers to."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def test_best_epoch_is_kept_or_the_last(
     for name, strategy in (("best", "epoch"), ("last", "no")):
         more = ["--num-train-epochs", 3, "--save-strategy", strategy, "--output-dir", name]
         more += ["--sampling-strategy", "one_shot"]
-        assert run_cli(*words, *more).code == 0
+        outcome = run_cli(*words, *more)
+        assert outcome.code == 0
+        assert re.search("^Training in fp32: (it is too short to measure|this processor)", outcome.out, flags=re.M)
+    assert {run.data.params["bf16"] for run in runs()} == {"False"}
     info = {name: json.loads((tmp_path / name / "super_network.json").read_text()) for name in ("best", "last")}
     assert (info["best"]["best_epoch"], info["last"]["best_epoch"]) == (2, 3)
     assert [path.name for path in (tmp_path / "best").glob("checkpoint-*")] == ["checkpoint-epoch-2"]

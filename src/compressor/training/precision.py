@@ -1,0 +1,105 @@
+"""Whether training computes in bfloat16: where the processor multiplies in it, and this very model trains faster so.
+
+It is PyTorch's autocast: matrix products are computed in bfloat16; weights, gradients, the optimizer's moments and the
+loss stay in fp32. Evaluations are always computed in fp32, so a sub-network's error is the same in all its forms.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from compressor.data.batches import EncodedRows, collate, units_of
+from compressor.data.tasks import Task
+from compressor.network.costs import create_cost_model
+from compressor.training.forecast import pick_typical
+from compressor.training.loop import run_updates
+from compressor.training.settings import TrainingSettings
+from compressor.training.strategies import Update
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_MIN_OPERATIONS = 1e12
+"""Of a training (ten seconds of one core, or so), below which measuring takes longer than it may save."""
+_MAX_OPERATIONS = 5e10
+"""Of a step that is measured; where a batch takes more, fewer of its rows are measured."""
+_NUM_ROUNDS, _LIMIT_S = 3, 3.0
+"""So many steps of each kind in turn, but no round begins after so many seconds."""
+_MOST = 0.9
+"""Of the time in fp32; what gains less is not worth it, and noise would decide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """What a training computes in, and why."""
+
+    bf16: bool
+    reason: str
+
+    def describe(self) -> str:
+        """It in a sentence."""
+        return f"Training in {'bfloat16' if self.bf16 else 'fp32'}: {self.reason}."
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 itself: a GPU, or a CPU with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def decide_precision(
+    model: "PreTrainedModel",
+    task: Task,
+    rows: EncodedRows,
+    settings: TrainingSettings,
+    clock: Callable[[], float] | None = None,
+) -> Precision:
+    """What a training of `model` on `rows` computes in: what the settings say, or else what is faster here.
+
+    A few steps are timed, in seconds, on the device that the model is on. They change nothing: no optimizer moves,
+    gradients are dropped, random states are put back. The clock is by default the processor's time, which other work
+    on the machine hardly changes, and the wall clock where a GPU computes.
+    """
+    if settings.bf16 is not None:
+        return Precision(bf16=settings.bf16, reason="as asked")
+    if not has_bf16(model.device):
+        return Precision(bf16=False, reason="this processor does not multiply in bfloat16")
+    settings, cost_model = settings.for_rows(len(rows)), create_cost_model(model)
+    texts, length = rows.num_choices, round(float(rows.lengths.mean()))
+    per_row = 6 * texts * cost_model.macs(cost_model.full, length)  # two a MAC, forwards once and backwards twice
+    if per_row * len(rows) * settings.epochs < _MIN_OPERATIONS:
+        return Precision(bf16=False, reason="it is too short to measure whether bfloat16 would be faster")
+    num_rows = min(settings.per_device_train_batch_size, max(1, round(_MAX_OPERATIONS / per_row)))
+    clock = clock or (time.process_time if model.device.type == "cpu" else time.perf_counter)
+    fp32_s, bf16_s = _time_steps(model, task, rows, replace(settings, per_device_train_batch_size=num_rows), clock)
+    share = bf16_s / fp32_s
+    if share > _MOST:
+        return Precision(bf16=False, reason=f"a step in bfloat16 takes {share:.2f} of its time")
+    return Precision(bf16=True, reason=f"a step takes {share:.2f} of its time in fp32")
+
+
+def _time_steps(
+    model: "PreTrainedModel", task: Task, rows: EncodedRows, settings: TrainingSettings, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """The shortest times of a step in fp32 and in bfloat16, in seconds; they are taken in turn."""
+    picked = pick_typical(rows, settings.per_device_train_batch_size)
+    batch = collate(rows, picked)
+    labels = torch.from_numpy(rows.targets[units_of(rows, picked)]).to(model.device)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    started, was_training = clock(), model.training
+    with torch.random.fork_rng():
+        model.train()
+        for _ in range(_NUM_ROUNDS):
+            for bf16, times in seconds.items():
+                start = clock()
+                run_updates(model, batch, labels, [Update(None)], replace(settings, bf16=bf16), task.head).tolist()
+                model.zero_grad(set_to_none=True)
+                times.append(clock() - start)
+            if clock() - started > _LIMIT_S:
+                break
+    model.train(was_training)
+    return min(seconds[False]), min(seconds[True])
