@@ -674,7 +674,7 @@ RANKINGS = [
     ),
     ranking(
         "labels in words",
-        "the labels of a rerank must be numbers, but row 1 of the train rows holds 'good'. Check the file.",
+        "the labels of a reranker must be numbers, but row 1 of the train rows holds 'good'. Check the file.",
         label="good",
     ),
     ranking(

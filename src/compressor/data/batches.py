@@ -132,6 +132,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
         num_choices=len(first) // len(rows),
         takes_choices=head.form.takes_choices,
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
+        reference=rows.reference,
     )
     if task.reference is None or encoded.outputs_per_row > 1:
         return encoded

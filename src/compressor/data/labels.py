@@ -209,7 +209,8 @@ def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
     Raises:
         TaskDataError: a label that is missing or no finite number.
     """
-    values, kind = _label_texts(table, task, part, large_floats=True), task.head.name.partition("_")[0]
+    values = _label_texts(table, task, part, large_floats=True)
+    kind = "regression" if task.group_column is None else "reranker"
     for row, value in enumerate(values):
         if not _is_number(value):
             raise TaskDataError(

@@ -127,7 +127,7 @@ def _to_errors(values: np.ndarray) -> np.ndarray:
 def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether a metric says anything of rows [..., rows]: correlations and those of labels need two of each."""
     different = (np.ptp(labels, axis=-1) > 0) & (np.ptp(predictions, axis=-1) > 0)
-    return np.asarray(different | (metric in ("accuracy", "cosine")))
+    return np.asarray(different | (metric in ("accuracy", "cosine", "jensen_shannon")))
 
 
 def _errors(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def _correlation(labels: np.ndarray, predictions: np.ndarray, function: str) -> 
 
 
 def _mean_similarity(labels: np.ndarray, predictions: np.ndarray) -> float:  # noqa: ARG001
-    """The mean of cosine similarities to vectors that are to be met."""
+    """The mean of similarities to outputs that are to be met."""
     return float(predictions.mean(dtype=np.float64))
 
 
@@ -180,6 +180,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "pearson": partial(_correlation, function="pearsonr"),
     "spearman": partial(_correlation, function="spearmanr"),
     "cosine": _mean_similarity,
+    "jensen_shannon": _mean_similarity,
 }
 """Of labels and predictions [rows]."""
 METRIC_NAMES = tuple(dict.fromkeys((*METRICS, *RATIOS)))
@@ -240,6 +241,9 @@ _OF_RESAMPLES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "matthews_correlation": _matthews_many,
     "pearson": partial(_correlations, ranked=False),
     "spearman": partial(_correlations, ranked=True),
-    "cosine": lambda labels, predictions: np.asarray(predictions.mean(axis=1, dtype=np.float64)),  # noqa: ARG005
+    **dict.fromkeys(
+        ("cosine", "jensen_shannon"),
+        lambda labels, predictions: np.asarray(predictions.mean(axis=1, dtype=np.float64)),  # noqa: ARG005
+    ),
 }
 """Values [resamples] of `METRICS` for labels and predictions [resamples, rows]; a metric may lack this form."""

@@ -6,7 +6,7 @@ The search sees the validation rows alone; the test rows are looked at once, at 
 import hashlib
 import json
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,8 +18,10 @@ from compressor.data.heads.answers import AGAINST_FULL_MODEL, Answers, find_refe
 from compressor.data.heads.pooling import Pooling, read_pooling
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
+from compressor.data.heads.texts import split_words, to_list
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
+from compressor.data.ratios import OUTSIDE
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
@@ -120,6 +122,7 @@ class DataSource:
             label_column=self.label_column,
             metric=self.metric,
             scored_pairs=self.validation_pairs is not None,
+            answered=self.unlabeled_file is not None,
             regression=self.regression,
             max_length=self.max_seq_length,
         )
@@ -175,6 +178,8 @@ class Rows:
     """As the task's head reads them, one entry per row: class indices, values, 0 or 1 a label, or indices of words."""
     groups: np.ndarray | None = None
     """The number of each row's group (int64), where rows are judged in groups and stay together."""
+    reference: np.ndarray | None = None
+    """A full model's outputs [rows, …], where answers are judged by how near they are to those."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -241,7 +246,10 @@ def make_source(**fields: Any) -> DataSource:
     }
     has_own_rows = bool(source.train_file or source.dataset_name or source.unlabeled_file)
     task_name = "custom" if has_own_rows and source.task_name == DataSource.task_name else source.task_name
-    return replace(source, task_name=task_name, **paths)
+    source = replace(source, task_name=task_name, **paths)
+    if source.unlabeled_file and source.task.head.learns_reference:  # it needs no labels anyway
+        return replace(source, train_file=source.unlabeled_file, unlabeled_file=None)
+    return source
 
 
 _FILES = (
@@ -327,21 +335,39 @@ def load_texts(source: DataSource) -> TaskData:
     """
     assert source.unlabeled_file is not None
     task = source.task
-    if task.head.labels_words:
-        raise TaskDataError(
-            f"texts without labels must be answered as a whole, but {task.name} labels words. Give labelled rows."
-        )
-    if task.head.learns_reference:
-        raise TaskDataError(
-            f"--unlabeled-file must be given with a task that has labels, but got it with {task.name}. Use "
-            "--train-file, which needs none there."
-        )
-    one_text = len(task.columns) == 2  # and the label
-    table = read_table(find_path(source.unlabeled_file), lines_as=task.text_columns[0] if one_text else None)
+    table = read_table(find_path(source.unlabeled_file), lines_as=_only_column(task))
     _check_columns(table, task, "unlabeled", labelled=False)
+    labels = np.zeros(len(table), dtype=np.int64)
+    if task.head.labels_words:
+        table = _with_words(table, task.text_columns[0])
     texts, groups = task.head.read_texts(table, task, "unlabeled"), _read_groups(table, task, "unlabeled")
-    rows = Rows(texts=texts, labels=np.zeros(len(table), dtype=np.int64), groups=groups)
-    return _split(_Given(train=rows), _without_rows(source, task))
+    if task.head.labels_words:  # which tell later what word an answer is about
+        labels = _as_rows(range(len(words)) for words in texts)
+    return _split(_Given(train=Rows(texts=texts, labels=labels, groups=groups)), _without_rows(source, task))
+
+
+def _only_column(task: Task) -> str | None:
+    """The column of the texts, where a row is one text."""
+    return task.text_columns[0] if len(task.text_columns) == 1 and not task.choice_columns else None
+
+
+def _with_words(table: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """The table with the words of its texts in place of those that are no lists of words."""
+    words = [
+        split_words(value) if isinstance(value, str) and to_list(value) is None else value
+        for value in table[column].tolist()
+    ]
+    changed = table.copy()
+    changed[column] = words
+    return changed
+
+
+def _as_rows(rows: Iterable[Iterable[int]]) -> np.ndarray:
+    """An array [rows] of tuples."""
+    tuples = [tuple(row) for row in rows]
+    array = np.empty(len(tuples), dtype=object)
+    array[:] = tuples
+    return array
 
 
 def with_answers(data: TaskData, answers: Answers) -> TaskData:
@@ -353,17 +379,30 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
     next_step = "train again with compressor train-supernet"
     require_same_rows(data, answers.texts, "the full model answered", next_step)
     head, names = RERANK_SCORES if data.task.head is RERANK else data.task.head, answers.label_names
-    train, validation, test = (
-        replace(rows, labels=head.predict(answers.outputs[name])) for name, rows in data.parts.items()
-    )
-    if len(np.unique(train.labels, axis=0)) < 2:
+    told = {name: head.predict(outputs) for name, outputs in answers.outputs.items()}
+    if len(np.unique(told["train"], axis=0)) < 2:
         raise TaskDataError(
             f"the full model must tell the texts apart, but gives all {len(data.train)} training rows the same answer. "
             "Give texts of the kind it was fine-tuned on."
         )
+    if answers.words is not None:
+        told = {name: _place_words(data.parts[name], told[name], words, names) for name, words in answers.words.items()}
+    learnt = answers.outputs if head.compare is not None else {}
+    train, validation, test = (
+        replace(rows, labels=told[name], reference=learnt.get(name)) for name, rows in data.parts.items()
+    )
     task = replace(data.task, head=head, label_names=names)
     answered = replace(data, task=task, label_names=names, answers=answers)
     return _check(replace(answered, train=train, validation=validation, test=test))
+
+
+def _place_words(rows: Rows, told: np.ndarray, words: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The labels of each row's words, of answers [units] about these words [units, 2]; nobody reads those without."""
+    unanswered = names.index(OUTSIDE) if OUTSIDE in names else 0
+    labels = [[unanswered] * len(texts) for texts in rows.texts]
+    for (row, word), label in zip(words.tolist(), told.tolist(), strict=True):
+        labels[row][word] = label
+    return _as_rows(labels)
 
 
 def _without_rows(source: DataSource, task: Task, label_names: tuple[str, ...] = ()) -> TaskData:
@@ -482,7 +521,7 @@ def _read_file(path: Path, task: Task) -> "pd.DataFrame":
     """The table of a file."""
     if task.head.labels_words and path.suffix.lower() in SENTENCE_SUFFIXES:
         return read_sentences(path, task.text_columns[0], task.label_column)
-    return read_table(path)
+    return read_table(path, lines_as=_only_column(task) if task.head.learns_reference else None)
 
 
 def _with_reference(source: DataSource) -> Task:

@@ -7,7 +7,7 @@ the command line.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.heads.classification import CLASSIFICATION, CLASSIFICATION_OF_ANSWERS
 from compressor.data.heads.embedding import EMBEDDING
 from compressor.data.heads.head import Head
 from compressor.data.heads.multi_label import MULTI_LABEL
@@ -123,6 +123,7 @@ def get_task(
     regression: bool = False,
     max_length: int | None = None,
     scored_pairs: bool = False,
+    answered: bool = False,
 ) -> Task:
     """The task of that name, with the user's own columns, metric and length where given.
 
@@ -140,6 +141,8 @@ def get_task(
                 f"a {task.head.name.replace('_', '-')} task must have no --regression, but got it with {name}. Drop it."
             )
         task = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0])
+    if metric in CLASSIFICATION_OF_ANSWERS.metrics and answered and task.head is CLASSIFICATION:
+        task = replace(task, head=CLASSIFICATION_OF_ANSWERS, metric=metric)
     task = _name_ranking(task, ranking or RankingColumns(), text_columns)
     if scored_pairs and not task.head.learns_reference:
         raise TaskDataError(

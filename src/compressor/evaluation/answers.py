@@ -7,18 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compressor.data.batches import encode
 from compressor.data.heads import form_of, head_of_config
 from compressor.data.heads.answers import ANSWERS_FILE, ANSWERS_FOLDER, Answers, Asked, read_answers, write_answers
-from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.metrics import are_labels
-from compressor.data.sources import DataSource, TaskData, load_texts, make_source, with_answers
+from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts, make_source, with_answers
+from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.errors import ModelError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import max_positions
-from compressor.network.loading import digest_model, load_fine_tuned_model
+from compressor.network.loading import digest_model, find_config, load_fine_tuned_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,6 +47,8 @@ def answer_texts(
     """
     columns = (text,) if isinstance(text, str) else tuple(text)
     source = make_source(unlabeled_file=str(unlabeled_file), text_columns=columns, **fields)
+    if source.unlabeled_file is None:  # the task's head needs no labels
+        return load_task_data(replace(source, reference_model=source.reference_model or str(model)))
     return answer_source(source, str(model), directory=None if directory is None else Path(directory))
 
 
@@ -62,29 +66,28 @@ def answer_source(
         ModelError: the model is not fine-tuned, or its head is for another task.
         TaskDataError: a file, a column or a row that cannot be used, or all answers are the same.
     """
-    load_texts(source)  # before a model is loaded
+    data = load_texts(fit_to_model(source, name_or_path, trust_remote_code=trust_remote_code))
     model, tokenizer = load_fine_tuned_model(
         name_or_path, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code
     )
-    return answer_with(model, tokenizer, source, name=name_or_path, directory=directory)
+    return answer_with(model, tokenizer, data, name=name_or_path, directory=directory)
 
 
 def answer_with(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    source: DataSource,
+    data: TaskData,
     *,
     name: str,
     directory: Path | None,
 ) -> TaskData:
-    """The same with a model that is loaded; `name` is its directory, or its name on the Hub.
+    """The same with the texts of `load_texts` and a model; `name` is its directory, or its name on the Hub.
 
     Raises:
         ModelError: its head is for another task.
-        TaskDataError: a file, a column or a row that cannot be used, or all answers are the same.
+        TaskDataError: all answers are the same.
     """
-    source = _fit_to_head(source, model, name)
-    data = load_texts(source)
+    _require_head(data.task, model, name)
     asked = Asked(model=digest_model(name), texts=data.digest, max_length=data.task.max_length)
     folder = None if directory is None else directory.expanduser().absolute() / ANSWERS_FOLDER
     answers = None if folder is None else _find_answers(folder, asked)
@@ -93,28 +96,44 @@ def answer_with(
         if folder is not None:
             write_answers(folder, answers)
     if folder is not None:
-        data = replace(data, source=replace(source, answers_file=str(folder / ANSWERS_FILE)))
+        data = replace(data, source=replace(data.source, answers_file=str(folder / ANSWERS_FILE)))
     return with_answers(data, answers)
 
 
-def _fit_to_head(source: DataSource, model: "PreTrainedModel", name: str) -> DataSource:
-    """The source with the task that a model's head is for, where the user has named none.
+def fit_to_model(source: DataSource, name_or_path: str, *, trust_remote_code: bool = False) -> DataSource:
+    """The source with the task that a model's head is for, where the user has named none; see `fit_to_config`."""
+    config = find_config(name_or_path, trust_remote_code=trust_remote_code)
+    return source if config is None else fit_to_config(source, config)
+
+
+def fit_to_config(source: DataSource, config: Any) -> DataSource:
+    """The source with the task that the head of a model with this configuration is for, where the user has named none.
+
+    A reranker's head is also that of a regression, and a bare encoder has none: such tasks have to be named.
+    """
+    if source.task_name != "custom":
+        return source
+    head = head_of_config(config)
+    return replace(source, task_name=_TASKS.get(head.name, source.task_name), regression=head is REGRESSION)
+
+
+_TASKS = {"multi_label": "multi-label", "token_classification": "ner"}
+"""The tasks of users' own texts by the names of the heads that make them."""
+
+
+def _require_head(task: Task, model: "PreTrainedModel", name: str) -> None:
+    """Raise unless a model has a head for a task.
 
     Raises:
-        ModelError: the head is for another task than the source's.
+        ModelError: it has another one.
     """
-    task, fits = source.task, True
-    if source.task_name == "custom":  # the user has named no task
-        head = head_of_config(model.config)
-        source = replace(source, regression=head is REGRESSION) if head in (CLASSIFICATION, REGRESSION) else source
-        task, fits = source.task, source.task.head is head
-    form = form_of(model)
-    if not fits or task.head.form != form or not task.head.fits(model.config, task.label_names or _names(model)):
+    form, head = form_of(model), task.head
+    told_apart = task.name != "custom" or head.name == head_of_config(model.config).name
+    if not told_apart or head.form != form or not head.fits(model.config, task.label_names or _names(model)):
         raise ModelError(
-            f"the full model must have a head for the task {task.name} ({task.head.name}), but {name} has "
+            f"the full model must have a head for the task {task.name} ({head.name}), but {name} has "
             f"{form.describe(model.config)}. Name its task with --task-name."
         )
-    return source
 
 
 def _names(model: "PreTrainedModel") -> tuple[str, ...]:
@@ -135,13 +154,15 @@ def _ask(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", data: TaskData, name: str, asked: Asked
 ) -> Answers:
     """Ask a model all texts."""
-    task, outputs, was_on = data.task, {}, model.device
+    task, outputs, words, was_on = data.task, {}, {}, model.device
     model.to(pick_device())
     print(f"Asking {name} for its answers to {sum(map(len, data.parts.values())):,} texts.")
     for part, rows in data.parts.items():
         encoded = encode(rows, task, tokenizer, max_positions(model))
-        outputs[part] = Evaluator(model, task, encoded).evaluate().logits
+        outputs[part] = Evaluator(model, task, encoded).compute_logits()
+        if encoded.units is not None and encoded.structure is not None:  # labels are numbers of words so far
+            words[part] = np.stack([encoded.structure.groups, encoded.labels], axis=1)
     model.to(was_on)
     told = task.choice_columns or _names(model)
     names = told if are_labels(task.head.predict(outputs["train"])) else ()
-    return Answers(full_model=name, asked=asked, label_names=names, outputs=outputs)
+    return Answers(full_model=name, asked=asked, label_names=names, outputs=outputs, words=words or None)

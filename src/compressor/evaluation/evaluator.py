@@ -40,11 +40,13 @@ class Evaluator:
 
     def evaluate(self, sub_network: SubNetwork | None = None) -> Evaluation:
         """Error and logits of a sub-network, or of the model as it stands."""
-        start = time.perf_counter()
-        context = activate(self.model, sub_network) if sub_network is not None else nullcontext()
-        with context:
-            logits = compute_logits(self.model, self._batches)
-        rows = self.rows
+        start, rows = time.perf_counter(), self.rows
+        logits = self.compute_logits(sub_network)
         predictions = self.task.head.judge(logits, rows.reference)
         error = compute_error(self.task.metric, predictions, rows.labels, rows.structure)
         return Evaluation(error=error, seconds=time.perf_counter() - start, logits=logits)
+
+    def compute_logits(self, sub_network: SubNetwork | None = None) -> np.ndarray:
+        """Logits [units, outputs] of a sub-network, or of the model as it stands, in the order of the rows."""
+        with activate(self.model, sub_network) if sub_network is not None else nullcontext():
+            return compute_logits(self.model, self._batches)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Lt
 
-from compressor.data.heads.answers import AGAINST_FULL_MODEL
+from compressor.data.heads.answers import AGAINST_FULL_MODEL, name_error
 from compressor.data.sources import DataSource
 from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import FileError
@@ -332,11 +332,6 @@ def _rows() -> dict[str, str]:
         **{name: OBJECTIVES[name].row for name in other_cost_names()},
         "model_mb": "model.safetensors (MB)",
     }
-
-
-def name_error(label: str, against_full_model: bool) -> str:
-    """A label that calls an error what it is: disagreement, where it is measured against a full model's answers."""
-    return label.replace("error", "disagreement") if against_full_model else label
 
 
 def _cell(key: str, variant: Variant) -> str:

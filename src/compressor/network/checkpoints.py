@@ -254,6 +254,21 @@ def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def expect_words(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Make a byte-level tokenizer put a space before each word of a list, as before words within texts.
+
+    Without it words are read as if they went on from those before, which such encoders have hardly seen.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    found = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    for step in found if hasattr(found, "__getitem__") else (found,):  # one, or a sequence of them
+        if isinstance(step, ByteLevel):
+            step.add_prefix_space = True
+            tokenizer.add_prefix_space = True
+            tokenizer.init_kwargs["add_prefix_space"] = True  # some classes make it anew when they are loaded
+
+
 def check_loaded(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", source: str) -> None:
     """Nothing, if a loaded model computes with numbers and has an embedding for each token.
 

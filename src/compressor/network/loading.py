@@ -14,7 +14,7 @@ from compressor.digests import combine, digest_files
 from compressor.errors import CompressorError, ModelError, brief
 from compressor.files import local_path
 from compressor.hub import hub_options
-from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
+from compressor.network.checkpoints import check_checkpoint, check_loaded, expect_words, load_tokenizer
 from compressor.network.families import get_family
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def load_base_model(
         attn_implementation=attn_implementation,
         trust_remote_code=trust_remote_code,
     )
+    if task.head.labels_words:
+        expect_words(tokenizer)
     if task.head.keeps_length:
         tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
@@ -111,6 +113,17 @@ def load_fine_tuned_model(
         )
     check_loaded(model, tokenizer, name_or_path)
     return model.eval(), tokenizer
+
+
+def find_config(name_or_path: str, *, trust_remote_code: bool = False) -> Any:
+    """The configuration of a model before it is loaded; None where it has none that transformers reads."""
+    from transformers import AutoConfig
+
+    try:
+        source = resolve_model(name_or_path)
+        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code, **hub_options(source))
+    except Exception:  # transformers raises a dozen kinds; loading the model tells the user why
+        return None
 
 
 def _load(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compressor.data.heads.answers import name_error
 from compressor.drawing.charts import DENSE, FRONT, HeatMap, Mark, PointChart, Series
 from compressor.drawing.files import draw_figure, save_figure
 from compressor.drawing.page import figure, paragraph, render_page, table
@@ -72,7 +73,7 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
         f"{OBJECTIVES[cost].describe(smallest.objectives[cost])}."
         + ("" if result.trivial is None else f" The trivial predictor is {result.trivial}."),
         x_label=OBJECTIVES[cost].axis,
-        y_label=OBJECTIVES["error"].axis,
+        y_label=name_error(OBJECTIVES["error"].axis, result.against_full_model),
         series=tuple(group for group in groups if group.marks),
     )
 

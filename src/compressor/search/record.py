@@ -218,6 +218,11 @@ class SearchResult:
         return next((e for e in self.evaluations if e.is_full), None)
 
     @property
+    def against_full_model(self) -> bool:
+        """Whether errors are disagreement with a full model's answers, since no labels were given."""
+        return self.origin is not None and self.origin.source.unlabeled_file is not None
+
+    @property
     def useless(self) -> list[int]:
         """Places on the front of members that are no better than the trivial predictor."""
         return [place for place, member in enumerate(self.front) if not is_useful(member.error_range, self.trivial)]

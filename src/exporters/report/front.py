@@ -1,5 +1,6 @@
 """A front as a table, for terminal, page and description alike."""
 
+from compressor.data.heads.answers import name_error
 from compressor.search.objectives import OBJECTIVES, other_cost_names
 from compressor.search.record import SearchResult
 
@@ -10,7 +11,7 @@ _SPARE_COLUMNS = ("units", "heads", "layers", _PARAMS, "95 % interval", "test er
 def spare_columns(result: SearchResult) -> list[str]:
     """Columns of a front that a narrow terminal can do without, the first one first: costs that were no objectives."""
     costs = [OBJECTIVES[name].column for name in other_cost_names() if name not in result.objectives]
-    return [*costs, *_SPARE_COLUMNS]
+    return [name_error(name, result.against_full_model) for name in (*costs, *_SPARE_COLUMNS)]
 
 
 def describe_useless(result: SearchResult) -> str | None:
@@ -63,4 +64,4 @@ def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
     if trivial is not None:
         columns = {"sub-network": "name", "error": "error", "test error": "test_error"}
         rows.append(trivial.cells([columns.get(name, "") for name in header]))
-    return header, rows
+    return [name_error(name, result.against_full_model) for name in header], rows

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data, load_texts
 from compressor.digests import digest_weights, require_same_files
 from compressor.errors import ModelError, TaskDataError
-from compressor.evaluation.answers import answer_source, answer_with
+from compressor.evaluation.answers import answer_source, answer_with, fit_to_config
 from compressor.search.record import RESULTS_FILE, SearchOrigin, SearchResult
 from compressor.training.settings import ModelOptions
 from compressor.training.super_network import SuperNetwork, load_super_network, require_fitting_head
@@ -55,7 +55,8 @@ def open_super_network(
     if source.task.head.learns_reference and source.reference_model is None:
         source = replace(source, reference_model=str(path))
     if source.unlabeled_file is not None and source.answers_file is None:
-        data = answer_with(net.model, net.tokenizer, source, name=str(net.path), directory=output_dir)
+        texts = load_texts(fit_to_config(source, net.model.config))
+        data = answer_with(net.model, net.tokenizer, texts, name=str(net.path), directory=output_dir)
     else:
         data = load_task_data(source)
     if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:

@@ -7,9 +7,11 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from compressor.data.heads.answers import name_error
 from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts
 from compressor.digests import digest_files
 from compressor.drawing.terminal import print_table
+from compressor.evaluation.answers import fit_to_model
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.record import ExtractionReport, Variant, with_interval
 from compressor.files import file_sha256, write_json
@@ -112,6 +114,9 @@ def compress(
 def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     """Run the stages in their order, each on what those before it made."""
     source = options.source
+    if source.unlabeled_file:
+        code = options.model.trust_remote_code
+        source = fit_to_model(source, options.model.model_name_or_path, trust_remote_code=code)
     of_data = _of_rows(load_texts(source) if source.unlabeled_file else load_task_data(source))
 
     def run_search(folder: Path, stage: StageRun) -> None:
@@ -327,6 +332,7 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
     trivial = result.trivial
     if trivial is not None:
         rows.append(trivial.cells(["name", "", "error", *[""] * (4 + len(costs))]))
-    header = ["", "index", "error (95 %)", OBJECTIVES["params"].column, "of encoder"]
+    error = name_error("error (95 %)", result.against_full_model)
+    header = ["", "index", error, OBJECTIVES["params"].column, "of encoder"]
     header += [*(cost.column for cost in costs.values()), "MB", "p50 ms"]
     return markdown_table(header, rows)

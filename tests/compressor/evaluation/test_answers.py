@@ -1,10 +1,13 @@
 """A fine-tuned model's answers in place of labels: whatever its head, they are what it says, and it has no error."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
@@ -42,6 +45,12 @@ def errors_of(model_dir: Path, data: TaskData) -> list[float]:
     model, tokenizer = load_fine_tuned_model(str(model_dir))
     rows = [encode(part, data.task, tokenizer, max_positions(model)) for part in data.parts.values()]
     return [Evaluator(model, data.task, part).evaluate().error for part in rows]
+
+
+def answers_of(model_dir: Path, data: TaskData) -> np.ndarray:
+    model, tokenizer = load_fine_tuned_model(str(model_dir))
+    rows = encode(data.validation, data.task, tokenizer, max_positions(model))
+    return Evaluator(model, data.task, rows).compute_logits()
 
 
 @pytest.mark.parametrize("head", ["classification", "regression"])
@@ -121,6 +130,73 @@ def test_multiple_choice_is_answered_too(tokenizer: PreTrainedTokenizerFast, tmp
     data = answer_texts(model_dir, file, task_name="swag")
     assert data.task.head is HEADS["multiple_choice"]
     assert errors_of(model_dir, data) == [0, 0, 0]
+
+
+def test_probabilities_are_nearest_to_themselves(
+    texts: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    model_dir = save_model(tmp_path / "mine", tokenizer, "classification")
+    data = answer_texts(model_dir, texts, metric="jensen_shannon", directory=tmp_path / "out")
+    assert errors_of(model_dir, data) == pytest.approx([0, 0, 0], abs=1e-6)
+    other = tiny_model("bert")
+    with torch.no_grad():
+        other.classifier.weight.neg_()
+    other.save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    assert data.validation.reference is not None
+    outputs, wanted = answers_of(tmp_path / "other", data), data.validation.reference
+    expected = [jensenshannon(*softmax(pair, axis=1), base=2) for pair in zip(outputs, wanted, strict=True)]
+    assert errors_of(tmp_path / "other", data)[1] == pytest.approx(np.mean(expected), rel=1e-5)
+    trivial = data.task.head.find_trivial(data)
+    assert 0 < trivial.error < 1
+    settings = TrainingSettings(num_train_epochs=1, learning_rate=1e-9)
+    net = train_super_network(model_dir, data, settings)
+    assert net.record is not None
+    assert net.record.epochs[0].error == pytest.approx(0, abs=1e-6)
+    with pytest.raises(TaskDataError, match="the metric of the task must be one of accuracy, f1"):
+        DataSource(task_name="custom", metric="jensen_shannon").task  # noqa: B018
+
+
+def test_every_label_of_a_row_is_an_answer(texts: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    model_dir = save_model(tmp_path / "mine", tokenizer, "multi_label")
+    data = answer_texts(model_dir, texts, directory=tmp_path / "out")  # whose head names the task
+    assert data.task.head is HEADS["multi_label"]
+    assert data.train.labels.shape == (34, len(data.label_names))
+    assert errors_of(model_dir, data) == [0, 0, 0]
+    assert load_task_data(data.source).digest == data.digest
+
+
+def test_every_word_is_answered(texts: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    model_dir = save_model(tmp_path / "mine", tokenizer, "token_classification")
+    data = answer_texts(model_dir, texts, directory=tmp_path / "out", max_seq_length=6)
+    assert data.task.head is HEADS["token_classification"]
+    assert errors_of(model_dir, data) == [0, 0, 0]
+    lengths = [(len(words), len(labels)) for words, labels in zip(data.train.texts, data.train.labels, strict=True)]
+    assert all(words == labels for words, labels in lengths)
+    assert max(words for words, _ in lengths) > 4  # more than the length leaves room for
+    again = load_task_data(data.source)
+    assert (again.digest, again.label_names, again.task) == (data.digest, data.label_names, data.task)
+    lists = tmp_path / "texts.jsonl"
+    lists.write_text("\n".join(json.dumps({"tokens": list(words)}) for words in data.train.texts))
+    assert answer_texts(model_dir, lists).label_names == data.label_names
+
+
+def test_rankings_by_the_full_model_are_to_be_met(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    model_dir = save_model(tmp_path / "mine", tokenizer, "regression")
+    rows = [str(row["text"]) for row in sentence_rows(80)]
+    file = tmp_path / "candidates.jsonl"
+    pairs = [{"query": f"q {n // 4}", "document": text} for n, text in enumerate(rows)]
+    file.write_text("\n".join(map(json.dumps, pairs)))
+    data = answer_texts(model_dir, file, task_name="rerank", directory=tmp_path / "out")
+    assert data.task.head is HEADS["rerank_scores"]
+    assert errors_of(model_dir, data) == pytest.approx([0, 0, 0], abs=1e-6)
+    assert load_task_data(data.source).digest == data.digest
+
+
+def test_embeddings_need_no_answers(texts: Path, base_model_dir: Path) -> None:
+    data = answer_texts(base_model_dir, texts, task_name="embed")
+    assert (data.source.unlabeled_file, data.source.train_file) == (None, str(texts))
+    assert (data.task.reference, data.answers) == (str(base_model_dir), None)
 
 
 def test_training_starts_at_the_ordering_and_stays_near_the_full_model(

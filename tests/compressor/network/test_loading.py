@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import DebertaV2ForMaskedLM, GPT2Config, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    AutoTokenizer,
+    DebertaV2ForMaskedLM,
+    GPT2Config,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from compressor.data.tasks import TASKS, get_task
 from compressor.errors import ModelError
@@ -33,6 +41,36 @@ def test_labels_travel_into_the_configuration(base_model_dir: Path) -> None:
     regression, _ = load_base_model(str(base_model_dir), get_task("custom", regression=True), (), seed=0)
     assert regression.config.num_labels == 1
     assert regression.config.problem_type == "regression"
+
+
+@pytest.mark.parametrize("name", ["RobertaTokenizer", "PreTrainedTokenizerFast"])
+def test_words_of_a_list_are_read_as_words_within_texts(name: str, tmp_path: Path) -> None:
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    backend.train_from_iterator(["so Ann Lee sang, so Ann Lee flew"] * 9, trainer)
+    tiny_model("roberta", num_labels=3).save_pretrained(tmp_path)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    told = {
+        "tokenizer_class": name,
+        "pad_token": "<pad>",
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+    }
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    config = json.loads((tmp_path / "config.json").read_text()) | {"vocab_size": 300}
+    RobertaModel(RobertaConfig(**config)).save_pretrained(tmp_path)
+    _, tokenizer = load_base_model(str(tmp_path), TASKS["ner"], ("O", "B-PER"), seed=0)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    words = ["Ann", "Lee", "flew"]
+    for each in (tokenizer, AutoTokenizer.from_pretrained(tmp_path / "saved")):
+        ids = each(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
+        assert ids == each("so Ann Lee flew", add_special_tokens=False)["input_ids"][1:]
+        assert "ĠLee" in each.convert_ids_to_tokens(ids)
 
 
 def test_demo_encoder_has_the_published_sizes() -> None:

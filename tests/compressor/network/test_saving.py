@@ -263,6 +263,30 @@ def test_the_stock_pipeline_reads_both_forms(tmp_path: Path, tokenizer: PreTrain
         assert pipeline("text-classification", model=str(path))("w1 w2")[0]["label"].startswith("LABEL_")
 
 
+@pytest.mark.parametrize("sub_network", [STOCK, ODD], ids=["stock", "ours"])
+def test_the_stock_pipeline_finds_entities(
+    sub_network: SubNetwork, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = tiny_model(task_head="token_classification")
+    model.config.id2label = {0: "O", 1: "B-PER", 2: "I-PER"}
+    sliced = slice_model(model, sub_network)
+    save_sliced_model(tmp_path, sliced, tokenizer, sub_network, DIMENSIONS, {})
+    text = "w1 w2 w3 w17 w23 w31 w9"
+    tokens = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
+    offsets = tokens.pop("offset_mapping")[0].tolist()
+    told = sliced(**tokens).logits[0].argmax(-1).tolist()
+    expected = [
+        (model.config.id2label[label], start, end)
+        for label, (start, end) in zip(told, offsets, strict=True)
+        if label and end
+    ]
+    assert expected
+    found = pipeline("token-classification", model=str(tmp_path))(text)
+    assert [(word["entity"], word["start"], word["end"]) for word in found] == expected
+    grouped = pipeline("token-classification", model=str(tmp_path), aggregation_strategy="simple")(text)
+    assert {group["entity_group"] for group in grouped} == {"PER"}
+
+
 def test_weights_of_another_sub_network(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     other = SubNetwork(heads=((0,), (), ()), units=((), (1, 2, 20), ()))
     for sub_network, name in ((ODD, "odd"), (other, "other")):

@@ -30,6 +30,13 @@ AGAINST_FULL_MODEL = (
 )
 """What is said wherever such errors are shown."""
 PARTS = ("train", "validation", "test")
+_WORDS = "words of "
+"""Before the name of a part, in the file."""
+
+
+def name_error(label: str, against_full_model: bool) -> str:
+    """A label that calls an error what it is: disagreement, where it is measured against a full model's answers."""
+    return label.replace("error", "disagreement") if against_full_model else label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class Answers:
     """In the order of its outputs; empty where it answers with values."""
     outputs: dict[str, np.ndarray]
     """By part, [units, …]."""
+    words: dict[str, np.ndarray] | None = None
+    """By part, of which word of which row they are: [units, 2], row first; None where rows are answered as a whole."""
 
     @property
     def texts(self) -> str:
@@ -67,9 +76,10 @@ def write_answers(folder: Path, answers: Answers) -> Path:
     from safetensors.numpy import save_file
 
     said = {"full_model": answers.full_model, "label_names": list(answers.label_names), **asdict(answers.asked)}
-    outputs = {name: np.ascontiguousarray(values) for name, values in answers.outputs.items()}
+    words = {_WORDS + name: values for name, values in (answers.words or {}).items()}
+    tensors = {name: np.ascontiguousarray(values) for name, values in (answers.outputs | words).items()}
     with new_directory(folder) as temporary:
-        save_file(outputs, temporary / ANSWERS_FILE, metadata={"answers": json.dumps(said)})
+        save_file(tensors, temporary / ANSWERS_FILE, metadata={"answers": json.dumps(said)})
         (temporary / ANSWERS_FILE).chmod(0o644)
     return folder / ANSWERS_FILE
 
@@ -86,11 +96,14 @@ def read_answers(path: Path) -> Answers:
         with safe_open(path, framework="numpy") as file:
             said = json.loads((file.metadata() or {})["answers"])
             outputs = {name: file.get_tensor(name) for name in PARTS}
+            has_words = _WORDS + PARTS[0] in set(file.keys())
+            words = {name: file.get_tensor(_WORDS + name) for name in PARTS} if has_words else None
         return Answers(
             full_model=str(said["full_model"]),
             label_names=tuple(map(str, said["label_names"])),
             asked=Asked(model=str(said["model"]), texts=str(said["texts"]), max_length=int(said["max_length"])),
             outputs=outputs,
+            words=words,
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TaskDataError(

@@ -1,6 +1,7 @@
 """One label of several per text or pair of texts: softmax over the outputs, cross-entropy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,3 +133,63 @@ CLASSIFICATION = Head(
     rounding_slack=rounding_slack,
     ask=ask,
 )
+
+
+def soft_loss(logits: "Tensor", reference: "Tensor") -> "Tensor":
+    """Mean Kullback-Leibler divergence of logits [units, classes] from a full model's."""
+    from torch.nn.functional import kl_div, log_softmax
+
+    ours, wanted = (log_softmax(outputs, dim=-1) for outputs in (logits, reference))
+    return kl_div(ours, wanted, reduction="batchmean", log_target=True)
+
+
+def soft_distillation_loss(student: "Tensor", teacher: "Tensor", reference: "Tensor", temperature: float) -> "Tensor":
+    """T² · KL(student / T, reference / T) + KL(student, reference): a teacher in training only blurs the reference."""
+    return temperature**2 * soft_loss(student / temperature, reference / temperature) + soft_loss(student, reference)
+
+
+def draw_labels(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Logits that are sure of a label drawn by a full model's probabilities: its own give its loss no gradient."""
+    gumbel = rng.gumbel(size=reference.shape)
+    drawn = np.zeros_like(reference)
+    drawn[np.arange(len(reference)), (reference + gumbel).argmax(axis=1)] = _SURE
+    return drawn
+
+
+_SURE = 30.0
+"""A logit above all others of 0 whose softmax is 1 up to rounding."""
+
+
+def nearness(logits: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
+    """1 − Jensen-Shannon distance (base 2, in 0..1) of the probabilities of logits to a full model's, [units]."""
+    from scipy.spatial.distance import jensenshannon
+    from scipy.special import softmax
+
+    assert reference is not None
+    both = (softmax(outputs.astype(np.float64), axis=1) for outputs in (logits, reference))
+    return np.asarray(1 - np.nan_to_num(jensenshannon(*both, base=2, axis=1)), dtype=np.float32)
+
+
+def find_trivial_mean(data: "TaskData") -> TrivialPredictor:
+    """The mean of a full model's probabilities of the validation rows, for every text."""
+    from scipy.special import softmax
+
+    references = [rows.reference for rows in (data.validation, data.test) if rows.reference is not None]
+    mean = np.log(softmax(references[0], axis=1).mean(axis=0))
+    error, test_error = (
+        round(1 - float(nearness(np.broadcast_to(mean, each.shape), each).mean()), 12) for each in references
+    )
+    return TrivialPredictor(name="the mean answer for every text", error=error, test_error=test_error)
+
+
+CLASSIFICATION_OF_ANSWERS = replace(
+    CLASSIFICATION,
+    metrics=("jensen_shannon",),
+    loss=soft_loss,
+    distillation_loss=soft_distillation_loss,
+    sample=draw_labels,
+    compare=nearness,
+    find_trivial=find_trivial_mean,
+    rounding_slack=lambda logits, metric, rows: 1e-3,  # the root in a distance near 0 makes much of rounding
+)
+"""The same model, judged by how near its probabilities are to a full model's."""

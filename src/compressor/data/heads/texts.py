@@ -1,6 +1,7 @@
 """What a row says: one text or several, from the columns of a table; or a list of words."""
 
 import json
+import re
 import reprlib
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,11 @@ def read_words(table: "pd.DataFrame", task: "Task", part: str) -> tuple[tuple[st
                 f"{reprlib.repr(table[column].tolist()[row])}. Correct the file or name another --text-column."
             )
     return tuple(tuple(words) for words in rows if words is not None)
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text: runs of letters and digits, and every other sign for itself."""
+    return re.findall(r"\w+|[^\w\s]", text)
 
 
 def to_list(value: Any) -> list[Any] | None:

@@ -211,7 +211,7 @@ BAD_ROWS: dict[str, tuple[list[dict[str, object]], dict[str, Any], str]] = {
     "a label in words": (
         [{**ROWS[0], "label": "good"}],
         {},
-        "the labels of a rerank must be numbers, but row 1 of the train rows holds 'good'. Check the file.",
+        "the labels of a reranker must be numbers, but row 1 of the train rows holds 'good'. Check the file.",
     ),
     "a group that is a list": (
         [{**ROWS[0], "id": [1]}],
