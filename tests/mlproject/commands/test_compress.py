@@ -105,6 +105,26 @@ def test_compress_without_labels_says_what_its_error_is(
     assert again.out.count(": skipped, ") == 6, again.out
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
+@pytest.mark.parametrize(
+    ("head", "words"), [("token_classification", []), ("classification", ["--metric", "jensen_shannon"])]
+)
+def test_compress_without_labels_of_other_kinds(
+    head: str, words: list[str], run_cli: RunCli, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tiny_model(task_head=head).save_pretrained(tmp_path / "mine")
+    tokenizer.save_pretrained(tmp_path / "mine")
+    (tmp_path / "texts.txt").write_text("\n".join(str(row["text"]) for row in sentence_rows(60)))
+    words = ["compress", "--model-name-or-path", "mine", "--unlabeled-file", "texts.txt", "--output-dir", "out", *words]
+    words += ["--num-train-epochs", 1, "--num-samples", 4, "--runs", 2, "--lengths", 8, "--batch-sizes", 1]
+    outcome = run_cli(*words, "--finetune-epochs", 1, "--knee")
+    assert outcome.code == 0, outcome.err
+    assert "disagreement" in outcome.out
+    report = json.loads((tmp_path / "out" / "model" / "extraction.json").read_text())
+    assert report["super_network"]["error"] < report["trivial"]["error"]
+
+
 def test_compress_without_labels_needs_a_fine_tuned_model(
     run_cli: RunCli, base_model_dir: Path, tmp_path: Path
 ) -> None:
