@@ -13,6 +13,8 @@ import numpy as np
 from compressor.data.ratios import RATIOS, Structure, group_sums, mean_ratio
 from compressor.errors import TaskDataError
 
+SIMILARITIES = ("cosine", "jensen_shannon")
+"""Metrics that are the mean of predictions: each says how near an output is to the one that is to be met."""
 _DRAWN_AT_ONCE = 500_000
 """Rows of resamples that are held in memory together."""
 
@@ -127,7 +129,7 @@ def _to_errors(values: np.ndarray) -> np.ndarray:
 def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether a metric says anything of rows [..., rows]: correlations and those of labels need two of each."""
     different = (np.ptp(labels, axis=-1) > 0) & (np.ptp(predictions, axis=-1) > 0)
-    return np.asarray(different | (metric in ("accuracy", "cosine", "jensen_shannon")))
+    return np.asarray(different | (metric in ("accuracy", *SIMILARITIES)))
 
 
 def _errors(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -179,8 +181,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "matthews_correlation": _matthews,
     "pearson": partial(_correlation, function="pearsonr"),
     "spearman": partial(_correlation, function="spearmanr"),
-    "cosine": _mean_similarity,
-    "jensen_shannon": _mean_similarity,
+    **dict.fromkeys(SIMILARITIES, _mean_similarity),
 }
 """Of labels and predictions [rows]."""
 METRIC_NAMES = tuple(dict.fromkeys((*METRICS, *RATIOS)))
@@ -242,7 +243,7 @@ _OF_RESAMPLES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "pearson": partial(_correlations, ranked=False),
     "spearman": partial(_correlations, ranked=True),
     **dict.fromkeys(
-        ("cosine", "jensen_shannon"),
+        SIMILARITIES,
         lambda labels, predictions: np.asarray(predictions.mean(axis=1, dtype=np.float64)),  # noqa: ARG005
     ),
 }

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from compressor.data.metrics import are_labels, compute_error
+from compressor.data.metrics import SIMILARITIES, are_labels, compute_error
 from compressor.data.ratios import Structure, group_sums, ratio_effects
 
 CONFIDENCE = 0.95
@@ -140,7 +140,7 @@ def row_effects(
     if metric == "accuracy":
         wrong = predictions != labels
         return np.asarray(wrong - wrong.mean())
-    if metric == "cosine":
+    if metric in SIMILARITIES:
         return np.asarray(predictions.mean() - predictions)
     if min(np.ptp(predictions), np.ptp(labels)) == 0:
         return np.zeros(len(labels))
