@@ -97,7 +97,8 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     max_length = min(task.max_length, max_positions)
     head = task.head
     first, second = head.to_texts(rows, task)
-    key = hashlib.sha256(f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name}".encode()).hexdigest()[:32]
+    asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
+    key = hashlib.sha256(asked.encode()).hexdigest()[:32]
     cache_dir = Path(HF_DATASETS_CACHE) / "mlflow-compressor"
     cache_dir.mkdir(parents=True, exist_ok=True)
     texts = {"first": first} if second is None else {"first": first, "second": second}
@@ -136,17 +137,22 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     )
     if task.reference is None or encoded.outputs_per_row > 1:
         return encoded
-    return replace(encoded, reference=_answers_of(task.reference, encoded, task, cache_dir, key))
+    return replace(encoded, reference=_answers_of(task.reference, rows, task, max_positions, cache_dir))
 
 
-def _answers_of(reference: str, rows: EncodedRows, task: Task, cache_dir: Path, key: str) -> np.ndarray:
-    """The outputs [units, …] of the frozen model that a task learns; kept in the cache with the tokens."""
+def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cache_dir: Path) -> np.ndarray:
+    """The outputs [units, …] of the frozen model that a task learns; kept in the cache with the tokens.
+
+    It reads the rows with its own tokenizer: that of a sub-network may have lost tokens.
+    """
     source = find_reference(reference)
-    file = cache_dir / f"{key}-{digest_reference(source)}.npy"
+    asked = f"{rows.digest} {digest_reference(source)} {min(task.max_length, max_positions)} {task.head.name}"
+    file = cache_dir / f"{hashlib.sha256(f'{asked} {task.prompt}'.encode()).hexdigest()[:32]}.npy"
     if file.is_file():
         return np.asarray(np.load(file, allow_pickle=False))
-    model = load_reference(source, task.head.form)
-    outputs = compute_logits(model, evaluation_batches(rows, 64))
+    model, tokenizer = load_reference(source, task.head.form)
+    own = encode(rows, replace(task, reference=None), tokenizer, max_positions)
+    outputs = compute_logits(model, evaluation_batches(own, 64))
     with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".npy", delete=False) as written:
         np.save(written, outputs, allow_pickle=False)
     Path(written.name).replace(file)

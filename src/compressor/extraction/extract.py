@@ -15,6 +15,7 @@ import numpy as np
 
 from compressor.data.batches import with_reference
 from compressor.data.metrics import label_agreement
+from compressor.data.ratios import OUTSIDE
 from compressor.data.sources import DataSource, TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files
@@ -33,7 +34,7 @@ from compressor.extraction.record import (
     Variant,
     Vocabulary,
 )
-from compressor.extraction.vocabulary import count_tokens, encode_lines, trim_vocabulary
+from compressor.extraction.vocabulary import align_words, count_tokens, encode_lines, trim_vocabulary
 from compressor.files import new_directory, seen_from, without_home
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
@@ -374,7 +375,13 @@ class Extractor:
         # A frozen model that is learnt knows the old tokens, and has answered the rows as they were.
         data = replace(self._data, task=replace(self._data.task, reference=None))
         judge = Judge(data, trimmed.tokenizer, origin.positions, options.per_device_eval_batch_size)
-        logits = self._evaluate(model, judge)
+        raw = self._evaluate(model, judge)
+        names = data.label_names
+        unread = names.index(OUTSIDE) if OUTSIDE in names else 0
+        logits = _Logits(
+            validation=align_words(raw.validation, judge.rows.validation, rows.validation, unread),
+            test=align_words(raw.test, judge.rows.test, rows.test, unread),
+        )
         if options.vocabulary_min_count == 1:
             for part in ("train", "validation"):
                 trimmed.require_same_tokens(getattr(rows, part), getattr(judge.rows, part), part)
@@ -383,7 +390,7 @@ class Extractor:
             )
         loaded, model_mb = self._save_and_load(model, trimmed.tokenizer, sub_network)
         again = judge.evaluate(loaded, judge.rows.test)
-        require_parity(logits.test, again, "the trimmed model and the one that was saved")
+        require_parity(raw.test, again, "the trimmed model and the one that was saved")
         return _Finished(
             tokenizer=trimmed.tokenizer,
             logits=logits,

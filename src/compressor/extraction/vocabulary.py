@@ -68,6 +68,21 @@ class TrimmedVocabulary:
         return float(np.mean([not np.array_equal(self.map_ids(ids), found) for ids, found in pairs]))
 
 
+def align_words(outputs: np.ndarray, new: EncodedRows, old: EncodedRows, unread: int) -> np.ndarray:
+    """Outputs [units, …] about the words of trimmed rows as outputs about the words that are judged.
+
+    More pieces leave room for fewer words of a long row: one that is no longer read is answered by output `unread`.
+    """
+    if old.units is None:
+        return outputs
+    aligned = np.zeros((len(old.labels), *outputs.shape[1:]), dtype=outputs.dtype)
+    aligned[:, unread] = 1
+    for (first, end), (new_first, new_end) in zip(pairwise(old.unit_bounds), pairwise(new.unit_bounds), strict=True):
+        count = min(end - first, new_end - new_first)
+        aligned[first : first + count] = outputs[new_first : new_first + count]
+    return aligned
+
+
 def trim_vocabulary(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",

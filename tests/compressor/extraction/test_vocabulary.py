@@ -11,10 +11,15 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from compressor.data.batches import EncodedRows
+from compressor.data.sources import DataSource, load_task_data
 from compressor.errors import ModelError
-from compressor.extraction.vocabulary import TrimmedVocabulary, count_tokens, trim_vocabulary
+from compressor.extraction.extract import extract_sub_network
+from compressor.extraction.vocabulary import TrimmedVocabulary, align_words, count_tokens, trim_vocabulary
+from compressor.network.loading import load_base_model
 from compressor.network.saving import load_sliced_model, save_sliced_model
 from compressor.network.slicing import slice_model
+from compressor.training.super_network import SuperNetwork
 from conftest import DIMENSIONS, tiny_config, tiny_model, word_tokenizer
 from exported import ODD
 
@@ -159,6 +164,47 @@ def test_tokens_of_words_are_trimmed_too() -> None:
     counts = count_tokens([np.asarray(tokenizer("w1 w2")["input_ids"])], 60)
     trimmed = trim_vocabulary(slice_model(model, ODD), tokenizer, counts)
     assert trimmed.tokenizer.tokenize("w1 w2 w3") == ["w1", "w2", "[UNK]"]
+
+
+@pytest.mark.parametrize("task", ["ner", "embed"])
+def test_models_of_words_and_of_vectors_are_trimmed(task: str, tmp_path: Path) -> None:
+    """A long test row of words that nobody trained on is cut into more pieces, and its last words are read no more."""
+    model, tokenizer = case("WordPiece", tmp_path / "tokenizer")
+    words = sorted({word for text in TEXTS for word in text.split() if word.isalpha()}, key=len)
+    common, rare = words[: len(words) // 2], words[len(words) // 2 :]
+    lists = [common[n : n + 6] for n in range(len(common) - 6)] * 2
+    rows = [{"tokens": row, "ner_tags": ["O", "B-X"] * 3, "text": " ".join(row)} for row in lists]
+    tests = [{**row, "tokens": rare[n : n + 6], "text": rare[n]} for n, row in enumerate(rows[:12])]
+    for name, part in (("train", rows), ("test", tests)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    files = {f"{name}_file": str(tmp_path / f"{name}.jsonl") for name in ("train", "test")}
+    model.base_model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    reference = {"reference_model": str(tmp_path / "base")} if task == "embed" else {}
+    data = load_task_data(DataSource(task_name=task, max_seq_length=9, **files, **reference))
+    base, tokenizer = load_base_model(str(tmp_path / "base"), data.task, data.label_names, seed=0)
+    net = SuperNetwork(model=base, tokenizer=tokenizer)
+    small = extract_sub_network(net, ODD, data, finetune_epochs=0, trim_vocabulary=True)
+    vocabulary = small.report.vocabulary
+    assert vocabulary is not None
+    assert vocabulary.tokens_after < vocabulary.tokens_before
+    assert vocabulary.changed_texts > 0
+    assert 0 <= vocabulary.test_error_after <= 1
+
+
+def test_words_that_are_read_no_more_are_answered_outside() -> None:
+    def rows(words: list[list[int]]) -> EncodedRows:
+        lengths = [len(row) for row in words]
+        offsets, units = np.concatenate([[0], np.cumsum(lengths)]), np.flatnonzero(np.concatenate(words))
+        return EncodedRows(
+            columns={}, offsets=offsets, labels=np.zeros(len(units)), num_choices=1, takes_choices=False,
+            pad_values={}, units=units,
+        )  # fmt: skip
+
+    old, new = rows([[0, 1, 1, 1, 0], [0, 1, 1, 0]]), rows([[0, 1, 0, 1, 0], [0, 1, 1, 0]])
+    outputs = np.arange(8, dtype=np.float32).reshape(4, 2) + 10
+    expected = [[10, 11], [12, 13], [0, 1], [14, 15], [16, 17]]
+    assert align_words(outputs, new, old, unread=1).tolist() == expected
 
 
 def test_a_padding_token_that_counts_stays_where_it_is(tmp_path: Path) -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
+from compressor.data.batches import encode
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import DataSource, load_task_data
 from compressor.errors import CompressorError, TaskDataError
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.families import max_positions
 from compressor.training.super_network import TrainingRecord
 from compressor.training.unseen_rows import require_unseen_rows
-from conftest import copy_database, sentence_rows, training_record
+from conftest import copy_database, sentence_rows, tiny_model, training_record
 from mlproject.cli import main
 from mlproject.inputs.models import open_super_network
 
@@ -113,6 +117,22 @@ def test_a_checkpoint_of_other_hands(foreign: Path, write_rows: WriteRows) -> No
     rename(foreign, ["bad", "good"])
     labels = open_super_network(foreign, overrides(file))[1].train.labels
     assert labels.tolist() == load_task_data(DataSource(**overrides(file))).train.labels.tolist()
+
+
+@pytest.mark.parametrize("head", ["classification", "token_classification", "multi_label"])
+def test_a_checkpoint_of_other_hands_answers_texts_itself(
+    head: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_model(task_head=head).save_pretrained(tmp_path / "net")
+    tokenizer.save_pretrained(tmp_path / "net")
+    (tmp_path / "texts.txt").write_text("\n".join(str(row["text"]) for row in sentence_rows(40)))
+    given = {"task_name": "custom", "unlabeled_file": str(tmp_path / "texts.txt")}
+    net, data = open_super_network(tmp_path / "net", given, tmp_path / "out")
+    assert data.task.head.name == head
+    assert data.label_names == net.label_names
+    rows = encode(data.validation, data.task, net.tokenizer, max_positions(net.model))
+    assert Evaluator(net.model, data.task, rows).evaluate().error == 0
+    assert load_task_data(data.source).digest == data.digest  # as `extract` reads them later
 
 
 def test_other_files_leave_the_task_as_it_was(

@@ -18,7 +18,7 @@ from compressor.files import new_directory
 from compressor.hub import hub_options
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from compressor.data.heads.head import ModelForm
 
@@ -135,14 +135,14 @@ def digest_reference(source: str) -> str:
     return combine(digest_files(Path(source)) if Path(source).is_dir() else {"name": source})
 
 
-def load_reference(source: str, form: "ModelForm") -> "PreTrainedModel":
-    """The frozen model, ready to evaluate, on the GPU where there is one.
+def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """The frozen model, ready to evaluate, on the GPU where there is one, and its tokenizer.
 
     Raises:
         ModelError: it does not load.
     """
     import torch
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoTokenizer
 
     local = hub_options(source)
     try:
@@ -153,6 +153,7 @@ def load_reference(source: str, form: "ModelForm") -> "PreTrainedModel":
             model: PreTrainedModel = form.auto_class.from_pretrained(
                 source, config=config, dtype=torch.float32, **local
             )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **local)
     except ModelError:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
@@ -160,4 +161,4 @@ def load_reference(source: str, form: "ModelForm") -> "PreTrainedModel":
             f"the model whose outputs are learnt must load, but {source} does not: {brief(error)}. Use a directory "
             "made by save_pretrained."
         ) from error
-    return model.eval().to(pick_device())
+    return model.eval().to(pick_device()), tokenizer

@@ -19,9 +19,10 @@ def test_a_directory_is_found_and_told_by_its_files(base_model_dir: Path, tmp_pa
 
 
 def test_it_evaluates_and_pools(base_model_dir: Path) -> None:
-    model = load_reference(str(base_model_dir), EMBEDDING_FORM)
+    model, tokenizer = load_reference(str(base_model_dir), EMBEDDING_FORM)
     assert not model.training
     assert model.config.sentence_embedding["mode"] == "mean"
+    assert len(tokenizer) == model.config.vocab_size
 
 
 def test_one_that_is_gone_or_broken(tmp_path: Path) -> None:
