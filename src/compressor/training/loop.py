@@ -349,7 +349,10 @@ def run_updates(
 def create_optimizer(
     model: "PreTrainedModel", settings: TrainingSettings, num_steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW without decay of biases and LayerNorms, and a linear schedule with warm-up."""
+    """AdamW without decay of biases and LayerNorms, and a linear schedule with warm-up.
+
+    It is PyTorch's fused kernel: one pass over weights, gradients and moments; the default on a CPU makes a dozen.
+    """
     from transformers import get_linear_schedule_with_warmup
 
     decayed = [p for p in model.parameters() if p.ndim > 1]
@@ -359,7 +362,7 @@ def create_optimizer(
         {"params": others, "weight_decay": 0.0},
     ]
     learning_rate = settings.learning_rate or default_learning_rate(model)
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
     return optimizer, get_linear_schedule_with_warmup(optimizer, round(settings.warmup_ratio * num_steps), num_steps)
 
 
