@@ -90,8 +90,8 @@ def _code(text: str) -> str:
 
 def _field_docs(cls: type) -> dict[str, str]:
     """The texts below the fields of a dataclass."""
-    source = inspect.getsource(cls)
-    found = re.findall(r'^    (\w+): [^\n]+\n    """(.+?)"""', source, flags=re.M | re.S)
+    sources = [inspect.getsource(one) for one in reversed(cls.__mro__) if dataclasses.is_dataclass(one)]
+    found = re.findall(r'^    (\w+): [^\n]+\n    """(.+?)"""', "\n".join(sources), flags=re.M | re.S)
     return {name: " ".join(text.split()).replace("|", "\\|") for name, text in found}
 
 

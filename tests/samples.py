@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compressor.evaluation.latency_table import BlockTimes, LatencyKind, LatencyTable, LayerTimes
+from conftest import DIMENSIONS
 from exporters.benchmark_record import Benchmark, TimedModel
 from exporters.export_record import Export, JudgedForm, VerifiedForm
 from exporters.options import BenchmarkOptions
@@ -15,6 +17,25 @@ def sample_latency(model: str, batch_size: int = 1, length: Any = 8, **more: Any
     values: dict[str, Any] = {"p50_ms": 2.0, "p90_ms": 3.0, "p99_ms": 4.0, "mean_ms": 2.0, "rows_per_second": 500.0}
     values |= {"runs": 5, "ratio": 0.5, "ratio_low": 0.4, "ratio_high": 0.6}
     return Latency(**values | {"model": model, "batch_size": batch_size, "length": length} | more)
+
+
+def sample_table(kind: LatencyKind, rest_ms: float = 0.5) -> LatencyTable:
+    """A table of the tiny BERT in which blocks of a layer take 1 and 2 ms at most, and a quarter of it in the last."""
+    heads, units = (1, DIMENSIONS.num_heads), (1, DIMENSIONS.num_units)
+    return LatencyTable(
+        kind=kind,
+        model_type="bert",
+        dimensions=DIMENSIONS,
+        rest_ms=rest_ms,
+        layer=LayerTimes(
+            attention=BlockTimes(members=heads, ms=(0.25, 1.0)),
+            feed_forward=BlockTimes(members=units, ms=(0.125, 2.0)),
+        ),
+        last_layer=LayerTimes(
+            attention=BlockTimes(members=heads, ms=(0.0625, 0.25)),
+            feed_forward=BlockTimes(members=units, ms=(0.03125, 0.5)),
+        ),
+    )
 
 
 def sample_model(path: Path, precision: Any = "fp32", **more: Any) -> TimedModel:

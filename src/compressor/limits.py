@@ -63,6 +63,8 @@ LIMITS: dict[str, Limit] = {
     "max_int8_loss": Limit(least=0, most=2, reason=_ERROR),
     "batch_sizes": Limit(least=1, most=1024, reason="all rows of a batch are in memory at once"),
     "lengths": Limit(least=1, most=100_000, reason="tokens; cut to what the models take"),
+    "batch_size": Limit(least=1, most=1024, reason="texts that are computed at once"),
+    "length": Limit(least=1, most=100_000, reason="tokens; cut to what the model takes"),
     "threads": Limit(least=1, most=CPU_CORES, reason="the cores of this machine: more threads wait for each other"),
     "runs": Limit(least=1, most=10_000, reason="each shape and model is timed so often"),
 }

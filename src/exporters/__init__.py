@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from exporters.export_record import Export as Export
     from exporters.options import BenchmarkOptions as BenchmarkOptions
     from exporters.options import ExportOptions as ExportOptions
+    from exporters.timing.latency_table import measure_latency_table as measure_latency_table
 
 _PUBLIC = {
     "export_model": "export",
@@ -20,6 +21,7 @@ _PUBLIC = {
     "Export": "export_record",
     "Benchmark": "benchmark_record",
     "ExportOptions": "options",
+    "measure_latency_table": "timing.latency_table",
     "BenchmarkOptions": "options",
 }
 """Of each public name: its module."""

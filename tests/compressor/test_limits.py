@@ -12,7 +12,14 @@ from compressor.data.sources import DataSource
 from compressor.errors import OptionError
 from compressor.extraction.options import ExtractionOptions
 from compressor.limits import LIMITS, check_number, check_numbers
-from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
+from compressor.search.options import (
+    LATENCY_NUMBERS,
+    Choice,
+    LatencyOptions,
+    NasOptions,
+    SearchOptions,
+    require_fit,
+)
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions, ExportOptions
 from mlproject.tracking.registration import LoggedExportOptions
@@ -31,7 +38,9 @@ FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if
 
 
 def make(cls: Any, name: str, value: Any) -> Any:
-    return cls(**{name: (value,) if name in ("batch_sizes", "lengths") else value})
+    timed = issubclass(cls, LatencyOptions) and name in LATENCY_NUMBERS
+    more = {"objectives": ("error", "latency_ms")} if timed else {}
+    return cls(**{name: (value,) if name in ("batch_sizes", "lengths") else value}, **more)
 
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS, ids=lambda value: getattr(value, "__name__", value))
@@ -112,9 +121,22 @@ def test_all_wrong_ones_are_told_at_once() -> None:
         (Choice, {"tiers": ("x" * 51,)}, "--tiers must be different names of letters and digits, up to 50"),
         (
             NasOptions,
-            {"objectives": ("error", "latency_ms")},
-            "--objectives of compressor nas must be of error, params",
+            {"objectives": ("error", "latency_ms"), "latency_of": "pytorch"},
+            "--latency-of of compressor nas must be one of onnx-fp32, onnx-int8, but got pytorch: trials that run side "
+            "by side would time each other. Choose another, or use compressor search.",
         ),
+        (
+            SearchOptions,
+            {"objectives": ("error", "latency_ms"), "latency_of": "tflite"},
+            "--latency-of must be one of onnx-fp32, onnx-int8, pytorch, but got 'tflite'. Choose one of them.",
+        ),
+        (
+            SearchOptions,
+            {"latency_of": "onnx-int8", "threads": 1},
+            "--latency-of must be given with the objective latency_ms, but got --objectives error,params. Add "
+            "--objectives error,latency_ms.",
+        ),
+        (NasOptions, {"length": 128}, "--length must be given with the objective latency_ms, but got --objectives"),
         *(
             (
                 Choice,

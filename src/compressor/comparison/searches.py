@@ -12,8 +12,8 @@ from typing import Any
 
 from compressor.errors import SearchError
 from compressor.evaluation.pareto import attainment_surfaces, compute_hypervolume, find_front
-from compressor.search.objectives import REFERENCE, main_cost
-from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult
+from compressor.search.objectives import OBJECTIVES, REFERENCE, main_cost
+from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.training.super_network import TrainingRecord
 
 Identity = dict[str, Any]
@@ -142,11 +142,16 @@ def _require_one_task(results: Mapping[Path, SearchResult]) -> None:
 def _common_cost(results: Collection[SearchResult]) -> str:
     """The one cost that all searches minimised under equal conditions, or else parameters, which all know."""
     costs = {main_cost(result.objectives) for result in results}
-    conditions = {result.made_of.measured_at for result in results}
     cost = costs.pop()
+    conditions = {_conditions(result.made_of.measured_at, cost) for result in results}
     if costs or cost == "params" or len(conditions) > 1 or any(result.full is None for result in results):
         return "params"
     return cost
+
+
+def _conditions(measured_at: MeasuredAt | None, cost: str) -> MeasuredAt | int | None:
+    """What a cost depends on besides the sub-network: what was timed, or the length of a text."""
+    return measured_at if measured_at is None or OBJECTIVES[cost].timed else measured_at.length
 
 
 def _full_cost(result: SearchResult, cost: str) -> float | None:

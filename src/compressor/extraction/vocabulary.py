@@ -110,12 +110,11 @@ def trim_vocabulary(
                 f"a model that counts positions from its padding token must keep that token's id, but {padding} would "
                 f"become {found}. Leave the vocabulary as it is."
             )
-    _cut_embeddings(model, kept)
+    cut_embeddings(model, kept)
     for name, value in list(model.config.to_dict().items()):
         if name.endswith("_token_id") and isinstance(value, int):
             place = int(trimmed.map_ids(np.array([value]))[0])
             setattr(model.config, name, place if place >= 0 else None)
-    model.config.vocab_size = len(kept)
     return trimmed
 
 
@@ -285,7 +284,7 @@ def _renumber(processor: Mapping[str, Any], places: Mapping[int, int]) -> dict[s
     return new
 
 
-def _cut_embeddings(model: "PreTrainedModel", kept: np.ndarray) -> None:
+def cut_embeddings(model: "PreTrainedModel", kept: np.ndarray) -> None:
     """Leaves a model these rows of its embedding table, in place."""
     old = model.get_input_embeddings()
     assert isinstance(old, nn.Embedding)
@@ -294,3 +293,4 @@ def _cut_embeddings(model: "PreTrainedModel", kept: np.ndarray) -> None:
     new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=padding, device="meta")
     new.weight = nn.Parameter(old.weight.detach().index_select(0, rows), requires_grad=old.weight.requires_grad)
     model.set_input_embeddings(new)
+    model.config.vocab_size = len(kept)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.evaluation.latency_table import TABLE_FILE
 from compressor.files import STATE_FOLDER, append_json_line, holds_json, read_json_lines, write_json
 from compressor.records import Amount, Errors, parse_record
 from compressor.search.objectives import OtherCosts, other_cost_names
@@ -49,6 +50,11 @@ def open_journal(
     return {}
 
 
+def has_journal(directory: Path) -> bool:
+    """Whether a search was begun in a directory."""
+    return (directory / STATE_FOLDER / _HEAD).is_file()
+
+
 def _read(line: Any) -> Recorded | None:
     """An evaluation of a line, None where the line is damaged or cut."""
     try:
@@ -64,7 +70,8 @@ def add_to_journal(directory: Path, evaluation: "EvaluatedSubNetwork", predictio
 
 
 def copy_journal(source: Path, target: Path) -> None:
-    """Copy the journal of a search to the directory where it is to resume."""
+    """Copy the journal of a search, and its latency table, to the directory where it is to resume."""
     (target / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
-    for name in (JOURNAL_FILE, f"{STATE_FOLDER}/{_HEAD}"):
-        shutil.copyfile(source / name, target / name)
+    for name in (JOURNAL_FILE, f"{STATE_FOLDER}/{_HEAD}", TABLE_FILE):
+        if name != TABLE_FILE or (source / name).is_file():
+            shutil.copyfile(source / name, target / name)

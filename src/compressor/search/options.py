@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from compressor.evaluation.bounds import CONFIDENCE
+from compressor.evaluation.latency_table import LATENCIES_OF, PYTORCH, SERVED, LatencyKind
 from compressor.limits import Problem, check_numbers, refuse, show
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_objectives, cost_names
 from compressor.training.settings import TrainingSettings
@@ -13,10 +14,64 @@ DEFAULT_NUM_TRIALS = 20
 """Of standard NAS without a budget."""
 SMALL_INCREASE = 0.015
 """Of the error: what the default choice loses at most."""
+LATENCY_OBJECTIVE, DEFAULT_LATENCY_OF = "latency_ms", SERVED[0]
+"""How fast a sub-network is; and what that is of: the form that is served unless a smaller one is asked for."""
+LATENCY_NUMBERS = ("threads", "batch_size", "length")
+"""The fields of `LatencyOptions` that are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
+class LatencyOptions:
+    """Of what the objective `latency_ms` is; all None where it is none."""
+
+    latency_of: str | None = None
+    """Of `LATENCIES_OF`; None: `DEFAULT_LATENCY_OF`."""
+    threads: int | None = None
+    """None: one."""
+    batch_size: int | None = None
+    """Texts that are computed at once; None: one."""
+    length: int | None = None
+    """Tokens of each; None: those of the median validation row."""
+
+    def latency_kind(self, objectives: Sequence[str], median_length: int, longest: int) -> LatencyKind | None:
+        """Return what is timed of a model that takes so long a text; None where it is no objective."""
+        if LATENCY_OBJECTIVE not in objectives:
+            return None
+        return LatencyKind(
+            latency_of=self.latency_of or DEFAULT_LATENCY_OF,
+            threads=self.threads or 1,
+            batch_size=self.batch_size or 1,
+            length=min(self.length or median_length, longest),
+        )
+
+    def _latency_problems(self, objectives: Sequence[str]) -> list[Problem]:
+        """What is wrong with these options, numbers beyond their limits left out."""
+        given = [f"--{name.replace('_', '-')}" for name in LATENCY_NUMBERS if getattr(self, name) is not None]
+        given = [*(["--latency-of"] if self.latency_of is not None else []), *given]
+        if LATENCY_OBJECTIVE not in objectives:
+            return [
+                Problem(
+                    option=option,
+                    law=f"given with the objective {LATENCY_OBJECTIVE}",
+                    value=f"--objectives {','.join(objectives)}",
+                    remedy=f"Add --objectives error,{LATENCY_OBJECTIVE}.",
+                )
+                for option in given[:1]
+            ]
+        if self.latency_of is None or self.latency_of in LATENCIES_OF:
+            return []
+        return [
+            Problem(
+                option="--latency-of",
+                law=f"one of {', '.join(LATENCIES_OF)}",
+                value=repr(self.latency_of[:100]),
+                remedy="Choose one of them.",
+            )
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(LatencyOptions):
     """How sub-networks are searched."""
 
     search_space: str | None = None
@@ -29,16 +84,12 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        check_numbers(self, ("num_samples", "seed", "per_device_eval_batch_size"))
-
-
-def trial_objectives() -> tuple[str, ...]:
-    """Return the objectives that trials of standard NAS can be measured by."""
-    return tuple(name for name, objective in OBJECTIVES.items() if not objective.timed)
+        numbers = ("num_samples", "seed", "per_device_eval_batch_size", *LATENCY_NUMBERS)
+        check_numbers(self, numbers, self._latency_problems(self.objectives))
 
 
 @dataclass(frozen=True, kw_only=True)
-class NasOptions:
+class NasOptions(LatencyOptions):
     """How sub-networks are searched that are trained one by one."""
 
     search_space: str = TrainingSettings.search_space
@@ -53,17 +104,17 @@ class NasOptions:
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        wrong = [
-            Problem(
-                option="--objectives of compressor nas",
-                law=f"of {', '.join(trial_objectives())}",
-                value=f"{name}: trials that run side by side would time each other",
-                remedy="Drop it, or use compressor search.",
+        wrong = self._latency_problems(self.objectives)
+        if self.latency_of == PYTORCH and not wrong:
+            wrong.append(
+                Problem(
+                    option="--latency-of of compressor nas",
+                    law=f"one of {', '.join(SERVED)}",
+                    value=f"{PYTORCH}: trials that run side by side would time each other",
+                    remedy="Choose another, or use compressor search.",
+                )
             )
-            for name in self.objectives
-            if OBJECTIVES[name].timed
-        ]
-        check_numbers(self, ("num_trials", "max_wallclock_time", "num_workers", "seed"), wrong)
+        check_numbers(self, ("num_trials", "max_wallclock_time", "num_workers", "seed", *LATENCY_NUMBERS), wrong)
         if self.num_trials is None and self.max_wallclock_time is None:
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 

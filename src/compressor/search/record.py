@@ -11,6 +11,7 @@ from pydantic import Field, PlainValidator
 from compressor.data.sources import DataSource
 from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import SearchError
+from compressor.evaluation.latency_table import LatencyKind
 from compressor.evaluation.pareto import compute_hypervolume, find_front
 from compressor.evaluation.predictions import (
     PREDICTIONS_FILE,
@@ -117,6 +118,23 @@ class MeasuredAt:
     """Tokens of the text."""
     batch_size: Count | None = None
     threads: Count | None = None
+    latency_of: str | None = None
+    """Of what the latency is: a runtime and a precision."""
+    latency_length: Count | None = None
+    """Tokens of the texts that it is of."""
+
+    @classmethod
+    def of(cls, length: int, kind: LatencyKind | None) -> "MeasuredAt":
+        """Return what costs are of, and what the latency is of if it is an objective."""
+        if kind is None:
+            return cls(length=length)
+        return cls(
+            length=length,
+            batch_size=kind.batch_size,
+            threads=kind.threads,
+            latency_of=kind.latency_of,
+            latency_length=kind.length,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,13 @@ from compressor.data.sources import TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files, digest_weights
 from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.latency_table import PYTORCH, LatencyKind, LatencyTable, MeasureTable, open_latency_table
 from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, max_positions
 from compressor.network.sub_network import SubNetwork
-from compressor.search.journal import Recorded, add_to_journal, open_journal
+from compressor.records import to_values
+from compressor.search.journal import Recorded, add_to_journal, has_journal, open_journal
 from compressor.search.loop import OnEvaluation, run_search
 from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.options import SearchOptions
@@ -39,7 +41,7 @@ class SearchStart:
     num_recorded: int
     """Evaluations of the same search that are in the journal."""
     notes: list[str]
-    """What is to be known of rows that are not those of the training, a line each."""
+    """What is to be known of rows that are not those of the training, and of a latency table, a line each."""
 
 
 OnStart = Callable[[SearchStart], None]
@@ -52,6 +54,7 @@ def search_sub_networks(
     options: SearchOptions | None = None,
     *,
     directory: Path | None = None,
+    measure_table: MeasureTable | None = None,
     on_start: OnStart | None = None,
     on_evaluation: OnEvaluation | None = None,
     **fields: Any,
@@ -61,19 +64,23 @@ def search_sub_networks(
     `fields` are those of `SearchOptions`, such as `num_samples=60`, in place of `options`. Where a `directory` is
     given, each evaluation is in its journal before it is told to the search method; those that are there already, of
     the same search, are not made again. Errors are 1 − metric on the validation rows; those of the front on the test
-    rows are looked at once, at the end.
+    rows are looked at once, at the end. Where `latency_ms` of a served form is an objective, `measure_table` (that is
+    `exporters.measure_latency_table`) times the parts of its graphs first; the table stays in the `directory`.
 
     Raises:
         ModelError: the super-network's head does not fit the data.
         TaskDataError: rows that it was trained on are among the validation or test rows, or have other labels.
-        SearchError: there is no such method, or a directory is given for a super-network that was not saved.
+        SearchError: there is no such method, a directory is given for a super-network that was not saved, or a latency
+            is an objective that nothing measures.
         OptionError: an option is out of its range.
     """
     options = replace(options or SearchOptions(), **fields)
     options = replace(options, search_space=options.search_space or net.search_space)
     require_fitting_head(net, data)
     notes = require_unseen_rows(net.record, data)
-    search = _Search.open(net, in_order_of(data, net.label_names), options, directory)
+    search = _Search.open(net, in_order_of(data, net.label_names), options, directory, measure_table)
+    if search.latency_table is not None:
+        notes = [*notes, search.latency_table.describe()]
     if on_start is not None:
         on_start(SearchStart(options=options, num_recorded=len(search.recorded), notes=notes))
 
@@ -109,13 +116,27 @@ class _Search:
     validation: EncodedRows
     length: int
     """Tokens of the median validation row."""
+    latency_kind: LatencyKind | None
+    latency_table: LatencyTable | None
     recorded: dict[str, Recorded] = field(default_factory=dict)
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
     """Of the validation rows, by the sub-networks' hashes."""
 
     @classmethod
-    def open(cls, net: SuperNetwork, data: TaskData, options: SearchOptions, directory: Path | None) -> "_Search":
-        """Encode the rows, order the layers where training has not, and read what is recorded of the same search."""
+    def open(
+        cls,
+        net: SuperNetwork,
+        data: TaskData,
+        options: SearchOptions,
+        directory: Path | None,
+        measure_table: MeasureTable | None,
+    ) -> "_Search":
+        """Encode the rows, order the layers where training has not, and read what is recorded of the same search.
+
+        What is timed of a served form is timed here, before the first evaluation.
+        """
+        if directory is not None and net.path is None:
+            raise unsaved_super_network()
         model = net.model.to(pick_device())
         assert options.search_space is not None
         space = create_search_space(options.search_space, get_dimensions(model), get_layer_order(model))
@@ -123,7 +144,13 @@ class _Search:
             print("Measuring which layers matter, since the super-network's training has not.")
             train = encode(data.train, data.task, net.tokenizer, max_positions(model))
             space = replace(space, layer_order=order_layers(model, data.task, train))
-        validation = encode(data.validation, data.task, net.tokenizer, max_positions(model))
+        longest = max_positions(model)
+        validation = encode(data.validation, data.task, net.tokenizer, longest)
+        kind, table = options.latency_kind(options.objectives, validation.median_length, longest), None
+        if kind is not None and kind.latency_of != PYTORCH:
+            begun = directory is not None and has_journal(directory)
+            of = (kind, model, net.tokenizer, space.dimensions)
+            table = open_latency_table(directory, *of, measure_table, resume=begun)
         search = cls(
             net=net,
             data=data,
@@ -134,10 +161,10 @@ class _Search:
             evaluator=Evaluator(model, data.task, validation, options.per_device_eval_batch_size),
             validation=validation,
             length=validation.median_length,
+            latency_kind=kind,
+            latency_table=table,
         )
-        if directory is not None:
-            if net.path is None:
-                raise unsaved_super_network()
+        if directory is not None and net.path is not None:
             search.recorded.update(open_journal(directory, search._identity(net.path), options.objectives))
         told = {key: line.predictions for key, line in search.recorded.items()}
         search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
@@ -145,9 +172,10 @@ class _Search:
 
     def _identity(self, path: Path) -> dict[str, Any]:
         """What the evaluations depend on; `path` is the super-network's."""
-        options = asdict(self.options)
+        options, table = asdict(self.options), self.latency_table
         del options["num_samples"]
         return {
+            "latency_table": None if table is None else to_values(table),
             "supernet_files": digest_files(path),
             "source": self.data.source.to_json(),
             "data_digest": self.data.digest,
@@ -169,6 +197,8 @@ class _Search:
             dimensions=self.space.dimensions,
             length=self.length,
             model=self.net.model,
+            latency_kind=self.latency_kind,
+            latency_table=self.latency_table,
         )
         return measure_costs(of, self.options.objectives)
 
@@ -224,6 +254,6 @@ class _Search:
             dimensions=self.space.dimensions,
             layer_order=self.space.layer_order,
             seconds=seconds,
-            measured_at=MeasuredAt(length=self.length, batch_size=1, threads=1),
+            measured_at=MeasuredAt.of(self.length, self.latency_kind),
             **saved,
         )

@@ -14,6 +14,7 @@ from compressor.data.sources import TaskData
 from compressor.device import pick_device
 from compressor.errors import FileError
 from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.latency_table import LatencyTable, MeasureTable, open_latency_table
 from compressor.evaluation.predictions import ValidationPredictions
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, max_positions
@@ -53,16 +54,19 @@ def search_by_training(
     directory: Path,
     *,
     resume: bool = False,
-    on_start: Callable[[Precision], None] | None = None,
+    measure_table: MeasureTable | None = None,
+    on_start: Callable[[Precision, LatencyTable | None], None] | None = None,
     on_trial: Callable[[RunningTrial], None] | None = None,
 ) -> SearchResult:
     """Search sub-networks that are trained one by one; the front members' weights are kept below `trials/`.
 
     With `resume` trials of the same inputs that are in the directory report what they know at once. Where
-    `settings.bf16` is None, a few steps of the whole encoder decide for all trials, before `on_start`.
+    `settings.bf16` is None, a few steps of the whole encoder decide for all trials. Where `latency_ms` is an objective,
+    `measure_table` (that is `exporters.measure_latency_table`) times the parts of its graphs. Both before `on_start`.
 
     Raises:
-        SearchError: there is no such method, or no trial has finished an epoch.
+        SearchError: there is no such method, no trial has finished an epoch, or a latency is an objective that nothing
+            measures.
         ParityError: a saved model's validation error is not the one its trial reported.
     """
     data, settings = inputs.data, inputs.settings.for_rows(len(inputs.data.train))
@@ -74,19 +78,25 @@ def search_by_training(
     model, tokenizer = load_base_model(
         task=data.task, label_names=data.label_names, seed=settings.seed, **asdict(base_model)
     )
-    rows = encode_parts(data, tokenizer, max_positions(model))  # all, so that trials find their tokens in the cache
+    longest = max_positions(model)
+    rows = encode_parts(data, tokenizer, longest)  # all, so that trials find their tokens in the cache
+    length, dimensions = rows.validation.median_length, get_dimensions(model)
+    kind, table = inputs.options.latency_kind(inputs.options.objectives, length, longest), None
+    if kind is not None:
+        table = open_latency_table(directory, kind, model, tokenizer, dimensions, measure_table, resume=resume)
     problem = NasProblem(
-        space=create_search_space(inputs.options.search_space, get_dimensions(model)),
+        space=create_search_space(inputs.options.search_space, dimensions),
         cost_model=create_cost_model(model),
         num_epochs=settings.epochs,
-        sequence_length=rows.validation.median_length,
+        sequence_length=length,
+        latency_table=table,
     )
     precision = _known_precision(directory, settings) if resume else None
     precision = precision or decide_precision(model.to(pick_device()), data.task, rows.train, settings)
     model.cpu()  # trials need the room
     inputs = replace(inputs, settings=replace(settings, bf16=precision.bf16))
     if on_start is not None:
-        on_start(precision)
+        on_start(precision, table)
     (directory / JOURNAL_FILE).unlink(missing_ok=True)
 
     def observe(trial: RunningTrial) -> None:
@@ -106,7 +116,7 @@ def search_by_training(
         options=asdict(inputs.options) | inputs.training_options,
         dimensions=problem.space.dimensions,
         layer_order=problem.space.layer_order,
-        measured_at=MeasuredAt(length=problem.sequence_length),
+        measured_at=MeasuredAt.of(length, kind),
         seconds=seconds,
     )
     validation = rows.validation

@@ -25,6 +25,7 @@ from syne_tune.tuner_callback import TunerCallback
 from tqdm import tqdm
 
 from compressor.errors import FileError, SearchError
+from compressor.evaluation.latency_table import LatencyTable
 from compressor.files import holds_json, module_environment, write_json
 from compressor.network.costs import CostModel
 from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
@@ -32,7 +33,7 @@ from compressor.progress import progress_bar
 from compressor.records import parse_record
 from compressor.search.loop import initial_design
 from compressor.search.objectives import Measurable, measure_costs
-from compressor.search.options import NasOptions
+from compressor.search.options import LATENCY_OBJECTIVE, NasOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
 from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.spaces.space import Config, SearchSpace
@@ -88,6 +89,8 @@ class NasProblem:
     """Of a trial."""
     sequence_length: int
     """Tokens of the text that costs are of."""
+    latency_table: LatencyTable | None = None
+    """None where the latency is no objective."""
 
     def costs(self, sub_network: SubNetwork) -> dict[str, float]:
         """Return what a trial reports beside its error, by the objectives' names."""
@@ -97,7 +100,9 @@ class NasProblem:
                 cost_model=self.cost_model,
                 dimensions=self.space.dimensions,
                 length=self.sequence_length,
-            )
+                latency_table=self.latency_table,
+            ),
+            () if self.latency_table is None else (LATENCY_OBJECTIVE,),
         )
 
     @property

@@ -20,7 +20,7 @@ from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
 from compressor.limits import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
-from compressor.search.options import Choice, NasOptions, SearchOptions, require_fit
+from compressor.search.options import LATENCY_OBJECTIVE, Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import BenchmarkOptions
 from mlproject.cli.options import (
@@ -36,11 +36,14 @@ from mlproject.cli.options import (
     OUTPUT,
     SAMPLING,
     SEARCH,
+    SEARCH_LATENCY,
     SEVERAL,
     SPACE,
     SPACE_OF_SEARCH,
+    THREADS,
     TRAINING,
     TRAINING_PRECISIONS,
+    TRIAL_LATENCY,
     TRIALS,
     VOCABULARY,
     HuggingFaceCommand,
@@ -107,7 +110,7 @@ def train_supernet(**values: Any) -> None:
     help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
 )
 @click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
-@add_options(SPACE_OF_SEARCH, EVALUATION, SEARCH, DATA, OUTPUT)
+@add_options(SPACE_OF_SEARCH, EVALUATION, SEARCH, SEARCH_LATENCY, THREADS, DATA, OUTPUT)
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
     source, options = _check(values, _source, _search_options)
@@ -123,7 +126,7 @@ def search(supernet: str, **values: Any) -> None:
 
 
 @cli.command("nas", cls=HuggingFaceCommand)
-@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, TRIALS, OUTPUT)
+@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, TRIALS, TRIAL_LATENCY, THREADS, OUTPUT)
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
     values |= {"save_strategy": "no", "sampling_strategy": "standard"}
@@ -222,6 +225,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     SPACE,
     EVALUATION,
     SEARCH,
+    SEARCH_LATENCY,
     CHOICE,
     VOCABULARY,
     CONFIDENCE,
@@ -234,8 +238,8 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
     source, model, settings, search_options, choice, extraction, export_options, benchmark_options, _ = _check(
         values,
-        *(_whole_source, _model_options, _training_settings, _search_options, _choice, _extraction_options),
-        *(_export_options, _benchmark_options, _fit),
+        *(_whole_source, _model_options, _training_settings, _search_options_of_compress, _choice),
+        *(_extraction_options, _export_options, _benchmark_options, _fit),
     )
     with _top_run("compress") as (run, output_dir, tracker):
         from mlproject.stages.compress import CompressOptions
@@ -460,6 +464,12 @@ def _search_options(values: dict[str, Any]) -> SearchOptions:
     if options.search_space is not None:
         require_method_fit(options.search_strategy, options.search_space)
     return options
+
+
+def _search_options_of_compress(values: dict[str, Any]) -> SearchOptions:
+    """Those of its search: `--threads` are the benchmark's alone where no latency is an objective."""
+    is_timed = LATENCY_OBJECTIVE in values["objectives"]
+    return _search_options(values if is_timed else {**values, "threads": None})
 
 
 def _nas_options(values: dict[str, Any]) -> NasOptions:

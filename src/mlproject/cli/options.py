@@ -14,16 +14,17 @@ import click
 from compressor.data.metrics import METRIC_NAMES
 from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
+from compressor.evaluation.latency_table import LATENCIES_OF, SERVED
 from compressor.extraction.options import ExtractionOptions
 from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, cost_names
 from compressor.search.options import (
+    DEFAULT_LATENCY_OF,
     DEFAULT_NUM_TRIALS,
     SMALL_INCREASE,
     Choice,
     NasOptions,
     SearchOptions,
-    trial_objectives,
 )
 from compressor.spaces import SEARCH_SPACES
 from compressor.training.settings import (
@@ -365,13 +366,12 @@ def _search_strategy(methods: Any, default: str) -> Decorator:
     )
 
 
-def _objectives(names: Any) -> Decorator:
-    return _option(
-        "--objectives",
-        type=TextList(),
-        default=",".join(DEFAULT_OBJECTIVES),
-        help=f"What is minimised: two or three of {', '.join(names)}.",
-    )
+_OBJECTIVES = _option(
+    "--objectives",
+    type=TextList(),
+    default=",".join(DEFAULT_OBJECTIVES),
+    help=f"What is minimised: two or three of {', '.join(OBJECTIVES)}.",
+)
 
 
 SEARCH = [
@@ -382,7 +382,7 @@ SEARCH = [
         default=SearchOptions.num_samples,
         help="Sub-networks to evaluate, the full one included.",
     ),
-    _objectives(OBJECTIVES),
+    _OBJECTIVES,
 ]
 
 TRIALS = [
@@ -402,7 +402,7 @@ TRIALS = [
         help="Seconds after which no trial goes on. Default: no limit.",
     ),
     _option("--num-workers", type=int, default=NasOptions.num_workers, help="Trials that run side by side."),
-    _objectives(trial_objectives()),
+    _OBJECTIVES,
 ]
 
 CONFIDENCE = [
@@ -507,6 +507,31 @@ EXPORT = [
     _option("--alias", default=None, help="Alias of that version, such as champion; needs --register-as."),
 ]
 
+
+def _latency_options(kinds: Any, others: str = "") -> list[Any]:
+    return [
+        _option(
+            "--latency-of",
+            type=_choice(kinds),
+            default=None,
+            help="What the objective latency_ms is of: the model as it is served, predicted from parts that are timed "
+            f"once{others}. Default: {DEFAULT_LATENCY_OF}.",
+        ),
+        _option("--batch-size", type=int, default=None, help="Texts at once that latency_ms is of. Default: 1."),
+        _option(
+            "--length",
+            type=int,
+            default=None,
+            help="Tokens of each text that latency_ms is of. Default: those of the median validation row.",
+        ),
+    ]
+
+
+SEARCH_LATENCY = _latency_options(LATENCIES_OF, ", or PyTorch, each sub-network timed")
+TRIAL_LATENCY = _latency_options(SERVED)
+THREADS = [_option("--threads", type=int, default=None, help="Threads that latency_ms is of. Default: 1.")]
+"""Of commands that time nothing else."""
+
 LATENCY = [
     _option(
         "--batch-sizes",
@@ -520,7 +545,7 @@ LATENCY = [
         default=",".join(map(str, BenchmarkOptions.lengths)),
         help="Tokens per text to time.",
     ),
-    _option("--threads", type=int, default=BenchmarkOptions.threads, help="Threads of ONNX Runtime and of PyTorch."),
+    _option("--threads", type=int, default=BenchmarkOptions.threads, help="Threads of what is timed."),
     _option("--runs", type=int, default=BenchmarkOptions.runs, help="Timed runs of each model and shape."),
     _option(
         "--provider",
@@ -566,7 +591,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Choice": [CHOICE, SEVERAL, CONFIDENCE],
     "Vocabulary": [VOCABULARY],
     "Export": [EXPORT],
-    "Benchmark": [LATENCY],
+    "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY],
     "Output": [CACHE, OUTPUT],
 }
 """What options stand under in a command's help. Those that a command defines itself are its input."""

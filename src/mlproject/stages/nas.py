@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from compressor.data.sources import DataSource
+from compressor.evaluation.latency_table import LatencyTable
 from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
 from compressor.standard_nas.search import NasInputs, search_by_training
 from compressor.standard_nas.tuner import FAILED, FINISHED, STOPPED, RunningTrial
 from compressor.training.precision import Precision
 from compressor.training.settings import ModelOptions, TrainingSettings
+from exporters.timing.latency_table import measure_latency_table
 from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
 from mlproject.stages.search_runs import (
@@ -39,15 +41,23 @@ def nas(
     log_data(run, data, source)
     trials = _TrialRuns(run, inputs)
 
-    def on_start(precision: Precision) -> None:
+    def on_start(precision: Precision, table: LatencyTable | None) -> None:
         run.log_params({"bf16": precision.bf16})
         print(precision.describe())
+        print_notes([] if table is None else [table.describe()])
         print(
             f"Training each sub-network on {len(data.train):,} rows, validating on {len(data.validation):,}"
             + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
         )
 
-    result = search_by_training(inputs, output_dir, resume=run.tracker.goes_on, on_start=on_start, on_trial=trials.log)
+    result = search_by_training(
+        inputs,
+        output_dir,
+        resume=run.tracker.goes_on,
+        measure_table=measure_latency_table,
+        on_start=on_start,
+        on_trial=trials.log,
+    )
     count, space = len(result.evaluations), options.search_space
     title = f"{source.task_name}: {count} sub-networks trained alone, {space} space"
     write_search_results(output_dir, result, title)

@@ -8,6 +8,7 @@ from compressor.files import require_other_directory
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from compressor.search.shared import SearchStart, search_sub_networks
+from exporters.timing.latency_table import measure_latency_table
 from mlproject.inputs.models import open_super_network
 from mlproject.stages.log import log_data, option_params, print_notes
 from mlproject.stages.search_runs import (
@@ -52,7 +53,13 @@ def search(
         )
 
     result = search_sub_networks(
-        net, data, options, directory=output_dir, on_start=on_start, on_evaluation=on_evaluation
+        net,
+        data,
+        options,
+        directory=output_dir,
+        measure_table=measure_latency_table,
+        on_start=on_start,
+        on_evaluation=on_evaluation,
     )
     title = f"{data.source.task_name}: {len(result.evaluations)} sub-networks, {space} space"
     write_search_results(output_dir, result, title)

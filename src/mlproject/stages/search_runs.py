@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from compressor.drawing.terminal import print_table
+from compressor.evaluation.latency_table import TABLE_FILE
 from compressor.evaluation.predictions import PREDICTIONS_FILE
 from compressor.files import new_directory
 from compressor.markdown import markdown_code, markdown_table
@@ -40,6 +41,8 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
     run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
     for name in ARTIFACTS:
         run.log_artifact(output_dir / name)
+    if (output_dir / TABLE_FILE).is_file():
+        run.log_artifact(output_dir / TABLE_FILE)
     if result.trivial is not None:
         run.log_metrics({"trivial_error": result.trivial.error, "trivial_test_error": result.trivial.test_error})
     header, rows = front_table(result)

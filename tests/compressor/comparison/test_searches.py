@@ -1,14 +1,17 @@
 """Searches side by side: hypervolumes, groups, and what does not compare."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compressor.comparison.searches import compare_searches
+from compressor.comparison.searches import _conditions, compare_searches
 from compressor.data.sources import DataSource
 from compressor.errors import SearchError
+from compressor.evaluation.latency_table import LatencyKind
+from compressor.search.record import MeasuredAt
 from compressor.training.settings import TrainingSettings
 from conftest import write_search
 from mlproject.inputs.models import find_super_network
@@ -55,6 +58,16 @@ def test_other_base_models_compare_by_parameters(tmp_path: Path) -> None:
     found = [comparison.hypervolume(group.searches[0].points) for group in comparison.groups]
     assert found == pytest.approx([0.55, 0.3])
     assert [group.name for group in comparison.groups] == ["auto", "standard"]
+
+
+def test_a_cost_depends_on_what_it_was_measured_at() -> None:
+    """Costs in closed form on a text's length alone; a latency on all that was timed."""
+    kind = LatencyKind(latency_of="onnx-fp32", threads=1, batch_size=1, length=128)
+    plain, timed = MeasuredAt.of(26, None), MeasuredAt.of(26, kind)
+    assert _conditions(plain, "macs") == _conditions(timed, "macs") != _conditions(MeasuredAt.of(27, None), "macs")
+    others = [replace(kind, threads=2), replace(kind, length=64), replace(kind, latency_of="onnx-int8")]
+    conditions = {_conditions(MeasuredAt.of(26, one), "latency_ms") for one in (kind, kind, *others)}
+    assert len(conditions) == 4
 
 
 def test_searches_that_differ_in_seeds_alone_are_a_group(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from compressor.evaluation.latency_table import TABLE_FILE
 from compressor.files import append_json_line
-from compressor.search.journal import JOURNAL_FILE, Recorded, copy_journal, open_journal
+from compressor.search.journal import JOURNAL_FILE, Recorded, copy_journal, has_journal, open_journal
 
 
 def whole(name: str) -> Recorded:
@@ -22,6 +23,10 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     assert open_journal(tmp_path / "a", search) == {"abc": whole("abc")}
     copy_journal(tmp_path / "a", tmp_path / "b")
     assert open_journal(tmp_path / "b", search) == {"abc": whole("abc")}
+    (tmp_path / "a" / TABLE_FILE).write_text("{}")
+    copy_journal(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b" / TABLE_FILE).read_text() == "{}"
+    assert [has_journal(tmp_path / name) for name in "abc"] == [True, True, False]
     assert open_journal(tmp_path / "a", search, ("error", "params")) == {"abc": whole("abc")}
     assert open_journal(tmp_path / "a", search, ("error", "latency_ms")) == {}  # which the line lacks
     assert open_journal(tmp_path / "a", search | {"seed": 1}) == {}

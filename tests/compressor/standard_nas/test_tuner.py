@@ -13,6 +13,7 @@ import pytest
 
 from compressor.data.sources import DataSource
 from compressor.errors import SearchError
+from compressor.evaluation.latency_table import BlockTimes, LatencyKind, LatencyTable, LayerTimes
 from compressor.files import write_json
 from compressor.network.costs import create_cost_model
 from compressor.network.sub_network import WrittenSubNetwork, full_sub_network
@@ -72,6 +73,7 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
         crash_at: int = 1,
         seconds: float = 0.0,
         num_epochs: int = 1,
+        latency_table: LatencyTable | None = None,
         observe: Callable[[RunningTrial], None] | None = None,
         **options: Any,
     ) -> tuple[SearchResult, list[RunningTrial]]:
@@ -92,6 +94,7 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
                 cost_model=cost_model,
                 num_epochs=num_epochs,
                 sequence_length=9,
+                latency_table=latency_table,
             ),
             tmp_path / "an output",
             SPEC,
@@ -103,6 +106,19 @@ def nas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nas:
         return result, list(seen.values())
 
     return run
+
+
+def test_a_latency_follows_from_a_table(nas: Nas) -> None:
+    block = BlockTimes(members=(1,), ms=(0.25,))
+    layer = LayerTimes(attention=block, feed_forward=block)
+    kind = LatencyKind(latency_of="onnx-fp32", threads=1, batch_size=1, length=9)
+    table = LatencyTable(
+        kind=kind, model_type="bert", dimensions=DIMENSIONS, rest_ms=1.0, layer=layer, last_layer=layer
+    )
+    result, _ = nas(num_trials=3, objectives=("error", "latency_ms"), latency_table=table)
+    assert {e.costs["latency_ms"] for e in result.evaluations} == {1.0 + 0.5 * layers for layers in (1, 2, 3)}
+    assert result.full_costs["latency_ms"] == 2.5
+    assert result.objectives == ("error", "latency_ms")
 
 
 def test_trials_begin_with_the_design_and_never_repeat(nas: Nas) -> None:

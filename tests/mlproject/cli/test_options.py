@@ -33,8 +33,8 @@ def test_help_stands_below_headings() -> None:
 
     both = ["Model", "Data", "Training", "Search space and evaluation"]
     assert headings("train-supernet") == [*both, "Output"]
-    assert headings("compress") == [*both, "Search", "Choice", "Vocabulary", "Export", "Benchmark", "Output"]
-    assert headings("search") == ["Input", "Data", "Search space and evaluation", "Search", "Output"]
+    assert headings("compress") == [*both, "Search", "Choice", "Vocabulary", "Export", "Timing", "Output"]
+    assert headings("search") == ["Input", "Data", "Search space and evaluation", "Search", "Timing", "Output"]
     assert headings("extract") == ["Input", "Choice", "Vocabulary", "Output"]
     assert headings("sync") == ["Output"]
     assert _names_by_heading()["Export"] == {"precision", "portable", "max_int8_loss", "register_as", "alias"}

@@ -8,10 +8,13 @@ from typing import Any
 import mlflow
 import pytest
 
+from compressor.evaluation.latency_table import TABLE_FILE, LatencyKind, LatencyTable
+from compressor.network.sub_network import SubNetwork
 from compressor.search.objectives import OBJECTIVES, Objective
-from compressor.search.record import SearchResult
+from compressor.search.record import MeasuredAt, SearchResult
 from conftest import sentence_rows
 from running import RunCli, WriteRows, runs
+from samples import sample_table
 
 
 def test_the_same_seed_gives_the_same_front(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
@@ -171,6 +174,77 @@ def test_an_objective_is_one_entry(
     assert run_cli("compare", "s", "t", "--output-dir", "both").code == 0
     assert json.loads((tmp_path / "both" / "compare.json").read_text())["cost"] == "bits"
     assert "bits of all weights as a share of the super-network" in (tmp_path / "both" / "compare.html").read_text()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[LatencyKind]:
+    """What tables were measured of: each makes the rest a millisecond slower, so that nobody takes two for one."""
+    kinds: list[LatencyKind] = []
+
+    def measure(_: object, __: object, kind: LatencyKind) -> LatencyTable:
+        kinds.append(kind)
+        return sample_table(kind, rest_ms=float(len(kinds)))
+
+    monkeypatch.setattr("mlproject.stages.search.measure_latency_table", measure)
+    return kinds
+
+
+def test_a_latency_is_predicted_from_a_table_and_the_same_when_a_search_goes_on(
+    run_cli: RunCli, trained: Path, tmp_path: Path, asked: list[LatencyKind]
+) -> None:
+    """Law 5: a search with three evaluations that goes on to six finds what an undisturbed one finds."""
+    words = ["search", "--supernet", "net", "--objectives", "error,latency_ms", "--latency-of", "onnx-int8"]
+    words += ["--length", 100, "--batch-size", 8, "--search-space", "medium"]
+    for number, count in enumerate((3, 6)):
+        outcome = run_cli(*words, "--num-samples", count, "--output-dir", "s")
+        assert outcome.code == 0, outcome.err
+        assert (
+            "Note: latency_ms is predicted from timed parts: onnx-int8, 1 thread, 8 texts of 40 tokens." in outcome.out
+        )
+        assert len((tmp_path / "s" / "evaluations.jsonl").read_text().splitlines()) == (3, 6)[number]
+    assert asked == [LatencyKind(latency_of="onnx-int8", threads=1, batch_size=8, length=40)]  # the longest it takes
+    found, table = SearchResult.load(tmp_path / "s"), LatencyTable.load(tmp_path / "s" / TABLE_FILE)
+    assert found.made_of.measured_at is not None
+    assert [e.costs["latency_ms"] for e in found.evaluations] == [
+        table.predict(e.sub_network) for e in found.evaluations
+    ]
+    assert found.made_of.measured_at == MeasuredAt(
+        length=found.made_of.measured_at.length,
+        batch_size=8,
+        threads=1,
+        latency_of="onnx-int8",
+        latency_length=40,
+    )
+    asked.clear()
+    assert run_cli(*words, "--num-samples", 6, "--output-dir", "t").code == 0
+    assert [(e.sub_network, e.objectives) for e in SearchResult.load(tmp_path / "t").evaluations] == [
+        (e.sub_network, e.objectives) for e in found.evaluations
+    ]
+    assert run_cli(*words, "--num-samples", 3, "--output-dir", "s", "--overwrite-output-dir").code == 0
+    assert LatencyTable.load(tmp_path / "s" / TABLE_FILE).rest_ms == 2.0  # begun anew: measured anew
+    outcome = run_cli(
+        "extract", "--search", "t", "--max-latency-ms", 3, "--finetune-epochs", 0, "--output-dir", "model"
+    )
+    assert outcome.code == 0, outcome.err
+
+
+def test_pytorch_is_timed_where_it_is_asked_for(
+    run_cli: RunCli, trained: Path, tmp_path: Path, asked: list[LatencyKind], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[tuple[int, int, int]] = []
+
+    def measure(_: object, sub_network: SubNetwork, length: int, *, batch_size: int, threads: int) -> float:
+        timed.append((length, batch_size, threads))
+        return float(sub_network.num_units)
+
+    monkeypatch.setattr("compressor.evaluation.latency.measure_latency_ms", measure)
+    words = ["search", "--supernet", "net", "--objectives", "error,latency_ms", "--latency-of", "pytorch"]
+    assert run_cli(*words, "--length", 8, "--num-samples", 3, "--output-dir", "s").code == 0
+    found = SearchResult.load(tmp_path / "s")
+    assert [e.costs["latency_ms"] for e in found.evaluations] == [e.sub_network.num_units for e in found.evaluations]
+    assert timed == [(8, 1, 1)] * 3
+    assert not asked
+    assert not (tmp_path / "s" / TABLE_FILE).exists()
 
 
 def test_sizes_and_memory_are_objectives(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""Timing the parts of a super-network as they are served: a dozen small exported graphs, in turn.
+
+The graphs are sub-networks of few layers, made by the exporter and quantized as an export is, so that a part runs here
+as it runs there. Their embedding tables are cut: looking up a token takes as long in a small one.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.evaluation.latency import Block, Meters, time_block, warm_up
+from compressor.evaluation.latency_table import (
+    LatencyKind,
+    LatencyTable,
+    TableCheck,
+    solve_latency_table,
+    sub_network_to_check,
+    sub_networks_to_time,
+)
+from compressor.extraction.vocabulary import cut_embeddings
+from compressor.network.families import get_dimensions
+from compressor.network.slicing import slice_model
+from compressor.network.sub_network import SubNetwork
+from compressor.progress import progress_bar
+from exporters.graph.cpu import cpu_name
+from exporters.graph.onnx_export import export_onnx
+from exporters.graph.quantization import INT8_SUFFIX, needs_reduced_range, quantize_int8
+from exporters.timing.runners import Runner, make_inputs, open_runner
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_NUM_TOKENS = 1000
+"""Of the cut embedding tables."""
+_WARM_UPS, _ROUNDS, _FEWEST_ROUNDS = 3, 30, 7
+_MOST_S = 25.0
+"""After which no further round begins, once there are the fewest."""
+_CACHE_BYTES = 64 * 2**20
+"""Read between the calls, so that each finds its weights in memory and not in the caches: as in `benchmark`, where
+whole models take turns. Small graphs would stay there, and be faster than the parts of a model are."""
+
+
+def _quantize(graph: Path) -> Path:
+    return quantize_int8(graph, graph.with_suffix(INT8_SUFFIX), reduce_range=needs_reduced_range())
+
+
+FORMS: dict[str, Callable[[Path], Path]] = {"onnx-fp32": lambda graph: graph, "onnx-int8": _quantize}
+"""What is made of an fp32 graph, by runtime and precision: a file that `open_runner` opens."""
+
+
+def measure_latency_table(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    kind: LatencyKind,
+    *,
+    meters: Meters | None = None,
+) -> LatencyTable:
+    """Return how long the parts of a super-network take, from medians of rounds in which all graphs take turns.
+
+    It takes half a minute to a minute. On one thread times are processor time: what the wall clock shows on a quiet
+    machine, and what others on a busy one hardly change.
+    """
+    dimensions = get_dimensions(model)
+    wanted, checked = sub_networks_to_time(dimensions), sub_network_to_check(dimensions)
+    every = [*wanted, checked]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress_bar(total=len(every) + _ROUNDS, unit="step", desc=f"latency table of {kind.latency_of}") as bar,
+    ):
+        runners = []
+        for number, sub_network in enumerate(every):
+            graph = _export(model, tokenizer, sub_network, Path(folder) / f"{number}.onnx")
+            runners.append(open_runner(FORMS[kind.latency_of](graph), kind.threads))
+            bar.update()
+        timed = time_runners(runners, kind, meters or Meters(), bar.update)
+    *ms, check_ms = timed.ms
+    table = solve_latency_table(kind, model.config.model_type, dimensions, list(zip(wanted, ms, strict=True)))
+    check = TableCheck(timed_ms=check_ms, predicted_ms=table.predict(checked))
+    return replace(table, check=check, cpu=cpu_name(), waited=timed.waited)
+
+
+def _export(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", sub_network: SubNetwork, path: Path
+) -> Path:
+    sliced = slice_model(model, sub_network).cpu()
+    table: Any = sliced.get_input_embeddings()
+    if table.num_embeddings > _NUM_TOKENS:
+        padding = set() if table.padding_idx is None else {table.padding_idx}
+        cut_embeddings(sliced, np.array(sorted({*range(_NUM_TOKENS), *padding})))
+    return export_onnx(sliced, tokenizer, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerTimes:
+    """What was measured of several models."""
+
+    ms: tuple[float, ...]
+    """The median of each."""
+    waited: float | None
+    """The share of the time that this process waited for others; None where nothing tells."""
+
+
+def time_runners(
+    runners: Sequence[Runner], kind: LatencyKind, meters: Meters, on_round: Callable[[], object] = lambda: None
+) -> RunnerTimes:
+    """Return the times of models that take turns in each round; few rounds where they take long."""
+    others, calls = np.ones(_CACHE_BYTES // 8), dict[str, Callable[[], object]]()
+    names = [str(number) for number in range(len(runners))]
+    for name, runner in zip(names, runners, strict=True):
+        calls[f"before {name}"] = others.sum
+        calls[name] = partial(runner.run, make_inputs(runner, [kind.length] * kind.batch_size))
+    one_thread = kind.threads == 1
+    warm_up(calls, _WARM_UPS)
+    blocks: list[Block] = []
+    start = meters.clock()
+    while len(blocks) < _ROUNDS and (len(blocks) < _FEWEST_ROUNDS or meters.clock() - start < _MOST_S):
+        blocks.append(time_block(calls, range(len(blocks), len(blocks) + 1), one_thread=one_thread, meters=meters))
+        on_round()
+    of = [block.cpu_seconds if one_thread else block.seconds for block in blocks]
+    known = [block.waited for block in blocks if block.waited is not None]
+    return RunnerTimes(
+        ms=tuple(1e3 * float(np.median([seconds[name][0] for seconds in of])) for name in names),
+        waited=float(np.mean(known)) if known else None,
+    )
