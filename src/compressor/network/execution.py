@@ -47,7 +47,7 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
         patches.callback(_ACTIVE.discard, model)
         for layer, kept in zip(get_layers(model), kept_members(model, sub_network), strict=True):
             if not any(kept):
-                patches.enter_context(_replaced(layer, "forward", family.empty_layer().forward))
+                patches.enter_context(replaced(layer, "forward", family.empty_layer().forward))
                 continue
             for group, members in zip(family.groups, kept, strict=True):
                 if len(members) < group.num_members(config):
@@ -61,14 +61,14 @@ def _activate_group(
     """Makes a layer compute with these members of a group alone, of `size` rows each, until `patches` closes."""
     if not members:
         for path, stand_in in group.when_empty.items():
-            patches.enter_context(_replaced(layer.get_submodule(path), "forward", stand_in().forward))
+            patches.enter_context(replaced(layer.get_submodule(path), "forward", stand_in().forward))
         return
     consumer, rows = group.consumer_of(layer), expand_members(members, size)
     for producer, module in group.producers_of(layer):
-        patches.enter_context(_replaced(module, "forward", _sliced_forward(module, rows, 0, producer.copies)))
-    patches.enter_context(_replaced(consumer, "forward", _sliced_forward(consumer, rows, 1)))
+        patches.enter_context(replaced(module, "forward", _sliced_forward(module, rows, 0, producer.copies)))
+    patches.enter_context(replaced(consumer, "forward", _sliced_forward(consumer, rows, 1)))
     for counting, name, number in group.counts_of(layer, len(members), len(rows)):
-        patches.enter_context(_replaced(counting, name, number))
+        patches.enter_context(replaced(counting, name, number))
     for path, argument in group.member_inputs.items():
         hook = PickMembers(argument, members)
         patches.callback(layer.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
@@ -116,7 +116,7 @@ def _sliced_forward(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: 
 
 
 @contextmanager
-def _replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
     """For the time of the block an attribute of a module has another value."""
     before = module.__dict__.get(name)
     module.__dict__[name] = value

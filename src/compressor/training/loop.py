@@ -6,8 +6,8 @@ of the shared weights, so a small one costs little. Data order, sub-networks and
 """
 
 import math
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from compressor.data.heads.head import Head
 from compressor.data.tasks import Task
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
-from compressor.network.execution import activate
+from compressor.network.execution import activate, replaced
 from compressor.network.families import (
     forget_orders,
     get_dimensions,
@@ -331,19 +331,43 @@ def run_updates(
     batch = {name: values.to(model.device) for name, values in batch.items()}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
     losses: list[Tensor] = []
-    for update in updates:
-        with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
-            with autocast:
-                logits = outputs_of(model, batch)
-            if update.distill and teacher is not None:
-                loss = head.distillation_loss(logits, teacher, labels, settings.temperature)
-            else:
-                loss = head.loss(logits, labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-        if teacher is None:
-            teacher = logits.detach()
-        losses.append(loss.detach())
+    with _looking_up_once(model) if len(updates) > 1 else nullcontext():
+        for update in updates:
+            with nullcontext() if update.sub_network is None else activate(model, update.sub_network):
+                with autocast:
+                    logits = outputs_of(model, batch)
+                if update.distill and teacher is not None:
+                    loss = head.distillation_loss(logits, teacher, labels, settings.temperature)
+                else:
+                    loss = head.loss(logits, labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+            if teacher is None:
+                teacher = logits.detach()
+            losses.append(loss.detach())
     return torch.stack(losses)
+
+
+@contextmanager
+def _looking_up_once(model: "PreTrainedModel") -> Iterator[None]:
+    """For the time of the block passes over the same tokens share what the embeddings' table holds of them.
+
+    Its gradient, which is as large as the table however few tokens there are, is then made once, at the end.
+    """
+    table = model.get_input_embeddings()
+    look_up, shared = table.forward, list[tuple[Tensor, Tensor, Tensor]]()
+
+    def forward(ids: Tensor) -> Tensor:
+        if not shared:
+            vectors: Tensor = look_up(ids)
+            shared.append((ids, vectors, vectors.detach().requires_grad_()))
+        known, _, leaf = shared[0]
+        return leaf.clone() if torch.equal(ids, known) else look_up(ids)  # a leaf may not be changed in place
+
+    with replaced(table, "forward", forward):
+        yield
+    for _, vectors, leaf in shared:
+        if vectors.requires_grad:
+            vectors.backward(leaf.grad)  # type: ignore[no-untyped-call]
 
 
 def create_optimizer(

@@ -13,7 +13,7 @@ from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.tasks import TASKS
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
-from compressor.network.families import get_layer_order, note_layer_order
+from compressor.network.families import ENCODER_FAMILIES, get_layer_order, note_layer_order
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import SEARCH_SPACES
@@ -78,18 +78,32 @@ def test_the_global_random_state_is_left_alone(tokenizer: PreTrainedTokenizerFas
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_gradients_of_a_step_are_summed() -> None:
-    settings, batch, labels = TrainingSettings(), tiny_batch(tiny_model()), torch.tensor([0, 1, 2])
+@pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
+def test_gradients_of_a_step_are_summed(model_type: str) -> None:
+    settings, batch, labels = TrainingSettings(), tiny_batch(tiny_model(model_type)), torch.tensor([0, 1, 2])
     updates = [Update(full_sub_network(DIMENSIONS)), Update(SMALL)]
 
     def gradients(updates: list[Update]) -> dict[str, Tensor]:
-        model = tiny_model()
+        model = tiny_model(model_type)
         run_updates(model, batch, labels, updates, settings, CLASSIFICATION)
         return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
 
     both, first, second = gradients(updates), gradients(updates[:1]), gradients(updates[1:])
     for name, gradient in both.items():
         torch.testing.assert_close(gradient, first[name] + second[name])
+
+
+def test_the_table_of_embeddings_is_read_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, labels = tiny_model(), torch.tensor([0, 1, 2])
+    table, read = model.get_input_embeddings(), list[Tensor]()
+    look_up = table.forward
+    monkeypatch.setattr(table, "forward", lambda ids: read.append(ids) or look_up(ids))
+    updates = [Update(full_sub_network(DIMENSIONS)), Update(SMALL), Update(SMALL, distill=True)]
+    run_updates(model, tiny_batch(model), labels, updates, TrainingSettings(), CLASSIFICATION)
+    assert len(read) == 1
+    table.weight.requires_grad_(False)
+    run_updates(model, tiny_batch(model), labels, updates, TrainingSettings(), CLASSIFICATION)
+    assert len(read) == 2
 
 
 def test_distillation_learns_from_the_first_update() -> None:
