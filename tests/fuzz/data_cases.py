@@ -685,4 +685,148 @@ RANKINGS = [
     ),
 ]
 
-CASES = [*RANKINGS, *FILES, *LINES, *LABELS, *TEXTS, *PARTS, *SEARCHES, *PARQUET]
+WORD_ROWS: list[dict[str, object]] = [
+    {"tokens": [f"w{i}", f"w{i + 1}"], "ner_tags": ["B-A", "O"] if i % 2 else ["O", "O"]} for i in range(40)
+]
+
+
+def words(name: str, error: str, options: str = "", **changed: object) -> Case:
+    """A case of training on labelled words with some columns of the first row changed."""
+    rows = [{**WORD_ROWS[0], **changed}, *WORD_ROWS[1:]]
+    return file_case(f"words, {name}", "rows.jsonl", lines(rows), error, f"--task-name ner {options}")
+
+
+def conll(name: str, content: str, error: str) -> Case:
+    return file_case(f"CoNLL, {name}", "rows.conll", content, error, "--task-name ner")
+
+
+LISTS_OF_LABELS = (
+    "column 'ner_tags' must hold a list of labels in every row, but row 1 of the train rows holds {}. "
+    "Correct the file or name another --label-column."
+)
+LISTS_OF_WORDS = (
+    "column 'tokens' must hold a list of words in every row, but row 1 of the train rows holds {}. "
+    "Correct the file or name another --text-column."
+)
+WORDS = [
+    words("a text", LISTS_OF_WORDS.format("'w1 w2'"), tokens="w1 w2"),
+    words("no words", LISTS_OF_WORDS.format("[]"), tokens=[], ner_tags=[]),
+    words("numbers", LISTS_OF_WORDS.format("[1, 2]"), tokens=[1, 2]),
+    words("null as labels", LISTS_OF_LABELS.format("None"), ner_tags=None),
+    words("a label as text", LISTS_OF_LABELS.format("'O O'"), ner_tags="O O"),
+    words("fractions as labels", LISTS_OF_LABELS.format("[0.5, 1]"), ner_tags=[0.5, 1]),
+    words(
+        "a label too few",
+        "a row must have a label for each word, but row 1 of the train rows has 2 words and 1 labels. "
+        "Correct the file.",
+        ner_tags=["O"],
+    ),
+    file_case(
+        "words, numbers that nobody names",
+        "rows.jsonl",
+        lines([{**row, "ner_tags": [0, 1]} for row in WORD_ROWS]),
+        "labels of words must be named, but column 'ner_tags' holds numbers: 0, 1. Write names, or give them with "
+        "--label-names-file.",
+        "--task-name ner",
+    ),
+    file_case(
+        "words, one label alone",
+        "rows.jsonl",
+        lines([{**row, "ner_tags": ["O", "O"]} for row in WORD_ROWS]),
+        "the words of the training rows must show at least two labels, but all are 'O'. Check --label-column.",
+        "--task-name ner",
+    ),
+    conll("empty", "", NO_ROW.format("rows.conll")),
+    conll("empty lines alone", "\n\n", NO_ROW.format("rows.conll")),
+    conll(
+        "a word without label",
+        "w1 O\nw2\n",
+        "each line of rows.conll must hold a word and its label, but line 2 has 1 fields, and the first has 2. "
+        "Correct the file.",
+    ),
+]
+
+
+def several(name: str, error: str, options: str = "", **changed: object) -> Case:
+    """A case of training on several labels a row, with some columns of all rows changed."""
+    rows = [{"text": f"w{i} w{i + 1}", "labels": ["a", "b"][: i % 3], **changed} for i in range(40)]
+    return file_case(f"several labels, {name}", "rows.jsonl", lines(rows), error, f"--task-name multi-label {options}")
+
+
+SEVERAL = [
+    several(
+        "numbers",
+        "column 'labels' must hold a list of labels in every row, but row 1 of the train rows holds 3. Write a list, a "
+        "text with commas, or name a column per label.",
+        labels=3,
+    ),
+    several(
+        "lists in lists",
+        "column 'labels' must hold a list of labels in every row, but row 1 of the train rows holds [['a']]. Write a "
+        "list, a text with commas, or name a column per label.",
+        labels=[["a"]],
+    ),
+    several(
+        "all alike",
+        "the training rows must show different labels, but all 22 have the same ones. Check --label-column.",
+        labels=["a"],
+    ),
+    several(
+        "none at all",
+        "column 'labels' must hold lists of labels, but 40 rows show 0 different ones. Use another --label-column.",
+        labels=[],
+    ),
+    several(
+        "a column that says maybe",
+        "column 'a' must say 0 or 1 in every row, but row 1 of the train rows holds 'maybe'. "
+        "Correct the file or --label-column.",
+        "--label-column a,b",
+        a="maybe",
+        b=1,
+    ),
+    several("a column that is not there", MISSING.format("'b'", "…", "--label-column"), "--label-column a,b", a=1),
+]
+
+
+def unlabelled(name: str, file: str, content: str, error: str, options: str = "") -> Case:
+    """A case of compressing a fine-tuned model with texts alone."""
+    given = f"train-supernet --model-name-or-path net --unlabeled-file {file} {options}"
+    return Case(name=f"texts without labels: {name}", words=given, change=write(file, content), error=error)
+
+
+PLAIN_TEXTS = "".join(f"w{i} w{i + 1}\n" for i in range(40))
+UNLABELLED = [
+    unlabelled("empty", "texts.txt", "", NO_ROW.format("texts.txt")),
+    unlabelled("empty lines", "texts.txt", "\n \n", NO_ROW.format("texts.txt")),
+    unlabelled("another suffix", "texts.md", PLAIN_TEXTS, SUFFIX.format("texts.md")),
+    unlabelled(
+        "another column",
+        "texts.jsonl",
+        lines([{"body": f"w{i}"} for i in range(40)]),
+        MISSING.format("'text'", "'body'", "--text-column").replace("train rows", "unlabeled rows"),
+    ),
+    unlabelled(
+        "one text",
+        "texts.txt",
+        "w1\n",
+        "the test rows must be held out of at least 5 training rows, but there are 1. Give more rows or --test-file.",
+    ),
+    unlabelled(
+        "another head",
+        "texts.txt",
+        PLAIN_TEXTS,
+        "the full model must have a head for the task ner (token_classification), but net has 2 outputs. "
+        "Name its task with --task-name.",
+        "--task-name ner",
+    ),
+    unlabelled(
+        "pairs in plain lines",
+        "texts.txt",
+        PLAIN_TEXTS,
+        "a file of plain lines must be texts of one column without labels, but texts.txt is to hold more. "
+        "Write a table, or give it as --unlabeled-file with one --text-column.",
+        "--text-column a,b",
+    ),
+]
+
+CASES = [*WORDS, *SEVERAL, *UNLABELLED, *RANKINGS, *FILES, *LINES, *LABELS, *TEXTS, *PARTS, *SEARCHES, *PARQUET]
