@@ -9,7 +9,7 @@ from compressor.drawing.terminal import print_table
 from compressor.search.objectives import DEFAULT_OBJECTIVES
 from exporters.report.front import spare_columns
 
-SPARE_COLUMNS = spare_columns(SimpleNamespace(objectives=DEFAULT_OBJECTIVES))
+SPARE_COLUMNS = spare_columns(SimpleNamespace(objectives=DEFAULT_OBJECTIVES, against_full_model=False))
 FRONT = ["sub-network", "index", "error", "95 % interval", "test error", "params (M)", "of encoder"]
 FRONT += ["layers", "heads", "units", "MACs (M)"]
 MEMBERS = [
