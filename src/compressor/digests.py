@@ -30,6 +30,8 @@ _PATTERNS = (
     "*.py",
     "*.onnx",
     "*.onnx.data",
+    "openvino_model*.xml",
+    "openvino_model*.bin",
 )
 _VOLATILE = ("transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only")
 """Keys of configurations that change with each saving and change no result."""

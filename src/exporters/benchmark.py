@@ -1,4 +1,4 @@
-"""Timing models side by side: exports in their accepted precisions, single graphs, and model directories in PyTorch."""
+"""Timing models side by side: exports in their accepted forms, single graphs, and model directories in PyTorch."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -20,13 +20,13 @@ def benchmark_models(
     """Return the latencies of models that take turns, the first being the base of all ratios.
 
     Args:
-        models: roles and paths. An export directory stands for all its accepted precisions, a model directory for
+        models: roles and paths. An export directory stands for all its accepted forms, a model directory for
             PyTorch (eager). A role may name an export and a model directory.
         options: what is timed (None: `BenchmarkOptions()`); lengths are cut to what all the models take.
         fields: those of `BenchmarkOptions`, such as `runs=100`, in place of `options`.
 
     Raises:
-        ModelError: a path is no model, or the provider is not there.
+        ModelError: a path is no model, or the provider or the runtime of one is not there.
         FileError: the record of a model is broken.
         OptionError: an option is out of its range.
     """
@@ -45,7 +45,7 @@ def benchmark_models(
         runs=options.runs,
     )
     return Benchmark(
-        environment=describe_environment(options.threads),
+        environment=describe_environment(options.threads, openvino=any(timed.runtime == "openvino" for timed in found)),
         options=options,
         models={timed.name: _measure(timed, runners[timed.name], options) for timed in found},
         noise=noise,

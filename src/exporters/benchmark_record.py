@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from compressor.errors import FileError, OptionError, brief
 from compressor.files import new_directory, resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, ErrorInterval, Errors, broken, read_record, require_keys
-from exporters.options import BenchmarkOptions, Precision, Unnamed
+from exporters.options import FORMS, BenchmarkOptions, Form, Precision, Runtime, Unnamed
 from exporters.timing.latency import Environment, Latency, Noise, Shape
 
 LATENCY_FILE, CSV_FILE = "latency.json", "latency.csv"
@@ -22,8 +22,8 @@ class TimedModel:
     """A model of a benchmark."""
 
     path: Path
-    """An ONNX file or a model directory."""
-    runtime: Literal["onnxruntime", "pytorch"]
+    """An ONNX file, an IR of OpenVINO, or a model directory."""
+    runtime: Runtime | Literal["pytorch"]
     precision: Precision | Unnamed
     """`?` for a graph of another tool."""
     provider: str | None = None
@@ -90,10 +90,10 @@ class Benchmark:
         suffix = "pytorch" if model.runtime == "pytorch" else model.precision
         return model.role or name.removesuffix(f"-{suffix}")
 
-    def find(self, role: str, precision: str = "fp32") -> str | None:
-        """Return the name of the graph of a role in a precision; None where it was not timed."""
+    def find(self, role: str, form: Form = "fp32") -> str | None:
+        """Return the name of the graph of a role in a form; None where it was not timed."""
         for name, model in self.models.items():
-            if (model.runtime, self.role_of(name), model.precision) == ("onnxruntime", role, precision):
+            if self.role_of(name) == role and (model.runtime, model.precision) == FORMS[form]:
                 return name
         return None
 

@@ -1,5 +1,6 @@
-"""Exporting a model to ONNX: fp32 verified against PyTorch, smaller precisions judged by the error that they cost."""
+"""Exporting a model to ONNX and OpenVINO: fp32 verified against PyTorch, smaller forms judged by what they cost."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import torch
 import transformers
 
 import compressor
-from compressor.data.batches import EncodedRows, encode, evaluation_batches
+from compressor.data.batches import EncodedRows, encode, evaluation_batches, inputs_of
 from compressor.data.metrics import label_agreement
-from compressor.data.sources import TaskData, in_order_of, require_same_rows
+from compressor.data.sources import TaskData, in_order_of, pick_rows, require_same_rows
 from compressor.data.tasks import Task
 from compressor.digests import digest_files
 from compressor.evaluation.bounds import compare_with_base
@@ -19,13 +20,14 @@ from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.score import score
 from compressor.extraction.extract import Extraction
 from compressor.files import new_directory, require_other_directory
-from compressor.network.families import max_positions
+from compressor.network.families import get_family, max_positions
 from compressor.network.saving import require_error
 from compressor.training.super_network import SuperNetwork
 from exporters.export_record import ONNX_FILE, Export, JudgedForm, VerifiedForm
 from exporters.graph.hub_layout import link_graphs, write_stock_config
 from exporters.graph.onnx_export import export_onnx
-from exporters.graph.parity import check_onnx_parity, onnx_logits
+from exporters.graph.openvino_ir import IR_FILE, UNREADABLE, computes_bf16, convert_ir, halve_ir, quantize_ir
+from exporters.graph.parity import ExpectedLogits, check_parity, expect_logits, onnx_logits
 from exporters.graph.quantization import (
     FP16_SUFFIX,
     INT8_SUFFIX,
@@ -33,13 +35,15 @@ from exporters.graph.quantization import (
     needs_reduced_range,
     quantize_int8,
 )
-from exporters.graph.sessions import create_session
+from exporters.graph.sessions import create_session, graph_mb
 from exporters.opened_model import OpenedModel, open_model
-from exporters.options import ExportOptions, Precision
+from exporters.options import ExportOptions, Form, Precision
 
 _MAX_LENGTHS = 1000
 """Of validation rows in a record."""
 _BATCH_SIZE = 64
+NUM_CALIBRATION_ROWS = 64
+"""Training rows that tell the ranges of activations in static int8."""
 
 
 def export_model(
@@ -51,20 +55,21 @@ def export_model(
 ) -> Export:
     """Export a model into a directory, which appears once all is verified and judged.
 
-    fp32 is `model.onnx`, verified on many shapes and on all validation rows; int8 and fp16 are made from it and judged
-    by their validation error. Beside the graphs lie the tokenizer, a stock `config.json` and `export.json`.
+    fp32 is `model.onnx`, verified on many shapes and on all validation rows; the other forms are made from it. That of
+    OpenVINO in fp32 is verified too, all in smaller precisions are judged by their validation error. Beside the graphs
+    lie the tokenizer, a stock `config.json` and `export.json`.
 
     Args:
         model: what was extracted or trained, in memory or as its directory.
         data: the rows that the model was made with; None: loaded from where they were.
         output_dir: the directory to write.
-        options: precisions, and what they may cost (None: `ExportOptions()`).
+        options: precisions, runtimes, and what they may cost (None: `ExportOptions()`).
         fields: those of `ExportOptions`, such as `max_int8_loss=0.02`, in place of `options`.
 
     Raises:
         ModelError: the directory holds no model that can be exported.
         TaskDataError: the rows are not those that the model was made with.
-        ParityError: the fp32 graph computes something else than PyTorch; nothing is written.
+        ParityError: an fp32 form computes something else than PyTorch; nothing is written.
         OptionError: an option is out of its range.
         OutputError: the directory is the model's own.
     """
@@ -75,14 +80,7 @@ def export_model(
     require_same_rows(data, opened.data_digest, "the model was made with", "make the model again")
     validation = encode(data.validation, data.task, opened.tokenizer, max_positions(opened.model))
     with new_directory(output_dir) as temporary:
-        about = _metadata(opened, data.task, validation)
-        graph = export_onnx(opened.model, opened.tokenizer, temporary / ONNX_FILE, about, portable=options.portable)
-        fp32, logits = _verify(graph, opened, data.task, validation)
-        smaller: dict[Precision, JudgedForm] = {
-            precision: _make_smaller(graph, precision, data.task, validation, logits, options)
-            for precision in options.precision
-            if precision != "fp32"
-        }
+        verified, smaller = _make_forms(temporary, opened, data, validation, options)
         made = Export(
             directory=output_dir,
             model=opened.path,
@@ -92,14 +90,66 @@ def export_model(
             lengths=tuple(sorted(validation.lengths.tolist())[:: max(1, len(validation) // _MAX_LENGTHS)]),
             model_files=None if opened.path is None else digest_files(opened.path),
             data_digest=data.digest,
-            fp32=fp32,
+            fp32=verified["fp32"],
+            openvino=verified.get("openvino-fp32"),
             smaller=smaller,
         )
         opened.tokenizer.save_pretrained(temporary)
         write_stock_config(temporary, opened.model, opened.labels)
-        link_graphs(temporary, {precision: form.file for precision, form in made.accepted.items()})
+        link_graphs(temporary, {name: form.file for name, form in made.accepted.items()})
         made.save(temporary)
     return made
+
+
+def _make_forms(
+    directory: Path, opened: OpenedModel, data: TaskData, validation: EncodedRows, options: ExportOptions
+) -> tuple[dict[Form, VerifiedForm], dict[Form, JudgedForm]]:
+    """Write all forms of a model into a directory; return those in fp32, verified, and the smaller ones, judged.
+
+    Raises:
+        ParityError: one in fp32 computes something else than PyTorch.
+    """
+    about = _metadata(opened, data.task, validation)
+    graph = export_onnx(opened.model, opened.tokenizer, directory / ONNX_FILE, about, portable=options.portable)
+    expected = expect_logits(opened.model, opened.tokenizer, evaluation_batches(validation, _BATCH_SIZE))
+    fp32, logits = _verify(graph, expected, opened, data.task, validation)
+    verified: dict[Form, VerifiedForm] = {"fp32": fp32}
+    smaller: dict[Form, JudgedForm] = {
+        form: _make_smaller(graph, precision, data.task, validation, logits, options)
+        for form, precision in options.smaller_in("onnxruntime")
+    }
+    if "openvino" in options.runtime:
+        ir = _convert(graph, opened, about, portable=options.portable)
+        verified["openvino-fp32"], _ = _verify(ir, expected, opened, data.task, validation)
+        for form, precision in options.smaller_in("openvino"):
+            file = ir.with_name(f"{ir.stem}.{precision}{ir.suffix}")
+            if precision == "int8":
+                quantize_ir(ir, file, _calibration_rows(data, opened))
+            elif computes_bf16():
+                halve_ir(ir, file)
+            else:
+                continue
+            smaller[form] = _judge(file, data.task, validation, logits, options)
+    return verified, smaller
+
+
+def _convert(graph: Path, opened: OpenedModel, about: dict[str, Any], *, portable: bool) -> Path:
+    """Write OpenVINO's fp32 form beside an ONNX graph, of which it is made unless OpenVINO cannot read it."""
+    file = graph.with_name(IR_FILE)
+    if portable or get_family(opened.model.config.model_type).fused not in UNREADABLE:
+        return convert_ir(graph, file)
+    with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
+        readable = export_onnx(opened.model, opened.tokenizer, Path(folder) / ONNX_FILE, about, portable=True)
+        return convert_ir(readable, file)
+
+
+def _calibration_rows(data: TaskData, opened: OpenedModel) -> list[dict[str, np.ndarray]]:
+    """Return some training rows as inputs, one at a time: calibration sees no row that anything is judged on."""
+    drawn = np.random.default_rng([0, 7]).permutation(len(data.train))[:NUM_CALIBRATION_ROWS]
+    task = replace(data.task, reference=None)  # nothing is learnt
+    rows = encode(pick_rows(data.train, drawn), task, opened.tokenizer, max_positions(opened.model))
+    batches = [inputs_of(batch) for _, batch in evaluation_batches(rows, 1)]
+    return [{name: values.numpy() for name, values in batch.items()} for batch in batches]
 
 
 def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[str, Any]:
@@ -121,21 +171,22 @@ def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[
     }
 
 
-def _verify(graph: Path, opened: OpenedModel, task: Task, validation: EncodedRows) -> tuple[VerifiedForm, np.ndarray]:
+def _verify(
+    graph: Path, expected: ExpectedLogits, opened: OpenedModel, task: Task, validation: EncodedRows
+) -> tuple[VerifiedForm, np.ndarray]:
     """Return the fp32 form of a graph, and its logits [rows, classes] of the validation rows.
 
     Raises:
         ParityError: it computes something else than the model, or than what was measured of the model before.
     """
-    batches = evaluation_batches(validation, _BATCH_SIZE)
-    differences = check_onnx_parity(graph, opened.model, opened.tokenizer, batches)
-    logits = onnx_logits(create_session(graph, threads=1), batches)
+    differences = check_parity(graph, expected)
+    logits = onnx_logits(create_session(graph, threads=1), evaluation_batches(validation, _BATCH_SIZE))
     found = score(task, logits, validation)
     before = opened.known_error
-    expected = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
-    require_error(expected, found.error, logits, task, validation)
+    error = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
+    require_error(error, found.error, logits, task, validation)
     form = VerifiedForm(
-        file=graph.name, mb=_graph_mb(graph), error=found.error, error_interval=found.interval, parity=differences
+        file=graph.name, mb=graph_mb(graph), error=found.error, error_interval=found.interval, parity=differences
     )
     return form, logits
 
@@ -189,7 +240,7 @@ def _judge(
     found, scale = score(task, smaller, validation), max(float(np.abs(logits).max()), 1e-6)
     return JudgedForm(
         file=file.name,
-        mb=_graph_mb(file),
+        mb=graph_mb(file),
         error=found.error,
         error_interval=found.interval,
         loss=float(losses.values[0]),
@@ -201,9 +252,3 @@ def _judge(
         difference=float(np.abs(smaller - logits).max()) / scale,
         int8_embeddings=int8_embeddings,
     )
-
-
-def _graph_mb(graph: Path) -> float:
-    """Return the size of a graph in megabytes, with its weights where they lie beside it."""
-    weights = graph.with_name(f"{graph.name}.data")
-    return (graph.stat().st_size + (weights.stat().st_size if weights.is_file() else 0)) / 1e6

@@ -1,4 +1,4 @@
-"""What an export is: a graph per precision, fp32 verified against PyTorch and the others judged by their error.
+"""What an export is: a graph per form, fp32 verified against PyTorch and the others judged by their error.
 
 `export.json` says it, with the digests of the files beside it.
 """
@@ -14,15 +14,18 @@ from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import FileError
 from compressor.files import is_plain_name, resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, broken, parse_record, read_record
-from exporters.options import Precision
+from exporters.options import FORMS, Form
 
 EXPORT_FILE, ONNX_FILE = "export.json", "model.onnx"
 _NEXT_STEP = "Restore it, or export again with compressor export"
+_VERIFIED = tuple(name for name, (_, precision) in FORMS.items() if precision == "fp32")
+FASTEST_FIRST: tuple[Form, ...] = ("openvino-int8", "int8", "openvino-bf16", "openvino-fp32", "fp32")
+"""As measured on servers' CPUs (benchmarks/LOG.md); fp16 is for GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedForm:
-    """A model in one precision."""
+    """A model for one runtime, in one precision."""
 
     file: str
     """The name of the graph in the export's directory."""
@@ -97,27 +100,35 @@ class Export(_Facts):
     model: Path | None
     """The directory of the exported model; None where it was exported from memory."""
     fp32: VerifiedForm
-    smaller: Mapping[Precision, JudgedForm]
-    """By precision."""
+    smaller: Mapping[Form, JudgedForm]
+    """In smaller precisions."""
+    openvino: VerifiedForm | None = None
+    """In fp32 for OpenVINO; None where nothing was exported for it."""
 
     @property
-    def forms(self) -> dict[Precision, ExportedForm]:
-        """All precisions, fp32 first."""
-        return {"fp32": self.fp32, **self.smaller}
+    def verified(self) -> dict[Form, VerifiedForm]:
+        """In fp32, by runtime."""
+        return {"fp32": self.fp32, **({} if self.openvino is None else {"openvino-fp32": self.openvino})}
 
     @property
-    def accepted(self) -> dict[Precision, ExportedForm]:
-        """The precisions to use, fp32 first: all but those that may lose too much."""
-        return {"fp32": self.fp32, **{name: form for name, form in self.smaller.items() if form.accepted}}
+    def forms(self) -> dict[Form, ExportedForm]:
+        """All forms, fp32 first."""
+        return {**self.verified, **self.smaller}
 
     @property
-    def best(self) -> Precision:
-        """The precision to serve: the smallest accepted one that a CPU computes fast."""
-        return "int8" if "int8" in self.accepted else "fp32"
+    def accepted(self) -> dict[Form, ExportedForm]:
+        """The forms to use, fp32 first: all but those that may lose too much."""
+        return {**self.verified, **{name: form for name, form in self.smaller.items() if form.accepted}}
 
-    def path(self, precision: Precision = "fp32") -> Path:
-        """Return the graph of a precision."""
-        return self.directory / self.forms[precision].file
+    @property
+    def best(self) -> Form:
+        """The form to serve: of those that are accepted the one that a CPU is known to compute fastest."""
+        accepted = self.accepted
+        return next(form for form in FASTEST_FIRST if form in accepted)
+
+    def path(self, form: Form = "fp32") -> Path:
+        """Return the graph of a form."""
+        return self.directory / self.forms[form].file
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `export.json` but for the digests of the files; paths as seen from `directory`."""
@@ -127,7 +138,7 @@ class Export(_Facts):
             "portable": self.portable,
             "params": self.params,
             "lengths": list(self.lengths),
-            "forms": {precision: asdict(form) for precision, form in self.forms.items()},
+            "forms": {name: asdict(form) for name, form in self.forms.items()},
             "model_files": self.model_files,
             "data_digest": self.data_digest,
         }
@@ -151,14 +162,14 @@ class Export(_Facts):
         written = read_record(file, _Written, _NEXT_STEP)
         if "fp32" not in written.forms:
             raise _wrong_forms(file, "has no fp32")
-        first, others = {"fp32": written.forms["fp32"]}, dict(written.forms)
-        del others["fp32"]
+        in_fp32 = {name: form for name, form in written.forms.items() if name in _VERIFIED}
+        others = {name: form for name, form in written.forms.items() if name not in _VERIFIED}
         try:
-            fp32 = parse_record(dict[str, VerifiedForm], first)["fp32"]
-            smaller = parse_record(dict[Precision, JudgedForm], others)
+            verified = parse_record(dict[Form, VerifiedForm], in_fp32)
+            smaller = parse_record(dict[Form, JudgedForm], others)
         except ValueError as error:
             raise broken(file, f"forms.{error}", _NEXT_STEP) from None
-        outside = [form.file for form in (fp32, *smaller.values()) if not is_plain_name(form.file)]
+        outside = [form.file for form in (*verified.values(), *smaller.values()) if not is_plain_name(form.file)]
         if outside:
             raise _wrong_forms(file, f"names {outside[0]!r}")
         require_same_files(
@@ -170,7 +181,14 @@ class Export(_Facts):
         )
         facts = {field.name: getattr(written, field.name) for field in fields(_Facts)}
         model = None if written.model is None else resolve_from(directory, written.model)
-        return cls(directory=directory.expanduser().resolve(), model=model, fp32=fp32, smaller=smaller, **facts)
+        return cls(
+            directory=directory.expanduser().resolve(),
+            model=model,
+            fp32=verified["fp32"],
+            openvino=verified.get("openvino-fp32"),
+            smaller=smaller,
+            **facts,
+        )
 
 
 def _wrong_forms(file: Path, problem: str) -> FileError:

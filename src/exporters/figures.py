@@ -60,7 +60,7 @@ def write_latency_png(benchmark: Benchmark, path: Path) -> Path:
     axes = figure.subplots()
     for name, latency in benchmark.at((batch_size, length)).items():
         model, is_base = benchmark.models[name], name == benchmark.base
-        marker = "*" if is_base else {"int8": "s", "fp16": "^"}.get(model.precision, "o")
+        marker = "*" if is_base else {"int8": "s", "fp16": "^", "bf16": "D"}.get(model.precision, "o")
         label = f"{legend_name(name)} ({model.runtime}, {model.precision}" + (", base)" if is_base else ")")
         axes.scatter([latency.p50_ms], [model.error or 0.0], s=110 if is_base else 50, marker=marker, label=label)
     axes.set(

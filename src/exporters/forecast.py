@@ -14,6 +14,8 @@ from compressor.training.repair import NUM_REPAIR_ROWS
 EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
 """Tracing a graph: whatever it is of, and for each million parameters."""
 QUANTIZE_S_PER_MILLION = 0.1
+OPENVINO_S_PER_MILLION = 0.15
+"""Of each form: what calibration takes, spread over all."""
 LOG_MODELS_S = 10.0
 """Logging a served model and its graph."""
 FOOTPRINT_S = 4.0
@@ -29,8 +31,10 @@ class Plan:
 
     num_samples: int
     finetune_epochs: int
-    num_precisions: int
-    """Of each exported model, fp32 included."""
+    num_forms: int
+    """ONNX graphs of each exported model, fp32 included."""
+    num_openvino_forms: int = 0
+    """Of the sub-network beside them."""
     batch_sizes: Sequence[int]
     lengths: Sequence[int]
     runs: int
@@ -55,18 +59,19 @@ def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 
     once = sizes.train_rows + rows + sizes.test_rows + min(NUM_REPAIR_ROWS, sizes.train_rows)
     epochs = plan.finetune_epochs * (expected.epoch_s + row_s * rows)
     extraction_s = row_s * once + share * (row_s * (NUM_FORWARDS * rows + sizes.test_rows) + epochs)
-    millions, smaller = sizes.params / 1e6, plan.num_precisions - 1
+    millions, smaller, more = sizes.params / 1e6, plan.num_forms - 1, plan.num_openvino_forms
     graphs = 2 * (EXPORT_S + (EXPORT_S_PER_MILLION + QUANTIZE_S_PER_MILLION * smaller) * millions)
-    answers = row_s * rows * (1 + share) * (1 + plan.num_precisions)  # PyTorch, and each precision in ONNX Runtime
-    forms = plan.num_precisions + 1  # and PyTorch, of the dense and of the pruned model
+    graphs += more * OPENVINO_S_PER_MILLION * millions
+    answers = row_s * rows * ((1 + share) * (1 + plan.num_forms) + share * more)  # PyTorch, and each form
+    forms = plan.num_forms + 1  # and PyTorch, of the dense and of the pruned model
     tokens = sum(min(length, sizes.max_positions) for length in plan.lengths) + sizes.mean_length
-    round_s = sum(plan.batch_sizes) * tokens * expected.token_s * (1 + share) * forms
+    round_s = sum(plan.batch_sizes) * tokens * expected.token_s * ((1 + share) * forms + share * more)
     return {
         "super-network": left * expected.training_s,
         "search": plan.num_samples * expected.evaluation_s,
         "extraction": extraction_s,
         "export": graphs + answers + LOG_MODELS_S,
-        "benchmark": (plan.runs + WARM_UP_RUNS) * round_s + 2 * forms * FOOTPRINT_S,
+        "benchmark": (plan.runs + WARM_UP_RUNS) * round_s + (2 * forms + more) * FOOTPRINT_S,
     }
 
 

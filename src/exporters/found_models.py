@@ -9,7 +9,9 @@ from compressor.extraction.record import SlicedModelRecord
 from compressor.network.saving import is_sliced
 from compressor.training.super_network import TrainingRecord
 from exporters.export_record import EXPORT_FILE, Export
-from exporters.options import PRECISIONS, Precision, Unnamed
+from exporters.graph.openvino_ir import IR_SUFFIX
+from exporters.graph.sessions import GRAPH_SUFFIXES, files_of, graph_mb
+from exporters.options import FORMS, PRECISIONS, Precision, Runtime, Unnamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,8 @@ class FoundModel:
     role: str
     """The name that its path was given."""
     path: Path
-    """An ONNX file or a model directory."""
-    runtime: Literal["onnxruntime", "pytorch"]
+    """An ONNX file, an IR of OpenVINO, or a model directory."""
+    runtime: Runtime | Literal["pytorch"]
     precision: Precision | Unnamed
     mb: float
     error: float | None
@@ -34,7 +36,7 @@ class FoundModel:
 
 
 def find_models(role: str, path: Path) -> list[FoundModel]:
-    """Return what is timed for a path: an export's accepted precisions, one ONNX file, or a model in PyTorch.
+    """Return what is timed for a path: an export's accepted forms, one ONNX file or IR, or a model in PyTorch.
 
     Raises:
         ModelError: the path is none of these, or a file was changed since it was exported.
@@ -43,7 +45,7 @@ def find_models(role: str, path: Path) -> list[FoundModel]:
     path = path.expanduser().resolve()
     if path.is_dir() and (path / EXPORT_FILE).is_file():
         return _find_exported(role, Export.load(path))
-    if path.is_file() and path.suffix == ".onnx":
+    if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         return [_find_graph(role, path)]
     if (path / "config.json").is_file():
         weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
@@ -67,33 +69,34 @@ def find_models(role: str, path: Path) -> list[FoundModel]:
 def _find_exported(role: str, export: Export) -> list[FoundModel]:
     return [
         FoundModel(
-            name=role if precision == "fp32" else f"{role}-{precision}",
+            name=role if name == "fp32" else f"{role}-{name}",
             role=role,
-            path=export.path(precision),
-            runtime="onnxruntime",
-            precision=precision,
+            path=export.path(name),
+            runtime=FORMS[name][0],
+            precision=FORMS[name][1],
             mb=form.mb,
             error=form.error,
             error_interval=form.error_interval,
             lengths=export.lengths,
         )
-        for precision, form in export.accepted.items()
+        for name, form in export.accepted.items()
     ]
 
 
 def _find_graph(role: str, path: Path) -> FoundModel:
-    """Return one ONNX file, of which more is known where it lies in an export's directory."""
-    beside = (path.name, f"{path.name}.data")
+    """Return one ONNX file or IR, of which more is known where it lies in an export's directory."""
+    runtime: Runtime = "openvino" if path.suffix == IR_SUFFIX else "onnxruntime"
+    beside = [file.name for file in files_of(path)]
     forms = Export.load(path.parent, beside).forms if (path.parent / EXPORT_FILE).is_file() else {}
-    exported = {form.file: (precision, form) for precision, form in forms.items()}
+    exported = {form.file: (FORMS[name][1], form) for name, form in forms.items()}
     precision, form = exported.get(path.name, (_named_precision(path), None))
     return FoundModel(
         name=role,
         role=role,
         path=path,
-        runtime="onnxruntime",
+        runtime=runtime,
         precision=precision,
-        mb=path.stat().st_size / 1e6,
+        mb=graph_mb(path),
         error=None if form is None else form.error,
         error_interval=None if form is None else form.error_interval,
     )
@@ -101,9 +104,9 @@ def _find_graph(role: str, path: Path) -> FoundModel:
 
 def _named_precision(path: Path) -> Precision | Unnamed:
     """Return the precision that the name of a graph tells; `?` for one that was not named by an export."""
-    if not path.name.startswith("model"):
+    if not path.name.startswith(("model", "openvino_model")):
         return "?"
-    return next((precision for precision in PRECISIONS if path.name.endswith(f".{precision}.onnx")), "fp32")
+    return next((precision for precision in PRECISIONS if path.stem.endswith(f".{precision}")), "fp32")
 
 
 def _last_error(path: Path) -> float | None:

@@ -1,23 +1,73 @@
 """The options of exporting and timing, checked when they are made. Light, so that `--help` answers at once."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 from compressor.evaluation.bounds import CONFIDENCE
 from compressor.limits import LIMITS, Problem, check_numbers, show
 
-Precision = Literal["fp32", "int8", "fp16"]
+Precision = Literal["fp32", "int8", "fp16", "bf16"]
 Unnamed = Literal["?"]
 """In place of the precision of a graph whose name does not tell it."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+Runtime = Literal["onnxruntime", "openvino"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+RUNTIME_NAMES: dict[Runtime, str] = {"onnxruntime": "ONNX", "openvino": "OpenVINO"}
+"""What people call their files."""
+Form = Literal["fp32", "int8", "fp16", "openvino-fp32", "openvino-int8", "openvino-bf16"]
+FORMS: dict[Form, tuple[Runtime, Precision]] = {
+    "fp32": ("onnxruntime", "fp32"),
+    "int8": ("onnxruntime", "int8"),
+    "fp16": ("onnxruntime", "fp16"),
+    "openvino-fp32": ("openvino", "fp32"),
+    "openvino-int8": ("openvino", "int8"),
+    "openvino-bf16": ("openvino", "bf16"),
+}
+"""What a model can be exported as: the runtime that computes it, and its precision there."""
+OPENVINO_PACKAGES = ("openvino", "nncf")
+OPENVINO_EXTRA = "Install them: pip install 'mlflow-compressor[openvino]'"
+
+
+def list_forms(runtimes: Collection[str], precisions: Collection[str]) -> tuple[Form, ...]:
+    """Return the forms of these precisions that these runtimes have, and fp32, first of all in ONNX."""
+    return tuple(
+        form
+        for form, (runtime, precision) in FORMS.items()
+        if form == "fp32" or (runtime in runtimes and (precision == "fp32" or precision in precisions))
+    )
+
+
+def find_form(runtime: str, precision: str) -> Form | None:
+    """Return the form of a precision in a runtime; None where there is none."""
+    return next((form for form, pair in FORMS.items() if pair == (runtime, precision)), None)
+
+
+def describe_form(form: Form) -> str:
+    """Return a form as people call it: OpenVINO int8."""
+    runtime, precision = FORMS[form]
+    return f"{RUNTIME_NAMES[runtime]} {precision}"
+
+
+def missing_packages() -> tuple[str, ...]:
+    """Return which of the packages are not installed that exporting for OpenVINO takes."""
+    return tuple(name for name in OPENVINO_PACKAGES if find_spec(name) is None)
+
+
+def installed_runtimes() -> tuple[Runtime, ...]:
+    """Return the runtimes that a model can be exported for here."""
+    return tuple(runtime for runtime in RUNTIMES if runtime != "openvino" or not missing_packages())
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """In which precisions a model is exported, and how much error a smaller one may cost."""
 
-    precision: tuple[Precision, ...] = ("fp32", "int8")
-    """Of `PRECISIONS`; fp32 is always made."""
+    precision: tuple[Precision, ...] = ("fp32", "int8", "bf16")
+    """Of `PRECISIONS`, as far as a runtime has them; fp32 is always made."""
+    runtime: tuple[Runtime, ...] = ("onnxruntime",)
+    """Of `RUNTIMES`; the fp32 graph of ONNX Runtime is always made."""
     portable: bool = False
     """Standard ONNX operators alone."""
     max_int8_loss: float = 0.01
@@ -28,18 +78,42 @@ class ExportOptions:
     def __post_init__(self) -> None:
         check_numbers(self, ("max_int8_loss", "confidence"), self._problems())
 
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """What is made, fp32 first."""
+        return list_forms(self.runtime, self.precision)
+
+    def smaller_in(self, runtime: Runtime) -> list[tuple[Form, Precision]]:
+        """Return what is made for a runtime in smaller precisions than fp32, with the precision."""
+        pairs = [(form, FORMS[form]) for form in self.forms]
+        return [(form, precision) for form, (of, precision) in pairs if of == runtime and precision != "fp32"]
+
     def _problems(self) -> list[Problem]:
         """What is wrong besides numbers beyond their limits."""
-        if set(self.precision) <= set(PRECISIONS) and len(set(self.precision)) == max(1, len(self.precision)):
-            return []
-        return [
+        lists: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
+            "--precision": (self.precision, PRECISIONS, "fp32,int8"),
+            "--runtime": (self.runtime, RUNTIMES, "onnxruntime,openvino"),
+        }
+        problems = [
             Problem(
-                option="--precision",
-                law=f"of {', '.join(PRECISIONS)}, each once",
-                value=repr(",".join(self.precision)[:100]),
-                remedy="Write it as fp32,int8.",
+                option=option,
+                law=f"of {', '.join(known)}, each once",
+                value=repr(",".join(given)[:100]),
+                remedy=f"Write it as {example}.",
             )
+            for option, (given, known, example) in lists.items()
+            if not set(given) <= set(known) or len(set(given)) != max(1, len(given))
         ]
+        if "openvino" in self.runtime and (missing := missing_packages()):
+            problems.append(
+                Problem(
+                    option="--runtime",
+                    law="of what is installed",
+                    value=f"openvino without the package{'s'[: len(missing) - 1]} {' and '.join(missing)}",
+                    remedy=f"{OPENVINO_EXTRA}.",
+                )
+            )
+        return problems
 
 
 MAX_TOKENS = 2**20

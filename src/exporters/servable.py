@@ -1,19 +1,17 @@
-"""The served model: raw text in, label and scores out. Needs mlflow, onnxruntime, tokenizers and numpy alone.
+"""The served model: raw text in, label and scores out. Needs mlflow, its runtime, tokenizers and numpy alone.
 
 MLflow keeps this file as the model's code and runs it where the model is loaded; nothing is pickled. What the texts
 look like is in the model's configuration, a key of `KINDS`; how outputs are answered is in the graph's metadata, a key
-of `ANSWERS`.
+of `ANSWERS`. An ONNX graph is computed by ONNX Runtime, an IR by OpenVINO; the other one need not be installed.
 """
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
-
 import numpy as np
-import onnxruntime
 from mlflow.models import ModelConfig, set_model
 from mlflow.pyfunc import PythonModel
 from pydantic import BaseModel
@@ -97,6 +95,58 @@ class Asked(NamedTuple):
     """As it was tokenized: a text, or a pair; the first of several."""
     encoding: Encoding
     """Its tokens."""
+
+
+class Graph(NamedTuple):
+    """A graph in its runtime."""
+
+    run: Callable[[dict[str, np.ndarray]], np.ndarray]
+    """Its outputs for inputs by name."""
+    inputs: list[str]
+    rank: int
+    """Axes of an input: 3 where rows have choices."""
+    facts: dict[str, str]
+    """What it says of itself: JSON values by name."""
+
+
+def open_onnx(path: str) -> Graph:
+    """An ONNX graph in ONNX Runtime."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
+    return Graph(
+        run=lambda values: session.run(outputs, values)[0],
+        inputs=[entry.name for entry in inputs],
+        rank=len(inputs[0].shape),
+        facts=session.get_modelmeta().custom_metadata_map,
+    )
+
+
+def open_ir(path: str, weights: str) -> Graph:
+    """An IR in OpenVINO, computed in the precision that it names."""
+    before = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # else OpenVINO reports that it is imported
+    try:
+        import openvino
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if before is not None:
+            sys.modules["openvino_telemetry"] = before
+    core = openvino.Core()
+    model = core.read_model(path, weights)
+    facts = {key: str(value.value) for key, value in model.get_rt_info("compressor").astype(dict).items()}
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": facts["computes_in"]}
+    compiled = core.compile_model(model, "CPU", settings)
+    return Graph(
+        run=lambda values: compiled.create_infer_request().infer(values)[0],
+        inputs=[entry.any_name for entry in model.inputs],
+        rank=len(model.inputs[0].partial_shape),
+        facts=facts,
+    )
 
 
 class Facts(NamedTuple):
@@ -213,19 +263,14 @@ ANSWERS: dict[str, Callable[[np.ndarray, Facts, Asked], Any]] = {
 
 
 class ServableModel(PythonModel):  # type: ignore[misc]
-    """Tokenizes, runs ONNX Runtime and names the labels."""
+    """Tokenizes, runs the graph and names the labels."""
 
     def load_context(self, context: Any) -> None:
         """Opens the tokenizer and the graph, which says of itself what it needs."""
-        options = onnxruntime.SessionOptions()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            context.artifacts["graph"], options, providers=["CPUExecutionProvider"]
-        )
-        self._facts = Facts.from_json(self._session.get_modelmeta().custom_metadata_map)
+        path = context.artifacts["graph"]
+        self._graph = open_ir(path, context.artifacts["weights"]) if path.endswith(".xml") else open_onnx(path)
+        self._facts = Facts.from_json(self._graph.facts)
         self._batch_size = 1 if self._facts.one_row else BATCH_SIZE
-        self._outputs = [entry.name for entry in self._session.get_outputs()]
-        self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
         self._tokenizer.enable_truncation(self._facts.max_length)
         self._tokenizer.no_padding()
@@ -265,7 +310,9 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         """Logits [rows, …] of tokenized rows."""
         width = max(len(encoding.ids) for row in rows for encoding in row)
         shape = (len(rows), len(rows[0]), width)
-        values = {name: np.full(shape, self._facts.pad_values.get(name, 0), dtype=np.int64) for name in self._inputs}
+        values = {
+            name: np.full(shape, self._facts.pad_values.get(name, 0), dtype=np.int64) for name in self._graph.inputs
+        }
         for row, choices in enumerate(rows):
             for choice, encoding in enumerate(choices):
                 columns = {
@@ -273,12 +320,11 @@ class ServableModel(PythonModel):  # type: ignore[misc]
                     "token_type_ids": encoding.type_ids,
                     "attention_mask": encoding.attention_mask,
                 }
-                for name in self._inputs:
+                for name in self._graph.inputs:
                     values[name][row, choice, : len(encoding.ids)] = columns[name]
-        if len(self._session.get_inputs()[0].shape) == 2:
+        if self._graph.rank == 2:
             values = {name: array[:, 0] for name, array in values.items()}
-        logits: np.ndarray = self._session.run(self._outputs, values)[0]
-        return logits
+        return self._graph.run(values)
 
 
 class SingleTextModel(ServableModel):

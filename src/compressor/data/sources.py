@@ -712,7 +712,7 @@ def _hold_out(
             f"the {name} {what} must be held out of at least 5 {of}, but there are {len(ends)}. "
             f"Give more rows or --{name}-file."
         )
-    return _pick(rows, order[ends[held - 1] :]), _pick(rows, order[: ends[held - 1]])
+    return pick_rows(rows, order[ends[held - 1] :]), pick_rows(rows, order[: ends[held - 1]])
 
 
 def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
@@ -721,7 +721,7 @@ def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
         return rows
     order, ends = _in_random_order(rows, rng)
     fitting = max(1, int(np.searchsorted(ends, most, side="right")))
-    return _pick(rows, order[: ends[fitting - 1]])
+    return pick_rows(rows, order[: ends[fitting - 1]])
 
 
 def _in_random_order(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -731,6 +731,7 @@ def _in_random_order(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, 
     return np.argsort(turns, kind="stable"), np.cumsum(np.bincount(turns))
 
 
-def _pick(rows: Rows, order: np.ndarray) -> Rows:
+def pick_rows(rows: Rows, order: np.ndarray) -> Rows:
+    """Return the rows at some places, in this order."""
     groups = None if rows.groups is None else rows.groups[order]
     return Rows(texts=tuple(rows.texts[i] for i in order), labels=rows.labels[order], groups=groups)

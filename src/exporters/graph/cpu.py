@@ -3,7 +3,7 @@
 import platform
 from pathlib import Path
 
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16")
 """Instruction sets that decide how fast small numbers are."""
 
 

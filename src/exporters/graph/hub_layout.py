@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HUB_FOLDER = "onnx"
 HUB_NAMES = {"fp32": "model.onnx", "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
-"""Of each precision, as transformers.js asks for it: `dtype` fp32, q8 and fp16."""
+"""Of each form, as transformers.js asks for it: `dtype` fp32, q8 and fp16."""
 
 
 def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequence[str]) -> Path:
@@ -45,13 +45,14 @@ def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequen
 
 
 def link_graphs(directory: Path, files: Mapping[str, str]) -> None:
-    """Gives the graphs of a directory, by precision, their names on the Hub too; links, which take no room.
+    """Gives the ONNX graphs of a directory, by form, their names on the Hub too; links, which take no room.
 
     Where the disk knows no links they are copies.
     """
     (directory / HUB_FOLDER).mkdir()
-    for precision, file in files.items():
-        for source, target in ((file, HUB_NAMES[precision]), (f"{file}.data", f"{file}.data")):
+    for form in HUB_NAMES.keys() & files.keys():
+        file = files[form]
+        for source, target in ((file, HUB_NAMES[form]), (f"{file}.data", f"{file}.data")):
             if (directory / source).is_file():
                 _link(directory / source, directory / HUB_FOLDER / target)
 

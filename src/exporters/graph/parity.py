@@ -1,5 +1,7 @@
-"""Parity: an ONNX file gives the logits of its PyTorch model, over shapes and paddings and on real rows."""
+"""Parity: an exported graph gives the logits of its PyTorch model, over shapes and paddings and on real rows."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,28 @@ from compressor.data.heads import form_of
 from compressor.network.families import max_positions
 from compressor.network.saving import require_parity
 from exporters.graph.onnx_export import example_inputs
+from exporters.graph.openvino_ir import IR_SUFFIX
 from exporters.graph.sessions import create_session, run_session
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_ONNX_DIFFERENCE = 1e-4
-"""Between ONNX and PyTorch logits (fp32), relative to the largest logit of all shapes: one text alone may give 0."""
+"""Between a graph's and PyTorch's logits (fp32), relative to the largest logit of all shapes: one text alone may give
+0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedLogits:
+    """What PyTorch answers, by kind of batch."""
+
+    cases: Mapping[str, list[tuple[np.ndarray, Batch]]]
+    logits: Mapping[str, np.ndarray]
+
+    @property
+    def scale(self) -> float:
+        """The largest logit."""
+        return max(float(np.abs(logits).max()) for logits in self.logits.values())
 
 
 def check_onnx_parity(
@@ -26,14 +43,21 @@ def check_onnx_parity(
     tokenizer: "PreTrainedTokenizerBase",
     batches: list[tuple[np.ndarray, Batch]],
 ) -> dict[str, float]:
-    """The largest relative logit difference per shape, and on the real rows of `batches`.
-
-    Batch sizes 1 and 3, lengths 1, 17 and the longest (at most 512), each unpadded and padded.
+    """The largest relative logit difference per shape, and on the real rows of `batches`; see `expect_logits`.
 
     Raises:
         ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
     """
-    session = create_session(path, threads=torch.get_num_threads())
+    return check_parity(path, expect_logits(model, tokenizer, batches))
+
+
+def expect_logits(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batches: list[tuple[np.ndarray, Batch]]
+) -> ExpectedLogits:
+    """What PyTorch answers to made-up batches and to the real rows of `batches`.
+
+    Batch sizes 1 and 3, lengths 1, 17 and the longest (at most 512), each unpadded and padded.
+    """
     cases: dict[str, list[tuple[np.ndarray, Batch]]] = {}
     for batch_size in (1, 3):
         for length in (1, 17, min(512, max_positions(model))):
@@ -48,18 +72,31 @@ def check_onnx_parity(
                 cases[name] = [(np.arange(len(inputs.get(UNITS, inputs["input_ids"]))), inputs)]
     if batches:
         cases["real rows"] = batches
-    expected = {name: _torch_logits(model, case) for name, case in cases.items()}
-    scale = max(float(np.abs(logits).max()) for logits in expected.values())
+    return ExpectedLogits(cases=cases, logits={name: _torch_logits(model, case) for name, case in cases.items()})
+
+
+def check_parity(path: Path, expected: ExpectedLogits) -> dict[str, float]:
+    """The largest relative logit difference of a graph (ONNX or IR) by kind of batch.
+
+    Raises:
+        ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
+    """
+    session = create_session(path, threads=torch.get_num_threads())
+    what, scale = "OpenVINO" if path.suffix == IR_SUFFIX else "ONNX", expected.scale
     return {
         name: require_parity(
-            expected[name], onnx_logits(session, case), f"ONNX and PyTorch ({name})", MAX_ONNX_DIFFERENCE, scale
+            logits,
+            onnx_logits(session, expected.cases[name]),
+            f"{what} and PyTorch ({name})",
+            MAX_ONNX_DIFFERENCE,
+            scale,
         )
-        for name, case in cases.items()
+        for name, logits in expected.logits.items()
     }
 
 
 def onnx_logits(session: object, batches: list[tuple[np.ndarray, Batch]]) -> np.ndarray:
-    """The ONNX logits [units, outputs] of all batches, in the order of the rows."""
+    """A session's logits [units, outputs] of all batches, in the order of the rows."""
     order = np.concatenate([picked for picked, _ in batches])
     parts = []
     for _, batch in batches:

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions with fixed threads, on the provider that was asked for and no other."""
+"""Sessions of ONNX Runtime and OpenVINO with fixed threads, on the provider that was asked for and no other."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import ModelError, brief
+from exporters.graph.openvino_ir import IR_SUFFIX, OpenVinoSession
 
+GRAPH_SUFFIXES = (".onnx", IR_SUFFIX)
+"""Of files that a session is made of."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution providers by the names users know."""
 
@@ -34,6 +37,9 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
         if not torch.cuda.is_available():
             wrong.append(f"PyTorch {torch.__version__} finds no CUDA device")
             steps.append("install PyTorch's CUDA build on a machine with such a device")
+    if "openvino" in runtimes:
+        wrong.append("OpenVINO's forms are made for the CPU")
+        steps.append("export with --runtime onnxruntime")
     if wrong:
         raise ModelError(
             f"--provider {provider} must be there for what is timed, but {' and '.join(wrong)}. "
@@ -42,11 +48,13 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
 
 
 def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
-    """An inference session that uses exactly `threads` CPU threads and does not spin while idle.
+    """An inference session that uses exactly `threads` CPU threads and does not spin while idle; of an IR OpenVINO's.
 
     Raises:
         ModelError: the file does not load, or the provider does not start.
     """
+    if path.suffix == IR_SUFFIX:
+        return OpenVinoSession(path, threads)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -77,3 +85,14 @@ def run_session(session: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
         [session.get_outputs()[0].name], {name: values for name, values in inputs.items() if name in known}
     )[0]
     return logits
+
+
+def files_of(graph: Path) -> list[Path]:
+    """Return the files of an ONNX graph or an IR: its own, and its weights where they lie beside it."""
+    beside = graph.with_suffix(".bin") if graph.suffix == IR_SUFFIX else graph.with_name(f"{graph.name}.data")
+    return [file for file in (graph, beside) if file.is_file()]
+
+
+def graph_mb(graph: Path) -> float:
+    """Return the size of an ONNX graph or an IR in megabytes, weights included."""
+    return sum(file.stat().st_size for file in files_of(graph)) / 1e6

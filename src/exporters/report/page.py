@@ -19,7 +19,7 @@ from compressor.search.objectives import OBJECTIVES
 from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
 from exporters.figures import latency_chart
-from exporters.options import PRECISIONS
+from exporters.options import FORMS, describe_form
 from exporters.report.front import describe_useless, front_table
 from exporters.report.inputs import Reported
 from exporters.report.reproduction import make_benchmark, make_export, make_model, make_search
@@ -120,17 +120,15 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     benchmark = reported.benchmark
     if benchmark is None:
         return [], []
-    found, pairs = benchmark.at(benchmark.first_shape), {}
-    for precision in PRECISIONS:
-        names = [benchmark.find(role, precision) for role in _roles(reported)]
-        if names[0] is not None and names[1] is not None:
-            pairs[precision] = names[0], names[1]
-    plain = pairs.get(PRECISIONS[0])  # fp32
-    if plain is None:
+    found = benchmark.at(benchmark.first_shape)
+    timed = {form: [benchmark.find(role, form) for role in _roles(reported)] for form in FORMS}
+    plain = [name for name in timed["fp32"] if name is not None]
+    if len(plain) < 2:
         return [], []
     rows = [
-        [f"latency p50 (ms), {precision}", *(f"{found[name].p50_ms:.2f}" for name in names)]
-        for precision, names in pairs.items()
+        [f"latency p50 (ms), {form}", *("" if name is None else f"{found[name].p50_ms:.2f}" for name in names)]
+        for form, names in timed.items()
+        if names[1] is not None
     ]
     rows.append(["ONNX file (MB), fp32", *(f"{benchmark.models[name].mb:.1f}" for name in plain)])
     dense, extracted = (found[name] for name in plain)
@@ -167,8 +165,8 @@ def _error_chart(reported: Reported) -> Chart | None:
         ]
     elif reported.export is not None:
         validation = [model for model in validation if model.name == dense] + [
-            NamedError(name=f"ONNX {precision}", error=form.error, interval=form.error_interval)
-            for precision, form in reported.export.forms.items()
+            NamedError(name=describe_form(name), error=form.error, interval=form.error_interval)
+            for name, form in reported.export.forms.items()
         ]
     return error_chart({"Validation rows": validation, "Test rows": test}, reported.metric)
 
@@ -208,11 +206,11 @@ def _parity(reported: Reported) -> str:
         parts.append(page.chain(links))
         parts += [page.paragraph(step.describe()) for step in steps if step is not None]
     if reported.export is not None:
-        fp32 = reported.export.fp32
-        texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
-        texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
-        model = [("PyTorch model", f"error {reported.extraction.error:.4f}")] if reported.extraction else []
-        parts.append(page.chain([*(model or [("PyTorch model", "as exported")]), ("ONNX fp32", texts)]))
+        told = f"error {reported.extraction.error:.4f}" if reported.extraction else "as exported"
+        for name, fp32 in reported.export.verified.items():
+            texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
+            texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
+            parts.append(page.chain([("PyTorch model", told), (describe_form(name), texts)]))
         smaller = [
             f"{name}: error {form.error:.4f} ({form.loss:+.4f} against fp32), "
             + ("" if form.label_agreement is None else f"{form.label_agreement:.1%} of the labels agree, ")
@@ -260,6 +258,7 @@ def _benchmark_rows(benchmark: Benchmark | None) -> list[list[str]]:
         return []
     found = benchmark.environment
     versions = f"python {found.python}, torch {found.torch}, onnxruntime {found.onnxruntime}"
+    versions += "" if found.openvino is None else f", openvino {found.openvino}"
     return [
         ["timed on", f"{found.cpu} ({', '.join(found.cpu_flags)}), {found.threads} thread(s)"],
         ["timed with", versions],

@@ -15,7 +15,8 @@ from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import EXPORT_FILE, Export
-from exporters.options import BenchmarkOptions, ExportOptions
+from exporters.graph.sessions import GRAPH_SUFFIXES
+from exporters.options import FORMS, PRECISIONS, RUNTIMES, BenchmarkOptions, ExportOptions, list_forms
 
 
 def make_search(origin: SearchOrigin, trained: TrainingRecord | None, folder: str) -> list[str]:
@@ -53,9 +54,13 @@ def make_model(extraction: ExtractionReport, front: list[str], search: str, fold
 def make_export(export: Export) -> str:
     """The command of an export."""
     losses = [form.max_loss for form in export.smaller.values()]
+    runtimes = {FORMS[form][0] for form in export.forms if form != "fp32"} or {"onnxruntime"}
+    precisions = {FORMS[form][1] for form in export.forms}
+    by_default = set(list_forms(runtimes, ExportOptions().precision)) == set(export.forms)
     values = {
         "model": "model" if export.model is None else export.model.name,
-        "precision": tuple(export.forms),
+        "precision": None if by_default else tuple(each for each in PRECISIONS if each in precisions),
+        "runtime": tuple(each for each in RUNTIMES if each in runtimes),
         "portable": export.portable,
         "max_int8_loss": losses[0] if losses else None,
     }
@@ -65,7 +70,7 @@ def make_export(export: Export) -> str:
 def make_benchmark(benchmark: Benchmark, folder: Path) -> list[str]:
     """The command of a benchmark in a folder, after those of its exports."""
     paths = [model.path for model in benchmark.models.values()]
-    folders = list(dict.fromkeys(path.parent if path.suffix == ".onnx" else path for path in paths))
+    folders = list(dict.fromkeys(path.parent if path.suffix in GRAPH_SUFFIXES else path for path in paths))
     lines = [make_export(Export.load(path, ())) for path in folders if (path / EXPORT_FILE).is_file()]
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
     options = _words(asdict(benchmark.options), asdict(BenchmarkOptions()))

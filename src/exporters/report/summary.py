@@ -8,6 +8,7 @@ from compressor.data.trivial import TrivialPredictor
 from compressor.extraction.record import ExtractionReport
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
+from exporters.options import find_form
 from exporters.timing.latency import Latency
 
 
@@ -17,7 +18,7 @@ class SummaryRow:
 
     name: str
     served: bool
-    """Whether it is an ONNX graph, as the table shows them; else a model in PyTorch."""
+    """Whether it is a graph, as the table shows them; else a model in PyTorch."""
     error: float
     """1 − metric on the validation rows."""
     test_error: float | None
@@ -74,7 +75,7 @@ class Summary:
     def table(
         self, trivial: TrivialPredictor | None, *, against_full_model: bool = False
     ) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of a table with a column for each ONNX graph, and one for the trivial predictor.
+        """Return header and rows of a table with a column for each graph, and one for the trivial predictor.
 
         Errors `against_full_model` are called disagreement.
         """
@@ -85,7 +86,7 @@ class Summary:
             ("error (test)", lambda row: "" if row.test_error is None else f"{row.test_error:.4f}"),
             ("parameters (M)", lambda row: f"{row.params / 1e6:.2f}"),
             ("share of the encoder", lambda row: f"{row.relative_encoder_params:.1%}"),
-            ("ONNX file (MB)", lambda row: f"{row.file_mb:.2f}"),
+            ("file (MB)", lambda row: f"{row.file_mb:.2f}"),
         ]
         cells = [[name_error(label, against_full_model), *map(show, served)] for label, show in lines]
         for place, latency in enumerate(first):
@@ -115,11 +116,12 @@ def summarise(extraction: ExtractionReport, exports: Mapping[str, Export], bench
         role = benchmark.role_of(name)
         variant = extraction.super_network if role == "dense" else extraction.extracted
         assert variant is not None  # `compress` has trained it
-        smaller = None if model.precision == "?" else exports[role].smaller.get(model.precision)
+        form = find_form(model.runtime, model.precision)
+        smaller = None if form is None else exports[role].smaller.get(form)
         rows.append(
             SummaryRow(
                 name=name,
-                served=model.runtime == "onnxruntime",
+                served=model.runtime != "pytorch",
                 error=variant.error if smaller is None else smaller.error,
                 test_error=variant.test_error if smaller is None else None,
                 params=variant.params,

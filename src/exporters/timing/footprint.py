@@ -30,7 +30,7 @@ class Footprint:
 
 
 def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footprint:
-    """The footprint of an ONNX file or model directory."""
+    """The footprint of an ONNX file, an IR or a model directory."""
     done = subprocess.run(
         [sys.executable, "-m", "exporters.timing.footprint", str(path), str(threads), provider, str(os.getpid())],
         capture_output=True,
@@ -45,9 +45,12 @@ def main() -> None:
     """Measures this very process."""
     path, threads, provider, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     end_with_parent(parent)
+    from exporters.graph.openvino_ir import IR_SUFFIX, import_openvino
     from exporters.timing.runners import make_inputs, open_runner  # takes a while, in which the parent may go
 
-    if path.is_file():
+    if path.suffix == IR_SUFFIX:
+        import_openvino()
+    elif path.is_file():
         import onnxruntime  # noqa: F401
     else:
         import torch

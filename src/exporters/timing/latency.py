@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,8 @@ class Environment:
     """Its version, as those of the packages."""
     torch: str
     onnxruntime: str
+    openvino: str | None = None
+    """None where no model was timed in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +257,8 @@ def _load_average() -> tuple[float, ...]:
     return os.getloadavg() if hasattr(os, "getloadavg") else ()
 
 
-def describe_environment(threads: int) -> Environment:
-    """Return what the figures were measured on."""
+def describe_environment(threads: int, *, openvino: bool = False) -> Environment:
+    """Return what the figures were measured on; with OpenVINO's version where it was used."""
     import onnxruntime
     import torch
 
@@ -266,6 +269,7 @@ def describe_environment(threads: int) -> Environment:
         python=platform.python_version(),
         torch=str(torch.__version__),
         onnxruntime=onnxruntime.__version__,
+        openvino=version("openvino") if openvino else None,
     )
 
 

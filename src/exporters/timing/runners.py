@@ -1,4 +1,4 @@
-"""Models that are timed: an ONNX file in ONNX Runtime, or a model directory in PyTorch (eager), behind one face."""
+"""Models that are timed: a graph in its runtime, or a model directory in PyTorch (eager), behind one face."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from compressor.errors import ModelError, brief
-from exporters.graph.sessions import PROVIDERS, create_session, run_session
+from exporters.graph.sessions import GRAPH_SUFFIXES, PROVIDERS, create_session, run_session
 
 Inputs = dict[str, np.ndarray]
 OUTPUT_NAMES = ("logits", "sentence_embedding")
@@ -31,12 +31,12 @@ class Runner:
 
 
 def open_runner(path: Path, threads: int, provider: str = "cpu") -> Runner:
-    """The runner of an ONNX file, or of a model directory made by `extract` or `train-supernet`."""
-    is_graph = path.suffix == ".onnx" and not path.is_dir()
-    return _open_onnx(path, threads, provider) if is_graph else _open_pytorch(path, provider)
+    """The runner of an ONNX file or IR, or of a model directory made by `extract` or `train-supernet`."""
+    is_graph = path.suffix in GRAPH_SUFFIXES and not path.is_dir()
+    return _open_graph(path, threads, provider) if is_graph else _open_pytorch(path, provider)
 
 
-def _open_onnx(path: Path, threads: int, provider: str) -> Runner:
+def _open_graph(path: Path, threads: int, provider: str) -> Runner:
     session = create_session(path, threads, provider)
     metadata = session.get_modelmeta().custom_metadata_map
     entries, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
@@ -45,16 +45,16 @@ def _open_onnx(path: Path, threads: int, provider: str) -> Runner:
     if not (right and {"input_ids"} <= set(names) <= set(INPUT_NAMES) and outputs[0] in OUTPUT_NAMES):
         takes = ", ".join(f"{entry.name} {entry.type}{entry.shape}" for entry in entries)
         raise ModelError(
-            f"an ONNX file must take int64 token ids ({', '.join(INPUT_NAMES)}) and give logits, but {path} takes "
+            f"a graph must take int64 token ids ({', '.join(INPUT_NAMES)}) and give logits, but {path} takes "
             f"{takes or 'nothing'} and gives {', '.join(outputs)}. Use a file made by compressor export."
         )
 
     def run(inputs: Inputs) -> object:
         try:
             return run_session(session, inputs)
-        except Exception as error:  # ONNX Runtime's errors have no base of their own
+        except Exception as error:  # the runtimes' errors have no base of their own
             raise ModelError(
-                f"an ONNX file must answer random tokens, but {path} does not: {brief(error)}. "
+                f"a graph must answer random tokens, but {path} does not: {brief(error)}. "
                 "Make it again with compressor export."
             ) from error
 

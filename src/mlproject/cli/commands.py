@@ -22,7 +22,7 @@ from compressor.limits import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
 from compressor.search.options import LATENCY_OBJECTIVE, Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import ModelOptions, TrainingSettings
-from exporters.options import BenchmarkOptions
+from exporters.options import RUNTIMES, BenchmarkOptions, installed_runtimes
 from mlproject.cli.options import (
     CACHE,
     CHECKPOINTS,
@@ -34,6 +34,8 @@ from mlproject.cli.options import (
     LATENCY,
     MODEL,
     OUTPUT,
+    RUNTIME,
+    RUNTIME_OF_COMPRESS,
     SAMPLING,
     SEARCH,
     SEARCH_LATENCY,
@@ -160,9 +162,9 @@ def extract(search_dir: str, **values: Any) -> None:
 
 @cli.command("export", cls=HuggingFaceCommand)
 @click.option("--model", "model_dir", required=True, help="Made by extract or train-supernet: a directory or runs:/….")
-@add_options(EXPORT, CONFIDENCE, OUTPUT)
+@add_options(RUNTIME, EXPORT, CONFIDENCE, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
-    """Export a model to ONNX and prove it equal to PyTorch."""
+    """Export a model to ONNX (and OpenVINO) and prove it equal to PyTorch."""
     (options,) = _check(values, _export_options)
     with _top_run("export") as (run, output_dir, _):
         from mlproject.stages import export as export_stage
@@ -229,6 +231,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     CHOICE,
     VOCABULARY,
     CONFIDENCE,
+    RUNTIME_OF_COMPRESS,
     EXPORT,
     LATENCY,
     CACHE,
@@ -479,6 +482,9 @@ def _nas_options(values: dict[str, Any]) -> NasOptions:
 
 
 def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
+    if values["runtime"] == ("auto",):
+        on_gpu = values.get("provider", "cpu") != "cpu"  # where OpenVINO's forms are not timed
+        values = values | {"runtime": RUNTIMES[:1] if on_gpu else installed_runtimes()}
     options = _pick(LoggedExportOptions, values)
     if options.register_as is not None:
         from mlproject.tracking.delivery import find_registration_problems
@@ -530,7 +536,7 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
     for path in paths:
         given = path.partition(":/")[2].strip("/").replace("/", "-").replace("@", "-") if is_address(path) else None
         stem = given or local_path(path).name
-        stem = stem.removesuffix(".onnx")
+        stem = stem.removesuffix(".onnx").removesuffix(".xml")
         name = stem if stem not in names else f"{stem}-{len(names)}"
         names[name] = locate(path, *TIMED)
     return list(names.items())

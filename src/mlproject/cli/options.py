@@ -489,19 +489,35 @@ SEVERAL = [
     ),
 ]
 
+
+def _runtime(default: str) -> Decorator:
+    return _option(
+        "--runtime",
+        type=TextList(),
+        default=default,
+        help="What the model is exported for: onnxruntime, openvino, or both with a comma; auto: openvino too where it "
+        "is installed. fp32 in ONNX is always made.",
+    )
+
+
+RUNTIME = [_runtime(",".join(ExportOptions.runtime))]
+
+RUNTIME_OF_COMPRESS = [_runtime("auto")]
+
 EXPORT = [
     _option(
         "--precision",
         type=TextList(),
         default=",".join(ExportOptions.precision),
-        help=f"Forms of the exported model: {', '.join(PRECISIONS)}. fp32 is always made.",
+        help=f"Of the exported forms: {', '.join(PRECISIONS)}. fp32 is always made; ONNX Runtime has no bf16, OpenVINO "
+        "no fp16.",
     ),
     _boolean("--portable", default=ExportOptions.portable, help="Standard ONNX operators alone; a little slower."),
     _option(
         "--max-int8-loss",
         type=float,
         default=ExportOptions.max_int8_loss,
-        help="By how much int8 may raise the true error, as sure as --confidence says.",
+        help="By how much a smaller precision may raise the true error, as sure as --confidence says.",
     ),
     _option("--register-as", default=None, help="Registered model in MLflow that gets this one as a new version."),
     _option("--alias", default=None, help="Alias of that version, such as champion; needs --register-as."),
@@ -590,7 +606,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Search": [SEARCH, TRIALS],
     "Choice": [CHOICE, SEVERAL, CONFIDENCE],
     "Vocabulary": [VOCABULARY],
-    "Export": [EXPORT],
+    "Export": [RUNTIME, RUNTIME_OF_COMPRESS, EXPORT],
     "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY],
     "Output": [CACHE, OUTPUT],
 }

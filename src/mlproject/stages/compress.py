@@ -61,12 +61,18 @@ class CompressOptions:
     benchmark: BenchmarkOptions
 
     @property
+    def dense_export(self) -> LoggedExportOptions:
+        """How the super-network is exported: in ONNX, as the base of what was won, and registered nowhere."""
+        return replace(self.export, runtime=("onnxruntime",), register_as=None, alias=None)
+
+    @property
     def plan(self) -> Plan:
         """What follows the training, for the estimate of its time."""
         return Plan(
             num_samples=self.search.num_samples,
             finetune_epochs=self.extraction.finetune_epochs,
-            num_precisions=len({"fp32", *self.export.precision}),
+            num_forms=len(self.dense_export.forms),
+            num_openvino_forms=len(self.export.forms) - len(self.dense_export.forms),
             batch_sizes=self.benchmark.batch_sizes,
             lengths=self.benchmark.lengths,
             runs=self.benchmark.runs,
@@ -94,7 +100,7 @@ def compress(
 
     Results are in folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
-    require_provider(options.benchmark.provider)
+    require_provider(options.benchmark.provider, {"pytorch", "onnxruntime", *options.export.runtime})
     tags = {"model": options.model.model_name_or_path, "task": options.source.task_name}
     run.set_tags(tags)
     given = (options.source, options.model, options.training, options.search, options.benchmark)
@@ -180,8 +186,8 @@ def _of_rows(data: TaskData) -> dict[str, Any]:
 
 
 def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, made_of: Mapping[str, Any]) -> Path:
-    """Export the super-network, which is registered nowhere."""
-    plain = replace(options.export, register_as=None, alias=None)
+    """Export the super-network."""
+    plain = options.dense_export
     return stages.run(
         "export-dense",
         "onnx-dense",

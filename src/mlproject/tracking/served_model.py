@@ -1,4 +1,4 @@
-"""An export as models of MLflow: its best precision as a served model that takes texts, fp32 in the ONNX flavour."""
+"""An export as models of MLflow: its best form as a served model that takes texts, fp32 in the ONNX flavour."""
 
 import hashlib
 import json
@@ -14,35 +14,44 @@ from compressor.data.tasks import Task
 from compressor.extraction.card import CARD_FILE
 from compressor.files import file_sha256
 from exporters.export_record import Export
-from exporters.options import Precision
+from exporters.graph.sessions import files_of
+from exporters.options import FORMS, Form, describe_form
 from exporters.timing.runners import make_inputs, open_runner
 from mlproject.tracking.events import LogOnnxModel, LogServedModel
 from mlproject.tracking.registration import LoggedExportOptions
 from mlproject.tracking.tracker import StageRun
 
-_SERVING_PACKAGES = ("mlflow", "onnxruntime", "tokenizers", "numpy", "pydantic")
-"""What `servable.py` imports; pinned to the versions it was logged with."""
+_SERVING_PACKAGES = ("mlflow", "tokenizers", "numpy", "pydantic")
+"""What `servable.py` imports besides the runtime; pinned to the versions it was logged with."""
 
 
 def log_served_models(export: Export, task: Task, options: LoggedExportOptions, run: StageRun, name: str) -> str | None:
-    """Logs the smallest accepted precision as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
-    precision, graph = export.best, export.path()
-    artifacts = {"graph": export.path(precision), "tokenizer": export.directory / "tokenizer.json"}
+    """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
+    form, graph = export.best, export.path()
+    runtime, precision = FORMS[form]
+    artifacts = dict(zip(("graph", "weights"), files_of(export.path(form)), strict=False))
+    artifacts["tokenizer"] = export.directory / "tokenizer.json"
     if export.model is not None and (export.model / CARD_FILE).is_file():
         artifacts["model_card"] = export.model / CARD_FILE
     kind, example = task.head.ask(task)
     served = LogServedModel(
         run=run.name,
         digest=_digest(artifacts.values()),
-        name=f"{name}-{precision}",
+        name=f"{name}-{form}",
         code=str(Path(exporters.__file__).parent / "servable.py"),
         artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
         config={"kind": kind},
         example=[example],
-        requirements=tuple(f"{package}=={version(package)}" for package in _SERVING_PACKAGES),
-        metadata={"task": task.name, "metric": task.metric, "precision": precision, "params": export.params},
-        metrics=_metrics(export, precision),
-        description=_describe(export, task, precision),
+        requirements=tuple(f"{package}=={version(package)}" for package in (runtime, *_SERVING_PACKAGES)),
+        metadata={
+            "task": task.name,
+            "metric": task.metric,
+            "runtime": runtime,
+            "precision": precision,
+            "params": export.params,
+        },
+        metrics=_metrics(export, form),
+        description=_describe(export, task, form),
         register_as=options.register_as,
         alias=options.alias,
     )
@@ -68,18 +77,18 @@ def _digest(paths: Iterable[Path]) -> str:
     return hashlib.sha256(" ".join(map(file_sha256, paths)).encode()).hexdigest()[:16]
 
 
-def _metrics(export: Export, precision: Precision) -> dict[str, float]:
-    form = export.forms[precision]
+def _metrics(export: Export, name: Form) -> dict[str, float]:
+    form = export.forms[name]
     return {"error": form.error, "mb": form.mb, "params": export.params}
 
 
-def _describe(export: Export, task: Task, precision: Precision) -> str:
+def _describe(export: Export, task: Task, name: Form) -> str:
     """What a version of a registered model is, in a sentence."""
-    form = export.forms[precision]
+    form = export.forms[name]
     low, high = form.error_interval
     return (
         f"Task {task.name}: error (1 − {task.metric}) **{form.error:.4f}** (95 % {low:.3f}–{high:.3f}) on the "
-        f"validation rows; {precision} ONNX, {form.mb:.1f} MB, {export.params / 1e6:.2f} M parameters."
+        f"validation rows; {describe_form(name)}, {form.mb:.1f} MB, {export.params / 1e6:.2f} M parameters."
     )
 
 

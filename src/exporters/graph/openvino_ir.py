@@ -1,0 +1,195 @@
+"""A graph in OpenVINO's own form (IR): read from the ONNX graph, in fp32, for bfloat16, or in static int8 (NNCF).
+
+An IR is an `.xml` with its weights in a `.bin` beside it. As our ONNX graphs do, it says of itself how rows are
+tokenized and answered; and in which precision it computes, as OpenVINO would choose one by the CPU. OpenVINO and NNCF
+are an extra, large, and imported only where they are used.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import ModelError, brief
+from compressor.files import new_directory
+from exporters.options import OPENVINO_EXTRA
+
+IR_FILE = "openvino_model.xml"
+"""The fp32 form, under the name that other tools look for; the others have their precision before the suffix."""
+IR_SUFFIX = ".xml"
+_SECTION, _COMPUTES_IN = "compressor", "computes_in"
+"""Of an IR's own information: where ours is, and of that the precision that it computes in."""
+_TELEMETRY = "openvino_telemetry"
+UNREADABLE = ("pre-norm rotary",)
+"""Fused layers (`lean.py`) whose operators OpenVINO reads wrongly or not at all: of those it gets a portable graph."""
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """OpenVINO and NNCF report their import and use to Google Analytics, where the module that does so is found."""
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # Python's way to say that a module cannot be imported
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before
+
+
+def import_openvino() -> Any:
+    """Return the module `openvino`, which reports nothing.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    try:
+        with _without_telemetry():
+            import openvino
+    except ImportError as error:
+        raise ModelError(
+            f"OpenVINO must be installed for its form of a model, but importing it failed: {brief(error)}. "
+            f"{OPENVINO_EXTRA}."
+        ) from error
+    return openvino
+
+
+def computes_bf16() -> bool:
+    """Whether this CPU computes in bfloat16; others take fp32 in its place."""
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def convert_ir(graph: Path, output: Path) -> Path:
+    """Write the IR of an fp32 ONNX graph.
+
+    Raises:
+        ModelError: OpenVINO is not installed, or cannot read the graph.
+    """
+    import onnx
+
+    try:
+        model = import_openvino().Core().read_model(graph)
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO must read the operators of an ONNX graph, but not those of {graph.name}: {brief(error, 400)}. "
+            "Export with --portable true, or with --runtime onnxruntime."
+        ) from error
+    written = onnx.load(str(graph), load_external_data=False).metadata_props
+    return _save(model, output, {entry.key: entry.value for entry in written} | {_COMPUTES_IN: "f32"})
+
+
+def halve_ir(path: Path, output: Path) -> Path:
+    """Write an fp32 IR anew so that it computes in bfloat16; its weights are fp16, which is more exact and as small."""
+    model = import_openvino().Core().read_model(path)
+    return _save(model, output, read_facts(model) | {_COMPUTES_IN: "bf16"}, halve=True)
+
+
+def quantize_ir(path: Path, output: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> Path:
+    """Write the static int8 form of an fp32 IR: the ranges of activations are those of `rows`, inputs by name.
+
+    What stays in floating point computes in fp32. Rows do not depend on each other, as they do with dynamic int8.
+    """
+    openvino = import_openvino()
+    with _without_telemetry():
+        import nncf
+    model = openvino.Core().read_model(path)  # of an ONNX graph NNCF would find nodes under changing names
+    facts = read_facts(model)
+    names = [entry.any_name for entry in model.inputs]
+    samples = nncf.Dataset([{name: row[name] for name in names} for row in rows])
+    with _quiet(nncf):
+        quantized = nncf.quantize(model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
+    return _save(quantized, output, facts)
+
+
+@contextmanager
+def _quiet(nncf: Any) -> Iterator[None]:
+    """NNCF logs its progress, with bars that it draws itself."""
+    from nncf.common.logging import track_progress
+
+    before, logger = track_progress.Progress, logging.getLogger("nncf")
+    level = logger.level
+    nncf.set_log_level(logging.ERROR)
+    track_progress.Progress = lambda *columns, **options: before(*columns, **options | {"disable": True})
+    try:
+        yield
+    finally:
+        track_progress.Progress = before
+        nncf.set_log_level(level)
+
+
+def _save(model: Any, output: Path, facts: Mapping[str, str], *, halve: bool = False) -> Path:
+    """Write an IR whose two files appear once both are complete."""
+    for key, value in facts.items():
+        model.set_rt_info(value, [_SECTION, key])
+    with new_directory(output.parent / f"{output.stem}.exporting") as temporary:
+        import_openvino().save_model(model, temporary / output.name, compress_to_fp16=halve)
+        for suffix in (".bin", IR_SUFFIX):
+            (temporary / output.name).with_suffix(suffix).replace(output.with_suffix(suffix))
+    (output.parent / f"{output.stem}.exporting").rmdir()
+    return output
+
+
+def read_facts(model: Any) -> dict[str, str]:
+    """Return what an IR says of itself: JSON values by name; nothing for one of another tool."""
+    if not model.has_rt_info(_SECTION):
+        return {}
+    return {key: str(value.value) for key, value in model.get_rt_info(_SECTION).astype(dict).items()}
+
+
+class OpenVinoSession:
+    """A compiled IR that is asked as a session of ONNX Runtime is."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Compile the IR for exactly `threads` CPU threads, in the precision that it names (fp32 where it names none).
+
+        Raises:
+            ModelError: OpenVINO is not installed, or the files do not load.
+        """
+        core = import_openvino().Core()
+        settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
+        try:
+            model = core.read_model(path)
+            self._facts = read_facts(model)
+            precision = {"INFERENCE_PRECISION_HINT": self._facts.get(_COMPUTES_IN, "f32")}
+            compiled = core.compile_model(model, "CPU", {**settings, **precision, "ENABLE_CPU_PINNING": False})
+        except RuntimeError as error:
+            raise ModelError(
+                f"an IR must load in OpenVINO, but {path} does not: {brief(error, 400)}. "
+                "Make it again with compressor export."
+            ) from error
+        self._inputs = [_describe(entry) for entry in model.inputs]
+        self._outputs = [_describe(entry) for entry in model.outputs]
+        self._request = compiled.create_infer_request()
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        """What it takes: `name`, `type` and `shape` of each."""
+        return self._inputs
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        """What it gives."""
+        return self._outputs
+
+    def get_modelmeta(self) -> SimpleNamespace:
+        """What it says of itself, as `custom_metadata_map`."""
+        return SimpleNamespace(custom_metadata_map=self._facts)
+
+    def get_providers(self) -> list[str]:
+        """Where it computes, as ONNX Runtime would call it."""
+        return ["CPUExecutionProvider"]
+
+    def run(self, names: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the named outputs of one batch."""
+        found = self._request.infer(dict(inputs))
+        return [found[name] for name in names]
+
+
+def _describe(entry: Any) -> SimpleNamespace:
+    """An input or output as ONNX Runtime describes it."""
+    kind = {"i64": "int64", "f32": "float"}.get(entry.element_type.get_type_name(), "other")
+    shape = [str(size) for size in entry.partial_shape]
+    return SimpleNamespace(name=entry.any_name, type=f"tensor({kind})", shape=shape)
