@@ -37,7 +37,7 @@ def test_one_file_alone_is_called_mlproject() -> None:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("compressor", {"exporters", "mlproject", "mlflow", "click", "onnx", "onnxruntime"}),
+        ("compressor", {"exporters", "mlproject", "mlflow", "click", "onnx", "onnxruntime", "openvino", "nncf"}),
         ("exporters", {"mlproject"}),
     ],
 )

@@ -31,7 +31,7 @@ class Plan:
 
     num_samples: int
     finetune_epochs: int
-    num_forms: int
+    num_precisions: int
     """ONNX graphs of each exported model, fp32 included."""
     num_openvino_forms: int = 0
     """Of the sub-network beside them."""
@@ -59,11 +59,11 @@ def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 
     once = sizes.train_rows + rows + sizes.test_rows + min(NUM_REPAIR_ROWS, sizes.train_rows)
     epochs = plan.finetune_epochs * (expected.epoch_s + row_s * rows)
     extraction_s = row_s * once + share * (row_s * (NUM_FORWARDS * rows + sizes.test_rows) + epochs)
-    millions, smaller, more = sizes.params / 1e6, plan.num_forms - 1, plan.num_openvino_forms
+    millions, smaller, more = sizes.params / 1e6, plan.num_precisions - 1, plan.num_openvino_forms
     graphs = 2 * (EXPORT_S + (EXPORT_S_PER_MILLION + QUANTIZE_S_PER_MILLION * smaller) * millions)
     graphs += more * OPENVINO_S_PER_MILLION * millions
-    answers = row_s * rows * ((1 + share) * (1 + plan.num_forms) + share * more)  # PyTorch, and each form
-    forms = plan.num_forms + 1  # and PyTorch, of the dense and of the pruned model
+    answers = row_s * rows * ((1 + share) * (1 + plan.num_precisions) + share * more)  # PyTorch, and each form
+    forms = plan.num_precisions + 1  # and PyTorch, of the dense and of the pruned model
     tokens = sum(min(length, sizes.max_positions) for length in plan.lengths) + sizes.mean_length
     round_s = sum(plan.batch_sizes) * tokens * expected.token_s * ((1 + share) * forms + share * more)
     return {

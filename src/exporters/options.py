@@ -2,11 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal, get_args
 
 from compressor.evaluation.bounds import CONFIDENCE
 from compressor.limits import LIMITS, Problem, check_numbers, show
+from exporters.graph.openvino_ir import INSTALL, missing_packages
 
 Precision = Literal["fp32", "int8", "fp16", "bf16"]
 Unnamed = Literal["?"]
@@ -26,8 +26,6 @@ FORMS: dict[Form, tuple[Runtime, Precision]] = {
     "openvino-bf16": ("openvino", "bf16"),
 }
 """What a model can be exported as: the runtime that computes it, and its precision there."""
-OPENVINO_PACKAGES = ("openvino", "nncf")
-OPENVINO_EXTRA = "Install them: pip install 'mlflow-compressor[openvino]'"
 
 
 def list_forms(runtimes: Collection[str], precisions: Collection[str]) -> tuple[Form, ...]:
@@ -48,11 +46,6 @@ def describe_form(form: Form) -> str:
     """Return a form as people call it: OpenVINO int8."""
     runtime, precision = FORMS[form]
     return f"{RUNTIME_NAMES[runtime]} {precision}"
-
-
-def missing_packages() -> tuple[str, ...]:
-    """Return which of the packages are not installed that exporting for OpenVINO takes."""
-    return tuple(name for name in OPENVINO_PACKAGES if find_spec(name) is None)
 
 
 def installed_runtimes() -> tuple[Runtime, ...]:
@@ -110,7 +103,7 @@ class ExportOptions:
                     option="--runtime",
                     law="of what is installed",
                     value=f"openvino without the package{'s'[: len(missing) - 1]} {' and '.join(missing)}",
-                    remedy=f"{OPENVINO_EXTRA}.",
+                    remedy=f"{INSTALL}.",
                 )
             )
         return problems

@@ -1,6 +1,8 @@
 """Timing models side by side without MLflow, and what is found behind the paths that are named."""
 
 import shutil
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,10 @@ import exporters.benchmark
 from compressor.errors import ModelError
 from exporters import BenchmarkOptions, benchmark_models
 from exporters.benchmark_record import Benchmark
+from exporters.export_record import Export
 from exporters.found_models import find_models
+from exporters.graph.openvino_ir import convert_ir, missing_packages
+from exporters.report.reproduction import make_export
 from exporters.timing.footprint import Footprint
 from test_golden import copy_golden
 
@@ -56,6 +61,32 @@ def test_what_a_path_stands_for(folder: Path) -> None:
     assert (extracted.name, extracted.runtime, trained.runtime) == ("x-pytorch", "pytorch", "pytorch")
     assert extracted.error is not None
     assert trained.error is not None
+
+
+def test_forms_for_openvino_are_timed_in_turn_with_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing_packages():
+        pytest.skip("the extra openvino is not installed")
+    monkeypatch.setattr(exporters.benchmark, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0))
+    export = Export.load(folder / "onnx")
+    convert_ir(export.path(), folder / "onnx" / "openvino_model.xml")
+    replace(export, openvino=replace(export.fp32, file="openvino_model.xml")).save()
+    options = BenchmarkOptions(batch_sizes=(2,), lengths=(8,), runs=2)
+    made = benchmark_models([("pruned", folder / "onnx")], options)
+    assert list(made.models) == ["pruned", "pruned-openvino-fp32", "pruned-int8"]
+    timed = made.models["pruned-openvino-fp32"]
+    assert (timed.runtime, timed.precision, timed.provider, timed.role) == ("openvino", "fp32", "cpu", "pruned")
+    assert made.find("pruned", "openvino-fp32") == "pruned-openvino-fp32"
+    assert (made.find("pruned"), made.find("pruned", "openvino-int8")) == ("pruned", None)
+    assert made.environment.openvino == version("openvino")
+    made.save(folder / "timed")
+    assert Benchmark.load(folder / "timed") == made
+    again = make_export(Export.load(folder / "onnx"))
+    assert again.startswith("compressor export --model model --precision fp32,int8 --runtime onnxruntime,openvino ")
+    (alone,) = find_models("x", folder / "onnx" / "openvino_model.xml")
+    assert (alone.runtime, alone.precision, alone.error) == ("openvino", "fp32", export.fp32.error)
+    assert alone.mb > (folder / "onnx" / "openvino_model.bin").stat().st_size / 1e6
+    with pytest.raises(ModelError, match="but .*OpenVINO's forms are made for the CPU. Use --provider cpu"):
+        benchmark_models([("pruned", folder / "onnx")], provider="cuda")
 
 
 def test_a_path_that_is_no_model(tmp_path: Path) -> None:

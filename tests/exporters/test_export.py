@@ -1,25 +1,36 @@
 """Exporting without MLflow: what is written, when a smaller precision is accepted; the command does the same."""
 
+import itertools
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
-from compressor.errors import ModelError, OutputError, ParityError, TaskDataError
+from compressor.errors import ModelError, OptionError, OutputError, ParityError, TaskDataError
 from compressor.extraction.extract import extract_sub_network
 from compressor.network.saving import load_sliced_model
+from compressor.network.slicing import slice_model
 from compressor.training.super_network import load_super_network
+from conftest import tiny_model
+from exported import FACTS, ODD
 from exporters import Export, ExportOptions, export_model
-from exporters.export import _judge
-from exporters.opened_model import open_model
-from exporters.options import Precision
+from exporters.export import _calibration_rows, _convert, _judge
+from exporters.export_record import VerifiedForm
+from exporters.graph.openvino_ir import computes_bf16, missing_packages
+from exporters.graph.parity import check_onnx_parity
+from exporters.graph.sessions import graph_mb
+from exporters.opened_model import OpenedModel, open_model
+from exporters.options import Precision, installed_runtimes, list_forms
 from mlproject.cli import main
 from test_golden import copy_golden
 
 ALL: tuple[Precision, ...] = ("fp32", "int8", "fp16")
+OPENVINO = pytest.mark.skipif(bool(missing_packages()), reason="the extra openvino is not installed")
 FILES = {"config.json", "export.json", "model.onnx", "onnx", "tokenizer.json", "tokenizer_config.json"}
 
 
@@ -142,3 +153,79 @@ def test_a_super_network_that_says_nothing_of_its_rows_needs_them_named(folder: 
         "--model must be made by compressor extract or train-supernet, but this one holds no super_network.json. "
         "Run one of them first."
     )
+
+
+@OPENVINO
+def test_forms_for_openvino_are_verified_and_judged_like_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = export_model(folder / "model", None, folder / "made", runtime=("openvino",), max_int8_loss=1.0)
+    smaller = ["openvino-int8", *(["openvino-bf16"] if computes_bf16() else [])]
+    assert list(made.forms) == list(made.accepted) == ["fp32", "openvino-fp32", *smaller]
+    assert made.best == "openvino-int8"
+    assert Export.load(made.directory) == made
+    verified = made.forms["openvino-fp32"]
+    assert isinstance(verified, VerifiedForm)
+    assert verified.error == made.fp32.error
+    assert verified.parity.keys() == made.fp32.parity.keys()
+    assert max(verified.parity.values()) <= 1e-4
+    for form in made.forms.values():
+        assert form.mb == graph_mb(made.directory / form.file) > 0
+    assert made.smaller["openvino-int8"].confidence == 0.95
+    assert {file.name for file in (made.directory / "onnx").iterdir()} == {"model.onnx"}
+    assert capsys.readouterr().out == ""
+    (made.directory / "openvino_model.int8.bin").write_bytes(b"others")
+    with pytest.raises(ModelError, match=r"must be as export.json names them, but openvino_model.int8.bin was changed"):
+        Export.load(made.directory)
+
+
+@OPENVINO
+def test_modernbert_gets_a_graph_that_openvino_reads(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    model = slice_model(tiny_model("modernbert"), ODD)
+    opened = OpenedModel(
+        model=model, tokenizer=tokenizer, path=None, source=None, data_digest=None, labels=(), sub_network="odd"
+    )
+    made = _convert(tmp_path / "model.onnx", opened, FACTS, portable=False)
+    assert {file.name for file in tmp_path.iterdir()} == {"openvino_model.xml", "openvino_model.bin"}
+    assert max(check_onnx_parity(made, model, tokenizer, []).values()) <= 1e-4
+
+
+def test_int8_is_calibrated_on_training_rows(folder: Path) -> None:
+    opened = open_model(folder / "model")
+    data = opened.load_data()
+    rows = _calibration_rows(data, opened)
+    train = encode(data.train, data.task, opened.tokenizer, 40)
+    texts = {tuple(train.columns["input_ids"][start:end]) for start, end in itertools.pairwise(train.offsets)}
+    assert len(rows) == min(64, len(data.train))
+    assert {tuple(row["input_ids"][0]) for row in rows} <= texts
+    again = _calibration_rows(data, opened)
+    assert all((one["input_ids"] == other["input_ids"]).all() for one, other in zip(rows, again, strict=True))
+
+
+def test_openvino_that_is_not_installed_is_told_before_anything_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("openvino", "nncf"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(OptionError) as refused:
+        export_model(folder / "model", None, folder / "made", runtime=("onnxruntime", "openvino"))
+    assert str(refused.value) == (
+        "--runtime must be of what is installed, but got openvino without the packages openvino and nncf. Install "
+        "them: pip install 'mlflow-compressor[openvino]'."
+    )
+    assert installed_runtimes() == ("onnxruntime",)
+    monkeypatch.undo()
+    assert ("openvino" in installed_runtimes()) == (not missing_packages())
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "precisions", "forms"),
+    [
+        ({"onnxruntime"}, {"fp32", "int8", "bf16"}, ("fp32", "int8")),
+        ({"onnxruntime"}, set[str](), ("fp32",)),
+        ({"openvino"}, {"int8", "bf16", "fp16"}, ("fp32", "openvino-fp32", "openvino-int8", "openvino-bf16")),
+        ({"onnxruntime", "openvino"}, {"int8"}, ("fp32", "int8", "openvino-fp32", "openvino-int8")),
+    ],
+)
+def test_which_forms_there_are(runtimes: set[str], precisions: set[str], forms: tuple[str, ...]) -> None:
+    assert list_forms(runtimes, precisions) == forms

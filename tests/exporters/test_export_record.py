@@ -48,6 +48,27 @@ def test_a_precision_that_may_lose_too_much_is_not_served(folder: Path) -> None:
     assert (list(export.forms), list(export.accepted), export.best) == (["fp32", "int8"], ["fp32"], "fp32")
 
 
+def test_forms_for_openvino_are_kept_and_the_fastest_that_is_accepted_is_served(folder: Path) -> None:
+    export = Export.load(folder)
+    int8 = export.smaller["int8"]
+    for name in ("openvino_model.xml", "openvino_model.int8.xml", "openvino_model.int8.bin"):
+        (folder / name).write_text(name)
+    forms = {"openvino-int8": replace(int8, file="openvino_model.int8.xml"), "openvino-bf16": int8}
+    openvino = replace(export.fp32, file="openvino_model.xml")
+    export = replace(export, openvino=openvino, smaller={**export.smaller, **forms})
+    export.save()
+    assert Export.load(folder) == export
+    assert list(export.forms) == ["fp32", "openvino-fp32", "int8", "openvino-int8", "openvino-bf16"]
+    assert export.path("openvino-fp32") == folder / "openvino_model.xml"
+    refused = replace(int8, accepted=False)
+    for name, best in {"openvino-int8": "int8", "int8": "openvino-bf16", "openvino-bf16": "openvino-fp32"}.items():
+        export = replace(export, smaller={**export.smaller, name: refused})
+        assert export.best == best
+    (folder / "openvino_model.int8.bin").unlink()
+    with pytest.raises(ModelError, match=r"but openvino_model.int8.bin is missing"):
+        Export.load(folder)
+
+
 def test_a_model_is_named_as_seen_from_the_export(folder: Path) -> None:
     export = replace(Export.load(folder), model=folder.parent / "model")
     export.save()

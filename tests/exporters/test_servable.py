@@ -1,5 +1,6 @@
 """The served model: raw text in, the labels of the PyTorch model out, for every kind of text; bad input is told."""
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,20 @@ import exporters
 from compressor.data.ratios import Structure, find_entities, read_tags
 from conftest import WORDS
 from exported import Exported
+from exporters.graph.openvino_ir import convert_ir, missing_packages
 from exporters.graph.quantization import quantize_int8
-from exporters.servable import Asked, Facts, SingleTextModel, answer_relevance, answer_spans
+from exporters.servable import (
+    Asked,
+    Facts,
+    Query,
+    RankingModel,
+    ServableModel,
+    SingleTextModel,
+    answer_relevance,
+    answer_spans,
+)
 
+OPENVINO = pytest.mark.skipif(bool(missing_packages()), reason="the extra openvino is not installed")
 CODE = Path(exporters.__file__).parent / "servable.py"
 HEADS = {
     "single": "classification",
@@ -93,6 +105,37 @@ def test_an_int8_answer_depends_on_its_text_alone(
     assert together == [served.predict([text])[0] for text in texts]
     served._batch_size = 32
     assert served.predict(texts) != together
+
+
+@OPENVINO
+@pytest.mark.parametrize(("task_head", "served"), [("classification", SingleTextModel), ("regression", RankingModel)])
+def test_an_ir_is_served_without_onnx_runtime(
+    task_head: str,
+    served: type[ServableModel],
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    exported: Exported,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, graph = exported("bert", task_head)
+    tokenizer.save_pretrained(tmp_path)
+    ir = convert_ir(graph, tmp_path / "openvino_model.xml")
+    (tmp_path / "elsewhere").mkdir()
+    weights = ir.with_suffix(".bin").replace(tmp_path / "elsewhere" / "weights.bin")
+    files = {"tokenizer": str(tmp_path / "tokenizer.json")}
+    in_onnx, in_openvino = served(), served()
+    in_onnx.load_context(SimpleNamespace(artifacts={"graph": str(graph), **files}))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    in_openvino.load_context(SimpleNamespace(artifacts={"graph": str(ir), "weights": str(weights), **files}))
+    texts = sentences(40)
+    if served is SingleTextModel:
+        answers = [model.predict(texts) for model in (in_onnx, in_openvino)]
+    else:
+        answers = [model.predict([Query(query="w1", documents=texts)])[0].documents for model in (in_onnx, in_openvino)]
+    assert len(answers[0]) == len(answers[1]) == 40
+    for one, other in zip(*answers, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+    assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
 
 
 def test_pairs(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:

@@ -9,16 +9,19 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from compressor.errors import ModelError, brief
 from compressor.files import new_directory
-from exporters.options import OPENVINO_EXTRA
 
+if TYPE_CHECKING:
+    import numpy as np
+
+PACKAGES = ("openvino", "nncf")
+INSTALL = "Install them: pip install 'mlflow-compressor[openvino]'"
 IR_FILE = "openvino_model.xml"
 """The fp32 form, under the name that other tools look for; the others have their precision before the suffix."""
 IR_SUFFIX = ".xml"
@@ -27,6 +30,11 @@ _SECTION, _COMPUTES_IN = "compressor", "computes_in"
 _TELEMETRY = "openvino_telemetry"
 UNREADABLE = ("pre-norm rotary",)
 """Fused layers (`lean.py`) whose operators OpenVINO reads wrongly or not at all: of those it gets a portable graph."""
+
+
+def missing_packages() -> tuple[str, ...]:
+    """Return which of the packages are not installed that making an IR takes."""
+    return tuple(name for name in PACKAGES if find_spec(name) is None)
 
 
 @contextmanager
@@ -53,8 +61,7 @@ def import_openvino() -> Any:
             import openvino
     except ImportError as error:
         raise ModelError(
-            f"OpenVINO must be installed for its form of a model, but importing it failed: {brief(error)}. "
-            f"{OPENVINO_EXTRA}."
+            f"OpenVINO must be installed for its form of a model, but importing it failed: {brief(error)}. {INSTALL}."
         ) from error
     return openvino
 
@@ -89,7 +96,7 @@ def halve_ir(path: Path, output: Path) -> Path:
     return _save(model, output, read_facts(model) | {_COMPUTES_IN: "bf16"}, halve=True)
 
 
-def quantize_ir(path: Path, output: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> Path:
+def quantize_ir(path: Path, output: Path, rows: "Sequence[Mapping[str, np.ndarray]]") -> Path:
     """Write the static int8 form of an fp32 IR: the ranges of activations are those of `rows`, inputs by name.
 
     What stays in floating point computes in fp32. Rows do not depend on each other, as they do with dynamic int8.
@@ -182,7 +189,7 @@ class OpenVinoSession:
         """Where it computes, as ONNX Runtime would call it."""
         return ["CPUExecutionProvider"]
 
-    def run(self, names: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, names: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
         """Return the named outputs of one batch."""
         found = self._request.infer(dict(inputs))
         return [found[name] for name in names]

@@ -15,7 +15,7 @@ from compressor.extraction.card import CARD_FILE
 from compressor.files import file_sha256
 from exporters.export_record import Export
 from exporters.graph.sessions import files_of
-from exporters.options import FORMS, Form, describe_form
+from exporters.options import FORMS, RUNTIME_NAMES, Form
 from exporters.timing.runners import make_inputs, open_runner
 from mlproject.tracking.events import LogOnnxModel, LogServedModel
 from mlproject.tracking.registration import LoggedExportOptions
@@ -84,11 +84,12 @@ def _metrics(export: Export, name: Form) -> dict[str, float]:
 
 def _describe(export: Export, task: Task, name: Form) -> str:
     """What a version of a registered model is, in a sentence."""
-    form = export.forms[name]
+    form, (runtime, precision) = export.forms[name], FORMS[name]
     low, high = form.error_interval
     return (
         f"Task {task.name}: error (1 − {task.metric}) **{form.error:.4f}** (95 % {low:.3f}–{high:.3f}) on the "
-        f"validation rows; {describe_form(name)}, {form.mb:.1f} MB, {export.params / 1e6:.2f} M parameters."
+        f"validation rows; {precision} {RUNTIME_NAMES[runtime]}, {form.mb:.1f} MB, {export.params / 1e6:.2f} M "
+        "parameters."
     )
 
 

@@ -69,7 +69,7 @@ def test_the_table_shows_graphs_and_the_trivial_predictor(tmp_path: Path) -> Non
         ["error (test)", "0.2100", "0.3600", "", "0.4700"],
         ["parameters (M)", "1.00", "0.50", "0.50", ""],
         ["share of the encoder", "100.0%", "50.0%", "50.0%", ""],
-        ["ONNX file (MB)", "4.00", "3.00", "1.00", ""],
+        ["file (MB)", "4.00", "3.00", "1.00", ""],
         ["p50 (ms), batch 1, length 8", "2.00", "2.00", "2.00", ""],
         ["p50 (ms), batch 1, length real", "2.00", "2.00", "2.00", ""],
         ["speed-up, batch 1, length 8", "2.00", "2.00", "2.00", ""],

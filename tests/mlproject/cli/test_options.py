@@ -37,7 +37,14 @@ def test_help_stands_below_headings() -> None:
     assert headings("search") == ["Input", "Data", "Search space and evaluation", "Search", "Timing", "Output"]
     assert headings("extract") == ["Input", "Choice", "Vocabulary", "Output"]
     assert headings("sync") == ["Output"]
-    assert _names_by_heading()["Export"] == {"precision", "portable", "max_int8_loss", "register_as", "alias"}
+    assert _names_by_heading()["Export"] == {
+        "runtime",
+        "precision",
+        "portable",
+        "max_int8_loss",
+        "register_as",
+        "alias",
+    }
 
 
 def test_the_version_is_told() -> None:

@@ -1,6 +1,7 @@
 """`export`: registered models, the gate of int8, and registrations that fail or are killed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from compressor.limits import LIMITS, Limit
+from exporters.graph.openvino_ir import missing_packages
+from mlproject.inputs.addresses import TIMED, locate
 from running import RunCli, runs
 
 
@@ -63,6 +66,34 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     assert outcome.error_lines[0].startswith(
         "Error: --precision must be of fp32, int8, fp16, each once, but got 'int4'"
     )
+
+
+def test_a_model_for_openvino_is_served_and_timed_by_its_address(run_cli: RunCli, trained: Path) -> None:
+    if missing_packages():
+        pytest.skip("the extra openvino is not installed")
+    words = ["--runtime", "openvino", "--precision", "int8", "--max-int8-loss", 1, "--register-as", "moods"]
+    outcome = run_cli("export", "--model", "net", *words, "--output-dir", "made")
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"made/openvino_model.xml \(.* MB\): OpenVINO = PyTorch within \S+ on 11 checks", outcome.out)
+    assert "openvino-int8: openvino_model.int8.xml (" in outcome.out
+    served = mlflow.pyfunc.load_model("models:/moods/1")
+    told = served.metadata.metadata
+    assert (told["runtime"], told["precision"]) == ("openvino", "int8")
+    assert served.predict(["w1 w5", ""])[0].label in ("0", "1")
+    needed = Path(mlflow.pyfunc.get_model_dependencies("models:/moods/1")).read_text()
+    assert [line.partition("==")[0] for line in needed.split()] == [
+        "openvino",
+        "mlflow",
+        "tokenizers",
+        "numpy",
+        "pydantic",
+    ]
+    (version,) = mlflow.MlflowClient().search_model_versions("name='moods'")
+    assert "int8 OpenVINO, " in version.description
+    assert locate("models:/moods/1", *TIMED).name == "openvino_model.int8.xml"
+    run = next(run for run in runs() if run.data.tags["stage"] == "export")
+    assert (run.data.params["runtime"], run.data.params["precision"]) == ("openvino", "int8")
+    assert {"onnx_openvino-int8/error", "onnx_openvino-fp32/parity", "onnx/parity"} <= run.data.metrics.keys()
 
 
 def test_an_export_that_is_killed_registers_its_model_once(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
