@@ -34,7 +34,7 @@ NAS = (
 )
 COMPRESS = (
     "compress --model-name-or-path base --train-file train.jsonl --num-train-epochs 1 --num-samples 2 --runs 1 "
-    "--lengths 8 --batch-sizes 1 --output-dir out"
+    "--lengths 8 --batch-sizes 1 --runtime onnxruntime --output-dir out"
 )
 COMPARE = "compare search nas --output-dir out"
 COMMANDS = {

@@ -59,7 +59,7 @@ TRAIN = "train-supernet --model-name-or-path {base}/base --train-file {base}/row
 NAS = "nas --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-trials 2 --num-train-epochs 2"
 COMPRESS = (
     "compress --model-name-or-path {base}/base --train-file {base}/rows.jsonl --num-train-epochs 2 --num-samples 4 "
-    "--finetune-epochs 1 --runs 2 --lengths 8 --batch-sizes 1"
+    "--finetune-epochs 1 --runtime onnxruntime --runs 2 --lengths 8 --batch-sizes 1"
 )
 COMMANDS = {
     "train-supernet": TRAIN,

@@ -106,8 +106,12 @@ def test_all_wrong_ones_are_told_at_once() -> None:
             {"alias": "champion"},
             "--alias must be given with --register-as, but got 'champion' alone.",
         ),
-        (ExportOptions, {"precision": ("fp32", "fp32")}, "--precision must be of fp32, int8, fp16, each once, but got"),
-        (ExportOptions, {"precision": ()}, "--precision must be of fp32, int8, fp16, each once, but got ''."),
+        (
+            ExportOptions,
+            {"precision": ("fp32", "fp32")},
+            "--precision must be of fp32, int8, fp16, bf16, each once, but got",
+        ),
+        (ExportOptions, {"precision": ()}, "--precision must be of fp32, int8, fp16, bf16, each once, but got ''."),
         (BenchmarkOptions, {"batch_sizes": ()}, "--batch-sizes must be different numbers, but got . Write them as 1,8"),
         (BenchmarkOptions, {"lengths": (8, 8)}, "--lengths must be different numbers, but got 8,8."),
         (

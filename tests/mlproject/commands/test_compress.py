@@ -11,6 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.heads.answers import AGAINST_FULL_MODEL
 from conftest import sentence_rows, tiny_model
+from exporters import Export
+from exporters.graph.openvino_ir import missing_packages
 from running import RunCli, WriteRows, runs, train_words
 
 
@@ -64,6 +66,11 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     assert any(tag.startswith("mlflow.sharedViewState.") for tag in experiment.tags)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["pruned"]["params"] < summary["dense"]["params"]
+    export = Export.load(tmp_path / "out" / "onnx")
+    expected = ["fp32"] if missing_packages() else ["fp32", "openvino-fp32"]
+    assert [*export.verified] == expected  # `--runtime auto`
+    assert {"pruned", *(f"pruned-{form}" for form in export.accepted if form != "fp32")} <= summary.keys()
+    assert [*Export.load(tmp_path / "out" / "onnx-dense").verified] == ["fp32"]
     assert f"and the report {tmp_path}/out/report.html." in outcome.last_line
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(parent.info.run_id)}
     assert {"report.html", "figures"} <= artifacts
@@ -84,7 +91,17 @@ def test_compress_without_labels_says_what_its_error_is(
     (tmp_path / "texts.csv").write_text("body\n" + "\n".join(lines) + "\n")
     words = ["compress", "--model-name-or-path", "mine", "--unlabeled-file", "texts.csv", "--text-column", "body"]
     words += ["--num-train-epochs", 1, "--num-samples", 4, "--runs", 2, "--lengths", 8, "--batch-sizes", 1]
-    words += ["--precision", "fp32", "--finetune-epochs", 0, "--knee", "--output-dir", "out"]
+    words += [
+        "--precision",
+        "fp32",
+        "--runtime",
+        "onnxruntime",
+        "--finetune-epochs",
+        0,
+        "--knee",
+        "--output-dir",
+        "out",
+    ]
     outcome = run_cli(*words)
     assert outcome.code == 0, outcome.err
     assert f"Note: {AGAINST_FULL_MODEL}" in outcome.out
@@ -108,7 +125,8 @@ def test_compress_without_labels_says_what_its_error_is(
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_footprint")
 @pytest.mark.parametrize(
-    ("head", "words"), [("token_classification", []), ("classification", ["--metric", "jensen_shannon"])]
+    ("head", "words"),
+    [("token_classification", []), ("classification", ["--metric", "jensen_shannon", "--runtime", "onnxruntime"])],
 )
 def test_compress_without_labels_of_other_kinds(
     head: str, words: list[str], run_cli: RunCli, tokenizer: PreTrainedTokenizerFast, tmp_path: Path

@@ -64,7 +64,7 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     )
     outcome = run_cli("export", "--model", "net", "--precision", "int4")
     assert outcome.error_lines[0].startswith(
-        "Error: --precision must be of fp32, int8, fp16, each once, but got 'int4'"
+        "Error: --precision must be of fp32, int8, fp16, bf16, each once, but got 'int4'"
     )
 
 
