@@ -96,6 +96,7 @@ TESTED_IN = {
     "compressor/drawing/style": "compressor/drawing/test_charts",
     "compressor/evaluation/latency": "exporters/timing/test_latency",
     "compressor/extraction/figures": "exporters/report/test_page",
+    "compressor/extraction/trimming": "compressor/extraction/test_vocabulary",
     "compressor/search/figures": "exporters/report/test_page",
     "compressor/search/shared": "mlproject/commands/test_search",
     "compressor/spaces/layers": "compressor/spaces/test_space",

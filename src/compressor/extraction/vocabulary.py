@@ -63,9 +63,13 @@ class TrimmedVocabulary:
 
     def share_changed(self, old: EncodedRows, new: EncodedRows) -> float:
         """The share of texts that are cut into other tokens than before."""
-        before, after = (np.split(rows.columns["input_ids"], rows.offsets[1:-1]) for rows in (old, new))
-        pairs = zip(before, after, strict=True)
-        return float(np.mean([not np.array_equal(self.map_ids(ids), found) for ids, found in pairs]))
+        return share_changed(self, *(np.split(rows.columns["input_ids"], rows.offsets[1:-1]) for rows in (old, new)))
+
+
+def share_changed(trimmed: TrimmedVocabulary, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> float:
+    """The share of texts whose tokens are others than those before, by their ids."""
+    pairs = zip(before, after, strict=True)
+    return float(np.mean([not np.array_equal(trimmed.map_ids(ids), found) for ids, found in pairs]))
 
 
 def align_words(outputs: np.ndarray, new: EncodedRows, old: EncodedRows, unread: int) -> np.ndarray:
@@ -99,9 +103,8 @@ def trim_vocabulary(
     Raises:
         ModelError: the tokenizer is of a kind that cannot be trimmed, or the padding token would have to move.
     """
-    content = _read_backend(tokenizer)
-    kept = choose_tokens(content, counts, min_count=min_count, num_more=num_more)
-    trimmed = TrimmedVocabulary(tokenizer=_rebuild(tokenizer, keep_tokens(content, kept)), kept=kept)
+    trimmed = trim_tokenizer(tokenizer, counts, min_count=min_count, num_more=num_more)
+    kept = trimmed.kept
     padding = model.config.pad_token_id
     if get_family(model.config.model_type).counts_positions_from_padding and padding is not None:
         found = int(trimmed.map_ids(np.array([padding]))[0])
@@ -118,6 +121,19 @@ def trim_vocabulary(
     return trimmed
 
 
+def trim_tokenizer(
+    tokenizer: "PreTrainedTokenizerBase", counts: np.ndarray, *, min_count: int = 1, num_more: int = 0
+) -> TrimmedVocabulary:
+    """Makes the tokenizer without the tokens that texts do not need; see `trim_vocabulary`.
+
+    Raises:
+        ModelError: the tokenizer is of a kind that cannot be trimmed.
+    """
+    content = _read_backend(tokenizer)
+    kept = choose_tokens(content, counts, min_count=min_count, num_more=num_more)
+    return TrimmedVocabulary(tokenizer=_rebuild(tokenizer, keep_tokens(content, kept)), kept=kept)
+
+
 def count_tokens(ids: Iterable[np.ndarray], vocab_size: int) -> np.ndarray:
     """How often each token occurs, [vocab_size]."""
     counts = np.zeros(vocab_size, dtype=np.int64)
@@ -132,8 +148,12 @@ def encode_lines(tokenizer: "PreTrainedTokenizerBase", file: str) -> list[np.nda
     Raises:
         FileError: it is not there, or no UTF-8 text.
     """
-    lines = read_lines(local_path(file))
-    return [np.asarray(ids) for ids in tokenizer(lines)["input_ids"]] if lines else []
+    return ids_of(tokenizer, read_lines(local_path(file)))
+
+
+def ids_of(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[np.ndarray]:
+    """The tokens of texts, uncut."""
+    return [np.asarray(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
 
 
 def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: int, num_more: int) -> np.ndarray:

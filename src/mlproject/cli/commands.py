@@ -42,6 +42,7 @@ from mlproject.cli.options import (
     SEVERAL,
     SPACE,
     SPACE_OF_SEARCH,
+    TEXTS_OF_VOCABULARY,
     THREADS,
     TRAINING,
     TRAINING_PRECISIONS,
@@ -158,6 +159,26 @@ def extract(search_dir: str, **values: Any) -> None:
         made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, options, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
         _done(run, what, f"compressor export --model {quote(str(made[0]))}")
+
+
+@cli.command("trim-vocabulary", cls=HuggingFaceCommand)
+@click.option(
+    "--model",
+    "model_dir",
+    required=True,
+    help="A directory made by save_pretrained or sentence-transformers, runs:/…, or a name on the Hub. Extracted "
+    "models are trimmed by extract.",
+)
+@add_options(TEXTS_OF_VOCABULARY, OUTPUT)
+def trim_vocabulary(model_dir: str, **values: Any) -> None:
+    """Take the tokens that some texts do not need from any model."""
+    (options,) = _check(values, _extraction_options)
+    with _top_run("trim-vocabulary") as (run, output_dir, _):
+        from mlproject.stages import extract as extract_stage
+
+        model = str(locate(model_dir, *MODEL_DIR)) if is_address(model_dir) else model_dir
+        extract_stage.trim(output_dir, model, options, run)
+        _done(run, f"the model {output_dir}", f"compressor compress --model-name-or-path {quote(str(output_dir))}")
 
 
 @cli.command("export", cls=HuggingFaceCommand)

@@ -482,6 +482,11 @@ VOCABULARY = [
     ),
 ]
 
+TEXTS_OF_VOCABULARY = [
+    _option("--vocabulary-file", required=True, help="Text file, a text per line, of the kind that the model reads."),
+    *VOCABULARY[2:],
+]
+
 SEVERAL = [
     _boolean("--all", default=Choice.all, help="The whole front, each in a folder of its own."),
     _option(

@@ -1,4 +1,7 @@
-"""The stage `extract`: chosen members of a front as models of their own, each saved, logged and shown."""
+"""The stage `extract`: chosen members of a front as models of their own, each saved, logged and shown.
+
+And `trim-vocabulary`, which takes tokens from models of other hands.
+"""
 
 import hashlib
 import json
@@ -14,7 +17,8 @@ from compressor.extraction.extract import Extractor
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.origins import SharedWeights, TrainedAlone
 from compressor.extraction.record import EXTRACTION_FILE, PARITY_FILE, ExtractionReport, describe_difference
-from compressor.files import require_other_directory
+from compressor.extraction.trimming import trim_model_directory
+from compressor.files import local_path, read_lines, require_other_directory
 from compressor.network.saving import SUB_NETWORK_FILE
 from compressor.search.choosing import Chosen, choose
 from compressor.search.options import Choice
@@ -69,6 +73,31 @@ def extract(
         _show(report)
         made.append(target)
     return made
+
+
+def trim(output_dir: Path, model: str, options: ExtractionOptions, run: StageRun) -> None:
+    """Write a model without the tokens that a file of texts does not need.
+
+    Raises:
+        ModelError: the model does not load, or cannot be trimmed.
+        TaskDataError: there are too few texts.
+    """
+    assert options.vocabulary_file is not None
+    run.log_params({"model": model, "vocabulary_file": options.vocabulary_file})
+    run.log_params({name: getattr(options, name) for name in ("vocabulary_min_count", "vocabulary_extra")})
+    texts = local_path(options.vocabulary_file)
+    if Path(model).is_dir():
+        require_other_directory(output_dir, Path(model))
+    made = trim_model_directory(
+        model,
+        read_lines(texts),
+        output_dir,
+        min_count=options.vocabulary_min_count,
+        num_more=options.vocabulary_extra,
+    )
+    run.log_metrics({name: float(value) for name, value in asdict(made).items()})
+    log_files(run, output_dir, "model")
+    print(made.describe())
 
 
 def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> Extractor:

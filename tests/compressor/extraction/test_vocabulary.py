@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from compressor.data.batches import EncodedRows
 from compressor.data.sources import DataSource, load_task_data
-from compressor.errors import ModelError
+from compressor.errors import ModelError, TaskDataError
 from compressor.extraction.extract import extract_sub_network
+from compressor.extraction.trimming import trim_model_directory
 from compressor.extraction.vocabulary import TrimmedVocabulary, align_words, count_tokens, trim_vocabulary
 from compressor.network.loading import load_base_model
 from compressor.network.saving import load_sliced_model, save_sliced_model
@@ -190,6 +197,45 @@ def test_models_of_words_and_of_vectors_are_trimmed(task: str, tmp_path: Path) -
     assert vocabulary.tokens_after < vocabulary.tokens_before
     assert vocabulary.changed_texts > 0
     assert 0 <= vocabulary.test_error_after <= 1
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_model_directory_is_trimmed(kind: str, tmp_path: Path) -> None:
+    model, tokenizer = case(kind, tmp_path / "tokenizer")
+    model.save_pretrained(tmp_path / "whole")
+    tokenizer.save_pretrained(tmp_path / "whole")
+    (tmp_path / "whole" / "modules.json").write_text("[]")
+    (tmp_path / "whole" / "model.onnx").write_bytes(b"of the whole")
+    made = trim_model_directory(tmp_path / "whole", USED, tmp_path / "small")
+    assert made.tokens_after < made.tokens_before == len(tokenizer)
+    assert 0 < made.changed_texts <= 1
+    assert made.mb_before - made.mb_after == pytest.approx(
+        4e-6 * (made.tokens_before - made.tokens_after) * model.config.hidden_size
+    )
+    small = AutoModelForSequenceClassification.from_pretrained(tmp_path / "small").eval()
+    cut = AutoTokenizer.from_pretrained(tmp_path / "small")
+    assert len(cut) == made.tokens_after == small.config.vocab_size
+    for old, new in zip(ids_of(tokenizer, USED), ids_of(cut, USED), strict=True):
+        torch.testing.assert_close(logits_of(small, new), logits_of(model, old), rtol=0, atol=1e-6)
+    files = {path.name for path in (tmp_path / "small").iterdir()}
+    assert {"modules.json", "vocabulary.json"} < files
+    assert "model.onnx" not in files  # which would be the untrimmed model
+    assert json.loads((tmp_path / "small" / "vocabulary.json").read_text())["tokens_after"] == made.tokens_after
+
+
+def test_what_is_not_trimmed(tmp_path: Path) -> None:
+    model, tokenizer = case("WordPiece", tmp_path / "tokenizer")
+    tokenizer.save_pretrained(tmp_path / "masked")
+    BertForMaskedLM(model.config).save_pretrained(tmp_path / "masked")
+    with pytest.raises(ModelError, match="must not predict tokens, but .* is a BertForMaskedLM"):
+        trim_model_directory(tmp_path / "masked", USED, tmp_path / "small")
+    with pytest.raises(TaskDataError, match="must be trimmed to at least 5 texts, but there are 1"):
+        trim_model_directory(tmp_path / "masked", ["w1", " "], tmp_path / "small")
+    (tmp_path / "sliced").mkdir()
+    save_sliced_model(tmp_path / "sliced", slice_model(model, ODD), tokenizer, ODD, DIMENSIONS, {})
+    with pytest.raises(ModelError, match="must be trimmed as it is extracted"):
+        trim_model_directory(tmp_path / "sliced", USED, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
 
 
 def test_words_that_are_read_no_more_are_answered_outside() -> None:

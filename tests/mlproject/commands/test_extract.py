@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel
 
 from compressor.data.sources import load_task_data
 from compressor.extraction.extract import Extractor, extract_sub_network
@@ -91,6 +92,18 @@ def test_a_trimmed_vocabulary_goes_all_the_way(run_cli: RunCli, searched: Path, 
     assert outcome.code == 1
     assert "a file of texts must be UTF-8, a text per line, but" in outcome.err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_model_of_other_hands_is_trimmed(run_cli: RunCli, base_model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(f"w{n} w{n + 1}" for n in range(20)))
+    words = ("trim-vocabulary", "--model", base_model_dir, "--vocabulary-file", "texts.txt", "--output-dir", "small")
+    outcome = run_cli(*words)
+    assert outcome.code == 0, outcome.err
+    assert "Trimming left 26 of 60 tokens" in outcome.out
+    assert outcome.last_line.endswith(f"Next: compressor compress --model-name-or-path {tmp_path}/small")
+    run = next(run for run in runs() if run.data.tags["stage"] == "trim-vocabulary")
+    assert run.data.metrics["tokens_after"] == 26
+    assert AutoModel.from_pretrained(tmp_path / "small").config.vocab_size == 26
 
 
 def test_the_command_makes_what_the_function_makes(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:

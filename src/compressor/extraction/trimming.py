@@ -1,0 +1,193 @@
+"""A model directory without the tokens that some texts do not need: of any model, whoever has trained it.
+
+Of an extracted sub-network `extract --trim-vocabulary` does that, which judges it by the rows of its task.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from compressor.errors import ModelError, TaskDataError
+from compressor.extraction.vocabulary import (
+    TrimmedVocabulary,
+    count_tokens,
+    ids_of,
+    share_changed,
+    trim_tokenizer,
+    trim_vocabulary,
+)
+from compressor.files import new_directory, write_json
+from compressor.hub import hub_options
+from compressor.network.checkpoints import check_loaded, load_tokenizer
+from compressor.network.families import get_family, max_positions
+from compressor.network.loading import describe_loading_problem, resolve_model
+from compressor.network.saving import is_sliced, require_parity
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TRIMMED_FILE = "vocabulary.json"
+_HELD_OUT = 0.2
+"""Of the texts: how many are cut otherwise by a vocabulary that is made of the others alone."""
+_FEWEST_TEXTS = 5
+_COMPARED = 500
+"""Texts whose outputs are compared before and after."""
+_BATCH_SIZE = 32
+_NOT_COPIED = (
+    *("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot"),
+    *("*.onnx", "*.onnx.data", "vocab.*", "merges.txt", "tokenizer*", "added_tokens.json", "special_tokens_map.json"),
+    *("*.model", ".*"),
+)
+"""Weights in other formats, which would be the untrimmed ones, and the tokenizer's files; the rest belongs to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimmedModel:
+    """What came of trimming a model directory; its outputs for the texts are equal before and after."""
+
+    num_texts: int
+    tokens_before: int
+    tokens_after: int
+    mb_before: float
+    """Of the weights in fp32, in 10⁶ bytes."""
+    mb_after: float
+    changed_texts: float
+    """The share of held-out texts that a vocabulary made of the others cuts otherwise: what to expect of new texts."""
+
+    def describe(self) -> str:
+        """It in a sentence."""
+        return (
+            f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens and {self.mb_after:.1f} of "
+            f"{self.mb_before:.1f} MB: equal outputs on the texts. Of such texts as were not counted about "
+            f"{self.changed_texts:.1%} are cut into other tokens."
+        )
+
+
+def trim_model_directory(
+    name_or_path: str | Path,
+    texts: Sequence[str],
+    directory: Path,
+    *,
+    min_count: int = 1,
+    num_more: int = 0,
+) -> TrimmedModel:
+    """Write a model without the tokens that texts do not need into a directory, whole or not at all.
+
+    Kept are special tokens, those that occur at least `min_count` times, single characters or bytes, and the `num_more`
+    most frequent others. With `min_count` 1 tokens and outputs of the texts stay equal, which is checked.
+
+    Raises:
+        ModelError: the model does not load, has a head over its vocabulary, or its tokenizer cannot be trimmed; it is
+            an extracted sub-network.
+        ParityError: outputs differ.
+        TaskDataError: there are too few texts.
+    """
+    texts = [text for text in map(str.strip, texts) if text]
+    if len(texts) < _FEWEST_TEXTS:
+        raise TaskDataError(
+            f"a vocabulary must be trimmed to at least {_FEWEST_TEXTS} texts, but there are {len(texts)}. Give more."
+        )
+    source = Path(resolve_model(str(name_or_path)))
+    model, tokenizer = _load(str(name_or_path), source)
+    before, mb_before = _outputs(model, tokenizer, texts), _weights_mb(model)
+    ids = ids_of(tokenizer, texts)
+    options = {"min_count": min_count, "num_more": num_more}
+    changed = _estimate_change(tokenizer, texts, ids, **options)
+    tokens_before = model.get_input_embeddings().weight.shape[0]
+    trimmed = trim_vocabulary(model, tokenizer, count_tokens(ids, tokens_before), **options)
+    if min_count == 1:
+        if share_changed(trimmed, ids, ids_of(trimmed.tokenizer, texts)):
+            raise ModelError(
+                f"the trimmed tokenizer must cut the texts as that of {name_or_path} does, but it does not. Leave the "
+                "vocabulary as it is."
+            )
+        after = _outputs(model, trimmed.tokenizer, texts)
+        require_parity(before, after, "the model with the trimmed and the whole vocabulary", 0)
+    with new_directory(directory) as folder:
+        if source.is_dir():
+            shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
+        model.to(model.config.dtype or torch.float32).save_pretrained(folder)
+        trimmed.tokenizer.save_pretrained(folder)
+        made = TrimmedModel(
+            num_texts=len(texts),
+            tokens_before=tokens_before,
+            tokens_after=len(trimmed.kept),
+            mb_before=mb_before,
+            mb_after=_weights_mb(model),
+            changed_texts=changed,
+        )
+        write_json(folder / TRIMMED_FILE, {"model": str(name_or_path), **options, **asdict(made)})
+    return made
+
+
+def _load(name: str, source: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+    """A model as the class that its configuration names, and its tokenizer."""
+    import transformers
+    from transformers import AutoConfig
+
+    local = hub_options(str(source))
+    if source.is_dir() and is_sliced(source):
+        raise ModelError(
+            f"an extracted sub-network must be trimmed as it is extracted, but {name} is one. Use compressor extract "
+            "--trim-vocabulary."
+        )
+    try:
+        config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, **local)
+        get_family(config.model_type)
+        tokenizer = load_tokenizer(str(source), **local)
+        make: Any = getattr(transformers, (config.architectures or ["AutoModel"])[0])
+        model: PreTrainedModel = make.from_pretrained(str(source), dtype=torch.float32, **local).eval()
+        model.config.dtype = config.dtype  # in which it is saved
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
+        raise ModelError(describe_loading_problem(name, str(source), error)) from error
+    if model.get_output_embeddings() is not None:
+        raise ModelError(
+            f"a model whose vocabulary is trimmed must not predict tokens, but {name} is a {type(model).__name__}. "
+            "Save the encoder alone, or fine-tune it first."
+        )
+    check_loaded(model, tokenizer, name)
+    return model, tokenizer
+
+
+def _outputs(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> np.ndarray:
+    """The first output of a model for the first texts, end to end."""
+    found = []
+    with torch.inference_mode():
+        for first in range(0, min(len(texts), _COMPARED), _BATCH_SIZE):
+            batch = tokenizer(
+                list(texts[first : first + _BATCH_SIZE]),
+                truncation=True,
+                max_length=min(512, max_positions(model)),
+                padding=True,
+                return_tensors="pt",
+            )
+            found.append(model(**batch)[0].flatten().numpy())
+    return np.concatenate(found)[:, None]
+
+
+def _estimate_change(
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], ids: Sequence[np.ndarray], **options: int
+) -> float:
+    """The share of held-out texts that a vocabulary made of the others alone cuts otherwise."""
+    order = np.random.default_rng(0).permutation(len(texts))
+    count = max(1, round(_HELD_OUT * len(texts)))
+    held, others = order[:count], order[count:]
+    size = 1 + max(tokenizer.get_vocab().values())
+    trimmed: TrimmedVocabulary = trim_tokenizer(
+        tokenizer, count_tokens((ids[place] for place in others), size), **options
+    )
+    return share_changed(
+        trimmed, [ids[place] for place in held], ids_of(trimmed.tokenizer, [texts[place] for place in held])
+    )
+
+
+def _weights_mb(model: "PreTrainedModel") -> float:
+    """The size of a model's weights in fp32, in 10⁶ bytes."""
+    return 4e-6 * float(sum(parameter.numel() for parameter in model.parameters()))
