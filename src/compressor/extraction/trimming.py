@@ -87,7 +87,7 @@ def trim_model_directory(
         ParityError: outputs differ.
         TaskDataError: there are too few texts.
     """
-    texts = [text for text in map(str.strip, texts) if text]
+    texts = [text for text in texts if text.strip()]
     if len(texts) < _FEWEST_TEXTS:
         raise TaskDataError(
             f"a vocabulary must be trimmed to at least {_FEWEST_TEXTS} texts, but there are {len(texts)}. Give more."
