@@ -203,7 +203,8 @@ class Extractor:
         cut = origin.cut(chosen, self._judge)
         model, parity, model_mb = self._verify(cut, chosen)
         repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
-        finetuning = self._distill(model)
+        error = repaired.error_after if repaired is not None and repaired.kept else parity.error_loaded
+        finetuning = self._distill(model, error)
         kept = chosen.sub_network
         if self._options.trim_vocabulary:
             finished = self._trim(model, kept)
@@ -339,8 +340,10 @@ class Extractor:
             model.load_state_dict(before)
         return Repair(error_before=error, error_after=error_after, kept=kept)
 
-    def _distill(self, model: "PreTrainedModel") -> Finetuning | None:
-        """Distill the super-network into the model, in place; None where that is not wanted or not possible.
+    def _distill(self, model: "PreTrainedModel", error: float) -> Finetuning | None:
+        """Distill the super-network into the model of this validation error, in place.
+
+        None where that is not wanted or not possible.
 
         Raises:
             TrainingError: the loss is no longer a number.
@@ -349,7 +352,7 @@ class Extractor:
         if settings is None or not epochs:
             return None
         rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs, bf16=self._bf16)
-        found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings)
+        found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings, error)
         return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs, bf16=self._bf16)
 
     def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Finished":

@@ -151,15 +151,19 @@ def distill(
     validation: EncodedRows,
     teacher: np.ndarray,
     settings: TrainingSettings,
+    error_before: float | None = None,
 ) -> Distillation:
     """Fine-tunes a sliced sub-network, in place, on the labels and its super-network's logits of the training rows.
 
-    It ends with the first epoch that is no better on the validation rows than the best before, and keeps the best.
+    It ends with the first epoch that is no better on the validation rows than the best before, and keeps the best. The
+    `error_before` is computed where nobody knows it.
 
     Raises:
         TrainingError: the loss is no longer a number.
     """
-    before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
+    before = error_before
+    if before is None:
+        before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     best, kept_epoch = before, 0
 

@@ -203,6 +203,8 @@ class TestDistillation:
         assert found.error == min((found.error_before, *found.errors))
         assert found.error < found.error_before
         assert Evaluator(sliced, TASK, validation).evaluate().error == found.error
+        known = found.error_before
+        assert distill(slice_model(model, SMALL), TASK, rows, validation, teacher, self.settings, known) == found
 
     def test_what_is_not_better_is_not_kept(self, trained: tuple[PreTrainedModel, EncodedRows, EncodedRows]) -> None:
         """A useless teacher and no learning from labels: it stops after an epoch and gives the old weights back."""
