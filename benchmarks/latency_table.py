@@ -1,30 +1,30 @@
 """How well a latency table predicts: random sub-networks as whole exported models, timed and predicted.
 
-The table is measured first, then the exports of sub-networks of several search spaces take turns, among them the
-super-network. Times are medians as the table has them (of processor time on one thread).
-`python benchmarks/latency_table.py` takes about four minutes for four tables of the demo encoder.
+The table's graphs take turns with exports of the super-network and of sub-networks of several search spaces: so what
+others do on the machine hits both alike. Times are medians as the table has them: of processor time on one thread.
+`python benchmarks/latency_table.py` takes about four minutes for six tables of the demo encoder.
 """
 
 import argparse
 import json
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from compressor.data.tasks import TASKS
 from compressor.evaluation.latency import Meters
-from compressor.evaluation.latency_table import SERVED, LatencyKind
+from compressor.evaluation.latency_table import SERVED, LatencyKind, solve_latency_table, sub_networks_to_time
 from compressor.network.families import get_dimensions
 from compressor.network.loading import load_base_model
 from compressor.network.slicing import slice_model
-from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.network.sub_network import full_sub_network
 from compressor.spaces import create_search_space
 from exporters.graph.onnx_export import export_onnx
 from exporters.timing.latency import describe_environment
-from exporters.timing.latency_table import FORMS, measure_latency_table, time_runners
+from exporters.timing.latency_table import FORMS, open_part, time_runners
 from exporters.timing.runners import open_runner
 
 SPACES = ("small", "medium", "large", "sublayer")
@@ -48,59 +48,43 @@ class Predicted:
 
 
 def main() -> None:
-    """Measures tables, times exports, prints the errors; one JSON line last."""
+    """Times graphs and exports, prints the errors of each table; one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-name-or-path", default="demo")
     parser.add_argument("--latency-of", default=",".join(SERVED))
-    parser.add_argument("--shapes", default="1x128,8x32", help="batch size x length")
+    parser.add_argument("--shapes", default="1x32,1x128,8x32", help="batch size x length")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--num-sub-networks", type=int, default=12)
     arguments = parser.parse_args()
     model, tokenizer = load_base_model(arguments.model_name_or_path, TASKS["custom"], ("no", "yes"), seed=0)
     dimensions, rng = get_dimensions(model), np.random.default_rng(0)
-    drawn: list[tuple[str, SubNetwork]] = [("all", full_sub_network(dimensions))]
+    parts, drawn = sub_networks_to_time(dimensions), [("all", full_sub_network(dimensions))]
     for number in range(arguments.num_sub_networks):
         space = create_search_space(SPACES[number % len(SPACES)], dimensions)
         drawn.append((space.name, space.draw_trainable(rng)))
-    forms = arguments.latency_of.split(",")
     shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes.split(",")]
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        paths = [
-            export_onnx(slice_model(model, sub_network), tokenizer, Path(folder) / f"{number}.onnx")
+        wholes = [
+            export_onnx(slice_model(model, sub_network), tokenizer, Path(folder) / f"whole-{number}.onnx")
             for number, (_, sub_network) in enumerate(drawn)
         ]
-        for form in forms:
-            runners = [open_runner(FORMS[form](path), arguments.threads) for path in paths]
+        for form in arguments.latency_of.split(","):
+            runners = [
+                open_part(model, tokenizer, part, Path(folder) / f"{form}-{number}.onnx", form, arguments.threads)
+                for number, part in enumerate(parts)
+            ]
+            runners += [open_runner(FORMS[form](path), arguments.threads) for path in wholes]
             for batch_size, length in shapes:
                 kind = LatencyKind(latency_of=form, threads=arguments.threads, batch_size=batch_size, length=length)
-                start = time.perf_counter()
-                table = measure_latency_table(model, tokenizer, kind)
-                seconds = time.perf_counter() - start
                 timed = time_runners(runners, kind, Meters())
+                times = list(zip(parts, timed.ms[: len(parts)], strict=True))
+                table = solve_latency_table(kind, model.config.model_type, dimensions, times)
                 rows = [
-                    Predicted(
-                        space, one.num_layers, one.num_heads, one.num_units, round(ms, 3), round(table.predict(one), 3)
-                    )
-                    for (space, one), ms in zip(drawn, timed.ms, strict=True)
+                    Predicted(space, one.num_layers, one.num_heads, one.num_units, ms, table.predict(one))
+                    for (space, one), ms in zip(drawn, timed.ms[len(parts) :], strict=True)
                 ]
-                errors = np.array([row.error for row in rows])
-                print(f"{kind}: table in {seconds:.0f} s, waited {table.waited or 0:.0%} and {timed.waited or 0:.0%}")
-                for row in rows:
-                    print(
-                        f"  {row.space:9}{row.num_layers:3} layers{row.num_heads:4} heads{row.num_units:6} units "
-                        f"{row.timed_ms:8.2f} ms, predicted {row.predicted_ms:8.2f} ({row.error:+.1%})"
-                    )
-                summary = {
-                    "kind": asdict(kind),
-                    "median_error": round(float(np.median(np.abs(errors))), 4),
-                    "worst_error": round(float(np.abs(errors).max()), 4),
-                    "check_error": None if table.check is None else round(table.check.error, 4),
-                    "table_seconds": round(seconds, 1),
-                    "waited": [table.waited, timed.waited],
-                }
-                print(f"  median error {summary['median_error']:.1%}, worst {summary['worst_error']:.1%}", flush=True)
-                results.append(summary | {"rows": [asdict(row) for row in rows]})
+                results.append(report(kind, rows, timed.waited))
     print(
         json.dumps(
             {
@@ -111,6 +95,20 @@ def main() -> None:
             }
         )
     )
+
+
+def report(kind: LatencyKind, rows: list[Predicted], waited: float | None) -> dict[str, Any]:
+    """Print how far predictions are from what was timed; return it."""
+    errors = np.abs([row.error for row in rows])
+    print(f"{kind}; waited {waited or 0:.0%}")
+    for row in rows:
+        print(
+            f"  {row.space:9}{row.num_layers:3} layers{row.num_heads:4} heads{row.num_units:6} units "
+            f"{row.timed_ms:8.2f} ms, predicted {row.predicted_ms:8.2f} ({row.error:+.1%})"
+        )
+    found = {"median_error": round(float(np.median(errors)), 4), "worst_error": round(float(errors.max()), 4)}
+    print(f"  median error {found['median_error']:.1%}, worst {found['worst_error']:.1%}", flush=True)
+    return {"kind": asdict(kind), "waited": waited, **found, "rows": [asdict(row) for row in rows]}
 
 
 if __name__ == "__main__":

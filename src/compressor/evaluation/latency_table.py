@@ -110,6 +110,8 @@ class LatencyTable:
     layer: LayerTimes
     """Of all layers but the last."""
     last_layer: LayerTimes
+    shared_ms: Amount = 0.0
+    """What is computed once for all attention blocks, if there is one: a bias of relative positions."""
     check: TableCheck | None = None
     cpu: str | None = None
     """On which it was measured."""
@@ -119,8 +121,9 @@ class LatencyTable:
     def predict(self, sub_network: SubNetwork) -> float:
         """Return the median latency of a sub-network in milliseconds."""
         kept = _kept_layers(sub_network)
+        outside = self.rest_ms + (self.shared_ms if sub_network.num_heads else 0.0)
         whole = sum(self.layer.of(*counts) for counts in kept[:-1])
-        return self.rest_ms + whole + sum(self.last_layer.of(*counts) for counts in kept[-1:])
+        return outside + whole + sum(self.last_layer.of(*counts) for counts in kept[-1:])
 
     def describe(self) -> str:
         """One sentence for people."""
@@ -188,7 +191,8 @@ def sub_networks_to_time(dimensions: EncoderDimensions) -> list[SubNetwork]:
     """Return the sub-networks whose graphs tell the times of all parts.
 
     Graphs of the last layer alone tell what it and the rest take; those with more layers before a whole last one what a
-    layer takes: with both blocks, with attention alone, and with fewer heads or units.
+    layer takes: with both blocks, with attention alone, and with fewer heads or units. One whose last layer has no
+    attention tells what attention blocks share.
     """
     heads, units = dimensions.num_heads, dimensions.num_units
     sizes_of_heads, sizes_of_units = _sizes(heads), _sizes(units)
@@ -199,6 +203,7 @@ def sub_networks_to_time(dimensions: EncoderDimensions) -> list[SubNetwork]:
     count = _num_middle_layers(dimensions)
     if count:
         found += [_sub_network([middle] * count + [(heads, units)], dimensions) for middle in middles]
+        found.append(_sub_network([(heads, units)] * count + [(0, units)], dimensions))
     return list(dict.fromkeys(found))
 
 
@@ -226,7 +231,7 @@ def solve_latency_table(
     times = np.array([ms for _, ms in timed])
     rows = np.array([_rises_of(sub_network, sizes) for sub_network, _ in timed])
     rises, _ = nnls(rows / times[:, None], np.ones(len(times)))
-    parts = np.split(rises[1:], np.cumsum([len(size) for size in sizes])[:-1])
+    parts = np.split(rises[2:], np.cumsum([len(size) for size in sizes])[:-1])
     blocks = [
         BlockTimes(members=size, ms=tuple(np.cumsum(part).tolist())) for size, part in zip(sizes, parts, strict=True)
     ]
@@ -235,20 +240,24 @@ def solve_latency_table(
         model_type=model_type,
         dimensions=dimensions,
         rest_ms=float(rises[0]),
+        shared_ms=float(rises[1]),
         layer=LayerTimes(attention=blocks[0], feed_forward=blocks[1]),
         last_layer=LayerTimes(attention=blocks[2], feed_forward=blocks[3]),
     )
 
 
 def _rises_of(sub_network: SubNetwork, sizes: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """Return how often each rise is in a sub-network's time: the rest, then of the four blocks from size to size."""
+    """Return how often each rise is in a sub-network's time.
+
+    The rest, what attention blocks share, then of the four blocks from size to size.
+    """
     kept = _kept_layers(sub_network)
     whole = [np.zeros(len(size)) for size in sizes]
     for place, counts in enumerate(kept):
         first = 2 if place == len(kept) - 1 else 0
         for block, count in enumerate(counts, start=first):
             whole[block] += _rises_at(count, sizes[block])
-    return np.concatenate([[1.0], *whole])
+    return np.concatenate([[1.0, float(sub_network.num_heads > 0)], *whole])
 
 
 def _rises_at(count: int, sizes: tuple[int, ...]) -> np.ndarray:

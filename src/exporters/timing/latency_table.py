@@ -74,14 +74,26 @@ def measure_latency_table(
     ):
         runners = []
         for number, sub_network in enumerate(every):
-            graph = _export(model, tokenizer, sub_network, Path(folder) / f"{number}.onnx")
-            runners.append(open_runner(FORMS[kind.latency_of](graph), kind.threads))
+            path = Path(folder) / f"{number}.onnx"
+            runners.append(open_part(model, tokenizer, sub_network, path, kind.latency_of, kind.threads))
             bar.update()
         timed = time_runners(runners, kind, meters or Meters(), bar.update)
     *ms, check_ms = timed.ms
     table = solve_latency_table(kind, model.config.model_type, dimensions, list(zip(wanted, ms, strict=True)))
     check = TableCheck(timed_ms=check_ms, predicted_ms=table.predict(checked))
     return replace(table, check=check, cpu=cpu_name(), waited=timed.waited)
+
+
+def open_part(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sub_network: SubNetwork,
+    path: Path,
+    latency_of: str,
+    threads: int,
+) -> Runner:
+    """Return the runner of a graph that a table is solved from, which is written to `path` and beside it."""
+    return open_runner(FORMS[latency_of](_export(model, tokenizer, sub_network, path)), threads)
 
 
 def _export(

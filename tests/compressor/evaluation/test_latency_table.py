@@ -32,6 +32,7 @@ TABLE = LatencyTable(
     model_type="bert",
     dimensions=DIMENSIONS,
     rest_ms=0.5,
+    shared_ms=4.0,
     layer=LayerTimes(
         attention=BlockTimes(members=(1, 2, 4), ms=(0.25, 0.375, 1.0)),
         feed_forward=BlockTimes(members=(1, 12, 24), ms=(0.125, 0.5, 2.0)),
@@ -58,9 +59,10 @@ def solve(dimensions: EncoderDimensions, table: LatencyTable, noise: float = 0.0
 
 
 def test_a_latency_is_the_sum_of_its_parts() -> None:
-    assert TABLE.predict(keeping((4, 24), (0, 0), (2, 12))) == 0.5 + 1.0 + 2.0 + TABLE.last_layer.of(2, 12)
-    assert TABLE.predict(keeping((4, 0), (0, 12), (4, 24))) == 0.5 + 1.0 + 0.5 + 0.5 + 0.25
-    assert TABLE.predict(keeping((1, 1), (0, 0), (0, 0))) == 0.5 + 0.0625 + 0.03125  # the only layer is the last one
+    assert TABLE.predict(keeping((4, 24), (0, 0), (2, 12))) == 4.5 + 1.0 + 2.0 + TABLE.last_layer.of(2, 12)
+    assert TABLE.predict(keeping((4, 0), (0, 12), (4, 24))) == 4.5 + 1.0 + 0.5 + 0.5 + 0.25
+    assert TABLE.predict(keeping((1, 1), (0, 0), (0, 0))) == 4.5 + 0.0625 + 0.03125  # the only layer is the last one
+    assert TABLE.predict(keeping((0, 24), (0, 0), (0, 24))) == 0.5 + 2.0 + 0.25  # nothing that attention blocks share
     assert TABLE.predict(keeping((0, 0), (0, 0), (0, 0))) == 0.5
 
 
@@ -73,7 +75,7 @@ def test_sizes_that_were_timed_are_exact_and_others_lie_between() -> None:
 
 def test_the_parts_that_were_put_in_are_solved_for() -> None:
     found = solve(DIMENSIONS, TABLE)
-    assert found.rest_ms == pytest.approx(TABLE.rest_ms)
+    assert (found.rest_ms, found.shared_ms) == (pytest.approx(TABLE.rest_ms), pytest.approx(TABLE.shared_ms))
     for name in ("layer", "last_layer"):
         for block in ("attention", "feed_forward"):
             before, after = (getattr(getattr(table, name), block) for table in (TABLE, found))

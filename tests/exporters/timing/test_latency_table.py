@@ -65,7 +65,7 @@ def test_what_graphs_take_is_what_the_table_says(
     monkeypatch.setattr(latency_table, "_export", export)
     monkeypatch.setattr(latency_table, "open_runner", lambda path, _: machine.runner(seconds_of(exported[path])))
     table = measure_latency_table(tiny_model(), tokenizer, KIND, meters=machine.meters)
-    assert len(exported) == len(set(exported.values())) == 12
+    assert len(exported) == len(set(exported.values())) == 13
     assert machine.shapes == {(2, 8)}
     for one in (full_sub_network(DIMENSIONS), SubNetwork(((0, 1, 2),) * LAYERS, ((), (0, 1), (5,)))):
         assert table.predict(one) == pytest.approx(1e3 * seconds_of(one))

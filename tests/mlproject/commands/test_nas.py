@@ -6,19 +6,23 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from compressor.evaluation.latency_table import TABLE_FILE, LatencyTable
+from compressor.search.record import SearchResult
 from conftest import sentence_rows
 from running import RunCli, WriteRows, runs
+from samples import sample_table
 
 
 @pytest.mark.slow
 def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
-    run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+    run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paper's own option names, real trial processes, a folder with a space."""
+    """The paper's own option names, real trial processes, a folder with a space, a latency from a table."""
+    monkeypatch.setattr("mlproject.stages.nas.measure_latency_table", lambda *of: sample_table(of[-1]))
     file = write_rows(sentence_rows(80))
     words = ["--model_name", base_model_dir, "--train-file", file, "--num_train_epochs", 2, "--seed", 0]
     more = ["--method", "random_search", "--num-trials", 3, "--num-workers", 2, "--output_dir=my nas"]
-    more += ["--objectives", "error,size_mb"]
+    more += ["--objectives", "error,size_mb,latency_ms", "--latency-of", "onnx-int8", "--length", 9]
     outcome = run_cli("nas", *words, *more)
     assert outcome.code == 0, outcome.err
     path = tmp_path / "my nas"
@@ -28,6 +32,11 @@ def test_nas_trains_each_sub_network_alone_and_extract_takes_it(
     results = json.loads((path / "search_results.json").read_text())
     assert len((path / "evaluations.jsonl").read_text().splitlines()) == 3
     assert json.loads((path / "trials" / "spec.json").read_text())["settings"]["bf16"] is False  # decided for all
+    table = LatencyTable.load(path / TABLE_FILE)
+    assert str(table.kind) == "onnx-int8, 1 thread, 1 text of 9 tokens"
+    assert "Note: latency_ms is predicted from timed parts: onnx-int8, 1 thread, 1 text of 9 tokens." in outcome.out
+    predicted = [table.predict(evaluation.sub_network) for evaluation in SearchResult.load(path).evaluations]
+    assert predicted == [evaluation["latency_ms"] for evaluation in results["evaluations"]]
     by_name = {run.info.run_name: run for run in runs() if run.data.tags["stage"] == "subnet"}
     top = next(run for run in runs() if run.data.tags["stage"] == "nas")
     assert top.data.params["bf16"] == "False"
