@@ -61,7 +61,11 @@ def test_forms_for_openvino_are_kept_and_the_fastest_that_is_accepted_is_served(
     assert list(export.forms) == ["fp32", "openvino-fp32", "int8", "openvino-int8", "openvino-bf16"]
     assert export.path("openvino-fp32") == folder / "openvino_model.xml"
     refused = replace(int8, accepted=False)
-    for name, best in {"openvino-int8": "int8", "int8": "openvino-bf16", "openvino-bf16": "openvino-fp32"}.items():
+    for name, best in {
+        "int8": "openvino-int8",
+        "openvino-int8": "openvino-bf16",
+        "openvino-bf16": "openvino-fp32",
+    }.items():
         export = replace(export, smaller={**export.smaller, name: refused})
         assert export.best == best
     (folder / "openvino_model.int8.bin").unlink()
