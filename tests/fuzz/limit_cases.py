@@ -22,6 +22,12 @@ WORDS = {
 HUGE = str(10**30)
 
 
+def _that_goes_with(command: str, name: str) -> tuple[str, ...]:
+    """What an option asks for besides."""
+    of_latency = name in ("batch_size", "length") or (name == "threads" and command in ("search", "nas"))
+    return ("--objectives", "error,latency_ms") if of_latency else ()
+
+
 def _cases(command: str, option: click.Option) -> list[Case]:
     name, flag = str(option.name), option.opts[0]
     limit, whole = LIMITS[name], not isinstance(option.type, click.types.FloatParamType)
@@ -38,7 +44,7 @@ def _cases(command: str, option: click.Option) -> list[Case]:
     return [
         Case(
             name=f"limit of {command} {flag}: {value if len(value) < 40 else f'{value[0]} × {len(value)}'}",
-            words=(*WORDS[command].split(), f"{flag}={value}"),
+            words=(*WORDS[command].split(), f"{flag}={value}", *_that_goes_with(command, name)),
             error=error,
         )
         for value, error in wrong.items()

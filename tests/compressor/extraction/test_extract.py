@@ -98,7 +98,7 @@ def test_it_is_distilled_as_was_trained_where_the_processor_can(
     given: list[TrainingSettings] = []
 
     def keep(*parts: Any) -> Distillation:
-        given.append(parts[-1])
+        given.append(next(part for part in parts if isinstance(part, TrainingSettings)))
         return Distillation(error_before=0.5, errors=(0.5,), kept_epoch=0)
 
     monkeypatch.setattr(extract, "distill", keep)

@@ -281,7 +281,7 @@ def test_the_commands_parse(whole: Path) -> None:
     assert list(values) == ["train-supernet", "search", "extract", "export", "benchmark"]
     assert values["train-supernet"]["train_file"] == EVIL
     assert values["train-supernet"]["text_columns"] == ("text,other",)
-    assert (values["train-supernet"]["num_train_epochs"], values["train-supernet"]["bf16"]) == (3, True)
+    assert (values["train-supernet"]["num_train_epochs"], values["train-supernet"]["precision_training"]) == (3, "bf16")
     assert values["search"]["num_samples"] == 5
     assert values["search"]["train_file"] is None  # it is the super-network's
     assert (values["extract"]["index"], values["extract"]["finetune_epochs"]) == (2, 4)
