@@ -23,7 +23,7 @@ from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import load_base_model
 from compressor.network.slicing import slice_model
-from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.network.sub_network import full_sub_network, keep_layers
 from compressor.training.loop import distill
 from compressor.training.settings import TrainingSettings
 
@@ -40,12 +40,7 @@ def measure(how: str, kept: int, model_name: str, data: TaskData, epochs: int | 
     model, tokenizer = load_base_model(model_name, data.task, data.label_names, seed=0)
     full = full_sub_network(get_dimensions(model))
     layers = pick_layers(how, kept, len(full.heads))
-    sub_network = SubNetwork(
-        *(
-            tuple(part if layer in layers else () for layer, part in enumerate(sets))
-            for sets in (full.heads, full.units)
-        )
-    )
+    sub_network = keep_layers(full, layers)
     parts: EncodedParts = encode_parts(data, tokenizer, max_positions(model))
     assert parts.train.reference is not None
     share = create_cost_model(model).costs(sub_network).relative_encoder_params

@@ -258,6 +258,18 @@ def new_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def new_files(path: Path) -> Iterator[Path]:
+    """A temporary directory whose files are moved beside `path`, itself last, when the block ends well."""
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY))
+    try:
+        yield temporary
+        for file in sorted(temporary.iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.parent / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Removes what processes that were killed have left half written in a directory and the folders below it.
 

@@ -12,6 +12,7 @@ from compressor.files import (
     claim_output_dir,
     holds_json,
     new_directory,
+    new_files,
     read_json,
     read_json_lines,
     remove_temporaries,
@@ -153,3 +154,16 @@ def test_a_file_holds_a_value_whether_or_not_it_names_what_has_none(tmp_path: Pa
     assert not holds_json(tmp_path / "a.json", {"kept": (1, 2), "inner": {"old": 1, "new": False}})
     assert not holds_json(tmp_path / "a.json", {"kept": (1, 2)})
     assert not holds_json(tmp_path / "b.json", {})
+
+
+def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    graph = tmp_path / "model.xml"
+    with pytest.raises(ZeroDivisionError), new_files(graph) as folder:
+        (folder / "model.bin").write_text("half")
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+    with new_files(graph) as folder:
+        for name in ("model.bin", "model.xml"):
+            (folder / name).write_text(name)
+        assert not graph.exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.bin", "model.xml"]

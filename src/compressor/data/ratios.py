@@ -71,6 +71,13 @@ def read_tags(names: Sequence[str]) -> np.ndarray:
 
 OUTSIDE = "O"
 """The label of what belongs to no entity."""
+
+
+def find_outside(names: Sequence[str]) -> int:
+    """The index of that label; of the first one where there is none."""
+    return names.index(OUTSIDE) if OUTSIDE in names else 0
+
+
 _PREFIXES, _BEGINNING, _ENDING = "BIELSU", "BSU", "ELSU"
 
 

@@ -21,7 +21,7 @@ from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.heads.texts import split_words, to_list
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.overlap import describe_overlap
-from compressor.data.ratios import OUTSIDE
+from compressor.data.ratios import find_outside
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
@@ -398,8 +398,7 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
 
 def _place_words(rows: Rows, told: np.ndarray, words: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """The labels of each row's words, of answers [units] about these words [units, 2]; nobody reads those without."""
-    unanswered = names.index(OUTSIDE) if OUTSIDE in names else 0
-    labels = [[unanswered] * len(texts) for texts in rows.texts]
+    labels = [[find_outside(names)] * len(texts) for texts in rows.texts]
     for (row, word), label in zip(words.tolist(), told.tolist(), strict=True):
         labels[row][word] = label
     return _as_rows(labels)

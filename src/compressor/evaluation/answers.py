@@ -102,6 +102,8 @@ def answer_with(
 
 def fit_to_model(source: DataSource, name_or_path: str, *, trust_remote_code: bool = False) -> DataSource:
     """The source with the task that a model's head is for, where the user has named none; see `fit_to_config`."""
+    if source.task_name != "custom":
+        return source
     config = find_config(name_or_path, trust_remote_code=trust_remote_code)
     return source if config is None else fit_to_config(source, config)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from compressor.data.batches import with_reference
 from compressor.data.metrics import label_agreement
-from compressor.data.ratios import OUTSIDE
+from compressor.data.ratios import find_outside
 from compressor.data.sources import DataSource, TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files
@@ -34,7 +34,7 @@ from compressor.extraction.record import (
     Variant,
     Vocabulary,
 )
-from compressor.extraction.vocabulary import align_words, count_tokens, encode_lines, trim_vocabulary
+from compressor.extraction.vocabulary import align_words, count_tokens, encode_lines, split_tokens, trim_vocabulary
 from compressor.files import new_directory, seen_from, without_home
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
@@ -379,15 +379,15 @@ class Extractor:
         data = replace(self._data, task=replace(self._data.task, reference=None))
         judge = Judge(data, trimmed.tokenizer, origin.positions, options.per_device_eval_batch_size)
         raw = self._evaluate(model, judge)
-        names = data.label_names
-        unread = names.index(OUTSIDE) if OUTSIDE in names else 0
+        unread = find_outside(data.label_names)
         logits = _Logits(
             validation=align_words(raw.validation, judge.rows.validation, rows.validation, unread),
             test=align_words(raw.test, judge.rows.test, rows.test, unread),
         )
         if options.vocabulary_min_count == 1:
             for part in ("train", "validation"):
-                trimmed.require_same_tokens(getattr(rows, part), getattr(judge.rows, part), part)
+                old, new = (split_tokens(getattr(each, part)) for each in (rows, judge.rows))
+                trimmed.require_same_tokens(old, new, f"{part} rows")
             require_parity(
                 before.validation, logits.validation, "the model with the trimmed and the whole vocabulary", 0
             )
@@ -402,7 +402,7 @@ class Extractor:
             vocabulary=Vocabulary(
                 tokens_before=whole.shape[0],
                 tokens_after=len(trimmed.kept),
-                changed_texts=trimmed.share_changed(rows.test, judge.rows.test),
+                changed_texts=trimmed.share_changed(split_tokens(rows.test), split_tokens(judge.rows.test)),
                 test_error_before=self._judge.error(before.test, rows.test),
                 test_error_after=self._judge.error(logits.test, rows.test),
                 min_count=options.vocabulary_min_count,

@@ -13,14 +13,7 @@ import numpy as np
 import torch
 
 from compressor.errors import ModelError, TaskDataError
-from compressor.extraction.vocabulary import (
-    TrimmedVocabulary,
-    count_tokens,
-    ids_of,
-    share_changed,
-    trim_tokenizer,
-    trim_vocabulary,
-)
+from compressor.extraction.vocabulary import count_tokens, ids_of, trim_tokenizer, trim_vocabulary
 from compressor.files import new_directory, write_json
 from compressor.hub import hub_options
 from compressor.network.checkpoints import check_loaded, load_tokenizer
@@ -84,7 +77,7 @@ def trim_model_directory(
     Raises:
         ModelError: the model does not load, has a head over its vocabulary, or its tokenizer cannot be trimmed; it is
             an extracted sub-network.
-        ParityError: outputs differ.
+        ParityError: tokens or outputs of the texts differ.
         TaskDataError: there are too few texts.
     """
     texts = [text for text in texts if text.strip()]
@@ -101,11 +94,7 @@ def trim_model_directory(
     tokens_before = model.get_input_embeddings().weight.shape[0]
     trimmed = trim_vocabulary(model, tokenizer, count_tokens(ids, tokens_before), **options)
     if min_count == 1:
-        if share_changed(trimmed, ids, ids_of(trimmed.tokenizer, texts)):
-            raise ModelError(
-                f"the trimmed tokenizer must cut the texts as that of {name_or_path} does, but it does not. Leave the "
-                "vocabulary as it is."
-            )
+        trimmed.require_same_tokens(ids, ids_of(trimmed.tokenizer, texts), "texts")
         after = _outputs(model, trimmed.tokenizer, texts)
         require_parity(before, after, "the model with the trimmed and the whole vocabulary", 0)
     with new_directory(directory) as folder:
@@ -180,12 +169,9 @@ def _estimate_change(
     count = max(1, round(_HELD_OUT * len(texts)))
     held, others = order[:count], order[count:]
     size = 1 + max(tokenizer.get_vocab().values())
-    trimmed: TrimmedVocabulary = trim_tokenizer(
-        tokenizer, count_tokens((ids[place] for place in others), size), **options
-    )
-    return share_changed(
-        trimmed, [ids[place] for place in held], ids_of(trimmed.tokenizer, [texts[place] for place in held])
-    )
+    trimmed = trim_tokenizer(tokenizer, count_tokens((ids[place] for place in others), size), **options)
+    after = ids_of(trimmed.tokenizer, [texts[place] for place in held])
+    return trimmed.share_changed([ids[place] for place in held], after)
 
 
 def _weights_mb(model: "PreTrainedModel") -> float:

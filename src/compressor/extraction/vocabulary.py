@@ -49,27 +49,27 @@ class TrimmedVocabulary:
         places = np.searchsorted(self.kept, ids).clip(max=len(self.kept) - 1)
         return np.where(self.kept[places] == ids, places, -1)
 
-    def require_same_tokens(self, old: EncodedRows, new: EncodedRows, part: str) -> None:
-        """Raise unless rows have the tokens that they had, renumbered.
+    def require_same_tokens(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray], what: str) -> None:
+        """Raise unless texts have the tokens that they had, renumbered.
 
         Raises:
             ParityError: some have not.
         """
-        if self.share_changed(old, new):
+        if share := self.share_changed(before, after):
             raise ParityError(
-                f"the trimmed tokenizer must cut the {part} rows as the whole one does, but "
-                f"{self.share_changed(old, new):.1%} of them are cut otherwise. Leave the vocabulary as it is."
+                f"the trimmed tokenizer must cut the {what} as the whole one does, but {share:.1%} of them are cut "
+                "otherwise. Leave the vocabulary as it is."
             )
 
-    def share_changed(self, old: EncodedRows, new: EncodedRows) -> float:
-        """The share of texts that are cut into other tokens than before."""
-        return share_changed(self, *(np.split(rows.columns["input_ids"], rows.offsets[1:-1]) for rows in (old, new)))
+    def share_changed(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> float:
+        """The share of texts that are cut into other tokens than before, by the ids of each."""
+        pairs = zip(before, after, strict=True)
+        return float(np.mean([not np.array_equal(self.map_ids(ids), found) for ids, found in pairs]))
 
 
-def share_changed(trimmed: TrimmedVocabulary, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> float:
-    """The share of texts whose tokens are others than those before, by their ids."""
-    pairs = zip(before, after, strict=True)
-    return float(np.mean([not np.array_equal(trimmed.map_ids(ids), found) for ids, found in pairs]))
+def split_tokens(rows: EncodedRows) -> list[np.ndarray]:
+    """The ids of each text of some rows."""
+    return np.split(rows.columns["input_ids"], rows.offsets[1:-1])
 
 
 def align_words(outputs: np.ndarray, new: EncodedRows, old: EncodedRows, unread: int) -> np.ndarray:

@@ -5,7 +5,7 @@ The written form is JSON with index sets as ranges ("0-3,7"), so that a file of 
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -163,6 +163,15 @@ def full_sub_network(dimensions: EncoderDimensions) -> SubNetwork:
     """The super-network itself: every head and unit of every layer."""
     heads, units = tuple(range(dimensions.num_heads)), tuple(range(dimensions.num_units))
     return SubNetwork(heads=(heads,) * dimensions.num_layers, units=(units,) * dimensions.num_layers)
+
+
+def keep_layers(sub_network: SubNetwork, layers: Collection[int]) -> SubNetwork:
+    """A sub-network without all layers but these."""
+    heads, units = (
+        tuple(members if layer in layers else () for layer, members in enumerate(sets))
+        for sets in (sub_network.heads, sub_network.units)
+    )
+    return SubNetwork(heads=heads, units=units)
 
 
 def to_ranges(indices: Iterable[int]) -> str:

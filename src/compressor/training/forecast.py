@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from compressor.data.batches import EncodedRows, collate, inputs_of, units_of
+from compressor.data.batches import Batch, EncodedRows, collate, inputs_of, units_of
 from compressor.data.tasks import Task
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions
@@ -64,9 +65,7 @@ def forecast(
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
     num_steps = steps_per_epoch * settings.epochs
     warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0
-    picked = pick_typical(train, settings.per_device_train_batch_size)
-    batch = collate(train, picked)
-    labels = torch.from_numpy(train.targets[units_of(train, picked)]).to(model.device)
+    batch, labels = make_typical_batch(train, settings.per_device_train_batch_size, model.device)
     rng = np.random.default_rng([settings.seed, 6])
 
     def take_step(moment: float) -> None:
@@ -92,7 +91,7 @@ def forecast(
         epoch_s = (clock() - start) * steps_per_epoch
         model.zero_grad(set_to_none=True)
     model.eval()
-    picked = pick_typical(validation, settings.per_device_eval_batch_size)
+    picked = _typical(validation, settings.per_device_eval_batch_size)
     inputs = {name: values.to(model.device) for name, values in inputs_of(collate(validation, picked)).items()}
     with torch.inference_mode():
         start = clock()
@@ -118,7 +117,13 @@ def describe_seconds(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def pick_typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
+def make_typical_batch(rows: EncodedRows, batch_size: int, device: torch.device) -> tuple[Batch, Tensor]:
+    """A batch of mean length, and what is learnt of it [units, …] on a device."""
+    picked = _typical(rows, batch_size)
+    return collate(rows, picked), torch.from_numpy(rows.targets[units_of(rows, picked)]).to(device)
+
+
+def _typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
     """The places of the rows of a batch of mean length."""
     order = np.argsort(rows.lengths, kind="stable")
     middle = int(np.searchsorted(rows.lengths[order], rows.lengths.mean()))

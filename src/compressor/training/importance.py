@@ -20,7 +20,7 @@ from compressor.data.tasks import Task
 from compressor.network.execution import activate
 from compressor.network.families import get_dimensions, get_family, get_layers, get_member_order
 from compressor.network.slicing import reorder
-from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.network.sub_network import full_sub_network, keep_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -110,17 +110,13 @@ def _answer_from(
 
     What flows into the layer `end` is added to its list.
     """
-    full, layers = full_sub_network(get_dimensions(model)), get_layers(model)
-    heads, units = (
-        tuple(everything if layer in kept else () for layer, everything in enumerate(sets))
-        for sets in (full.heads, full.units)
-    )
+    layers, sub_network = get_layers(model), keep_layers(full_sub_network(get_dimensions(model)), kept)
 
     def exchange(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return args if start[1] is None else (start[1], *args[1:])
 
     with ExitStack() as stack:
-        stack.enter_context(activate(model, SubNetwork(heads=heads, units=units)))
+        stack.enter_context(activate(model, sub_network))
         stack.callback(layers[start[0]].register_forward_pre_hook(exchange).remove)
         if end is not None:
             stack.callback(layers[end[0]].register_forward_pre_hook(lambda _, args: end[1].append(args[0])).remove)

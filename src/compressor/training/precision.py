@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from compressor.data.batches import EncodedRows, collate, units_of
+from compressor.data.batches import EncodedRows
 from compressor.data.tasks import Task
 from compressor.network.costs import create_cost_model
-from compressor.training.forecast import pick_typical
+from compressor.training.forecast import make_typical_batch
 from compressor.training.loop import run_updates
 from compressor.training.settings import TrainingSettings
 from compressor.training.strategies import Update
@@ -86,9 +86,7 @@ def _time_steps(
     model: "PreTrainedModel", task: Task, rows: EncodedRows, settings: TrainingSettings, clock: Callable[[], float]
 ) -> tuple[float, float]:
     """The shortest times of a step in fp32 and in bfloat16, in seconds; they are taken in turn."""
-    picked = pick_typical(rows, settings.per_device_train_batch_size)
-    batch = collate(rows, picked)
-    labels = torch.from_numpy(rows.targets[units_of(rows, picked)]).to(model.device)
+    batch, labels = make_typical_batch(rows, settings.per_device_train_batch_size, model.device)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     started, was_training = clock(), model.training
     with torch.random.fork_rng():

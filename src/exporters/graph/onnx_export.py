@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compressor.data.heads import form_of
-from compressor.files import new_directory
+from compressor.files import new_files
 from compressor.network.families import get_family, max_positions
 
 if TYPE_CHECKING:
@@ -69,12 +69,9 @@ def export_onnx(
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(path.parent / f"{path.stem}.exporting") as temporary:
+    with new_files(path) as temporary:
         large = proto.ByteSize() > MAX_PROTO_BYTES
         onnx.save_model(proto, temporary / path.name, save_as_external_data=large, location=f"{path.name}.data")
-        for file in temporary.iterdir():
-            file.replace(path.parent / file.name)
-    (path.parent / f"{path.stem}.exporting").rmdir()
     return path
 
 

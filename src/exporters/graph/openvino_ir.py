@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import ModelError, brief
-from compressor.files import new_directory
+from compressor.files import new_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,11 +133,8 @@ def _save(model: Any, output: Path, facts: Mapping[str, str], *, halve: bool = F
     """Write an IR whose two files appear once both are complete."""
     for key, value in facts.items():
         model.set_rt_info(value, [_SECTION, key])
-    with new_directory(output.parent / f"{output.stem}.exporting") as temporary:
+    with new_files(output) as temporary:
         import_openvino().save_model(model, temporary / output.name, compress_to_fp16=halve)
-        for suffix in (".bin", IR_SUFFIX):
-            (temporary / output.name).with_suffix(suffix).replace(output.with_suffix(suffix))
-    (output.parent / f"{output.stem}.exporting").rmdir()
     return output
 
 

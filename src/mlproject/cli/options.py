@@ -460,14 +460,7 @@ CHOICE = [
     ),
 ]
 
-VOCABULARY = [
-    _boolean(
-        "--trim-vocabulary",
-        default=ExtractionOptions.trim_vocabulary,
-        help="Drop tokens that occur neither in the training nor in the validation rows, with their embeddings. "
-        "Characters and bytes stay, so that every text can be written.",
-    ),
-    _option("--vocabulary-file", default=None, help="Text file, a text per line, whose tokens are kept too."),
+_COUNTS_OF_TOKENS = [
     _option(
         "--vocabulary-min-count",
         type=int,
@@ -482,9 +475,20 @@ VOCABULARY = [
     ),
 ]
 
+VOCABULARY = [
+    _boolean(
+        "--trim-vocabulary",
+        default=ExtractionOptions.trim_vocabulary,
+        help="Drop tokens that occur neither in the training nor in the validation rows, with their embeddings. "
+        "Characters and bytes stay, so that every text can be written.",
+    ),
+    _option("--vocabulary-file", default=None, help="Text file, a text per line, whose tokens are kept too."),
+    *_COUNTS_OF_TOKENS,
+]
+
 TEXTS_OF_VOCABULARY = [
     _option("--vocabulary-file", required=True, help="Text file, a text per line, of the kind that the model reads."),
-    *VOCABULARY[2:],
+    *_COUNTS_OF_TOKENS,
 ]
 
 SEVERAL = [

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.errors import SubNetworkError
-from compressor.network.sub_network import SubNetwork, from_ranges, full_sub_network, to_ranges
+from compressor.network.sub_network import SubNetwork, from_ranges, full_sub_network, keep_layers, to_ranges
 from conftest import DIMENSIONS
 
 index_sets = st.lists(st.integers(0, 3), unique=True).map(lambda kept: tuple(sorted(kept)))
@@ -33,6 +33,14 @@ def test_written_form_round_trips(sub_network: SubNetwork) -> None:
 @given(sub_networks, sub_networks)
 def test_hash_tells_sub_networks_apart(first: SubNetwork, second: SubNetwork) -> None:
     assert (first.hash == second.hash) == (first == second)
+
+
+def test_layers_alone_are_kept() -> None:
+    full = full_sub_network(DIMENSIONS)
+    assert keep_layers(full, range(DIMENSIONS.num_layers)) == full
+    one = keep_layers(full, [1])
+    assert one.heads == ((), full.heads[1], *[()] * (DIMENSIONS.num_layers - 2))
+    assert one.units == ((), full.units[1], *[()] * (DIMENSIONS.num_layers - 2))
 
 
 def test_counts_of_the_full_sub_network() -> None:
