@@ -183,6 +183,11 @@ class Extractor:
         self._shared = origin.teacher_settings is not None
 
     @property
+    def data(self) -> TaskData:
+        """The rows, labels numbered as the models' outputs are."""
+        return self._data
+
+    @property
     def directory(self) -> Path | None:
         """Where the super-network is; None where it was not saved, or there is none."""
         return self._origin.directory

@@ -12,6 +12,7 @@ from exporters.benchmark_record import CSV_FILE, LATENCY_FILE, Benchmark
 from exporters.figures import write_latency_png
 from exporters.options import BenchmarkOptions
 from exporters.timing.latency import Noise
+from mlproject.tracking.logged_models import hash_model, log_latencies, use_models
 from mlproject.tracking.tracker import StageRun
 from mlproject.tracking.views import latency_view
 
@@ -59,10 +60,8 @@ def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
     batch_size, length = benchmark.first_shape
     for name, row in benchmark.at(benchmark.first_shape).items():
         model = benchmark.models[name]
-        metrics = {"latency_ms_p50": row.p50_ms, "latency_ms_p99": row.p99_ms, "mb": model.mb, "peak_mb": model.peak_mb}
-        run.log_child(
+        child = run.open_child(
             name,
-            metrics=metrics | ({} if model.error is None else {"error": model.error}),
             params={"batch_size": batch_size, "length": length, "path": seen_from(output_dir, model.path)},
             tags={
                 "stage": "benchmark-model",
@@ -72,6 +71,10 @@ def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
                 "noisy": str(row.noisy).lower(),
             },
         )
+        child.log_metrics({"mb": model.mb} | ({} if model.error is None else {"error": model.error}))
+        log_latencies(child, benchmark, name)
+        child.end()
+    use_models(run, [hash_model(model.path) for model in benchmark.models.values()])
     link = run.save_view("Latency", latency_view(run.run_id))
     if link is not None:
         run.tracker.links["Latencies in MLflow"] = link

@@ -10,6 +10,7 @@ from compressor.drawing.terminal import print_table
 from compressor.files import require_other_directory
 from compressor.markdown import markdown_table, markdown_text
 from mlproject.inputs.models import find_super_network
+from mlproject.tracking.logged_models import use_models
 from mlproject.tracking.tracker import StageRun
 
 
@@ -31,6 +32,8 @@ def compare(output_dir: Path, search_dirs: Sequence[Path], run: StageRun) -> Com
         }
     )
     run.set_tags({"task": comparison.task})
+    origins = [search.result.made_of for group in comparison.groups for search in group.searches]
+    use_models(run, [origin.supernet_digest for origin in origins if origin.supernet_digest])
     run.log_metrics({f"hypervolume/{one.name}": comparison.mean_hypervolume(one) for one in comparison.groups})
     for name in sorted(FILES):
         run.log_artifact(output_dir / name)

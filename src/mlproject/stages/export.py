@@ -7,6 +7,7 @@ from exporters.export_record import EXPORT_FILE, Export, VerifiedForm
 from exporters.opened_model import open_model
 from exporters.options import FORMS, RUNTIME_NAMES
 from mlproject.stages.log import log_files
+from mlproject.tracking.logged_models import know_directory, log_forms
 from mlproject.tracking.registration import LoggedExportOptions
 from mlproject.tracking.served_model import log_served_models, show_serving
 from mlproject.tracking.tracker import StageRun
@@ -46,8 +47,10 @@ def export(
     else:
         run.log_artifact(output_dir / EXPORT_FILE, name)
     _show(made, options, f"{data.validation.num_judged:,} validation {data.task.judged}")
+    known = know_directory(model_dir, data, made.params)
+    uri = log_served_models(made, data.task, options, run, known) if log_models else None
+    log_forms(run, made, known, data)
     if log_models:
-        uri = log_served_models(made, data.task, options, run, name)
         show_serving(uri, data.task)
         run.tracker.require_registered()
     return made

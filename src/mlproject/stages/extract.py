@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from compressor.data.sources import in_order_of, load_task_data, require_same_rows
+from compressor.data.sources import TaskData, in_order_of, load_task_data, require_same_rows
 from compressor.drawing.terminal import print_table
 from compressor.errors import SearchError
 from compressor.extraction.card import CARD_FILE
@@ -30,6 +30,7 @@ from mlproject.inputs.models import (
     require_searched_files,
 )
 from mlproject.stages.log import log_files, option_params
+from mlproject.tracking.logged_models import judge, know_sub_network, log_model_in_pytorch
 from mlproject.tracking.tracker import StageRun
 
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, SUB_NETWORK_FILE, CARD_FILE)
@@ -57,7 +58,7 @@ def extract(
         print("Standard NAS has trained it alone, so it is not distilled.")
     search = hashlib.sha256(json.dumps(result.to_json(), sort_keys=True).encode()).hexdigest()
     made = []
-    for name, member in chosen.items():
+    for step, (name, member) in enumerate(chosen.items()):
         target = output_dir / name if choice.several else output_dir
         given = stage_inputs(member=[member.name, member.sub_network.hash], options=asdict(options), search=search)
         if choice.several and run.tracker.goes_on and read_record(target, _MEMBER) == given:
@@ -70,6 +71,7 @@ def extract(
             if choice.several:
                 write_record(target, _MEMBER, given)
         _log(run, target, report, name if choice.several else None)
+        _log_model(run, target, report, extractor.data, name if choice.several else None, step)
         _show(report)
         made.append(target)
     return made
@@ -124,20 +126,40 @@ def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str |
     """Logs an extracted model, with `folder` as one of several."""
     if report.finetuning is not None and report.finetuning.bf16 is not None:
         run.log_params({"bf16": report.finetuning.bf16})
-    run.log_metrics({f"{folder}/{key}" if folder else key: value for key, value in _metrics(report).items()})
+    metrics = _metrics(report)
+    if folder:
+        metrics = {f"{folder}/{key}": value for key, value in (_metrics_of_model(report) | metrics).items()}
+    run.log_metrics(metrics)
     for file_name in _LOGGED:
         run.log_artifact(directory / file_name, folder)
     log_files(run, directory, f"{folder}/model" if folder else "model")
 
 
-def _metrics(report: ExtractionReport) -> dict[str, float]:
-    """The metrics of an extracted model's run, as far as they are known."""
-    extracted, parity = report.extracted, report.parity
-    metrics: dict[str, float | None] = {
+def _log_model(
+    run: StageRun, directory: Path, report: ExtractionReport, data: TaskData, name: str | None, step: int
+) -> None:
+    """Logs what was measured of an extracted model; of one of several the run gets it at a step of its own."""
+    extracted = report.extracted
+    judged = judge("error", extracted.error, extracted.error_interval, data, "validation")
+    costs = {name: _metrics_of_model(report)[name] for name in ("params", "relative_params")}
+    log_model_in_pytorch(run, directory, know_sub_network(report, data, name), judged, costs, step)
+
+
+def _metrics_of_model(report: ExtractionReport) -> dict[str, float]:
+    """The metrics that are told of an extracted model itself, and with it of the run."""
+    extracted = report.extracted
+    return {
         "error": extracted.error,
         "test_error": extracted.test_error,
-        "params": extracted.params,
+        "params": float(extracted.params),
         "relative_params": extracted.relative_params,
+    }
+
+
+def _metrics(report: ExtractionReport) -> dict[str, float]:
+    """The other metrics of an extracted model's run, as far as they are known."""
+    extracted, parity = report.extracted, report.parity
+    metrics: dict[str, float | None] = {
         "relative_encoder_params": extracted.relative_encoder_params,
         **extracted.costs,
         "model_mb": extracted.model_mb,

@@ -17,6 +17,7 @@ from compressor.training.train import PreparedTraining, train_super_network
 from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
 from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
+from mlproject.tracking.logged_models import know_super_network, log_model_in_pytorch, rows_name
 from mlproject.tracking.tracker import StageRun
 
 
@@ -72,7 +73,9 @@ def train_supernet(
         on_epoch=on_epoch,
     )
     assert net.record is not None and net.record.error is not None and net.record.params is not None
-    run.log_metrics({"error": net.record.error, "params": net.record.params})
+    judged = ("error", net.record.error, rows_name(data.source, "validation"), data.validation.digest)
+    known, costs = know_super_network(source.task_name, net.record.params), {"params": float(net.record.params)}
+    log_model_in_pytorch(run, output_dir, known, [judged], costs)
     log_files(run, output_dir, "supernet")
     return output_dir
 

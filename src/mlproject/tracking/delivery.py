@@ -25,6 +25,7 @@ from mlproject.tracking.views import encode_view
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "compressor"
@@ -34,7 +35,9 @@ KEY_TAG = "compressor.run_key"
 FINGERPRINT_TAG, DIRECTORY_TAG = "compressor.fingerprint", "compressor.directory"
 """What a stage was given, as a hash, and where its results are."""
 DIGEST_TAG = "compressor.digest"
-"""Of a registered version: a hash of its files."""
+"""Of a registered version and of a logged model: a hash of its files."""
+COMPUTES_TAG = "compressor.computes_with"
+"""Of a logged model: a hash of its graph or weights, by which what is measured of it finds it."""
 _MAX_PARAM = 500
 _MAX_MODEL_NAME = 256
 """Characters of a registered model's name in MLflow's tables."""
@@ -467,45 +470,78 @@ def _save_view(event: events.SaveView, to: Delivery) -> None:
     to.client.set_experiment_tag(to.experiment_id, f"mlflow.sharedViewState.{event.key}", value)
 
 
-_GRAPH_STEP, _SERVED_STEP = 1, 2
-"""Of a logged model's own metrics. MLflow gives each new model what its run has at step 0: not those of another model.
-
-The served model's step is the last, since the run shows what was logged last.
-"""
+_NO_STEP = -1
+"""A step at which no run has metrics: MLflow gives a new model those that its run has at the step it is logged at."""
 
 
 @deliver.register
 def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
     import mlflow
 
-    before = _registered_before(event, to)
+    model = _made_before(to, DIGEST_TAG, event.digest, to.run_id(event), event.name)
+    before = _registered_before(event, to, None if model is None else model.model_id)
     if before is not None:
         return _name_version(event, to, str(before.version)) or str(before.source)
-    with _active(to.run_id(event)):
-        info = mlflow.pyfunc.log_model(
-            name=event.name,
-            python_model=event.code,
-            artifacts={key: str(to.folder / path) for key, path in event.artifacts.items()},
-            model_config=dict(event.config),
-            input_example=event.example,
-            pip_requirements=list(event.requirements),
-            metadata=dict(event.metadata),
-            registered_model_name=event.register_as,
-        )
-        mlflow.log_metrics(dict(event.metrics), step=_SERVED_STEP, model_id=info.model_id)
-        _forget_paths(to, info.model_id)
+    if model is None:
+        model = _make_model(event, to)
+        with _active(to.run_id(event)):
+            mlflow.pyfunc.log_model(
+                model_id=model.model_id,
+                step=_NO_STEP,
+                python_model=event.code,
+                artifacts={key: str(to.folder / path) for key, path in event.artifacts.items()},
+                model_config=dict(event.config),
+                input_example=event.example,
+                pip_requirements=list(event.requirements),
+                metadata=dict(event.metadata),
+            )
+        _forget_paths(to, model.model_id)
     if event.register_as:
-        return _name_version(event, to, str(info.registered_model_version)) or str(info.model_uri)
-    return str(info.model_uri)
+        version = mlflow.register_model(model.model_uri, event.register_as)
+        return _name_version(event, to, str(version.version)) or str(model.model_uri)
+    return str(model.model_uri)
 
 
-def _registered_before(event: events.LogServedModel, to: Delivery) -> "ModelVersion | None":
-    """The version that an earlier process has registered of this very model, before it was killed; None without."""
-    if not to.again or not event.register_as:
+def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
+    """A new logged model of the event's run, without files yet; those that were begun before and cut short go."""
+    run_id = to.run_id(event)
+    tags = {**event.tags, DIGEST_TAG: event.digest, COMPUTES_TAG: event.computes_with}
+    for model in _find_models(to, f"source_run_id = '{run_id}' AND name = '{event.name}'"):
+        if model.status != "READY":
+            to.client.delete_logged_model(model.model_id)
+    return to.client.create_logged_model(
+        to.experiment_id,
+        name=event.name,
+        source_run_id=run_id,
+        tags={key: value for key, value in to.tags(tags).items() if value},
+        params=dict(event.params),
+        model_type=event.model_type or None,
+    )
+
+
+def _made_before(
+    to: Delivery, tag: str, value: str, run_id: str | None = None, name: str | None = None
+) -> "LoggedModel | None":
+    """The newest whole model with that tag, of a run and a name where they are given; None where there is none."""
+    of_run = f" AND source_run_id = '{run_id}'" if run_id else ""
+    named = f" AND name = '{name}'" if name else ""
+    found = _find_models(to, f"tags.`{tag}` = '{value}'{of_run}{named}") if value else []
+    return next((model for model in found if model.status == "READY"), None)
+
+
+def _find_models(to: Delivery, filter_string: str) -> "list[LoggedModel]":
+    newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
+    return list(to.client.search_logged_models([to.experiment_id], filter_string, order_by=newest_first))
+
+
+def _registered_before(event: events.LogServedModel, to: Delivery, model_id: str | None) -> "ModelVersion | None":
+    """The version that was registered of this very model, before a process was killed or refused; None without."""
+    if not event.register_as:
         return None
     found = to.client.search_model_versions(f"run_id = '{to.run_id(event)}'")
-    same = (event.register_as, event.digest)
-    return next((version for version in found if (version.name, version.tags.get(DIGEST_TAG)) == same), None)
+    own = [version for version in found if version.name == event.register_as]
+    same = (version for version in own if version.tags.get(DIGEST_TAG) == event.digest)
+    return next(same, next((version for version in own if model_id and version.model_id == model_id), None))
 
 
 def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> str | None:
@@ -557,17 +593,50 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
     inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in event.inputs.items()]
     classes = np.shape(event.logits)[-1] if np.ndim(next(iter(event.inputs.values()))) == 2 else -1
     logits = TensorSpec(np.dtype(np.float32), (-1, classes), "logits")
+    made = _made_before(to, DIGEST_TAG, event.digest, to.run_id(event), event.name)
+    if made is not None:
+        return str(made.model_uri)
+    made = _make_model(event, to)
     with _active(to.run_id(event)):
-        info = mlflow.onnx.log_model(
+        mlflow.onnx.log_model(
             model,
-            name=event.name,
+            model_id=made.model_id,
+            step=_NO_STEP,
             signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([logits])),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=model.ByteSize() > MAX_PROTO_BYTES,
             pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
         )
-        mlflow.log_metrics(dict(event.metrics), step=_GRAPH_STEP, model_id=info.model_id)
-    return str(info.model_uri)
+    return str(made.model_uri)
+
+
+@deliver.register
+def _measure_model(event: events.MeasureModel, to: Delivery) -> str:
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    run_id, measured = to.run_id(event), [(name, value, None, None) for name, value in event.metrics.items()]
+    model = _made_before(to, COMPUTES_TAG, event.computes_with, run_id if event.own else None)
+    if model is None:
+        model = _make_model(event, to)
+        to.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, event.step)])
+        to.client.finalize_logged_model(model.model_id, "READY")
+        measured += [(name, value, None, None) for name, value in event.if_made.items()]
+    points = [
+        Metric(name, value, event.now_ms, event.step, model_id=model.model_id, dataset_name=rows, dataset_digest=digest)
+        for name, value, rows, digest in (*measured, *event.judged)
+    ]
+    to.client.log_batch(run_id, metrics=points)
+    return str(model.model_uri)
+
+
+@deliver.register
+def _use_models(event: events.UseModels, to: Delivery) -> None:
+    from mlflow.entities import LoggedModelInput
+
+    found = [_made_before(to, COMPUTES_TAG, value) for value in event.computes_with]
+    used = [LoggedModelInput(model.model_id) for model in found if model is not None]
+    if used:
+        to.client.log_inputs(to.run_id(event), models=used)
 
 
 @deliver.register

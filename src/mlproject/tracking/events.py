@@ -14,6 +14,8 @@ from compressor.records import parse_record
 
 Point = tuple[str, float, int]
 """A metric's name, value and step."""
+Judged = tuple[str, float, str, str]
+"""A metric's name and value, and the name and digest of the rows that it was measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,14 @@ class SaveView(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UseModels(Event):
+    """A run has used models, which are found by their files; those that MLflow does not know are left out."""
+
+    kind = "models_used"
+    computes_with: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogModel(Event):
     """A model: it costs much and makes something new each time, whose address is what the delivery gives.
 
@@ -137,6 +147,28 @@ class LogModel(Event):
     metrics: Mapping[str, int | float] = field(default_factory=dict)
     digest: str = ""
     """Of its files."""
+    computes_with: str = ""
+    """A hash of its graph, or of its weights: by it what is measured of it finds it, now and in later commands."""
+    model_type: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureModel(LogModel):
+    """What was measured of a model, which is made where it is not there; its files stay where they are.
+
+    The run gets the metrics too, at `step`: MLflow keeps no metric of a model without one of a run.
+    """
+
+    kind = "measured_model"
+    judged: tuple[Judged, ...] = ()
+    if_made: Mapping[str, float] = field(default_factory=dict)
+    """Metrics of a model that is made here: of one that is known they were told before."""
+    step: int = 0
+    own: bool = True
+    """Whether it is the run's own model; else that of any run, the newest."""
+    now_ms: int = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +230,8 @@ class Damaged(Event):
 _KINDS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
-        CreateRun, LogParams, LogMetrics, SetTags, Upload, LogDataset, SaveView, LogServedModel, LogOnnxModel, EndRun,
-        ReopenRun,
+        CreateRun, LogParams, LogMetrics, SetTags, Upload, LogDataset, SaveView, UseModels, LogServedModel,
+        LogOnnxModel, MeasureModel, EndRun, ReopenRun,
     )
 }  # fmt: skip
 

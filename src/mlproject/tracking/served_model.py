@@ -1,9 +1,7 @@
 """An export as models of MLflow: its best form as a served model that takes texts, fp32 in the ONNX flavour."""
 
-import hashlib
 import json
 import shlex
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,12 +10,12 @@ import numpy as np
 import exporters
 from compressor.data.tasks import Task
 from compressor.extraction.card import CARD_FILE
-from compressor.files import file_sha256
 from exporters.export_record import Export
 from exporters.graph.sessions import files_of
 from exporters.options import FORMS, RUNTIME_NAMES, Form
 from exporters.timing.runners import make_inputs, open_runner
 from mlproject.tracking.events import LogOnnxModel, LogServedModel
+from mlproject.tracking.logged_models import KnownModel, hash_files, hash_model, model_name
 from mlproject.tracking.registration import LoggedExportOptions
 from mlproject.tracking.tracker import StageRun
 
@@ -25,8 +23,13 @@ _SERVING_PACKAGES = ("mlflow", "tokenizers", "numpy", "pydantic")
 """What `servable.py` imports besides the runtime; pinned to the versions it was logged with."""
 
 
-def log_served_models(export: Export, task: Task, options: LoggedExportOptions, run: StageRun, name: str) -> str | None:
-    """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
+def log_served_models(
+    export: Export, task: Task, options: LoggedExportOptions, run: StageRun, known: KnownModel
+) -> str | None:
+    """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI.
+
+    What is measured of fp32 is told of the served model where that is it.
+    """
     form, graph = export.best, export.path()
     runtime, precision = FORMS[form]
     artifacts = dict(zip(("graph", "weights"), files_of(export.path(form)), strict=False))
@@ -36,8 +39,9 @@ def log_served_models(export: Export, task: Task, options: LoggedExportOptions, 
     kind, example = task.head.ask(task)
     served = LogServedModel(
         run=run.name,
-        digest=_digest(artifacts.values()),
-        name=f"{name}-{form}",
+        digest=hash_files(artifacts.values()),
+        computes_with=hash_model(export.path(form)),
+        **known.described(form, runtime, precision),
         code=str(Path(exporters.__file__).parent / "servable.py"),
         artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
         config={"kind": kind},
@@ -58,23 +62,22 @@ def log_served_models(export: Export, task: Task, options: LoggedExportOptions, 
     uri = run.log_model(served)
     runner = open_runner(graph, threads=1)
     inputs = make_inputs(runner, [8])
+    described = known.described("fp32", *FORMS["fp32"])
+    if form == "fp32":
+        described["name"] = model_name(f"{known.name}-graph")
     run.tracker.add(
         LogOnnxModel(
             run=run.name,
-            name=f"{name}-graph",
+            **described,
             path=run.tracker.seen_from_output(graph),
             inputs={key: values.tolist() for key, values in inputs.items()},
             logits=np.asarray(runner.run(inputs)).tolist(),
             metrics=_metrics(export, "fp32"),
-            digest=_digest([graph]),
+            digest=hash_files([graph]),
+            computes_with="" if form == "fp32" else hash_model(graph),
         )
     )
     return uri
-
-
-def _digest(paths: Iterable[Path]) -> str:
-    """A content hash of some files."""
-    return hashlib.sha256(" ".join(map(file_sha256, paths)).encode()).hexdigest()[:16]
 
 
 def _metrics(export: Export, name: Form) -> dict[str, float]:

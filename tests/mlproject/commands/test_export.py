@@ -43,17 +43,20 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         assert {"mb", "params", "metric"} <= version.tags.keys()
     run = next(run for run in runs() if run.data.tags["stage"] == "export")
     assert {model.name for model in run.outputs and client.search_logged_models([run.info.experiment_id])} == {
-        "onnx-int8",
-        "onnx-fp32",
-        "onnx-graph",
+        "super-network-pytorch",
+        "super-network-int8",
+        "super-network-fp32",
+        "super-network-graph",
     }
-    logged = {model.name: model for model in client.search_logged_models([run.info.experiment_id])}
+    found = client.search_logged_models([run.info.experiment_id])
+    first = next(model for model in found if model.name == "super-network-int8").source_run_id
+    logged = {model.name: model for model in found if model.source_run_id == first}
     forms = json.loads((tmp_path / "onnx-int8" / "export.json").read_text())["forms"]
-    for name, precision in (("onnx-graph", "fp32"), ("onnx-int8", "int8")):
+    for name, precision in (("super-network-fp32", "fp32"), ("super-network-int8", "int8")):
         told = {m.key: m.value for m in logged[name].metrics if m.key in ("error", "mb")}
         assert len([m for m in logged[name].metrics if m.key in ("error", "mb")]) == 2
         assert told == {key: forms[precision][key] for key in ("error", "mb")}
-    graph = mlflow.pyfunc.load_model(logged["onnx-graph"].model_uri)
+    graph = mlflow.pyfunc.load_model(logged["super-network-fp32"].model_uri)
     for shape in ((1, 5), (3, 17)):  # it was logged with one text of 8 tokens
         ids = np.full(shape, 7)
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
@@ -110,6 +113,10 @@ def test_an_export_that_is_killed_registers_its_model_once(run_cli: RunCli, trai
         assert outcome.code == 0, outcome.err
         assert "Serve it: mlflow models serve -m models:/" in outcome.out
     assert len(mlflow.MlflowClient().search_model_versions("name = 'moods'")) == 1
+    logged = mlflow.search_logged_models(experiment_ids=[runs()[0].info.experiment_id], output_format="list")
+    assert sorted(model.name for model in logged) == [
+        "super-network-fp32", "super-network-graph", "super-network-pytorch",
+    ]  # fmt: skip
     assert [run.info.status for run in runs() if run.data.tags["stage"] == "export"] == ["FINISHED"]
 
 

@@ -17,11 +17,13 @@ from mlproject.tracking.events import (
     LogOnnxModel,
     LogParams,
     LogServedModel,
+    MeasureModel,
     Point,
     ReopenRun,
     SaveView,
     SetTags,
     Upload,
+    UseModels,
     parse_event,
 )
 from mlproject.tracking.outbox import TOP, Header, Outbox, clear
@@ -263,6 +265,22 @@ LINES: list[tuple[dict[str, Any], Event]] = [
         EndRun(run="a", status="KILLED", tags={"error": "e"}, end_ms=7),
     ),
     ({"kind": "reopen", "run": "top", "again": True}, ReopenRun(run=TOP)),
+    (
+        {"kind": "models_used", "run": "top", "computes_with": ["abc", "def"]},
+        UseModels(run=TOP, computes_with=("abc", "def")),
+    ),
+    (
+        {
+            "kind": "measured_model", "run": "a", "name": "n", "metrics": {"mb": 1.5}, "computes_with": "abc",
+            "model_type": "sub-network", "params": {"params": "3"}, "tags": {"task": "t"}, "step": 1, "own": False,
+            "judged": [["error", 0.5, "t-validation", "d"]], "if_made": {"mb": 2.0}, "now_ms": 7,
+        },
+        MeasureModel(
+            run="a", name="n", metrics={"mb": 1.5}, computes_with="abc", model_type="sub-network",
+            params={"params": "3"}, tags={"task": "t"}, step=1, own=False,
+            judged=(("error", 0.5, "t-validation", "d"),), if_made={"mb": 2.0}, now_ms=7,
+        ),
+    ),
 ]  # fmt: skip
 
 
