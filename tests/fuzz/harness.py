@@ -271,7 +271,12 @@ def _surroundings(folder: Path, client: Any, environment: Mapping[str, str] | No
         os.environ.setdefault("MLFLOW_TRACKING_URI", "sqlite:///:memory:")
         if is_memory:
             stack.enter_context(mock.patch.object(mlflow, "MlflowClient", client))
-            for kind, address in ((events.LogServedModel, "models:/m"), (events.LogOnnxModel, None)):
+            for kind, address in (
+                (events.LogServedModel, "models:/m"),
+                (events.LogOnnxModel, None),
+                (events.MeasureModel, None),
+                (events.UseModels, None),
+            ):
                 stack.callback(deliver.register, kind, deliver.dispatch(kind))
                 deliver.register(kind, lambda *_, address=address: address)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
