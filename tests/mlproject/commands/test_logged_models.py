@@ -64,7 +64,7 @@ def test_the_table_of_models_is_error_size_and_latency(run_cli: RunCli, searched
     used = {f"{name}-{form}" for form in ("pytorch", "fp32", "int8")}
     by_id = {model.model_id: model.name for model in models.values()}
     for stage in ("benchmark", "report"):
-        run = next(run for run in runs() if run.data.tags["stage"] == stage)
+        run = mlflow.get_run(next(run.info.run_id for run in runs() if run.data.tags["stage"] == stage))
         assert {by_id[given.model_id] for given in run.inputs.model_inputs} == used
     by_size = [{"field_name": "metrics.mb", "ascending": True}]
     limit = export["forms"]["int8"]["error"] + 1e-6
