@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.evaluation.latency_table import BlockTimes, LatencyKind, LatencyTable, LayerTimes
+from compressor.extraction.record import Variant
 from conftest import DIMENSIONS
 from exporters.benchmark_record import Benchmark, TimedModel
 from exporters.export_record import Export, JudgedForm, VerifiedForm
@@ -95,4 +96,18 @@ def sample_export(directory: Path, model: Path | None, params: int = 500) -> Exp
                 int8_embeddings=True,
             )
         },
+    )
+
+
+def sample_variant(error: float, params: int) -> Variant:
+    share = params / 1_000_000
+    return Variant(
+        error=error,
+        error_interval=(error, error),
+        test_error=error + 0.01,
+        test_error_interval=(error, error + 0.02),
+        params=params,
+        relative_params=share,
+        encoder_params=params,
+        relative_encoder_params=share,
     )

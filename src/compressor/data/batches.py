@@ -29,6 +29,9 @@ Batch = dict[str, Tensor]
 UNITS = "units"
 """In a batch: where the outputs that are judged stand among batch × length, [units]. Absent where rows are judged."""
 
+_CALL = 64
+"""What a call of a network costs beside its tokens, in tokens: 31 of a base-size encoder, 92 of the demo's."""
+
 _POOL = 50
 """Training sorts pools of so many batches by length: little padding, and still shuffled."""
 
@@ -249,12 +252,29 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
 def evaluation_batches(
     rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, Batch]]:
-    """All rows (or those picked) once, shortest first, as (places of their units, inputs)."""
+    """All rows (or those picked) once, shortest first, as (places of their units, inputs); batches as lengths suggest.
+
+    No batch has more than `batch_size` rows; it has fewer where padding them would cost more than another call.
+    """
     order = np.argsort(rows.lengths, kind="stable")
     if picked is not None:
         order = order[np.isin(order, picked)]
-    picks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    picks = np.split(order, _cut_batches(rows.lengths[order] * rows.num_choices, batch_size)) if len(order) else []
     return [(units_of(rows, picked), collate(rows, picked)) for picked in picks]
+
+
+def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
+    """Where ascending lengths are cut into batches that cost least, padding and calls together."""
+    least, start_of = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=np.int64)
+    for end in range(1, len(lengths) + 1):
+        starts = np.arange(max(0, end - batch_size), end)
+        costs = least[starts] + lengths[end - 1] * (end - starts) + _CALL
+        start_of[end], least[end] = starts[costs.argmin()], costs.min()
+    cuts, end = [], int(start_of[-1])
+    while end > 0:
+        cuts.append(end)
+        end = int(start_of[end])
+    return cuts[::-1]
 
 
 def training_batches(

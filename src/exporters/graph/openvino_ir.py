@@ -99,7 +99,8 @@ def halve_ir(path: Path, output: Path) -> Path:
 def quantize_ir(path: Path, output: Path, rows: "Sequence[Mapping[str, np.ndarray]]") -> Path:
     """Write the static int8 form of an fp32 IR: the ranges of activations are those of `rows`, inputs by name.
 
-    What stays in floating point computes in fp32. Rows do not depend on each other, as they do with dynamic int8.
+    What stays in floating point computes in bfloat16 where the CPU can, else in fp32. Rows do not depend on each other,
+    as they do with dynamic int8.
     """
     openvino = import_openvino()
     with _without_telemetry():
@@ -110,7 +111,7 @@ def quantize_ir(path: Path, output: Path, rows: "Sequence[Mapping[str, np.ndarra
     samples = nncf.Dataset([{name: row[name] for name in names} for row in rows])
     with _quiet(nncf):
         quantized = nncf.quantize(model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
-    return _save(quantized, output, facts)
+    return _save(quantized, output, facts | {_COMPUTES_IN: "bf16"})
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
 from exporters.report.inputs import ReportFolders, read_reported
 from exporters.report.page import FIGURES, REPORT_FILE, write_report
+from exporters.report.steps import list_steps, table_of_steps
 from exporters.report.summary import Summary, SummaryRow, summarise
 from mlproject.inputs.cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
@@ -249,10 +250,14 @@ def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
     extraction = ExtractionReport.load(folders.model)
     exports = {"dense": Export.load(folders.dense), "pruned": Export.load(folders.pruned)}
-    summary = summarise(extraction, exports, Benchmark.load(folders.benchmark))
+    benchmark = Benchmark.load(folders.benchmark)
+    summary = summarise(extraction, exports, benchmark)
     write_json(output_dir / "summary.json", summary.to_json())
-    header, rows = summary.table(extraction.trivial, against_full_model=extraction.against_full_model)
+    against = extraction.against_full_model
+    header, rows = summary.table(extraction.trivial, against_full_model=against)
     print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
+    steps = table_of_steps(list_steps(extraction, exports, benchmark), against_full_model=against)
+    print_table("What each step brought", *steps)
     if extraction.test is not None:
         print(f"On the test rows: {extraction.test.describe()}.")
     remarks = extraction.notes()
@@ -268,7 +273,8 @@ def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     )
     run.log_artifact(folders.search / PNG_FILE)
     run.log_artifact(output_dir / "summary.json")
-    _describe(folders, summary, extraction, remarks, markdown_table(header, rows), run)
+    tables = f"{markdown_table(header, rows)}\n\nWhat each step brought:\n\n{markdown_table(*steps)}"
+    _describe(folders, summary, extraction, remarks, tables, run)
 
 
 def _describe(
@@ -276,7 +282,7 @@ def _describe(
     summary: Summary,
     extraction: ExtractionReport,
     remarks: Sequence[str],
-    table: str,
+    tables: str,
     run: StageRun,
 ) -> None:
     """Sets the description of the parent run: what was made, from what, and the commands that follow."""
@@ -291,7 +297,7 @@ def _describe(
         f"This one as a service: {markdown_code(register)}, then "
         "`mlflow models serve -m models:/NAME@champion --env-manager local`",
         f"![Pareto front]({run.picture(PNG_FILE)})",
-        table,
+        tables,
     ]
     run.describe("\n\n".join(parts))
 

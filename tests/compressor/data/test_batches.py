@@ -1,5 +1,7 @@
 """Tokens and batches: nothing lost, nothing padded in vain."""
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -49,6 +51,27 @@ def test_evaluation_sees_each_row_once_by_length(encoded: EncodedRows) -> None:
     assert widths == sorted(widths)
     for picked, batch in batches:
         assert batch["input_ids"].shape[1] == encoded.lengths[picked].max()
+
+
+def test_evaluation_batches_cost_least(tokenizer: PreTrainedTokenizerFast) -> None:
+    """No other way to cut the rows, tried out one by one, costs less in padded tokens and calls."""
+    lengths = [3, 3, 4, 30, 31, 90, 92, 126, 126]
+    encoded = encode(make_rows(lengths), TASKS["custom"], tokenizer, 512)
+    tokens = sorted(encoded.lengths.tolist())
+    ways = [
+        [tokens[start:end] for start, end in pairwise((0, *cuts, len(tokens)))]
+        for number in range(len(tokens))
+        for cuts in combinations(range(1, len(tokens)), number)
+    ]
+    least = min(sum(len(rows) * rows[-1] + 64 for rows in way) for way in ways if max(map(len, way)) <= 3)
+    batches = [batch["input_ids"] for _, batch in evaluation_batches(encoded, 3)]
+    assert sum(batch.numel() + 64 for batch in batches) == least
+    assert max(len(batch) for batch in batches) <= 3
+    assert len(batches) < len(lengths)
+
+
+def test_evaluation_of_no_rows_has_no_batches(encoded: EncodedRows) -> None:
+    assert evaluation_batches(encoded, 4, np.array([], dtype=np.int64)) == []
 
 
 def test_training_sees_each_row_once_in_seeded_order(encoded: EncodedRows) -> None:

@@ -4,24 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from compressor.data.trivial import TrivialPredictor
-from compressor.extraction.record import ExtractionReport, Variant
+from compressor.extraction.record import ExtractionReport
 from exporters.report.summary import Summary, summarise
-from samples import sample_benchmark, sample_export, sample_latency, sample_model
+from samples import sample_benchmark, sample_export, sample_latency, sample_model, sample_variant
 from test_golden import copy_golden
-
-
-def variant(error: float, params: int) -> Variant:
-    share = params / 1_000_000
-    return Variant(
-        error=error,
-        error_interval=(error, error),
-        test_error=error + 0.01,
-        test_error_interval=(error, error + 0.02),
-        params=params,
-        relative_params=share,
-        encoder_params=params,
-        relative_encoder_params=share,
-    )
 
 
 def summary(tmp_path: Path) -> Summary:
@@ -35,8 +21,8 @@ def summary(tmp_path: Path) -> Summary:
     rows = [sample_latency(name, batch_size, length) for batch_size, length in ((1, 8), (1, "real")) for name in models]
     extraction = replace(
         ExtractionReport.load(copy_golden("0.2.0", tmp_path / "golden") / "model"),
-        super_network=variant(0.2, 1_000_000),
-        extracted=variant(0.35, 500_000),
+        super_network=sample_variant(0.2, 1_000_000),
+        extracted=sample_variant(0.35, 500_000),
     )
     return summarise(extraction, exports, sample_benchmark(models, rows))
 
