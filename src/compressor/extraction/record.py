@@ -181,6 +181,13 @@ def describe_difference(difference: float) -> str:
     return "exactly" if difference == 0 else f"within {difference:.1e} of the logit scale"
 
 
+def describe_trimming(min_count: int, proof: str) -> str:
+    """What is known of counted texts: the proof where all their tokens were kept, else that they may have changed."""
+    if min_count == 1:
+        return proof
+    return f"tokens that occur less than {min_count} times are gone, so counted texts may be cut otherwise too"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """What came of trimming the vocabulary; the logits of training and validation rows are equal before and after."""
@@ -200,10 +207,11 @@ class Vocabulary:
 
     def describe(self) -> str:
         """It in a sentence."""
+        proof = describe_trimming(self.min_count, "equal logits on the training and validation rows")
         return (
-            f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens: equal logits on the training and "
-            f"validation rows; {self.changed_texts:.1%} of the test rows are cut into other tokens, test error "
-            f"{self.test_error_before:.4f} → {self.test_error_after:.4f}."
+            f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens: {proof}; {self.changed_texts:.1%} of "
+            f"the test rows are cut into other tokens, test error {self.test_error_before:.4f} → "
+            f"{self.test_error_after:.4f}."
         )
 
 

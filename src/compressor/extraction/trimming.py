@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from compressor.errors import ModelError, TaskDataError
+from compressor.extraction.record import describe_trimming
 from compressor.extraction.vocabulary import count_tokens, ids_of, trim_tokenizer, trim_vocabulary
 from compressor.files import new_directory, write_json
 from compressor.hub import hub_options
@@ -50,9 +51,11 @@ _NOT_COPIED = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrimmedModel:
-    """What came of trimming a model directory; its outputs for the texts are equal before and after."""
+    """What came of trimming a model directory; its outputs for the texts are equal with `min_count` 1."""
 
     num_texts: int
+    min_count: int
+    """How often a token had to occur to be kept."""
     tokens_before: int
     tokens_after: int
     mb_before: float
@@ -63,9 +66,10 @@ class TrimmedModel:
 
     def describe(self) -> str:
         """It in a sentence."""
+        proof = describe_trimming(self.min_count, "equal outputs on the texts")
         return (
             f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens and {self.mb_after:.1f} of "
-            f"{self.mb_before:.1f} MB: equal outputs on the texts. Of such texts as were not counted about "
+            f"{self.mb_before:.1f} MB: {proof}. Of such texts as were not counted about "
             f"{self.changed_texts:.1%} are cut into other tokens."
         )
 
@@ -113,6 +117,7 @@ def trim_model_directory(
         trimmed.tokenizer.save_pretrained(folder)
         made = TrimmedModel(
             num_texts=len(texts),
+            min_count=min_count,
             tokens_before=tokens_before,
             tokens_after=len(trimmed.kept),
             mb_before=mb_before,

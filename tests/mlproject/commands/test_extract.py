@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,8 @@ def test_a_trimmed_vocabulary_goes_all_the_way(run_cli: RunCli, searched: Path, 
     assert vocabulary is not None
     assert whole.vocabulary is None
     assert vocabulary.describe() in outcome.out
+    assert "occur less than 2 times" in vocabulary.describe()
+    assert "equal" in replace(vocabulary, min_count=1).describe()
     assert vocabulary.tokens_after < vocabulary.tokens_before == 60
     gone = (vocabulary.tokens_before - vocabulary.tokens_after) * 16
     model = load_sliced_model(tmp_path / "trimmed").model
@@ -100,6 +103,7 @@ def test_a_model_of_other_hands_is_trimmed(run_cli: RunCli, base_model_dir: Path
     outcome = run_cli(*words)
     assert outcome.code == 0, outcome.err
     assert "Trimming left 26 of 60 tokens" in outcome.out
+    assert "equal outputs on the texts" in outcome.out
     assert outcome.last_line.endswith(f"Next: compressor compress --model-name-or-path {tmp_path}/small")
     run = next(run for run in runs() if run.data.tags["stage"] == "trim-vocabulary")
     assert run.data.metrics["tokens_after"] == 26
