@@ -209,9 +209,9 @@ class Vocabulary:
         """It in a sentence."""
         proof = describe_trimming(self.min_count, "equal logits on the training and validation rows")
         return (
-            f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens: {proof}; {self.changed_texts:.1%} of "
-            f"the test rows are cut into other tokens, test error {self.test_error_before:.4f} → "
-            f"{self.test_error_after:.4f}."
+            f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens: {proof}; "
+            f"{self.changed_texts:.1%} of the test rows are cut into other tokens, test error "
+            f"{self.test_error_before:.4f} → {self.test_error_after:.4f}."
         )
 
 
