@@ -1,6 +1,7 @@
 """The pages under docs/: their commands run, their error messages are the tool's, their links lead somewhere.
 
-Blocks marked `bash` run here, in order, with a tiny random encoder in place of the demo; `python` blocks too. Blocks
+Blocks marked `bash` run here, in order, with a tiny random encoder in place of the demo; `python` blocks too; `yaml`
+blocks that begin with a file's name are that file. Blocks
 marked `sh` need another machine, a network, minutes or an id of your own: their `compressor` and `mlflow` lines are
 parsed, the scripts they name must exist. Blocks marked `text` are output. docs/paper.md is tested with the README.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import yaml
 
 import compressor.data.demo_base
 from conftest import copy_database
@@ -29,7 +31,13 @@ from samples import sample_table
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md")) if path.stem != "paper"}
 _TUTORIAL = ["tutorial"]
-RUN_AFTER = {"choosing": _TUTORIAL, "in-the-ui": _TUTORIAL, "serving": _TUTORIAL, "tracking-server": _TUTORIAL}
+RUN_AFTER = {
+    "choosing": _TUTORIAL,
+    "configuration": _TUTORIAL,
+    "in-the-ui": _TUTORIAL,
+    "serving": _TUTORIAL,
+    "tracking-server": _TUTORIAL,
+}
 """Pages whose commands go on where those of others ended."""
 
 
@@ -43,7 +51,7 @@ def lines(page: str, language: str) -> list[str]:
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert {kind for page in PAGES for kind, _ in blocks(page)} <= {"bash", "sh", "python", "text"}
+    assert {kind for page in PAGES for kind, _ in blocks(page)} <= {"bash", "sh", "python", "text", "yaml"}
 
 
 @pytest.mark.parametrize(("page", "line"), [(page, line) for page in PAGES for line in lines(page, "sh")])
@@ -59,6 +67,11 @@ def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
         assert (ROOT / words[0]).is_file()
     else:
         assert command in ("pip", "curl", "export"), command
+
+
+@pytest.mark.parametrize("text", [text for page in PAGES for kind, text in blocks(page) if kind == "yaml"])
+def test_yaml_parses(text: str) -> None:
+    assert all(isinstance(document, dict) for document in yaml.safe_load_all(text))
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +113,8 @@ class Sandbox:
             if kind == "bash":
                 for command in split_commands(text):
                     self.do(command)
+            elif kind == "yaml" and text.startswith("# "):
+                Path(text.split()[1]).write_text(text)
             elif kind == "python":
                 exec(compile(text, f"{page}.md", "exec"), {})
         self.stop()

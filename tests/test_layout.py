@@ -81,7 +81,6 @@ def test_folders_are_short(folder: Path) -> None:
 
 NO_LOGIC = {
     "compressor/errors": "names of errors",
-    "compressor/hub": "one request, in whose place tests put an answer",
     "compressor/network/dimensions": "five numbers",
     "compressor/extraction/options": "numbers whose limits are tested in test_limits.py",
     "compressor/search/options": "numbers whose limits are tested in test_limits.py",

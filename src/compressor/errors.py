@@ -98,5 +98,9 @@ class OutputError(CompressorError):
     """An output directory that cannot be written."""
 
 
+class HubError(CompressorError):
+    """The Hugging Face Hub does not take a model."""
+
+
 class ParityError(CompressorError):
     """Two forms of one sub-network that should compute the same do not."""

@@ -1,7 +1,10 @@
-"""Whether the Hugging Face Hub can be reached: asked once, so that no network costs seconds, not minutes."""
+"""The Hugging Face Hub: whether it can be reached, asked once, so that no network costs seconds, and pushing to it."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+
+from compressor.errors import HubError, brief
 
 
 @cache
@@ -22,3 +25,67 @@ def hub_answers() -> bool:
 def hub_options(source: str) -> dict[str, bool]:
     """What `from_pretrained` is told besides: to stay in its cache for a name that no Hub answers."""
     return {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
+
+
+def require_hub(repository: str) -> None:
+    """Nothing, if the Hub takes models from here: the name is one that it has, and it knows the token.
+
+    Raises:
+        HubError: it does not.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise HubError(
+            f"--push-to-hub must be NAME or OWNER/NAME, but the Hub has no {brief(repr(repository), 60)}: "
+            f"{_reason(error)}. Correct it."
+        ) from error
+    if get_token() is None:
+        raise HubError("--push-to-hub must be given with a token, but there is none. Set HF_TOKEN, or: hf auth login.")
+    try:
+        HfApi().whoami()
+    except Exception as error:  # whatever the client raises: there is no base of its errors
+        raise HubError(
+            f"--push-to-hub must find a Hub that knows your token, but {_reason(error)}. "
+            "Check the network and HF_TOKEN, or leave --push-to-hub out."
+        ) from error
+
+
+def push_model(directory: Path, repository: str, without: Sequence[str] = ()) -> str:
+    """Uploads a model's directory into a repository, made private where there is none; its address.
+
+    Hidden files, and those named in `without`, stay here.
+
+    Raises:
+        HubError: the Hub refuses it, or went away.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi()
+        made = api.create_repo(repository, private=True, exist_ok=True)
+        api.upload_folder(
+            repo_id=made.repo_id,
+            folder_path=directory,
+            commit_message="Model extracted by mlflow-compressor",
+            ignore_patterns=[".*", "*/.*", *without],
+        )
+    except Exception as error:  # whatever the client raises: there is no base of its errors
+        raise HubError(
+            f"the model must be pushed to {repository}, but {_reason(error)}. All files are kept in {directory}; "
+            f"push them with: hf upload {repository} {directory}"
+        ) from error
+    return str(made)
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the client says, without the token, should it ever say that."""
+    from huggingface_hub import get_token
+
+    text = str(error) or type(error).__name__
+    token = get_token()
+    return brief(text.replace(token, "…") if token else text).rstrip(". ")

@@ -89,6 +89,21 @@ class EncodedRows:
         return int(np.median(self.lengths))
 
 
+_temporary_cache: Path | None = None
+
+
+@contextmanager
+def temporary_cache() -> Iterator[None]:
+    """While it lasts, tokens are kept in a folder that goes with it, and the user's cache is left alone."""
+    global _temporary_cache
+    with tempfile.TemporaryDirectory() as folder:
+        before, _temporary_cache = _temporary_cache, Path(folder)
+        try:
+            yield
+        finally:
+            _temporary_cache = before
+
+
 def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedRows:
     """The rows as tokens, cut at the task's maximal length or at what the model has positions for.
 
@@ -102,7 +117,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     first, second = head.to_texts(rows, task)
     asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
     key = hashlib.sha256(asked.encode()).hexdigest()[:32]
-    cache_dir = Path(HF_DATASETS_CACHE) / "mlflow-compressor"
+    cache_dir = _temporary_cache or Path(HF_DATASETS_CACHE) / "mlflow-compressor"
     cache_dir.mkdir(parents=True, exist_ok=True)
     texts = {"first": first} if second is None else {"first": first, "second": second}
     options: dict[str, Any] = {"truncation": True, "max_length": max_length, "is_split_into_words": head.labels_words}

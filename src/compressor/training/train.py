@@ -99,6 +99,15 @@ def train_super_network(
     return trained
 
 
+def prepare_training(model: ModelOptions, data: TaskData, settings: TrainingSettings) -> PreparedTraining:
+    """Load and encode what a training begins with, and decide its precision; nothing is trained or written.
+
+    Raises:
+        ModelError: as `train_super_network`.
+    """
+    return _begin(_prepare(model, data, settings, None), model, None)[0]
+
+
 def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
     """Load the encoder onto its device, and encode the rows; the precision is not decided yet."""
     settings = settings.for_rows(len(data.train))

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from compressor.data.sources import DataSource, make_source
 from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
 from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
+from compressor.hub import push_model, require_hub
 from compressor.limits import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
 from compressor.search.options import LATENCY_OBJECTIVE, Choice, NasOptions, SearchOptions, require_fit
@@ -29,11 +30,14 @@ from mlproject.cli.options import (
     CHOICE,
     CONFIDENCE,
     DATA,
+    DRY_RUN,
     EVALUATION,
     EXPORT,
+    HUB,
     LATENCY,
     MODEL,
     OUTPUT,
+    PATH,
     RUNTIME,
     RUNTIME_OF_COMPRESS,
     SAMPLING,
@@ -92,10 +96,13 @@ def cli() -> None:
 
 
 @cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, DRY_RUN, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     source, model, settings = _check(values, _whole_source, _model_options, _training_settings)
+    if values["dry_run"]:
+        _show_plan({"source": source, "model": model, "training": settings})
+        return
     with _top_run("train-supernet") as (run, output_dir, _):
         from mlproject.stages import train as train_stage
 
@@ -109,6 +116,7 @@ def train_supernet(**values: Any) -> None:
     "--supernet",
     "--checkpoint-dir-model",
     "supernet",
+    type=PATH,
     required=True,
     help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
 )
@@ -148,15 +156,16 @@ def nas(**values: Any) -> None:
 
 
 @cli.command("extract", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
-@add_options(CHOICE, VOCABULARY, CONFIDENCE, SEVERAL, OUTPUT)
+@click.option("--search", "search_dir", type=PATH, required=True, help="Made by search or nas: a directory or runs:/….")
+@add_options(CHOICE, VOCABULARY, CONFIDENCE, SEVERAL, HUB, OUTPUT)
 def extract(search_dir: str, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
-    choice, options = _check(values, _choice, _extraction_options)
+    choice, options, repository = _check(values, _choice, _extraction_options, _hub)
     with _top_run("extract") as (run, output_dir, _):
         from mlproject.stages import extract as extract_stage
 
         made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, options, run)
+        _push(made, repository, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
         _done(run, what, f"compressor export --model {quote(str(made[0]))}")
 
@@ -165,6 +174,7 @@ def extract(search_dir: str, **values: Any) -> None:
 @click.option(
     "--model",
     "model_dir",
+    type=PATH,
     required=True,
     help="A directory made by save_pretrained or sentence-transformers, runs:/…, or a name on the Hub. Extracted "
     "models are trimmed by extract.",
@@ -182,7 +192,13 @@ def trim_vocabulary(model_dir: str, **values: Any) -> None:
 
 
 @cli.command("export", cls=HuggingFaceCommand)
-@click.option("--model", "model_dir", required=True, help="Made by extract or train-supernet: a directory or runs:/….")
+@click.option(
+    "--model",
+    "model_dir",
+    type=PATH,
+    required=True,
+    help="Made by extract or train-supernet: a directory or runs:/….",
+)
 @add_options(RUNTIME, EXPORT, CONFIDENCE, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX (and OpenVINO) and prove it equal to PyTorch."""
@@ -200,6 +216,7 @@ def export(model_dir: str, **values: Any) -> None:
 @click.option(
     "--model",
     "models",
+    type=PATH,
     required=True,
     multiple=True,
     help="Made by export (or extract, train-supernet: PyTorch), several times: a directory, runs:/… or models:/…. "
@@ -219,7 +236,7 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
 
 
 @cli.command("sync", cls=HuggingFaceCommand)
-@click.argument("output_dir")
+@click.argument("output_dir", type=PATH)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def sync(output_dir: str, **_debug: Any) -> None:
     """Log what a tracking server missed while it was away.
@@ -256,40 +273,43 @@ def sync(output_dir: str, **_debug: Any) -> None:
     EXPORT,
     LATENCY,
     CACHE,
+    HUB,
+    DRY_RUN,
     OUTPUT,
 )
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
-    source, model, settings, search_options, choice, extraction, export_options, benchmark_options, _ = _check(
-        values,
-        *(_whole_source, _model_options, _training_settings, _search_options_of_compress, _choice),
-        *(_extraction_options, _export_options, _benchmark_options, _fit),
-    )
+    makers = {
+        "source": _whole_source,
+        "model": _model_options,
+        "training": _training_settings,
+        "search": _search_options_of_compress,
+        "choice": _choice,
+        "extraction": _extraction_options,
+        "export": _export_options,
+        "benchmark": _benchmark_options,
+    }
+    *checked, _, repository = _check(values, *makers.values(), _fit, _hub)
+    parts = dict(zip(makers, checked, strict=True))
+    if values["dry_run"]:
+        _show_plan(parts)
+        return
     with _top_run("compress") as (run, output_dir, tracker):
         from mlproject.stages.compress import CompressOptions
         from mlproject.stages.compress import compress as run_all
 
-        model = _located(model)
-        options = CompressOptions(
-            source=_learning_from(source, model),
-            model=model,
-            training=settings,
-            search=search_options,
-            choice=choice,
-            extraction=extraction,
-            export=export_options,
-            benchmark=benchmark_options,
-        )
+        options = CompressOptions(**_open_model(parts))
         made = run_all(output_dir, options, run, tracker, use_cache=use_cache and not fresh)
+        _push([made.model], repository, run)
         page = output_dir / "report.html"
         _done(run, f"the sliced model {made.model}, its ONNX form {made.pruned} and the report {page}")
 
 
 @cli.command("report", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", required=True, help="Made by search or nas: a directory or runs:/….")
-@click.option("--model", "model_dir", default=None, help="Directory made by extract from that search.")
-@click.option("--onnx", "onnx_dir", default=None, help="Directory made by export from that model.")
-@click.option("--benchmark", "benchmark_dir", default=None, help="Directory made by benchmark.")
+@click.option("--search", "search_dir", type=PATH, required=True, help="Made by search or nas: a directory or runs:/….")
+@click.option("--model", "model_dir", type=PATH, default=None, help="Directory made by extract from that search.")
+@click.option("--onnx", "onnx_dir", type=PATH, default=None, help="Directory made by export from that model.")
+@click.option("--benchmark", "benchmark_dir", type=PATH, default=None, help="Directory made by benchmark.")
 @add_options(OUTPUT)
 def report(**values: Any) -> None:
     """One page of what a search found and what became of it."""
@@ -305,9 +325,13 @@ def report(**values: Any) -> None:
 
 
 @cli.command("compare", cls=HuggingFaceCommand)
-@click.argument("searches", nargs=-1)
+@click.argument("searches", nargs=-1, type=PATH)
 @click.option(
-    "--search", "search_dirs", multiple=True, help="The same as SEARCHES, with a flag: several times, or with commas."
+    "--search",
+    "search_dirs",
+    type=PATH,
+    multiple=True,
+    help="The same as SEARCHES, with a flag: several times, or with commas.",
 )
 @add_options(OUTPUT)
 def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: Any) -> None:
@@ -363,8 +387,10 @@ def _run(words: list[str]) -> None:
 @contextmanager
 def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     """The MLflow run of a command and its checked output directory."""
-    values = click.get_current_context().params
+    context = click.get_current_context()
+    values = context.params
     _quiet_libraries()
+    from mlproject.cli.config_file import CONFIG_FILE, render_config
     from mlproject.cli.resume import take_output_dir
     from mlproject.tracking.outbox import clear
     from mlproject.tracking.tracker import Tracker
@@ -384,7 +410,37 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
             _log_the_rest(output_dir)
         run = stack.enter_context(tracker.start_run(command, {"stage": command}, begun))
         tracker.end_overwritten(overwritten)
+        run.log_state(CONFIG_FILE, render_config(context.command, context.params))
         yield run, output_dir, tracker
+
+
+def _show_plan(parts: dict[str, Any]) -> None:
+    """Tells what a command with these options would do, and begins nothing.
+
+    They are those of a training, or fields of `CompressOptions`.
+    """
+    context = click.get_current_context()
+    _quiet_libraries()
+    from mlproject.cli.config_file import render_config
+    from mlproject.cli.resume import choose_output_dir
+    from mlproject.stages.compress import CompressOptions
+    from mlproject.stages.train import preview
+
+    output_dir, _ = choose_output_dir(str(context.command.name), context.params)
+    click.echo(render_config(context.command, context.params), nl=False)
+    parts, plan = _open_model(parts), None
+    if "benchmark" in parts:
+        options = CompressOptions(**parts)
+        options.require_provider()
+        plan = options.plan
+    preview(parts["source"], parts["model"], parts["training"], plan)
+    click.echo(f"Nothing is begun. Without --dry-run the results go to {output_dir}.")
+
+
+def _open_model(parts: dict[str, Any]) -> dict[str, Any]:
+    """Options of a training whose model is on this machine, and known to rows that learn its outputs."""
+    model = _located(parts["model"])
+    return {**parts, "model": model, "source": _learning_from(parts["source"], model)}
 
 
 def _log_the_rest(output_dir: Path) -> NoReturn:
@@ -521,6 +577,25 @@ def _benchmark_options(values: dict[str, Any]) -> BenchmarkOptions:
 def _fit(values: dict[str, Any]) -> None:
     """Whether the search of a `compress` can give what the choice asks for."""
     require_fit(_choice(values), values["objectives"], values["num_samples"])
+
+
+def _hub(values: dict[str, Any]) -> str | None:
+    """The repository that the model is pushed to, on a Hub that takes it."""
+    repository: str | None = values["push_to_hub"]
+    if repository is not None:
+        require_hub(repository)
+    return repository
+
+
+def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> None:
+    """Pushes extracted models, of several each to a repository of its own."""
+    from compressor.network.saving import SUB_NETWORK_FILE
+
+    for model in models if repository is not None else ():
+        name = f"{repository}-{model.name}" if len(models) > 1 else str(repository)
+        address = push_model(model, name, without=[SUB_NETWORK_FILE])
+        run.set_tags({"hub": address})
+        run.tracker.links[f"Hub, {model.name}" if len(models) > 1 else "Hub"] = address
 
 
 def _model_options(values: dict[str, Any]) -> ModelOptions:

@@ -1,7 +1,8 @@
 """Options as Hugging Face users know them, each defined once: commands pick theirs, MLproject's parameters follow.
 
 Underscores are accepted for hyphens, the names of the paper's scripts as aliases, and an empty value means "not given",
-because that is how `mlflow run` passes a parameter without a value.
+because that is how `mlflow run` passes a parameter without a value. What a command line does not give, a file may
+(`--config-file`).
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from compressor.data.metrics import METRIC_NAMES
 from compressor.data.sources import DataSource
@@ -53,6 +56,9 @@ class HuggingFaceCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Click's own parsing, after the words are put into its form; a home that nobody has is told here."""
         left = super().parse_args(ctx, normalise_arguments(args))
+        if ctx.resilient_parsing:  # a shell asks how a word goes on
+            return left
+        _tell_overridden(ctx)
         for name, value in ctx.params.items():
             for text in value if isinstance(value, tuple) else (value,):
                 if isinstance(text, str) and text.startswith("~") and not name.endswith("_file"):  # rows: in `data`
@@ -80,6 +86,38 @@ def _require_home(path: str, ctx: click.Context) -> None:
         raise click.UsageError(
             f"a path with ~ must begin with somebody's home, but got {path[:100]!r}. Correct it.", ctx
         ) from None
+
+
+def _read_config_file(ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Has the options that the command line does not give taken from a file."""
+    if value and not ctx.resilient_parsing:
+        from mlproject.cli.config_file import read_config
+
+        ctx.default_map = read_config(value, ctx.command)
+    return value
+
+
+def _tell_overridden(ctx: click.Context) -> None:
+    """Prints which options of the configuration file do not count, as the command line has them too."""
+    given = ctx.default_map or {}
+    both = [one.opts[0] for one in ctx.command.params if one.name in given and _is_typed(ctx, str(one.name))]
+    if both:
+        click.echo(f"Note: the command line wins over {ctx.params['config_file']} in {', '.join(both)}.")
+
+
+def _is_typed(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+class PathText(click.types.StringParamType):
+    """A path, or what may stand in its place, as it is typed; shells complete it as a file's name."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Leave it to the shell, which knows the files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH = PathText()
 
 
 class IntegerList(click.ParamType):  # type: ignore[type-arg]
@@ -177,6 +215,7 @@ MODEL = [
         "--model-name-or-path",
         "--model-name",
         "model_name_or_path",
+        type=PATH,
         default=ModelOptions.model_name_or_path,
         help="Encoder to start from: 'demo', 'demo-base' (109 M parameters), a directory made by save_pretrained, or a "
         "name on the Hugging Face Hub.",
@@ -213,25 +252,29 @@ DATA = [
         help="Data set; fixes columns, metric and length. Your own files: 'custom', as with --train-file alone, "
         "'multi-label' for several labels a row, 'ner' for a label a word.",
     ),
-    _option("--train-file", default=None, help="Training rows: CSV, TSV, JSONL or Parquet."),
+    _option("--train-file", type=PATH, default=None, help="Training rows: CSV, TSV, JSONL or Parquet."),
     _option(
         "--validation-file",
+        type=PATH,
         default=None,
         help="Rows the search sees. Without it 30 % of the training rows are held out.",
     ),
     _option(
         "--test-file",
+        type=PATH,
         default=None,
         help="Rows looked at once, at the end. Without it 20 % of the training rows are held out first.",
     ),
     _option(
         "--unlabeled-file",
+        type=PATH,
         default=None,
         help="Texts without labels (also .txt, a text a line), in place of rows: the error is disagreement with "
         "--model-name-or-path, which must be fine-tuned.",
     ),
     _option(
         "--validation-pairs",
+        type=PATH,
         default=None,
         help="With --task-name embed: pairs to judge by, with columns sentence1, sentence2 and a score.",
     ),
@@ -251,7 +294,9 @@ DATA = [
         help="Column with the label; with --task-name multi-label with its labels, or several with commas, a label "
         "each. Default: the task's, or 'label'.",
     ),
-    _option("--label-names-file", default=None, help="Names of the labels 0, 1, …, a line each or a JSON list."),
+    _option(
+        "--label-names-file", type=PATH, default=None, help="Names of the labels 0, 1, …, a line each or a JSON list."
+    ),
     _option(
         "--group-column",
         default=None,
@@ -451,7 +496,9 @@ CHOICE = [
         default=None,
         help=f"Smallest error with at most so much of one of {', '.join(cost_names())}: size_mb=20.",
     ),
-    _option("--config", default=None, help="JSON file with a config of the search space, or a sub_network.json."),
+    _option(
+        "--config", type=PATH, default=None, help="JSON file with a config of the search space, or a sub_network.json."
+    ),
     _option(
         "--finetune-epochs",
         type=int,
@@ -482,12 +529,19 @@ VOCABULARY = [
         help="Drop tokens that occur neither in the training nor in the validation rows, with their embeddings. "
         "Characters and bytes stay, so that every text can be written.",
     ),
-    _option("--vocabulary-file", default=None, help="Text file, a text per line, whose tokens are kept too."),
+    _option(
+        "--vocabulary-file", type=PATH, default=None, help="Text file, a text per line, whose tokens are kept too."
+    ),
     *_COUNTS_OF_TOKENS,
 ]
 
 TEXTS_OF_VOCABULARY = [
-    _option("--vocabulary-file", required=True, help="Text file, a text per line, of the kind that the model reads."),
+    _option(
+        "--vocabulary-file",
+        type=PATH,
+        required=True,
+        help="Text file, a text per line, of the kind that the model reads.",
+    ),
     *_COUNTS_OF_TOKENS,
 ]
 
@@ -495,6 +549,16 @@ SEVERAL = [
     _boolean("--all", default=Choice.all, help="The whole front, each in a folder of its own."),
     _option(
         "--tiers", type=TextList(), default=None, help="So many of the front, spread by size, smallest first: S,M,L."
+    ),
+]
+
+
+HUB = [
+    _option(
+        "--push-to-hub",
+        default=None,
+        help="Repository on the Hugging Face Hub, OWNER/NAME, that gets the extracted model with its card; a new one "
+        "is private. Of several each goes to one of its own, OWNER/NAME-<its folder>.",
     ),
 ]
 
@@ -592,6 +656,7 @@ CACHE = [
 OUTPUT = [
     _option(
         "--output-dir",
+        type=PATH,
         default=None,
         help="New or empty directory, or one that this command has begun: then it goes on there. Default: "
         "compressor-output/<command>-<date>-<time>.",
@@ -603,8 +668,28 @@ OUTPUT = [
         help="Go on in --output-dir, which must have been begun; without one, in the newest unfinished one of the "
         "same command and options in compressor-output/.",
     ),
+    _option(
+        "--config-file",
+        type=PATH,
+        default=None,
+        is_eager=True,
+        callback=_read_config_file,
+        help="YAML file with options by their names, such as num-samples: 60; the command line wins over it. Every run "
+        "keeps one, config.yaml.",
+    ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 ]
+
+DRY_RUN = [
+    _boolean(
+        "--dry-run",
+        default=False,
+        help="Show all options, the rows and what the work will take, and begin nothing.",
+    ),
+]
+
+HOW_IT_RUNS = ("output_dir", "overwrite_output_dir", "resume", "config_file", "dry_run", "debug")
+"""Options that say how a command is run, not what it does."""
 
 _INPUT = "Input"
 HEADINGS: dict[str, list[list[Any]]] = {
@@ -617,7 +702,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Vocabulary": [VOCABULARY],
     "Export": [RUNTIME, RUNTIME_OF_COMPRESS, EXPORT],
     "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY],
-    "Output": [CACHE, OUTPUT],
+    "Output": [CACHE, HUB, DRY_RUN, OUTPUT],
 }
 """What options stand under in a command's help. Those that a command defines itself are its input."""
 

@@ -10,6 +10,8 @@ import click
 MAIN = "compress"
 _NO_RUN = ("sync",)
 """Commands that start no run, so MLflow has nothing to start."""
+NO_PARAMETERS = ("debug", "config_file", "dry_run")
+"""Options that mean nothing in a run of MLflow's: it gives all others, which would win over a file."""
 
 
 def render_project() -> str:
@@ -39,7 +41,7 @@ def parameter_default(option: click.Option) -> Any:
 
 
 def _is_parameter(option: click.Parameter) -> bool:
-    return isinstance(option, click.Option) and not option.hidden and option.name != "debug"
+    return isinstance(option, click.Option) and not option.hidden and option.name not in NO_PARAMETERS
 
 
 def _flag(option: Any) -> str:

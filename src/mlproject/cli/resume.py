@@ -17,10 +17,11 @@ from compressor.files import (
     remove_temporaries,
 )
 from compressor.locks import LockedError, hold
+from mlproject.cli.options import HOW_IT_RUNS
 from mlproject.tracking.outbox import LOCK_FILE, Command, Outbox, read_header
 
 DEFAULT_FOLDER = Path("compressor-output")
-_NOT_COMPARED = ("output_dir", "overwrite_output_dir", "resume", "debug", "use_cache", "fresh")
+_NOT_COMPARED = (*HOW_IT_RUNS, "use_cache", "fresh", "push_to_hub")
 _BUDGETS = {
     "search": ("num_samples",),
     "compress": ("num_samples",),

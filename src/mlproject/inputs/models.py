@@ -15,8 +15,10 @@ from compressor.training.super_network import SuperNetwork, load_super_network, 
 from mlproject.inputs.addresses import SUPER_NETWORK, locate
 
 
-def open_rows(source: DataSource, model: ModelOptions, output_dir: Path) -> TaskData:
+def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) -> TaskData:
     """The rows of a training; texts without labels are answered by its model, whose answers are kept in `output_dir`.
+
+    Without one they are not kept.
 
     Raises:
         ModelError: texts have no labels, and the model is not fine-tuned, or its head is for another task.

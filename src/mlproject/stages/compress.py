@@ -66,6 +66,14 @@ class CompressOptions:
         """How the super-network is exported: in ONNX, as the base of what was won, and registered nowhere."""
         return replace(self.export, runtime=("onnxruntime",), register_as=None, alias=None)
 
+    def require_provider(self) -> None:
+        """Raise unless what is timed can compute where it is to.
+
+        Raises:
+            LatencyError: it cannot.
+        """
+        require_provider(self.benchmark.provider, {"pytorch", "onnxruntime", *self.export.runtime})
+
     @property
     def plan(self) -> Plan:
         """What follows the training, for the estimate of its time."""
@@ -101,7 +109,7 @@ def compress(
 
     Results are in folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
-    require_provider(options.benchmark.provider, {"pytorch", "onnxruntime", *options.export.runtime})
+    options.require_provider()
     tags = {"model": options.model.model_name_or_path, "task": options.source.task_name}
     run.set_tags(tags)
     given = (options.source, options.model, options.training, options.search, options.benchmark)

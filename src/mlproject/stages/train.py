@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from compressor.data.sources import DataSource
+from compressor.data.batches import temporary_cache
+from compressor.data.sources import DataSource, TaskData
 from compressor.network.families import max_positions
 from compressor.training.forecast import forecast
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
-from compressor.training.train import PreparedTraining, train_super_network
+from compressor.training.train import PreparedTraining, prepare_training, train_super_network
 from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
 from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
@@ -42,10 +43,7 @@ def train_supernet(
     log_data(run, data, source)
 
     def on_start(prepared: PreparedTraining) -> None:
-        print(
-            f"Training on {len(data.train):,} rows, validating on {len(data.validation):,}"
-            + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
-        )
+        print(_describe_rows(data))
         done = 0 if prepared.net.record is None else len(prepared.net.record.epochs)
         if done:
             print(f"Resuming after epoch {done}, which was finished before.")
@@ -78,6 +76,27 @@ def train_supernet(
     log_model_in_pytorch(run, output_dir, known, [judged], costs)
     log_files(run, output_dir, "supernet")
     return output_dir
+
+
+def preview(
+    source: DataSource, model_options: ModelOptions, settings: TrainingSettings, plan: Plan | None = None
+) -> None:
+    """Print what there is to know before a training: its rows, and what it and what follows by a `plan` will take.
+
+    Nothing is kept: neither the rows' tokens nor the model's answers to texts without labels.
+    """
+    with temporary_cache():
+        data = open_rows(source, model_options, None)
+        print_notes(data.all_notes)
+        prepared = prepare_training(model_options, data, settings)
+        print(f"{_describe_rows(data)}; {len(data.test):,} test rows")
+        print(f"{prepared.settings.epochs} epochs. {prepared.precision.describe()}")
+        print(_forecast(prepared, 0, len(data.test), plan))
+
+
+def _describe_rows(data: TaskData) -> str:
+    labels = f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else ""
+    return f"Training on {len(data.train):,} rows, validating on {len(data.validation):,}{labels}"
 
 
 def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, plan: Plan | None) -> str:

@@ -23,6 +23,7 @@ from compressor.files import (
     read_json_lines,
     remove_empty,
     write_json,
+    write_text,
 )
 from compressor.records import Count, parse_record
 from mlproject.tracking.events import CreateRun, Damaged, EndRun, Event, LogModel, ReopenRun, parse_event
@@ -96,6 +97,7 @@ class Outbox:
         """Whether something of it cannot be read any more."""
         self.kept = False
         """Whether there is work to lose, though nothing is in the output directory yet."""
+        self._own = {_HEADER, _ENTRIES, _DELIVERED, LOCK_FILE}
         self._made: list[Path] = []
         self._marks: list[_Mark] = []
         self._lock = threading.Lock()  # events are added by one thread and delivered by another
@@ -107,11 +109,15 @@ class Outbox:
         self._made += make_directory(self.output_dir)
         self.write()
 
+    def keep(self, name: str, text: str) -> Path:
+        """Writes a file beside the events, which goes with them; its path."""
+        self._own.add(name)
+        return write_text(self._folder / name, text)
+
     def forget_if_empty(self) -> None:
         """Takes the outbox away again, where nothing was made and all was told; the directory too, if it made it."""
-        own = {_HEADER, _ENTRIES, _DELIVERED, LOCK_FILE}
         empty = all(path.name == STATE_FOLDER for path in self.output_dir.glob("*"))
-        empty = empty and all(path.name in own for path in self._folder.glob("*"))
+        empty = empty and all(path.name in self._own for path in self._folder.glob("*"))
         if empty and not self.kept and not self.num_pending:
             self.header = None
             clear(self.output_dir)

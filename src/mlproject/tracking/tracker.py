@@ -80,6 +80,10 @@ class StageRun:
         """Uploads a file, or the files of a directory."""
         self.tracker.add(events.Upload(run=self.name, path=self.tracker.seen_from_output(path), folder=folder))
 
+    def log_state(self, name: str, text: str) -> None:
+        """Uploads a text that is kept with what is told of the output directory, not among its results."""
+        self.log_artifact(self.tracker.outbox.keep(name, text))
+
     def log_dataset(self, table: "pd.DataFrame", *, name: str, source: str, digest: str, context: str) -> None:
         """Logs which rows were used, by content hash."""
         dataset = describe_dataset(table, name=name, source=source, digest=digest)

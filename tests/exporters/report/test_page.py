@@ -322,7 +322,7 @@ def test_the_command_logs_what_it_makes(
     client = mlflow.MlflowClient()
     run = client.search_runs([e.experiment_id for e in client.search_experiments()])[0]
     assert (run.data.tags["stage"], run.data.tags["task"]) == ("report", "custom")
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"report.html", "figures"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"report.html", "figures", "config.yaml"}
     with pytest.raises(SystemExit):
         main(["report", "--search", "search", "--output-dir", "search", "--overwrite-output-dir"])
     assert "--output-dir must not be what is read" in capsys.readouterr().err

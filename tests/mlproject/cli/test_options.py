@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import compressor
-from mlproject.cli import cli
+from mlproject.cli import cli, main
 from mlproject.cli.commands import _training_settings
 from mlproject.cli.options import _names_by_heading, normalise_arguments
 
@@ -87,3 +87,48 @@ def test_the_precision_of_training_and_its_older_name(words: list[str], value: s
     values = cli.commands["train-supernet"].make_context("train-supernet", words).params
     assert values["precision_training"] == value
     assert _training_settings(values).bf16 is bf16
+
+
+def complete(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a shell is offered where a line that ends so is to go on: kind,word."""
+    monkeypatch.setenv("_COMPRESSOR_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("compressor tr", ["plain,train-supernet", "plain,trim-vocabulary"]),
+        (
+            "compressor compress --num-",
+            ["plain,--num-random-sub-nets", "plain,--num-train-epochs", "plain,--num-samples"],
+        ),
+        ("compressor compress --search-space medium --attn-implementation e", ["plain,eager"]),
+        ("compressor train-supernet --train-file rev", ["file,rev"]),
+        ("compressor compare out/se", ["file,out/se"]),
+        (
+            "compressor compress --config-file none.yaml --train-file ~nobody/x --metric f",
+            ["plain,f1", "plain,f1_macro", "plain,f1_micro"],
+        ),
+    ],
+)
+def test_shells_complete(
+    line: str, offered: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert complete(line, capsys, monkeypatch) == offered
+
+
+def test_the_script_of_the_documentation_is_click_s(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        monkeypatch.setenv("_COMPRESSOR_COMPLETE", f"{shell}_source")
+        monkeypatch.setattr("click.shell_completion.BashComplete._check_version", lambda *_: None)
+        with pytest.raises(SystemExit):
+            main([])
+        assert f"_COMPRESSOR_COMPLETE={shell}_complete" in capsys.readouterr().out

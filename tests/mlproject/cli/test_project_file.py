@@ -7,7 +7,7 @@ import mlflow.projects._project_spec as project_spec
 import pytest
 
 from mlproject.cli import cli
-from mlproject.cli.project_file import parameter_default, render_project
+from mlproject.cli.project_file import NO_PARAMETERS, parameter_default, render_project
 
 ROOT = Path(__file__).parents[3]
 PROJECT = project_spec.load_project(str(ROOT))
@@ -36,7 +36,7 @@ def test_parameters_and_defaults_equal_click_s(command: str) -> None:
     options = {
         option.opts[0].removeprefix("--").replace("-", "_"): option
         for option in cli.commands[command].params
-        if isinstance(option, click.Option) and not option.hidden and option.name != "debug"
+        if isinstance(option, click.Option) and not option.hidden and option.name not in NO_PARAMETERS
     }
     assert list(parameters) == list(options)
     for name, parameter in parameters.items():

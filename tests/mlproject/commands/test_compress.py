@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,40 @@ def test_compress_without_labels_needs_a_fine_tuned_model(
         "Error: --unlabeled-file must be given without other rows and labels, but got it with --label-column. "
         "Drop one of them."
     ]
+
+
+@pytest.mark.parametrize("command", ["compress", "train-supernet"])
+def test_a_dry_run_tells_all_and_leaves_nothing(
+    command: str, run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    write_rows(sentence_rows(80))
+    (tmp_path / "project.yaml").write_text(f"model-name-or-path: {base_model_dir}\nnum-train-epochs: 2\nseed: 3\n")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    words = ["--config-file", "project.yaml", "--train-file", "train.jsonl", "--seed", 4, "--output-dir", "out/mine"]
+    outcome = run_cli(command, *words, "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert not runs()
+    lines = outcome.out.splitlines()
+    assert lines[0] == "Note: the command line wins over project.yaml in --seed."
+    assert {f"model-name-or-path: {base_model_dir}", "seed: 4", "train-file: train.jsonl", "metric: null"} <= {*lines}
+    assert "Training on 45 rows, validating on 19; labels: 0, 1; 16 test rows" in lines
+    assert any(line.startswith("2 epochs. Training in ") for line in lines)
+    stages = ["super-network", *(["search", "extraction", "export", "benchmark"] if command == "compress" else [])]
+    (estimate,) = [line for line in lines if line.startswith("Estimated from a few steps on this machine: ")]
+    assert re.findall(r"([a-z-]+) about", estimate) == stages
+    assert lines[-1] == f"Nothing is begun. Without --dry-run the results go to {tmp_path}/out/mine."
+
+
+def test_a_dry_run_of_what_cannot_run(run_cli: RunCli, base_model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("\n".join(str(row["text"]) for row in sentence_rows(40)))
+    before = sorted(tmp_path.rglob("*"))
+    for words, message in {
+        ("--unlabeled-file", "texts.txt"): "the model that answers texts without labels must be fine-tuned, but ",
+        ("--train-file", "none.csv"): "the data file ",
+        ("--output-dir", "texts.txt"): "--output-dir must be a directory, but ",
+    }.items():
+        outcome = run_cli("compress", "--model-name-or-path", base_model_dir, *words, "--dry-run")
+        assert outcome.code == 1
+        assert outcome.error_lines[0].startswith(f"Error: {message}"), outcome.err
+        assert sorted(tmp_path.rglob("*")) == before

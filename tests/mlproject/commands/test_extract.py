@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import pytest
 from transformers import AutoModel
 
@@ -17,6 +18,8 @@ from compressor.network.saving import load_sliced_model
 from compressor.search.record import SearchResult
 from compressor.training.super_network import load_super_network
 from conftest import sentence_rows, tiny_config
+from fake_hub import TOKEN, take_the_hub_s_place
+from mlproject.cli import cli
 from running import RunCli, WriteRows, runs
 
 
@@ -185,3 +188,38 @@ def test_rows_changed_after_the_search_are_noticed(
     outcome = run_cli("extract", "--search", "search", "--index", 0)
     assert outcome.code == 1
     assert "the rows must be those" in outcome.error_lines[0]
+
+
+def test_a_pushed_model_loads_and_its_run_has_all_options(
+    run_cli: RunCli, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = take_the_hub_s_place(tmp_path / "hub", monkeypatch)
+    (tmp_path / "options.yaml").write_text("search: search\nfinetune_epochs: 0\n")
+    words = ["--config-file", "options.yaml", "--index", 0, "--output-dir", "one"]
+    hub.failing["upload_folder"] = ConnectionError(f"reset by peer ({TOKEN})")
+    refused = run_cli("extract", *words, "--push-to-hub", "me/smal")
+    assert refused.error_lines == [
+        f"Error: the model must be pushed to me/smal, but reset by peer (…). All files are kept in {tmp_path}/one; "
+        f"push them with: hf upload me/smal {tmp_path}/one"
+    ]
+    hub.failing.clear()
+    outcome = run_cli("extract", *words, "--push-to-hub", "me/small")  # goes on, under another name
+    assert outcome.code == 0, outcome.err
+    assert "Hub: https://huggingface.co/me/small\n" in outcome.out
+    pushed = {path.name for path in (tmp_path / "hub" / "me" / "small").iterdir()}
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= pushed
+    assert not pushed & {"sub_network.json", ".compressor"}
+    model = AutoModel.from_pretrained(tmp_path / "hub" / "me" / "small", trust_remote_code=True)
+    extracted = AutoModel.from_pretrained(tmp_path / "one", trust_remote_code=True)
+    assert all((model.state_dict()[name] == tensor).all() for name, tensor in extracted.state_dict().items())
+
+    run = next(run for run in runs() if run.data.tags["stage"] == "extract")
+    assert run.data.tags["hub"] == "https://huggingface.co/me/small"
+    written = mlflow.MlflowClient().download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
+    given = cli.commands["extract"].make_context("extract", [str(word) for word in words]).params
+    again = cli.commands["extract"].make_context("extract", ["--config-file", written]).params
+    known = {"output_dir": None, "config_file": written, "push_to_hub": "me/small"}
+    assert again == given | known
+    assert TOKEN not in refused.out + refused.err + outcome.out + outcome.err
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path

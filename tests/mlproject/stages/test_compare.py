@@ -40,7 +40,7 @@ def test_the_command_writes_and_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (run.data.tags["stage"], run.data.tags["task"]) == ("compare", "demo")
     assert run.data.metrics == pytest.approx({"hypervolume/small": 0.325, "hypervolume/medium": 0.375})
     assert "| search | searches | evaluations | hypervolume |" in run.data.tags["mlflow.note.content"]
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} == files
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == files | {"config.yaml"}
     with pytest.raises(SystemExit):
         main(["compare", "a"])
     assert capsys.readouterr().err.startswith("Error: --search must be given at least twice, but got 1.")
