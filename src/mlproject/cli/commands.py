@@ -393,6 +393,7 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
     from mlproject.cli.config_file import CONFIG_FILE, render_config
     from mlproject.cli.resume import take_output_dir
     from mlproject.tracking.outbox import clear
+    from mlproject.tracking.system_metrics import log_system_metrics
     from mlproject.tracking.tracker import Tracker
 
     with ExitStack() as stack:
@@ -411,6 +412,8 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
         run = stack.enter_context(tracker.start_run(command, {"stage": command}, begun))
         tracker.end_overwritten(overwritten)
         run.log_state(CONFIG_FILE, render_config(context.command, context.params))
+        if values["system_metrics"]:
+            stack.enter_context(log_system_metrics(run))
         yield run, output_dir, tracker
 
 

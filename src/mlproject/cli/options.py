@@ -668,6 +668,11 @@ OUTPUT = [
         help="Go on in --output-dir, which must have been begun; without one, in the newest unfinished one of the "
         "same command and options in compressor-output/.",
     ),
+    _boolean(
+        "--system-metrics",
+        default=False,
+        help="Log this machine's CPU, memory, disk and network (and GPU) every ten seconds, as curves of the run.",
+    ),
     _option(
         "--config-file",
         type=PATH,

@@ -189,6 +189,34 @@ class MlflowLog:
         self.client.set_terminated(run_id, "FAILED")
 
 
+SYSTEM_METRICS = "system/"
+"""How names of metrics begin that MLflow shows as a run's system metrics."""
+
+
+class SystemReadings:
+    """MLflow's readings of this machine, by the names that its pages know."""
+
+    def __init__(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(run_id="")  # never started: it would write past the outbox
+        self.interval_s = float(self._monitor.sampling_interval)
+        self.samples = int(self._monitor.samples_before_logging)
+        """Readings of which a mean is logged."""
+
+    def take(self) -> None:
+        """Takes a reading."""
+        self._monitor.collect_metrics()
+
+    def means(self) -> dict[str, float]:
+        """The means of the readings since the last call."""
+        found = self._monitor.aggregate_metrics()
+        for monitor in self._monitor.monitors:
+            monitor.clear_metrics()
+        prefix = SYSTEM_METRICS + (f"{self._monitor.node_id}/" if self._monitor.node_id else "")
+        return {f"{prefix}{name}": float(value) for name, value in found.items()}
+
+
 def is_random_name(name: str | None) -> bool:
     """Whether a run's name is one that MLflow draws where nobody gives one, such as intelligent-fly-553."""
     from mlflow.utils import name_utils
@@ -656,7 +684,7 @@ def _active(run_id: str) -> Iterator[None]:
     """A run as MLflow's active one in this thread, which is where models are logged."""
     import mlflow
 
-    with mlflow.start_run(run_id=run_id, nested=True):
+    with mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):  # see system_metrics.py
         yield
 
 

@@ -26,7 +26,7 @@ from compressor.files import (
     write_text,
 )
 from compressor.records import Count, parse_record
-from mlproject.tracking.events import CreateRun, Damaged, EndRun, Event, LogModel, ReopenRun, parse_event
+from mlproject.tracking.events import CreateRun, Damaged, EndRun, Event, LogMetrics, LogModel, ReopenRun, parse_event
 
 _HEADER, _ENTRIES, _DELIVERED = "command.json", "entries.jsonl", "delivered.jsonl"
 LOCK_FILE = "lock"
@@ -100,7 +100,7 @@ class Outbox:
         self._own = {_HEADER, _ENTRIES, _DELIVERED, LOCK_FILE}
         self._made: list[Path] = []
         self._marks: list[_Mark] = []
-        self._lock = threading.Lock()  # events are added by one thread and delivered by another
+        self._lock = threading.RLock()  # events are added by some threads and delivered by another
 
     def begin(self, header: Header) -> None:
         """Sets the header, and makes the directory for it."""
@@ -125,13 +125,14 @@ class Outbox:
 
     def add(self, event: Event) -> bool:
         """Adds what of an event is not known yet; False where all is."""
-        new = event.without(self._known)
-        if new is None or self._ends.get(event.run) == event:
-            return False
-        self._note(new)
-        self._events.append(new)
-        self.write()
-        return True
+        with self._lock:
+            new = event.without(self._known)
+            if new is None or self._ends.get(event.run) == event:
+                return False
+            self._note(new)
+            self._events.append(new)
+            self.write()
+            return True
 
     def open_below(self, run: str) -> list[str]:
         """Runs below another one that were made and have not ended."""
@@ -158,6 +159,12 @@ class Outbox:
         """What a run ended with the last time; None for one that has not ended."""
         end = self._ends.get(run)
         return end.status if end else None
+
+    def next_step(self, run: str, prefix: str) -> int:
+        """The step after the last that was told of a run's metrics whose names begin so."""
+        told = (event for event in self._events if isinstance(event, LogMetrics) and event.run == run)
+        steps = (step for event in told for name, _, step in event.metrics if name.startswith(prefix))
+        return max(steps, default=-1) + 1
 
     @property
     def num_pending(self) -> int:

@@ -195,7 +195,7 @@ def test_a_pushed_model_loads_and_its_run_has_all_options(
 ) -> None:
     hub = take_the_hub_s_place(tmp_path / "hub", monkeypatch)
     (tmp_path / "options.yaml").write_text("search: search\nfinetune_epochs: 0\n")
-    words = ["--config-file", "options.yaml", "--index", 0, "--output-dir", "one"]
+    words = ["--config-file", "options.yaml", "--index", 0, "--output-dir", "one", "--system-metrics"]
     hub.failing["upload_folder"] = ConnectionError(f"reset by peer ({TOKEN})")
     refused = run_cli("extract", *words, "--push-to-hub", "me/smal")
     assert refused.error_lines == [
@@ -215,6 +215,7 @@ def test_a_pushed_model_loads_and_its_run_has_all_options(
 
     run = next(run for run in runs() if run.data.tags["stage"] == "extract")
     assert run.data.tags["hub"] == "https://huggingface.co/me/small"
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= run.data.metrics.keys()
     written = mlflow.MlflowClient().download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
     given = cli.commands["extract"].make_context("extract", [str(word) for word in words]).params
     again = cli.commands["extract"].make_context("extract", ["--config-file", written]).params
