@@ -16,12 +16,12 @@ import torch
 from compressor.data.batches import encode
 from compressor.data.sources import in_order_of, load_task_data
 from compressor.evaluation.evaluator import Evaluator
+from compressor.extraction.repair import measure_moments, repair
 from compressor.markdown import markdown_table
 from compressor.network.families import max_positions
 from compressor.network.slicing import slice_model
 from compressor.search.record import SearchResult
 from compressor.training.loop import distill
-from compressor.training.repair import measure_moments, repair
 from compressor.training.settings import TrainingSettings
 from compressor.training.super_network import load_super_network
 

@@ -59,6 +59,13 @@ def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
     command, *words = shlex.split(line.removesuffix("&"))
     if command == "compressor":
         cli.commands[words[0]].make_context(words[0], words[1:])
+    elif command == "torchrun":
+        from torch.distributed.run import get_args_parser
+
+        known = get_args_parser().parse_args(words)
+        assert (known.module, known.training_script) == (True, "mlproject")
+        name, *words = known.training_script_args
+        cli.commands[name].make_context(name, words)
     elif command == "mlflow":
         import mlflow.cli  # takes seconds, which every process of the tests would wait for
 
@@ -89,6 +96,7 @@ class Sandbox:
     def __init__(self, folder: Path, mlflow_uri: str) -> None:
         self.folder = folder
         self.pages: list[str] = []
+        self.model: Path | None = None
         self.out = ""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -103,6 +111,7 @@ class Sandbox:
         if page in self.pages:
             return
         self.pages.append(page)
+        self.model = model
         monkeypatch.setattr(compressor.data.demo_base, "find_demo_model", lambda: model)
         monkeypatch.setattr("mlproject.stages.search.measure_latency_table", lambda *of: sample_table(of[-1]))
         monkeypatch.chdir(self.folder)
@@ -121,6 +130,8 @@ class Sandbox:
 
     def do(self, command: str) -> None:
         """One command: ours in this process, others in a shell, a server in the background."""
+        if "--num-processes" in command or command.startswith("torchrun"):  # processes that know of no other demo
+            command = f"{command} --model-name-or-path {self.model}"
         words = shlex.split(command.removesuffix("&"))
         if words[0] == "compressor":
             try:

@@ -40,6 +40,8 @@ LIMITS: dict[str, Limit] = {
     "vocabulary_min_count": Limit(least=1, most=10**9, reason="a token that never occurs is not needed"),
     "vocabulary_extra": Limit(least=0, most=10**7, reason="no vocabulary has more tokens"),
     "per_device_train_batch_size": Limit(least=1, most=1_000_000, reason=_BATCH),
+    "gradient_accumulation_steps": Limit(least=1, most=10_000, reason="each is a batch of every step"),
+    "num_processes": Limit(least=1, most=4096, reason="each is a process with a model of its own"),
     "per_device_eval_batch_size": Limit(least=1, most=1_000_000, reason=_BATCH),
     "weight_decay": Limit(least=0, most=10, reason="a share of the learning rate by which weights shrink"),
     "warmup_ratio": Limit(least=0, most=1, reason="a share of the steps"),

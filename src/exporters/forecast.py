@@ -8,8 +8,8 @@ mean size, and distillation to go on to its last epoch. The constants of exports
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from compressor.extraction.repair import NUM_REPAIR_ROWS
 from compressor.training.forecast import Forecast, describe_seconds
-from compressor.training.repair import NUM_REPAIR_ROWS
 
 EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
 """Tracing a graph: whatever it is of, and for each million parameters."""

@@ -228,6 +228,11 @@ def units_of(rows: EncodedRows, picked: np.ndarray) -> np.ndarray:
     return np.concatenate([np.arange(rows.unit_bounds[row], rows.unit_bounds[row + 1]) for row in picked])
 
 
+def count_units(rows: EncodedRows, picked: np.ndarray) -> int:
+    """How many units the picked rows have."""
+    return int((rows.unit_bounds[picked + 1] - rows.unit_bounds[picked]).sum())
+
+
 def outputs_of(model: "PreTrainedModel", batch: Batch) -> Tensor:
     """What a model answers to a batch on its device: float32 outputs [units, …], in the order of the rows."""
     inputs = inputs_of(batch)
@@ -292,10 +297,8 @@ def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
     return cuts[::-1]
 
 
-def training_batches(
-    rows: EncodedRows, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """One epoch as (places of units, inputs): every row once, like lengths together, in an order drawn from `rng`."""
+def training_picks(rows: EncodedRows, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """One epoch as batches of places: every row once, like lengths together, in an order drawn from `rng`."""
     order, lengths = rng.permutation(len(rows)), rows.lengths
     picks: list[np.ndarray] = []
     for start in range(0, len(order), batch_size * _POOL):
@@ -303,7 +306,15 @@ def training_batches(
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         picks += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
     for position in rng.permutation(len(picks)):
-        yield units_of(rows, picks[position]), collate(rows, picks[position])
+        yield picks[position]
+
+
+def training_batches(
+    rows: EncodedRows, batch_size: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The same as (places of units, inputs)."""
+    for picked in training_picks(rows, batch_size, rng):
+        yield units_of(rows, picked), collate(rows, picked)
 
 
 @torch.inference_mode()

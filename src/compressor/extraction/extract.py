@@ -34,6 +34,7 @@ from compressor.extraction.record import (
     Variant,
     Vocabulary,
 )
+from compressor.extraction.repair import Moments, measure_moments, repair
 from compressor.extraction.vocabulary import align_words, count_tokens, encode_lines, split_tokens, trim_vocabulary
 from compressor.files import new_directory, seen_from, without_home
 from compressor.network.costs import CostModel, create_cost_model
@@ -53,7 +54,6 @@ from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.record import EvaluatedSubNetwork
 from compressor.training.loop import distill
 from compressor.training.precision import decide_precision, has_bf16
-from compressor.training.repair import Moments, measure_moments, repair
 from compressor.training.super_network import SuperNetwork, require_fitting_head
 
 if TYPE_CHECKING:

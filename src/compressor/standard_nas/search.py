@@ -29,7 +29,10 @@ from compressor.standard_nas.tuner import TRIALS_DIR, NasProblem, RunningTrial, 
 from compressor.training.precision import Precision, decide_precision
 from compressor.training.settings import ModelOptions, TrainingSettings
 
-_OF_SUPER_NETWORKS = ("search_space", "sampling_strategy", "num_random_sub_nets", "temperature", "seed")
+_OF_SUPER_NETWORKS = (
+    *("search_space", "sampling_strategy", "num_random_sub_nets", "temperature", "seed"),
+    "num_processes",
+)
 """Training settings that say nothing of a model that is trained alone, or that the search names too."""
 
 

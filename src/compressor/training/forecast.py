@@ -62,7 +62,7 @@ def forecast(
     settings = settings.for_rows(len(train))
     space = create_search_space(settings.search_space, get_dimensions(model))
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
-    steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
+    steps_per_epoch = math.ceil(len(train) / settings.rows_per_step)
     num_steps = steps_per_epoch * settings.epochs
     warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0
     batch, labels = make_typical_batch(train, settings.per_device_train_batch_size, model.device)
@@ -85,10 +85,10 @@ def forecast(
         start = clock()
         for moment in _MOMENTS:
             take_step(moment)
-        training_s = (clock() - start) / len(_MOMENTS) * num_steps
+        training_s = (clock() - start) / len(_MOMENTS) * num_steps * settings.gradient_accumulation_steps
         start = clock()
         run_updates(model, batch, labels, [Update(None)], settings, task.head)
-        epoch_s = (clock() - start) * steps_per_epoch
+        epoch_s = (clock() - start) * steps_per_epoch * settings.num_parts  # of one process
         model.zero_grad(set_to_none=True)
     model.eval()
     picked = _typical(validation, settings.per_device_eval_batch_size)

@@ -15,7 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.batches import Batch, EncodedRows, outputs_of, training_batches
+from compressor.data.batches import (
+    Batch,
+    EncodedRows,
+    collate,
+    count_units,
+    outputs_of,
+    training_picks,
+    units_of,
+)
 from compressor.data.heads.head import Head
 from compressor.data.tasks import Task
 from compressor.errors import TrainingError
@@ -33,6 +41,7 @@ from compressor.progress import progress_bar
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_by_importance, order_layers
+from compressor.training.ranks import ALONE, Ranks, current_ranks
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport, TrainingState, TrainingStates
 from compressor.training.strategies import Step, Update, count_warm_up_epochs, get_strategy
@@ -56,6 +65,8 @@ def train_shared_weights(
 
     A `teacher`'s outputs of the training rows [units, outputs] are those of the model as it is, which does the task
     already: the super-network and all sub-networks learn to answer so, and what is ordered is so from the start.
+    Where PyTorch has a process group, its processes train together: each calls this with the same arguments, the first
+    one alone evaluates and has `states`, and all get its reports.
     `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training. With `states` the
     training goes on after the last epoch that is there, and ends with the weights of one that was never interrupted.
 
@@ -87,6 +98,7 @@ def train_shared_weights(
         teacher=teacher,
         smallest=lambda: current_space().smallest,
         warm_up=warm_up,
+        ranks=current_ranks(),
     )
     return _train(job, on_epoch, states)
 
@@ -199,11 +211,12 @@ class _Job:
     """After so many epochs, if that is a number, heads and units are put in order of importance, the optimizer's
     moments with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task
     head has learnt nothing yet: before the first epoch it has only where there is a teacher."""
+    ranks: Ranks = ALONE
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches of the training rows."""
-        return math.ceil(len(self.train) / self.settings.per_device_train_batch_size)
+        return math.ceil(len(self.train) / self.settings.rows_per_step)
 
     @property
     def num_steps(self) -> int:
@@ -228,11 +241,20 @@ class _Moving:
         return {"order": self.order, "draw": self.draw}
 
 
+_Everything = tuple[
+    "PreTrainedModel",
+    torch.optim.Optimizer,
+    torch.optim.lr_scheduler.LRScheduler,
+    dict[str, np.random.Generator],
+]
+"""What a training state is captured from."""
+
+
 def _train(
     job: _Job, on_epoch: Callable[[EpochReport], bool | None], states: TrainingStates | None = None
 ) -> list[EpochReport]:
     """The loop itself."""
-    model, settings = job.model, job.settings
+    model, settings, ranks = job.model, job.settings, job.ranks
     evaluator = Evaluator(model, job.task, job.validation, settings.per_device_eval_batch_size)
     optimizer, schedule = create_optimizer(model, settings, job.num_steps)
     order, draw = np.random.default_rng([settings.seed, 1]), np.random.default_rng([settings.seed, 2])
@@ -243,29 +265,22 @@ def _train(
     what = "fine-tuning" if job.smallest is None else "super-network"
     with (
         torch.random.fork_rng(),
-        progress_bar(total=len(job.train) * settings.epochs, unit="row", desc=what) as bar,
+        progress_bar(total=len(job.train) * settings.epochs, unit="row", desc=what, disable=not ranks.is_first) as bar,
     ):
         torch.manual_seed(settings.seed)
         if state is not None:
             state.restore(*everything)
             bar.update(len(reports) * len(job.train))
+        reports = _take_over(ranks, reports, everything)
         for epoch in range(len(reports) + 1, settings.epochs + 1):
             if job.warm_up is not None and epoch == job.warm_up + 1:
-                order_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
-                knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
-                if knows_task and SEARCH_SPACES[settings.search_space].orders_layers:
-                    note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
-            losses, own, others = _train_epoch(job, epoch, moving, bar)
+                if ranks.is_first:
+                    _order(job, optimizer)
+                _take_over(ranks, reports, everything)
+            ranks.seed_epoch(settings.seed, epoch)
+            losses = _train_epoch(job, epoch, moving, bar)
             shift = _shift_outputs(job, evaluator)
-            report = EpochReport(
-                epoch=epoch,
-                step=epoch * job.steps_per_epoch,
-                loss=float(np.mean(losses)),
-                error=evaluator.evaluate().error,
-                smallest_error=None if job.smallest is None else evaluator.evaluate(job.smallest()).error,
-                own_loss=float(np.mean(own)) if own else None,
-                sub_network_loss=float(np.mean(others)) if others else None,
-            )
+            report = _report(job, evaluator, epoch, *losses)
             reports.append(report)
             if on_epoch(report):
                 break
@@ -273,20 +288,63 @@ def _train(
                 shift_outputs(model, -shift)
             if states is not None:
                 states.save(TrainingState.capture(reports, *everything))
+            _take_over(ranks, reports, everything)
     return reports
+
+
+def _take_over(ranks: Ranks, reports: list[EpochReport], everything: "_Everything") -> list[EpochReport]:
+    """The first process's reports; the other processes take over its state."""
+    if ranks.size == 1:
+        return reports
+    state = TrainingState.capture(reports, *everything).shared_by(ranks)
+    if not ranks.is_first:
+        state.restore(*everything)
+    return list(state.reports)
+
+
+def _order(job: _Job, optimizer: torch.optim.Optimizer) -> None:
+    """Puts heads and units in order of importance, and notes that of the layers where it matters and can be told."""
+    model, settings = job.model, job.settings
+    order_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
+    knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
+    if knows_task and SEARCH_SPACES[settings.search_space].orders_layers:
+        note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
 
 
 def _shift_outputs(job: _Job, evaluator: Evaluator) -> float:
     """What was added to the outputs, so that predictions have the smallest validation error; mostly nothing."""
-    head, rows = job.task.head, job.validation
-    if head.best_shift is None:
+    best_shift, rows = job.task.head.best_shift, job.validation
+    if best_shift is None:
         return 0.0
-    shift = head.best_shift(evaluator.evaluate().logits, rows.labels, job.task.metric)
+    shift = job.ranks.agree(lambda: best_shift(evaluator.evaluate().logits, rows.labels, job.task.metric))
     shift_outputs(job.model, shift)
     return shift
 
 
-def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tuple[list[float], ...]:
+def _report(
+    job: _Job, evaluator: Evaluator, epoch: int, losses: list[float], own: list[float], others: list[float]
+) -> EpochReport:
+    """What an epoch ended with, evaluated by the first process."""
+    error, smallest_error = job.ranks.agree(
+        lambda: (
+            evaluator.evaluate().error,
+            None if job.smallest is None else evaluator.evaluate(job.smallest()).error,
+        )
+    )
+    return EpochReport(
+        epoch=epoch,
+        step=epoch * job.steps_per_epoch,
+        loss=float(np.mean(losses)),
+        error=error,
+        smallest_error=smallest_error,
+        own_loss=float(np.mean(own)) if own else None,
+        sub_network_loss=float(np.mean(others)) if others else None,
+    )
+
+
+def _train_epoch(
+    job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]"
+) -> tuple[list[float], list[float], list[float]]:
     """One pass over the rows; the losses of its steps, of the model as a whole and of its sub-networks."""
     model, settings = job.model, job.settings
     everything_kept = None if job.smallest is None else full_sub_network(get_dimensions(model))
@@ -294,7 +352,7 @@ def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tu
     own: list[float] = []
     others: list[float] = []
     model.train()
-    for picked, batch in training_batches(job.train, settings.per_device_train_batch_size, moving.order):
+    for picked in training_picks(job.train, settings.rows_per_step, moving.order):
         step = Step(
             index=(epoch - 1) * job.steps_per_epoch + len(losses),
             num_steps=job.num_steps,
@@ -302,10 +360,8 @@ def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tu
             rng=moving.draw,
             num_warm_up_steps=(job.warm_up or 0) * job.steps_per_epoch,
         )
-        labels = torch.from_numpy(job.train.targets[picked]).to(model.device)
-        logits = None if job.teacher is None else torch.from_numpy(job.teacher[picked]).to(model.device)
         updates = job.plan(step)
-        found = run_updates(model, batch, labels, updates, settings, job.task.head, logits)
+        found = _add_gradients(job, picked, updates)
         losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
         for update, loss in zip(updates, found.tolist(), strict=True):
             (own if update.sub_network in (None, everything_kept) else others).append(loss)
@@ -313,9 +369,30 @@ def _train_epoch(job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]") -> tu
         moving.optimizer.step()
         moving.schedule.step()
         moving.optimizer.zero_grad(set_to_none=True)
-        bar.update(len(batch["input_ids"]))
+        bar.update(len(picked))
         bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
     return losses, own, others
+
+
+def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update]) -> Tensor:
+    """The losses [updates] of a step's rows, which all processes share, and their gradients in the shared weights.
+
+    Losses are means over units: that of a part of the rows counts by the units it has.
+    """
+    model, rows, num_parts = job.model, job.train, job.settings.num_parts
+    parts = [picked[part::num_parts] for part in range(job.ranks.rank, num_parts, job.ranks.size)]
+    num_units = count_units(rows, picked)
+    losses = torch.zeros(len(updates), device=model.device)
+    for part in parts:
+        share = count_units(rows, part) / num_units if num_units else 1.0
+        if len(part) == 0 or share == 0:
+            continue
+        units = units_of(rows, part)
+        labels = torch.from_numpy(rows.targets[units]).to(model.device)
+        logits = None if job.teacher is None else torch.from_numpy(job.teacher[units]).to(model.device)
+        batch = collate(rows, part)
+        losses += share * run_updates(model, batch, labels, updates, job.settings, job.task.head, logits, share)
+    return job.ranks.add_up(model, losses)
 
 
 def run_updates(
@@ -326,8 +403,11 @@ def run_updates(
     settings: TrainingSettings,
     head: Head,
     teacher: Tensor | None = None,
+    share: float = 1.0,
 ) -> Tensor:
     """The losses (detached) of one step's updates [updates], their gradients added up in the shared weights.
+
+    Gradients are multiplied by the `share` that the batch has in its step.
 
     Updates that distill learn from the `teacher`'s logits [units, outputs]; without one from the first update's, which
     every such strategy gives to the super-network.
@@ -344,7 +424,7 @@ def run_updates(
                     loss = head.distillation_loss(logits, teacher, labels, settings.temperature)
                 else:
                     loss = head.loss(logits, labels)
-                loss.backward()  # type: ignore[no-untyped-call]
+                (share * loss).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
                 teacher = logits.detach()
             losses.append(loss.detach())

@@ -1,7 +1,8 @@
 """The settings of super-network training. Apart from `training` so that `--help` need not load PyTorch."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from compressor.limits import check_numbers
 from compressor.training.strategies import count_warm_up_epochs, get_strategy
@@ -15,12 +16,17 @@ _NUMBERS = (
     "num_train_epochs",
     "num_random_sub_nets",
     "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_processes",
     "per_device_eval_batch_size",
     "weight_decay",
     "warmup_ratio",
     "max_grad_norm",
     "seed",
 )
+
+_SPLIT = ("gradient_accumulation_steps", "num_processes")
+"""How the rows of a step are split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,11 @@ class TrainingSettings:
     num_train_epochs: int | None = None
     """None: by the number of training rows (`for_rows`)."""
     per_device_train_batch_size: int = 32
+    """Rows that a process computes at once."""
+    gradient_accumulation_steps: int = 1
+    """Batches of each process whose gradients are added up before the optimizer moves."""
+    num_processes: int = 1
+    """Among which the rows of a step are split; under torchrun training fills it in."""
     per_device_eval_batch_size: int = 64
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
@@ -66,6 +77,22 @@ class TrainingSettings:
         return count_warm_up_epochs(self.sampling_strategy, self.epochs) is not None
 
     @property
+    def num_parts(self) -> int:
+        """Batches that the rows of a step are split into, those of all processes together."""
+        return self.gradient_accumulation_steps * self.num_processes
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows that the optimizer moves for at once: what training depends on, however they are split."""
+        return self.per_device_train_batch_size * self.num_parts
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a training depends on: equal settings give equal weights, up to rounding where rows are split."""
+        values = asdict(self) | {"per_device_train_batch_size": self.rows_per_step}
+        return {name: value for name, value in values.items() if name not in _SPLIT}
+
+    @property
     def epochs(self) -> int:
         """Passes over the training rows."""
         return self.num_train_epochs or DEFAULT_NUM_EPOCHS
@@ -77,7 +104,7 @@ class TrainingSettings:
         """
         if self.num_train_epochs is not None:
             return self
-        steps_per_epoch = max(1, math.ceil(num_rows / self.per_device_train_batch_size))
+        steps_per_epoch = max(1, math.ceil(num_rows / self.rows_per_step))
         wanted = math.ceil(MIN_STEPS / steps_per_epoch)
         return replace(self, num_train_epochs=min(max(DEFAULT_NUM_EPOCHS, wanted), MAX_DEFAULT_EPOCHS))
 

@@ -26,12 +26,14 @@ from compressor.network.families import (
     note_member_order,
 )
 from compressor.records import Count, Errors, parse_record
+from compressor.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _TENSORS, _VALUES = "state.safetensors", "state.json"
-_CPU = "random/cpu"
+_RANDOM = "random/"
+_CPU = f"{_RANDOM}cpu"
 """The tensor of PyTorch's random state."""
 
 
@@ -134,6 +136,14 @@ class TrainingState:
         for name, tensor in self._kind("random").items():
             if name.startswith("cuda-"):
                 torch.cuda.set_rng_state(tensor, int(name.removeprefix("cuda-")))
+
+    def shared_by(self, ranks: Ranks) -> "TrainingState":
+        """The first process's state; PyTorch's random states stay each process's own."""
+        noted = asdict(_Noted(run={}, reports=self.reports, values=self.values))
+        first = parse_record(_Noted, ranks.agree(lambda: noted))
+        own = {name: tensor for name, tensor in self.tensors.items() if name.startswith(_RANDOM)}
+        shared = ranks.share({name: tensor for name, tensor in self.tensors.items() if name not in own})
+        return TrainingState(reports=first.reports, tensors=shared | own, values=first.values)
 
     def _kind(self, kind: str) -> dict[str, Tensor]:
         return {

@@ -13,13 +13,14 @@ from compressor.data.overlap import TrainingRows
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
 from compressor.device import pick_device
-from compressor.errors import ModelError
+from compressor.errors import ModelError, TaskDataError
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model
 from compressor.spaces import create_search_space
 from compressor.training.loop import train_shared_weights
 from compressor.training.precision import Precision, decide_precision
+from compressor.training.ranks import ALONE, Ranks, current_ranks
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
 from compressor.training.super_network import SuperNetwork, TrainingRecord
@@ -61,23 +62,36 @@ def train_super_network(
 
     Where `settings.bf16` is None, a few steps decide what is faster; what is resumed goes on as it began.
 
+    Where PyTorch has a process group, its processes train together: each calls this with the same model, rows and
+    settings, and gets the result. The first one alone has the `directory`, calls `on_start` and `on_epoch`, and
+    evaluates; the others write nothing.
+
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, or is another one than the rows' answers are
             of.
+        TaskDataError: another process has other rows, or another model.
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model_name_or_path=str(model))
+    ranks, settings = current_ranks(), settings or TrainingSettings()
+    if ranks.size > 1:
+        settings = replace(settings, num_processes=ranks.size)
+    if not ranks.is_first:
+        directory, on_start, on_epoch = None, None, None
     keeps_states = directory is not None and options.save_checkpoints
     folder = directory / STATE_FOLDER / "training" if directory is not None and keeps_states else None
-    prepared, states = _begin(_prepare(options, data, settings or TrainingSettings(), run_id), options, folder)
+    with ranks.in_turn():
+        unsettled = _prepare(options, data, settings, run_id)
+    _require_same_inputs(ranks, data, options)
+    prepared, states = _begin(unsettled, options, folder, ranks)
     net, settings = prepared.net, prepared.settings
     kept = _Epochs(
         net=net,
         keeps_last=settings.keeps_last_epoch or not options.save_checkpoints,
         directory=directory if options.save_checkpoints else None,
     )
-    for report in [] if states is None else states.reports:
-        kept.add(report)
+    for values in ranks.agree(lambda: [] if states is None else [asdict(report) for report in states.reports]):
+        kept.add(EpochReport(**values))
     if on_start is not None:
         on_start(replace(prepared, net=kept.current))
 
@@ -105,7 +119,7 @@ def prepare_training(model: ModelOptions, data: TaskData, settings: TrainingSett
     Raises:
         ModelError: as `train_super_network`.
     """
-    return _begin(_prepare(model, data, settings, None), model, None)[0]
+    return _begin(_prepare(model, data, settings, None), model, None, ALONE)[0]
 
 
 def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
@@ -150,9 +164,9 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
 
 
 def _begin(
-    prepared: PreparedTraining, options: ModelOptions, folder: Path | None
+    prepared: PreparedTraining, options: ModelOptions, folder: Path | None, ranks: Ranks
 ) -> tuple[PreparedTraining, TrainingStates | None]:
-    """The training with its precision decided, and its states in `folder`; one that is there decides."""
+    """The training with its precision decided by the first process, and its states in `folder`; one there decides."""
     record = prepared.net.record
     assert record is not None
     identity = _identity(record, options) if folder is not None else {}
@@ -160,16 +174,37 @@ def _begin(
     def of(precision: Precision) -> tuple[PreparedTraining, TrainingStates | None]:
         settings = replace(prepared.settings, bf16=precision.bf16)
         net = replace(prepared.net, record=replace(record, settings=settings))
-        run = identity | {"settings": asdict(settings)}
+        run = identity | {"settings": settings.identity}
         states = None if folder is None else TrainingStates(directory=folder, run=run)
         return replace(prepared, net=net, settings=settings, precision=precision), states
 
-    if prepared.settings.bf16 is None:
-        for bf16 in (False, True):
-            begun, states = of(Precision(bf16=bf16, reason="as it was begun"))
-            if states is not None and states.reports:
-                return begun, states
-    return of(decide_precision(prepared.net.model, prepared.task, prepared.train, prepared.settings))
+    def decide() -> Precision:
+        if prepared.settings.bf16 is None:
+            for bf16 in (False, True):
+                begun = Precision(bf16=bf16, reason="as it was begun")
+                _, states = of(begun)
+                if states is not None and states.reports:
+                    return begun
+        return decide_precision(prepared.net.model, prepared.task, prepared.train, prepared.settings)
+
+    return of(Precision(**ranks.agree(lambda: asdict(decide()))))
+
+
+def _require_same_inputs(ranks: Ranks, data: TaskData, options: ModelOptions) -> None:
+    """Raise unless this process has the rows and the model that the first one has.
+
+    Raises:
+        TaskDataError: it has others.
+    """
+    if ranks.size == 1:
+        return
+    own = [data.digest, digest_model(options.model_name_or_path)]
+    first = ranks.agree(lambda: own)
+    if own != first:
+        raise TaskDataError(
+            f"all processes of a training must have the same rows and the same model, but process {ranks.rank} has "
+            f"{own} (digests) and the first one {first}. Copy the files to each machine, or put them on a shared disk."
+        )
 
 
 def _identity(record: TrainingRecord, options: ModelOptions) -> dict[str, object]:

@@ -38,6 +38,7 @@ from mlproject.cli.options import (
     MODEL,
     OUTPUT,
     PATH,
+    PROCESSES,
     RUNTIME,
     RUNTIME_OF_COMPRESS,
     SAMPLING,
@@ -55,6 +56,14 @@ from mlproject.cli.options import (
     VOCABULARY,
     HuggingFaceCommand,
     add_options,
+)
+from mlproject.cli.processes import (
+    count_processes,
+    count_started,
+    is_follower,
+    require_training,
+    start_processes,
+    take_part,
 )
 from mlproject.inputs.addresses import (
     BENCHMARKED,
@@ -87,28 +96,52 @@ class UnderscoreGroup(click.Group):
 
 @click.group(cls=UnderscoreGroup, context_settings={"max_content_width": 110})
 @click.version_option(__version__, prog_name="compressor", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Make an encoder small enough to serve.
 
     Trains a BERT- or RoBERTa-family encoder once as a super-network, searches its sub-networks for the best trade-offs
     between error and size, cuts the one you pick out and exports it to ONNX. Every run is logged to MLflow.
     """
+    require_training(context.invoked_subcommand)
 
 
 @cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, SPACE, EVALUATION, DRY_RUN, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, PROCESSES, SPACE, EVALUATION, DRY_RUN, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
-    source, model, settings = _check(values, _whole_source, _model_options, _training_settings)
+    context = click.get_current_context()
+    num_processes, source, model, settings = _check(
+        values, _num_processes, _whole_source, _model_options, _training_settings
+    )
+    context.params["num_processes"] = num_processes
     if values["dry_run"]:
-        _show_plan({"source": source, "model": model, "training": settings})
+        if not is_follower():
+            _show_plan({"source": source, "model": model, "training": settings})
         return
-    with _top_run("train-supernet") as (run, output_dir, _):
-        from mlproject.stages import train as train_stage
+    if num_processes > count_started():
+        start_processes(context.obj, num_processes)
+        return
+    if num_processes > 1:
+        _quiet_libraries()  # before PyTorch is loaded
+    with take_part() as is_first:
+        if not is_first:
+            _follow(source, model, settings)
+            return
+        with _top_run("train-supernet") as (run, output_dir, _):
+            from mlproject.stages import train as train_stage
 
-        model = _located(model)
-        train_stage.train_supernet(output_dir, _learning_from(source, model), model, settings, run)
-        _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
+            model = train_stage.in_turn(lambda: _located(model))
+            train_stage.train_supernet(output_dir, _learning_from(source, model), model, settings, run)
+            _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
+
+
+def _follow(source: DataSource, model: ModelOptions, settings: TrainingSettings) -> None:
+    """Take part in a training whose first process does all else."""
+    from mlproject.stages import train as train_stage
+
+    located = train_stage.in_turn(lambda: _located(model))
+    train_stage.follow(_learning_from(source, located), located, settings)
 
 
 @cli.command("search", cls=HuggingFaceCommand)
@@ -357,7 +390,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str]) -> None:
     try:
         with stop_signals():
-            cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False)
+            cli.main(words or ["--help"], prog_name="compressor", standalone_mode=False, obj=words)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -472,7 +505,8 @@ def _done(run: "StageRun", made: str, following: str | None = None) -> None:
 def _fail(message: str, words: list[str], code: int = 1) -> None:
     if "--debug" in words:
         raise
-    click.echo(f"Error: {message}", err=True)
+    if not is_follower():
+        click.echo(f"Error: {message}", err=True)
     sys.exit(code)
 
 
@@ -617,6 +651,12 @@ def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:
         return source
     path = Path(model.model_name_or_path).expanduser()
     return replace(source, reference_model=str(path.absolute()) if path.is_dir() else model.model_name_or_path)
+
+
+def _num_processes(values: dict[str, Any]) -> int:
+    """How many train together; noted in `values` for the settings."""
+    values["num_processes"] = count_processes(values["num_processes"])
+    return int(values["num_processes"])
 
 
 def _training_settings(values: dict[str, Any]) -> TrainingSettings:

@@ -354,7 +354,14 @@ TRAINING = [
         "--per-device-train-batch-size",
         type=int,
         default=TrainingSettings.per_device_train_batch_size,
-        help="Rows per training step.",
+        help="Rows that a process computes at once. Times --gradient-accumulation-steps and the number of processes "
+        "it is the rows of a step.",
+    ),
+    _option(
+        "--gradient-accumulation-steps",
+        type=int,
+        default=TrainingSettings.gradient_accumulation_steps,
+        help="Batches of a step whose gradients are added up, where the rows of one do not fit into memory.",
     ),
     _option("--weight-decay", type=float, default=TrainingSettings.weight_decay, help="Decay of weight matrices."),
     _option(
@@ -373,6 +380,16 @@ TRAINING = [
         default="auto",
         help="What training computes in; evaluations are fp32. auto: bfloat16 where the processor has it and a few "
         "steps are faster, else fp32. The older --bf16 true is bf16, --bf16 false fp32.",
+    ),
+]
+
+PROCESSES = [
+    _option(
+        "--num-processes",
+        type=int,
+        default=TrainingSettings.num_processes,
+        help="Processes of this machine that train together, each with its share of a step's rows; on several machines "
+        "torchrun starts them.",
     ),
 ]
 
@@ -700,7 +717,7 @@ _INPUT = "Input"
 HEADINGS: dict[str, list[list[Any]]] = {
     "Model": [MODEL],
     "Data": [DATA],
-    "Training": [CHECKPOINTS, SAMPLING, TRAINING],
+    "Training": [CHECKPOINTS, SAMPLING, TRAINING, PROCESSES],
     "Search space and evaluation": [SPACE, SPACE_OF_SEARCH, EVALUATION],
     "Search": [SEARCH, TRIALS],
     "Choice": [CHOICE, SEVERAL, CONFIDENCE],

@@ -1,6 +1,7 @@
 """Which output directory a command writes to, alone, and whether it goes on there with what was begun."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ _BUDGETS = {
     "nas": ("num_trials", "max_wallclock_time", "num_workers"),
 }
 """Options that may change when a command goes on: more of the same."""
+_SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_processes")
+"""The rows of a training step are their product; as long as it stays they may change too."""
 
 
 def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Command]:
@@ -154,8 +157,13 @@ def _require_same_command(path: Path, begun: Command, now: Command) -> None:
 
 def _differences(begun: Command, now: Command) -> list[str]:
     before, after = begun.options, now.options
+    free = _BUDGETS.get(now.command, ()) + (_SPLIT if _rows_per_step(before) == _rows_per_step(after) else ())
     return [
         f"--{name.replace('_', '-')} was {before.get(name)} and is {after.get(name)}"
         for name in sorted({*before, *after})
-        if before.get(name) != after.get(name) and name not in _BUDGETS.get(now.command, ())
+        if before.get(name) != after.get(name) and name not in free
     ]
+
+
+def _rows_per_step(options: Mapping[str, Any]) -> int:
+    return math.prod(int(options.get(name, 1)) for name in _SPLIT)

@@ -4,7 +4,9 @@ Each stage opens its inputs, calls the library, and logs what it made. A stage c
 directories travel. `compress` runs all of them in one process.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -12,6 +14,7 @@ from compressor.data.batches import temporary_cache
 from compressor.data.sources import DataSource, TaskData
 from compressor.network.families import max_positions
 from compressor.training.forecast import forecast
+from compressor.training.ranks import current_ranks
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.train import PreparedTraining, prepare_training, train_super_network
@@ -20,6 +23,8 @@ from mlproject.inputs.models import open_rows
 from mlproject.stages.log import log_data, log_files, option_params, print_notes
 from mlproject.tracking.logged_models import know_super_network, log_model_in_pytorch, rows_name
 from mlproject.tracking.tracker import StageRun
+
+Made = TypeVar("Made")
 
 
 def train_supernet(
@@ -37,7 +42,7 @@ def train_supernet(
     follows that too.
     """
     run.log_params(option_params(source, model_options, settings))
-    data = open_rows(source, model_options, output_dir)
+    data = _open_in_turn(source, model_options, output_dir)
     print_notes(data.all_notes)
     run.log_params({"num_train_epochs": settings.for_rows(len(data.train)).epochs})
     log_data(run, data, source)
@@ -97,6 +102,23 @@ def preview(
 def _describe_rows(data: TaskData) -> str:
     labels = f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else ""
     return f"Training on {len(data.train):,} rows, validating on {len(data.validation):,}{labels}"
+
+
+def follow(source: DataSource, model_options: ModelOptions, settings: TrainingSettings) -> None:
+    """Take part in the training of another process that runs `train_supernet`."""
+    train_super_network(model_options, _open_in_turn(source, model_options, None), settings)
+
+
+def in_turn(make: Callable[[], Made]) -> Made:
+    """What each process of a training makes, the first one before the others."""
+    with current_ranks().in_turn():
+        return make()
+
+
+def _open_in_turn(source: DataSource, model_options: ModelOptions, output_dir: Path | None) -> TaskData:
+    """The rows; where the first process's output directory is on this disk, its answers to texts are read there."""
+    folder = Path(current_ranks().agree(lambda: str(output_dir)))
+    return in_turn(lambda: open_rows(source, model_options, folder if folder.is_dir() else None))
 
 
 def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, plan: Plan | None) -> str:

@@ -6,11 +6,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows, evaluation_batches
+from compressor.extraction.repair import measure_moments, repair
 from compressor.network.execution import expand_members
 from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.training.repair import measure_moments, repair
 from conftest import DIMENSIONS, encoded_sentences, tiny_batch, tiny_model
 
 CUT = SubNetwork(heads=((0, 2), (), (1, 2, 3)), units=(tuple(range(10)), (), tuple(range(3, 24))))

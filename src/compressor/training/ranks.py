@@ -1,0 +1,171 @@
+"""Training on several processes: a step's rows are split among them, their gradients added up.
+
+Each process ("rank") has the whole model and draws the same sub-networks, so after a step all have the same weights.
+Sub-networks leave parameters without gradients, which DistributedDataParallel takes for an error or has to look for:
+here one flat all-reduce a step has the gradients of all parameters. The first process alone evaluates, orders, logs and
+writes; at the end of each epoch the others take over its state. Who starts the processes is no matter here: torchrun.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from compressor.errors import TrainingError, brief
+from compressor.parent_process import end_with_parent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Json = TypeVar("Json")
+
+_TIMEOUT = timedelta(hours=24)
+"""The others wait so long for the first process, which evaluates alone. One that ends is noticed at once."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a training, seen from one of them."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process evaluates, logs and writes."""
+        return self.rank == 0
+
+    def agree(self, compute: Callable[[], Json]) -> Json:
+        """What the first process computes, as JSON values; the others wait for it.
+
+        Raises:
+            TrainingError: another process has ended.
+        """
+        if self.size == 1:
+            return compute()
+        text = json.dumps(compute()).encode() if self.is_first else b""
+        length = torch.tensor([len(text)])
+        self._broadcast(length)
+        sent = (
+            torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            if text
+            else torch.empty(int(length), dtype=torch.uint8)
+        )
+        self._broadcast(sent)
+        told: Json = json.loads(sent.numpy().tobytes())
+        return told
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The block runs in the first process, then in the others: those find what it has put into caches.
+
+        Raises:
+            TrainingError: another process has ended.
+        """
+        if not self.is_first:
+            self.agree(lambda: None)
+        yield
+        if self.is_first:
+            self.agree(lambda: None)
+
+    def share(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The first process's tensors by their names, on the kind of device that they are on there.
+
+        Raises:
+            TrainingError: another process has ended.
+        """
+        kinds = self.agree(
+            lambda: {
+                name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch."), tensor.device.type)
+                for name, tensor in tensors.items()
+            }
+        )
+        shared: dict[str, Tensor] = {}
+        for name, (shape, dtype, device) in kinds.items():
+            empty = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+            shared[name] = tensors[name].detach().contiguous() if self.is_first else empty
+            self._broadcast(shared[name])
+        return shared
+
+    def add_up(self, model: "PreTrainedModel", losses: Tensor) -> Tensor:
+        """The sum of all processes' `losses` [updates]; the model's gradients are replaced by their sum.
+
+        A parameter that has no gradient in any process keeps none, so the optimizer passes it over.
+
+        Raises:
+            TrainingError: another process has ended.
+        """
+        if self.size == 1:
+            return losses
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        is_there = losses.new_tensor([parameter.grad is not None for parameter in parameters])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), is_there, losses])
+        with _noticing_ends():
+            dist.all_reduce(flat)
+        sizes = [*(parameter.numel() for parameter in parameters), len(parameters), len(losses)]
+        parts: tuple[Tensor, ...] = torch.split(flat, sizes)
+        *sums, counts, total = parts
+        for parameter, gradient, count in zip(parameters, sums, counts.tolist(), strict=True):
+            parameter.grad = gradient.view_as(parameter) if count else None
+        return total
+
+    def seed_epoch(self, seed: int, epoch: int) -> None:
+        """Sets PyTorch's random state, of which dropout is drawn, to this process's own; the first one's stays.
+
+        It follows from the epoch, so a training that goes on draws what it would have drawn.
+        """
+        if not self.is_first:
+            torch.manual_seed(int(np.random.SeedSequence([seed, 8, self.rank, epoch]).generate_state(1)[0]))
+
+    def _broadcast(self, tensor: Tensor) -> None:
+        with _noticing_ends():
+            dist.broadcast(tensor, 0)
+
+
+ALONE = Ranks()
+"""A training of one process."""
+
+
+def current_ranks() -> Ranks:
+    """The processes of PyTorch's process group; this one alone where there is none."""
+    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """The processes that torchrun has started, which wait for each other here; they end with torchrun.
+
+    Raises:
+        TrainingError: another process has ended.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(os.getppid())
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    with _noticing_ends():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
+    try:
+        yield current_ranks()
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _noticing_ends() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            "the processes of a training must all go on to its end, but another one has ended "
+            f"({brief(error, 120)}). See what it says; the same command again goes on after the last epoch."
+        ) from error
