@@ -34,6 +34,7 @@ _TUTORIAL = ["tutorial"]
 RUN_AFTER = {
     "choosing": _TUTORIAL,
     "configuration": _TUTORIAL,
+    "evaluating": ["serving"],
     "in-the-ui": _TUTORIAL,
     "serving": _TUTORIAL,
     "tracking-server": _TUTORIAL,

@@ -68,7 +68,7 @@ ORDER = {
         "standard_nas",
         "extraction",
     ),
-    "exporters": ("graph", "timing", "report"),
+    "exporters": ("graph", "timing", "report", "served"),
     "mlproject": ("tracking", "inputs", "stages", "cli"),
 }
 """The folders of each package: one imports only those before it."""

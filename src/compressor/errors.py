@@ -104,3 +104,7 @@ class HubError(CompressorError):
 
 class ParityError(CompressorError):
     """Two forms of one sub-network that should compute the same do not."""
+
+
+class GateError(CompressorError):
+    """A model that does not keep what was asked of it."""

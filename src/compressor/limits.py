@@ -59,6 +59,7 @@ LIMITS: dict[str, Limit] = {
     "num_workers": Limit(least=1, most=256, reason="each is a process with a model of its own"),
     "index": Limit(least=0, most=100_000, reason="a place on the front, from 0"),
     "max_params": Limit(least=0, above=True, most=1e12, reason="a number of parameters, or up to 1 a share"),
+    "max_error": Limit(least=0, most=2, reason=_ERROR),
     "max_error_increase": Limit(least=-2, most=2, reason=f"below 0 it is to be better; {_ERROR}"),
     "confidence": Limit(least=0.5, most=0.999, reason="a chance; rows of a sample never give certainty"),
     "max_latency_ms": Limit(least=0, above=True, most=3_600_000, reason="milliseconds; the most is an hour"),
@@ -68,6 +69,7 @@ LIMITS: dict[str, Limit] = {
     "batch_size": Limit(least=1, most=1024, reason="texts that are computed at once"),
     "length": Limit(least=1, most=100_000, reason="tokens; cut to what the model takes"),
     "threads": Limit(least=1, most=CPU_CORES, reason="the cores of this machine: more threads wait for each other"),
+    "rate": Limit(least=0, above=True, most=100_000, reason="requests a second; no CPU answers as many"),
     "runs": Limit(least=1, most=10_000, reason="each shape and model is timed so often"),
 }
 """By the option's name in Python."""

@@ -161,6 +161,8 @@ def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[
         "max_length": min(task.max_length, max_positions(opened.model)),
         "head": task.head.name,
         "num_texts": len(task.text_columns),
+        "metric": task.metric,
+        "columns": {"text": task.text_columns, "label": task.label_column, "group": task.group_column},
         "prompt": task.prompt,
         "pad_values": validation.pad_values,
         "versions": {

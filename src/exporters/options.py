@@ -150,3 +150,49 @@ class BenchmarkOptions:
                 )
             )
         check_numbers(self, ("batch_sizes", "lengths", "threads", "runs"), wrong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnOptions:
+    """How rows are read and judged where that is not as in training."""
+
+    text_columns: tuple[str, ...] = ()
+    query_column: str | None = None
+    document_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    metric: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions:
+    """How requests are sent again."""
+
+    rate: float = 20.0
+    """Requests a second, to one model at a time."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, ("rate",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """What is asked of a model's error on new rows."""
+
+    baseline: str | None = None
+    """The model that it is compared with."""
+    max_error: float | None = None
+    """How large its true error may be, with `confidence`."""
+    max_error_increase: float | None = None
+    """By how much its true error may exceed the baseline's, with `confidence`."""
+    confidence: float = CONFIDENCE
+
+    def __post_init__(self) -> None:
+        alone = Problem(
+            option="--max-error-increase",
+            law="given with --baseline",
+            value="it alone",
+            remedy="Name the model to compare with.",
+        )
+        wrong = [alone] if self.max_error_increase is not None and self.baseline is None else []
+        check_numbers(self, ("max_error", "max_error_increase", "confidence"), wrong)

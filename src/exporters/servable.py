@@ -2,7 +2,8 @@
 
 MLflow keeps this file as the model's code and runs it where the model is loaded; nothing is pickled. What the texts
 look like is in the model's configuration, a key of `KINDS`; how outputs are answered is in the graph's metadata, a key
-of `ANSWERS`. An ONNX graph is computed by ONNX Runtime, an IR by OpenVINO; the other one need not be installed.
+of `ANSWERS`. Whoever loads the model may have answers in another form, a key of `FORMS_OF_ANSWERS`: MLflow's `evaluate`
+takes labels alone. An ONNX graph is computed by ONNX Runtime, an IR by OpenVINO; the other one need not be installed.
 """
 
 import json
@@ -262,8 +263,32 @@ ANSWERS: dict[str, Callable[[np.ndarray, Facts, Asked], Any]] = {
 """By the head of the model."""
 
 
+def tell_label(answer: Answer) -> str | float:
+    """The label of an answer, or its value."""
+    return answer.score if answer.label == "value" and len(answer.scores) == 1 else answer.label
+
+
+def tell_number(answer: Answer) -> int | float:
+    """The number of an answer's label, or its value."""
+    label = tell_label(answer)
+    return list(answer.scores).index(label) if isinstance(label, str) else label
+
+
+FORMS_OF_ANSWERS: dict[str, Callable[[Any], Any] | None] = {
+    "full": None,
+    "labels": tell_label,
+    "numbers": tell_number,
+}
+"""What the model's configuration may ask for: `answers`. The others than `full` are of one label or value a row."""
+_OF_ONE_LABEL = ("single", "pair", "choices")
+"""Kinds whose rows have one label or value each."""
+
+
 class ServableModel(PythonModel):  # type: ignore[misc]
     """Tokenizes, runs the graph and names the labels."""
+
+    def __init__(self, answers: str = "full") -> None:
+        self._form = FORMS_OF_ANSWERS[answers]
 
     def load_context(self, context: Any) -> None:
         """Opens the tokenizer and the graph, which says of itself what it needs."""
@@ -294,7 +319,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
                 answers[index] = ANSWERS[self._facts.head](
                     values, self._facts, Asked(rows[index][0], grouped[index][0])
                 )
-        return answers
+        return answers if self._form is None else [self._form(answer) for answer in answers]
 
     def _batches(self, order: np.ndarray, rows: list[list[Any]]) -> list[list[int]]:
         batches: list[list[int]] = []
@@ -412,6 +437,19 @@ KINDS: dict[str, type[ServableModel]] = {
     "documents": RankingModel,
 }
 
+
+def make_model(config: dict[str, Any]) -> ServableModel:
+    """The model of a configuration: its kind, and in which form it answers.
+
+    Raises:
+        ValueError: there is no such form, or this kind does not have it.
+    """
+    kind, answers = config["kind"], config.get("answers", "full")
+    forms = list(FORMS_OF_ANSWERS) if kind in _OF_ONE_LABEL else ["full"]
+    if answers not in forms:
+        raise ValueError(f"answers of this model must be {' or '.join(forms)}, but got {answers!r}")
+    return KINDS[kind](answers)
+
+
 if __name__ != "exporters.servable":  # run by MLflow as a model's code, not imported as a module
-    kind = ModelConfig(development_config={"kind": "single"}).get("kind")
-    set_model(KINDS[kind]())
+    set_model(make_model(ModelConfig(development_config={"kind": "single"}).to_dict()))

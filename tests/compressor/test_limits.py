@@ -21,7 +21,7 @@ from compressor.search.options import (
     require_fit,
 )
 from compressor.training.settings import TrainingSettings
-from exporters.options import BenchmarkOptions, ExportOptions
+from exporters.options import BenchmarkOptions, ExportOptions, GateOptions, ReplayOptions
 from mlproject.tracking.registration import LoggedExportOptions
 
 CLASSES = (
@@ -33,13 +33,17 @@ CLASSES = (
     ExtractionOptions,
     LoggedExportOptions,
     BenchmarkOptions,
+    GateOptions,
+    ReplayOptions,
 )
 FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]
 
 
 def make(cls: Any, name: str, value: Any) -> Any:
     timed = issubclass(cls, LatencyOptions) and name in LATENCY_NUMBERS
-    more = {"objectives": ("error", "latency_ms")} if timed else {}
+    more: dict[str, Any] = {"objectives": ("error", "latency_ms")} if timed else {}
+    if cls is GateOptions:
+        more = {"baseline": "another model"}
     return cls(**{name: (value,) if name in ("batch_sizes", "lengths") else value}, **more)
 
 
@@ -119,6 +123,11 @@ def test_all_wrong_ones_are_told_at_once() -> None:
             {"batch_sizes": (1, 1024), "lengths": (2048,)},
             "the largest of --batch-sizes times the longest of --lengths must be at most 1,048,576 tokens, but got "
             "1024 times 2048. Lower one of them.",
+        ),
+        (
+            GateOptions,
+            {"max_error_increase": 0.1},
+            "--max-error-increase must be given with --baseline, but got it alo",
         ),
         (DataSource, {"dataset_name": "x", "train_file": "y"}, "--dataset-name must be given without files, but got"),
         (DataSource, {"dataset_config_name": "x"}, "--dataset-config-name must be given with --dataset-name, but got"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
@@ -28,6 +29,7 @@ from exporters.servable import (
     SingleTextModel,
     answer_relevance,
     answer_spans,
+    make_model,
 )
 
 OPENVINO = pytest.mark.skipif(bool(missing_packages()), reason="the extra openvino is not installed")
@@ -55,6 +57,18 @@ def load(
     task_head: str | None = None,
 ) -> tuple[Any, Any]:
     """The PyTorch model, and its served form as MLflow loads it."""
+    model, uri = log(kind, tmp_path, tokenizer, exported, task_head)
+    return model, mlflow.pyfunc.load_model(uri)
+
+
+def log(
+    kind: str,
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    exported: Exported,
+    task_head: str | None = None,
+) -> tuple[Any, str]:
+    """The PyTorch model, and the address of its served form."""
     model, graph = exported("bert", task_head or HEADS[kind])
     tokenizer.save_pretrained(tmp_path)
     with mlflow.start_run():
@@ -62,10 +76,10 @@ def load(
             name="model",
             python_model=str(CODE),
             artifacts={"graph": str(graph), "tokenizer": str(tmp_path / "tokenizer.json")},
-            model_config={"kind": kind},
+            model_config={"kind": kind, "answers": "full"},
             pip_requirements=[f"mlflow=={version('mlflow')}"],
         )
-    return model, mlflow.pyfunc.load_model(info.model_uri)
+    return model, str(info.model_uri)
 
 
 @pytest.fixture(autouse=True)
@@ -263,3 +277,52 @@ def test_relevances_lie_between_0_and_1() -> None:
     asked: Any = None
     scores = [answer_relevance(np.array([value]), facts, asked).score for value in (-1000.0, -2.0, 0.0, 1000.0)]
     assert scores == pytest.approx([0, 1 / (1 + np.exp(2)), 0.5, 1])
+
+
+@pytest.mark.filterwarnings("ignore:.* is ill-defined")  # of labels that the model tells nowhere
+@pytest.mark.parametrize("kind", ["single", "pair"])
+@pytest.mark.parametrize("answers", ["labels", "numbers"])
+def test_mlflow_evaluates_answers_that_are_labels(
+    kind: str, answers: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported
+) -> None:
+    """A user's own call of MLflow's `evaluate`, with names or numbers as targets."""
+    _, uri = log(kind, tmp_path, tokenizer, exported)
+    texts = sentences(40)
+    rows = {"text": texts[:20]} | ({"text_pair": texts[20:]} if kind == "pair" else {})
+    data = pd.DataFrame(rows)
+    asked = data.to_dict(orient="records") if kind == "pair" else texts[:20]
+    told = [answer.label for answer in mlflow.pyfunc.load_model(uri).predict(asked)]
+    truth = [*told[:15], *["so so" if label != "so so" else "bad" for label in told[15:]]]
+    names = ["bad", "so so", "good"]
+    data["target"] = truth if answers == "labels" else [names.index(label) for label in truth]
+    result = mlflow.models.evaluate(
+        uri,
+        data,
+        targets="target",
+        model_type="classifier",
+        model_config={"answers": answers},
+        evaluator_config={"log_model_explainability": False},
+    )
+    assert result.metrics["accuracy_score"] == 0.75
+    assert "confusion_matrix" in result.artifacts
+    assert mlflow.get_logged_model(uri.partition("/")[2]).metrics
+
+
+def test_mlflow_evaluates_values(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported) -> None:
+    _, uri = log("single", tmp_path, tokenizer, exported, "regression")
+    texts = sentences(9)
+    values = [answer.score for answer in mlflow.pyfunc.load_model(uri).predict(texts)]
+    data = pd.DataFrame({"text": texts, "target": [value + 0.5 for value in values]})
+    settings: dict[str, Any] = {"evaluator_config": {"log_model_explainability": False}}
+    found = mlflow.models.evaluate(
+        uri, data, targets="target", model_type="regressor", model_config={"answers": "labels"}, **settings
+    )
+    assert found.metrics["mean_absolute_error"] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_forms_of_answers_are_of_one_label() -> None:
+    with pytest.raises(ValueError, match="answers of this model must be full or labels or numbers, but got 'names'"):
+        make_model({"kind": "pair", "answers": "names"})
+    with pytest.raises(ValueError, match="answers of this model must be full, but got 'labels'"):
+        make_model({"kind": "tokens", "answers": "labels"})
+    assert isinstance(make_model({"kind": "single"}), SingleTextModel)  # as older versions were logged

@@ -82,6 +82,6 @@ CASES = [
             error=NOT_THERE.replace("ADDRESS", address),
         )
         for address in ADDRESSES
-        for words in ("search --supernet", "export --model")
+        for words in ("search --supernet", "export --model", "evaluate --data train.jsonl --model")
     ),
 ]

@@ -684,6 +684,27 @@ def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name
     )
 
 
+def load_rows(file: Path, task: Task, names: Sequence[str], part: str) -> Rows:
+    """Load the rows of one file for a model that calls its labels `names`, numbered as it numbers them.
+
+    Labels are told by these names or, where not all are among them, by their numbers. `part` is what errors call them.
+
+    Raises:
+        TaskDataError: a file, a column or a row that cannot be used.
+    """
+    head, table = task.head, _read_file(find_path(str(file)), task)
+    _check_columns(table, task, part)
+    names = task.choice_columns or tuple(names)
+    try:
+        labels = head.read_labels(table, replace(task, label_names=()), names, part)
+    except TaskDataError:  # not all are names
+        labels = head.read_labels(table, replace(task, label_names=names), names, part)
+    if len(task.label_columns) > 1:
+        order = np.asarray(positions_among(task.label_columns, names, defined=False))
+        labels = head.renumber(labels, order, len(names))
+    return Rows(texts=head.read_texts(table, task, part), labels=labels, groups=_read_groups(table, task, part))
+
+
 def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | None:
     """The number of each row's group, in the order in which they come; None where there are none."""
     if task.group_column is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from compressor import __version__
-from compressor.data.sources import DataSource, make_source
+from compressor.data.sources import DataSource, find_path, make_source
 from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
 from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
@@ -23,22 +23,25 @@ from compressor.limits import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
 from compressor.search.options import LATENCY_OBJECTIVE, Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import ModelOptions, TrainingSettings
-from exporters.options import RUNTIMES, BenchmarkOptions, installed_runtimes
+from exporters.options import RUNTIMES, BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions, installed_runtimes
 from mlproject.cli.options import (
     CACHE,
     CHECKPOINTS,
     CHOICE,
+    COLUMNS,
     CONFIDENCE,
     DATA,
     DRY_RUN,
     EVALUATION,
     EXPORT,
+    GATE,
     HUB,
     LATENCY,
     MODEL,
     OUTPUT,
     PATH,
     PROCESSES,
+    REPLAY,
     RUNTIME,
     RUNTIME_OF_COMPRESS,
     SAMPLING,
@@ -266,6 +269,63 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
         made = benchmark_stage.benchmark(output_dir, names, options, run)
         _done(run, f"the latencies {output_dir}")
         click.echo(json.dumps(made.to_json(output_dir)))
+
+
+@cli.command("evaluate", cls=HuggingFaceCommand)
+@click.option(
+    "--model",
+    "model",
+    type=PATH,
+    required=True,
+    help="A served model: models:/NAME@alias, a run's logged model runs:/…, or a directory made by export.",
+)
+@click.option(
+    "--data",
+    "data_file",
+    type=PATH,
+    required=True,
+    help="Rows with labels, as in training: CSV, TSV, JSONL or Parquet. Labels are names, or their numbers.",
+)
+@add_options(COLUMNS, GATE, OUTPUT)
+def evaluate(model: str, data_file: str, **values: Any) -> None:
+    """Judge a served model on new rows, beside a baseline; fail where it does not keep what is asked."""
+    columns, options = _check(values, _column_options, _gate_options)
+    with _top_run("evaluate") as (run, output_dir, _):
+        from mlproject.stages.served import evaluate as evaluate_stage
+
+        evaluate_stage.evaluate(output_dir, model, find_path(data_file).absolute(), columns, options, run)
+        _done(run, f"the evaluation {output_dir}")
+
+
+@cli.command("replay", cls=HuggingFaceCommand)
+@click.option(
+    "--champion",
+    type=PATH,
+    required=True,
+    help="The model that is served: models:/NAME@alias, runs:/…, or an export.",
+)
+@click.option(
+    "--challenger",
+    type=PATH,
+    required=True,
+    help="The one that might take its place. One of the two may be the address of a server: http://host:port.",
+)
+@click.option(
+    "--requests",
+    "requests_file",
+    type=PATH,
+    required=True,
+    help='Recorded requests, one a line: a row as JSON, or {"inputs": [row, …]}.',
+)
+@add_options(REPLAY, OUTPUT)
+def replay(champion: str, challenger: str, requests_file: str, **values: Any) -> None:
+    """Send recorded requests to two served models: where they disagree, how fast each is."""
+    (options,) = _check(values, _replay_options)
+    with _top_run("replay") as (run, output_dir, _):
+        from mlproject.stages.served import replay as replay_stage
+
+        replay_stage.replay(output_dir, champion, challenger, find_path(requests_file).absolute(), options, run)
+        _done(run, f"the comparison {output_dir / 'replay.html'}", "open it in a browser")
 
 
 @cli.command("sync", cls=HuggingFaceCommand)
@@ -550,8 +610,12 @@ def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> 
 
 
 def _source(values: dict[str, Any]) -> DataSource:
-    columns = tuple(part for value in values["text_columns"] for part in value.split(","))
-    return make_source(**asdict(_pick(DataSource, values | {"text_columns": columns})))
+    return make_source(**asdict(_pick(DataSource, values | {"text_columns": _split(values["text_columns"])})))
+
+
+def _split(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of an option that is given several times, or with commas."""
+    return tuple(part for value in given for part in value.split(","))
 
 
 def _whole_source(values: dict[str, Any]) -> DataSource:
@@ -605,6 +669,18 @@ def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
 
         refuse(find_registration_problems(options.register_as, options.alias))
     return options
+
+
+def _column_options(values: dict[str, Any]) -> ColumnOptions:
+    return _pick(ColumnOptions, values | {"text_columns": _split(values["text_columns"])})
+
+
+def _gate_options(values: dict[str, Any]) -> GateOptions:
+    return _pick(GateOptions, values)
+
+
+def _replay_options(values: dict[str, Any]) -> ReplayOptions:
+    return _pick(ReplayOptions, values)
 
 
 def _benchmark_options(values: dict[str, Any]) -> BenchmarkOptions:

@@ -5,7 +5,7 @@ because that is how `mlflow run` passes a parameter without a value. What a comm
 (`--config-file`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from compressor.training.settings import (
     TrainingSettings,
 )
 from compressor.training.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
-from exporters.options import PRECISIONS, BenchmarkOptions, ExportOptions
+from exporters.options import PRECISIONS, BenchmarkOptions, ExportOptions, ReplayOptions
 
 TRAINING_PRECISIONS = {"auto": None, "fp32": False, "bf16": True}
 """What `--precision-training` says, as `TrainingSettings.bf16`."""
@@ -68,10 +68,12 @@ class HuggingFaceCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options below the headings of their groups."""
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (_INPUT, *HEADINGS)}
-        for parameter in self.get_params(ctx):
+        parameters = self.get_params(ctx)
+        names = {parameter.name for parameter in parameters}
+        for parameter in parameters:
             record = parameter.get_help_record(ctx)
             if record is not None and not isinstance(parameter, click.Argument):
-                rows[_heading_of(parameter)].append(record)
+                rows[_heading_of(parameter, names)].append(record)
         for heading, records in rows.items():
             if records:
                 with formatter.section(heading):
@@ -242,6 +244,37 @@ CHECKPOINTS = [
     ),
 ]
 
+_TEXTS_AND_LABELS = [
+    _option(
+        "--text-column",
+        "text_columns",
+        multiple=True,
+        help="Column with the text; give it twice (or with a comma) for pairs. Default: the task's.",
+    ),
+    _option("--query-column", default=None, help="Rerank: column with the query. Default: 'query'."),
+    _option("--document-column", default=None, help="Rerank: column with the document. Default: 'document'."),
+    _option(
+        "--label-column",
+        default=None,
+        help="Column with the label; with --task-name multi-label with its labels, or several with commas, a label "
+        "each. Default: the task's, or 'label'.",
+    ),
+]
+_GROUPS_AND_METRIC = [
+    _option(
+        "--group-column",
+        default=None,
+        help="Rerank: column that tells which rows are of one query. Default: the query's text.",
+    ),
+    _option(
+        "--metric",
+        type=_choice(METRIC_NAMES),
+        default=None,
+        help="Task metric; the error is 1 - metric. Default: the task's.",
+    ),
+]
+COLUMNS = [*_TEXTS_AND_LABELS, *_GROUPS_AND_METRIC]
+
 DATA = [
     _option(
         "--task-name",
@@ -280,34 +313,11 @@ DATA = [
     ),
     _option("--dataset-name", default=None, help="Any data set of the Hugging Face Hub, in place of files."),
     _option("--dataset-config-name", default=None, help="Its configuration, where it has several."),
-    _option(
-        "--text-column",
-        "text_columns",
-        multiple=True,
-        help="Column with the text; give it twice (or with a comma) for pairs. Default: the task's.",
-    ),
-    _option("--query-column", default=None, help="Rerank: column with the query. Default: 'query'."),
-    _option("--document-column", default=None, help="Rerank: column with the document. Default: 'document'."),
-    _option(
-        "--label-column",
-        default=None,
-        help="Column with the label; with --task-name multi-label with its labels, or several with commas, a label "
-        "each. Default: the task's, or 'label'.",
-    ),
+    *_TEXTS_AND_LABELS,
     _option(
         "--label-names-file", type=PATH, default=None, help="Names of the labels 0, 1, …, a line each or a JSON list."
     ),
-    _option(
-        "--group-column",
-        default=None,
-        help="Rerank: column that tells which rows are of one query. Default: the query's text.",
-    ),
-    _option(
-        "--metric",
-        type=_choice(METRIC_NAMES),
-        default=None,
-        help="Task metric; the error is 1 - metric. Default: the task's.",
-    ),
+    *_GROUPS_AND_METRIC,
     _boolean("--regression", default=DataSource.regression, help="The label is a number to predict."),
     _option("--max-seq-length", type=int, default=None, help="Longest text in tokens. Default: the task's."),
     _option("--max-train-samples", type=int, default=None, help="Use at most so many training rows."),
@@ -473,6 +483,40 @@ CONFIDENCE = [
         type=float,
         default=Choice.confidence,
         help="Of what is promised about the error, from 0.5 to below 1.",
+    ),
+]
+
+GATE = [
+    _option(
+        "--baseline", type=PATH, default=None, help="Another served model, asked about the same rows and compared."
+    ),
+    _option(
+        "--max-error",
+        type=float,
+        default=None,
+        help="Fail unless the true error is at most this, as sure as --confidence says.",
+    ),
+    _option(
+        "--max-error-increase",
+        type=float,
+        default=None,
+        help="Fail unless the true error is at most so far above the baseline's, as sure as --confidence says.",
+    ),
+    _option(
+        "--confidence",
+        type=float,
+        default=Choice.confidence,
+        help="Of what the gate promises, from 0.5 (as measured) to below 1.",
+    ),
+]
+
+REPLAY = [
+    _option(
+        "--rate",
+        type=float,
+        default=ReplayOptions.rate,
+        help="Requests a second, to one model at a time; each is sent when it is due, whether or not earlier ones are "
+        "answered.",
     ),
 ]
 
@@ -721,18 +765,21 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Search space and evaluation": [SPACE, SPACE_OF_SEARCH, EVALUATION],
     "Search": [SEARCH, TRIALS],
     "Choice": [CHOICE, SEVERAL, CONFIDENCE],
+    "Gate": [GATE],
     "Vocabulary": [VOCABULARY],
     "Export": [RUNTIME, RUNTIME_OF_COMPRESS, EXPORT],
-    "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY],
+    "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY, REPLAY],
     "Output": [CACHE, HUB, DRY_RUN, OUTPUT],
 }
 """What options stand under in a command's help. Those that a command defines itself are its input."""
 
 
-def _heading_of(parameter: click.Parameter) -> str:
+def _heading_of(parameter: click.Parameter, of_command: Collection[str | None]) -> str:
+    """The heading of an option; of several the one whose options the command has all."""
     if "--help" in parameter.opts:
         return "Output"
-    return next((heading for heading, names in _names_by_heading().items() if parameter.name in names), _INPUT)
+    found = [(heading, names) for heading, names in _names_by_heading().items() if parameter.name in names]
+    return max(found, key=lambda each: each[1] <= set(of_command), default=(_INPUT, set[str]()))[0]
 
 
 @cache

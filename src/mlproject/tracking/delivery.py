@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import CompressorError, brief
-from compressor.files import TEMPORARY, is_full_disk
+from compressor.errors import CompressorError, ModelError, brief
+from compressor.files import TEMPORARY, is_full_disk, read_json_lines
 from compressor.limits import Problem
 from compressor.locks import hold
 from mlproject.tracking import events
@@ -283,11 +284,55 @@ def download(uri: str, folder: Path) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(**what, dst_path=str(folder) if remote else None))
     except Exception as error:  # MLflow raises what the store below it raises
-        reason = brief(error)
-        raise TrackingError(
-            f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {reason}. "
-            "Check the address and MLFLOW_TRACKING_URI."
-        ) from error
+        raise _not_to_be_had(uri, error) from error
+
+
+def _not_to_be_had(uri: str, error: Exception) -> TrackingError:
+    import mlflow
+
+    return TrackingError(
+        f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {brief(error)}. "
+        "Check the address and MLFLOW_TRACKING_URI."
+    )
+
+
+def load_served(uri: str) -> tuple[Any, str, Mapping[str, str], str | None]:
+    """A served model behind an address or in a directory: its `predict`, its kind, what its graph says, its id.
+
+    Raises:
+        TrackingError: there is no such model, or the server is away.
+        ModelError: it was not logged by `compressor export`.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    require_server(mlflow.get_tracking_uri())
+    try:
+        model = mlflow.pyfunc.load_model(uri)
+    except Exception as error:  # MLflow raises what the store below it raises
+        raise _not_to_be_had(uri, error) from error
+    try:
+        served = model.unwrap_python_model()
+        return model.predict, model.model_config["kind"], served._graph.facts, model.model_id
+    except (MlflowException, AttributeError, KeyError, TypeError):
+        raise ModelError(
+            f"a served model must be made by compressor export, but {uri} is not. Name another one, or export it."
+        ) from None
+
+
+def find_failed_thresholds(metrics: Mapping[str, float], limits: Mapping[str, float]) -> str | None:
+    """What MLflow's `validate_evaluation_results` has against metrics above their limits; None where it has nothing."""
+    import mlflow
+    from mlflow.models import MetricThreshold
+    from mlflow.models.evaluation import EvaluationResult
+    from mlflow.models.evaluation.validation import ModelValidationFailedException
+
+    thresholds = {name: MetricThreshold(threshold=limit, greater_is_better=False) for name, limit in limits.items()}
+    try:
+        mlflow.validate_evaluation_results(thresholds, EvaluationResult(metrics=dict(metrics), artifacts={}))
+    except ModelValidationFailedException as error:
+        return brief(error, 500)
+    return None
 
 
 def http_status(error: BaseException) -> int | None:
@@ -665,6 +710,44 @@ def _use_models(event: events.UseModels, to: Delivery) -> None:
     used = [LoggedModelInput(model.model_id) for model in found if model is not None]
     if used:
         to.client.log_inputs(to.run_id(event), models=used)
+
+
+@deliver.register
+def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
+    """Lets MLflow evaluate answers that are known already."""
+    import matplotlib
+    import mlflow
+    import pandas as pd
+
+    matplotlib.use("Agg")  # pictures are drawn in a thread, where no window can be opened
+    table = pd.DataFrame(read_json_lines(to.folder / event.path))
+    answers = table[event.answer].tolist()
+    config: dict[str, Any] = {"log_model_explainability": False}
+    if event.label_names:
+        config["label_list"] = list(event.label_names)
+    if len(event.label_names) == 2:
+        config["pos_label"] = event.label_names[1]  # as our metric has it
+    with _active(to.run_id(event)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of labels that no row has, and MLflow's about its own calls of pandas
+        data = mlflow.data.from_pandas(table[[*event.columns, event.label]], targets=event.label, **event.dataset)
+        mlflow.models.evaluate(
+            lambda rows: answers[: len(rows)],
+            data=data,
+            model_type=event.model_type,
+            model_id=event.model_id,
+            extra_metrics=[_known_metric(*metric) for metric in event.metrics.items()],
+            evaluator_config=config,
+        )
+
+
+def _known_metric(name: str, value: float) -> Any:
+    """A metric of MLflow's `evaluate` whose value is known already."""
+    from mlflow.metrics import MetricValue, make_metric
+
+    def tell(predictions: Any, targets: Any) -> Any:  # noqa: ARG001
+        return MetricValue(aggregate_results={name: value})
+
+    return make_metric(eval_fn=tell, greater_is_better=False, name=name)
 
 
 @deliver.register

@@ -203,6 +203,33 @@ class LogOnnxModel(LogModel):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogEvaluation(Event):
+    """A model's answers to rows with labels, for MLflow's `evaluate`: metrics and pictures, linked to model and rows.
+
+    It is told each time: the file may have changed since.
+    """
+
+    kind, repeats = "evaluation", True
+    path: str
+    """Of the rows, one JSON object a line, seen from the output directory."""
+    columns: tuple[str, ...]
+    """Those that the model read."""
+    label: str
+    """The column of the labels."""
+    answer: str
+    """The column of the answers."""
+    model_type: str | None
+    """What MLflow calls such models: classifier or regressor; None for others, of which our metrics alone are told."""
+    model_id: str | None
+    """MLflow's, of the logged model."""
+    dataset: Mapping[str, str]
+    """Name, source and digest of the rows."""
+    label_names: tuple[str, ...]
+    metrics: Mapping[str, float]
+    """Our own, smaller being better."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EndRun(Event):
     """A run ends; left out of the outbox where it has ended so and was not opened again."""
 
@@ -231,7 +258,7 @@ _KINDS: dict[str, type[Event]] = {
     event.kind: event
     for event in (
         CreateRun, LogParams, LogMetrics, SetTags, Upload, LogDataset, SaveView, UseModels, LogServedModel,
-        LogOnnxModel, MeasureModel, EndRun, ReopenRun,
+        LogOnnxModel, MeasureModel, LogEvaluation, EndRun, ReopenRun,
     )
 }  # fmt: skip
 

@@ -11,8 +11,8 @@ import exporters
 from compressor.data.tasks import Task
 from compressor.extraction.card import CARD_FILE
 from exporters.export_record import Export
-from exporters.graph.sessions import files_of
 from exporters.options import FORMS, RUNTIME_NAMES, Form
+from exporters.served.models import served_files
 from exporters.timing.runners import make_inputs, open_runner
 from mlproject.tracking.events import LogOnnxModel, LogServedModel
 from mlproject.tracking.logged_models import KnownModel, hash_files, hash_model, model_name
@@ -32,8 +32,7 @@ def log_served_models(
     """
     form, graph = export.best, export.path()
     runtime, precision = FORMS[form]
-    artifacts = dict(zip(("graph", "weights"), files_of(export.path(form)), strict=False))
-    artifacts["tokenizer"] = export.directory / "tokenizer.json"
+    artifacts = served_files(export, form)
     if export.model is not None and (export.model / CARD_FILE).is_file():
         artifacts["model_card"] = export.model / CARD_FILE
     kind, example = task.head.ask(task)
@@ -44,7 +43,7 @@ def log_served_models(
         **known.described(form, runtime, precision),
         code=str(Path(exporters.__file__).parent / "servable.py"),
         artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
-        config={"kind": kind},
+        config={"kind": kind, "answers": "full"},
         example=[example],
         requirements=tuple(f"{package}=={version(package)}" for package in (runtime, *_SERVING_PACKAGES)),
         metadata={

@@ -37,6 +37,7 @@ def test_help_stands_below_headings() -> None:
     assert headings("search") == ["Input", "Data", "Search space and evaluation", "Search", "Timing", "Output"]
     assert headings("extract") == ["Input", "Choice", "Vocabulary", "Output"]
     assert headings("sync") == ["Output"]
+    assert headings("evaluate") == ["Input", "Data", "Gate", "Output"]
     assert _names_by_heading()["Export"] == {
         "runtime",
         "precision",

@@ -1,5 +1,6 @@
 """MLflow's addresses and databases: odd ones, one that two processes make at once, a server that hangs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,16 @@ import pytest
 
 from compressor.files import module_environment
 from mlproject.tracking import delivery as mlflow_log
-from mlproject.tracking.delivery import MlflowLog, TrackingError, make_database, require_server
+from mlproject.tracking.delivery import (
+    Delivery,
+    MlflowLog,
+    TrackingError,
+    deliver,
+    find_failed_thresholds,
+    make_database,
+    require_server,
+)
+from mlproject.tracking.events import LogEvaluation
 from mlproject.tracking.outbox import Command, Header
 from mlproject.tracking.tracker import Tracker
 
@@ -159,3 +169,53 @@ def test_a_run_whose_id_was_not_noted_is_found_by_its_key(mlflow_uri: str) -> No
     log.kill("a-key")
     assert log.client.get_run(first[0]).info.status == "KILLED"
     assert os.environ["MLFLOW_TRACKING_URI"] == mlflow_uri
+
+
+@pytest.mark.usefixtures("mlflow_uri")
+@pytest.mark.parametrize(
+    ("model_type", "label", "answer", "names", "of_mlflow"),
+    [
+        ("classifier", ["no", "yes", "no"], ["no", "yes", "yes"], ("no", "yes"), {"accuracy_score": 2 / 3}),
+        ("classifier", ["a", "a", "a"], ["a", "a", "a"], ("a", "b", "c"), {"accuracy_score": 1.0}),
+        ("regressor", [1.0, 2.0, 3.0], [1.5, 2.5, 2.5], (), {"mean_absolute_error": 0.5}),
+        (None, ["a, b", "", "b"], ["a", "", "b"], (), {}),
+    ],
+)
+def test_mlflow_evaluates_what_is_answered(
+    model_type: str | None,
+    label: list[object],
+    answer: list[object],
+    names: tuple[str, ...],
+    of_mlflow: dict[str, float],
+    tmp_path: Path,
+) -> None:
+    rows = [{"text": f"w{n}", "label": a, "answer": b} for n, (a, b) in enumerate(zip(label, answer, strict=True))]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    client = mlflow.MlflowClient()
+    run_id = client.create_run("0").info.run_id
+    event = LogEvaluation(
+        run="top",
+        path="answers.jsonl",
+        columns=("text",),
+        label="label",
+        answer="answer",
+        model_type=model_type,
+        model_id=None,
+        dataset={"name": "new", "source": "new.csv", "digest": "abc"},
+        label_names=names,
+        metrics={"error": 0.25, "error_low": 0.0},
+    )
+    deliver(event, Delivery(client, "0", {"top": run_id}, tmp_path, False))
+    run = client.get_run(run_id)
+    expected = {"error": 0.25, "error_low": 0.0, **of_mlflow}
+    assert {name: run.data.metrics[name] for name in expected} == pytest.approx(expected)
+    (data,) = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("new", "abc")
+
+
+def test_mlflow_judges_the_gate() -> None:
+    assert find_failed_thresholds({"error_at_most": 0.2}, {"error_at_most": 0.2}) is None
+    told = find_failed_thresholds({"a": 0.3, "b": 0.1}, {"a": 0.2, "b": 0.2})
+    assert told is not None
+    assert told.startswith("Metric a value threshold check failed: candidate model a = 0.3, a threshold = 0.2.")
+    assert "Metric b" not in told

@@ -13,6 +13,7 @@ from mlproject.tracking.events import (
     EndRun,
     Event,
     LogDataset,
+    LogEvaluation,
     LogMetrics,
     LogOnnxModel,
     LogParams,
@@ -231,6 +232,18 @@ LINES: list[tuple[dict[str, Any], Event]] = [
     (
         {"kind": "dataset", "run": "top", "dataset": {"name": "n", "profile": "{}"}, "context": "train"},
         LogDataset(run=TOP, dataset={"name": "n", "profile": "{}"}, context="train"),
+    ),
+    (
+        {
+            "kind": "evaluation", "run": "top", "path": "a.jsonl", "columns": ["text"], "label": "label",
+            "answer": "answer",
+            "model_type": "classifier", "model_id": None, "dataset": {"name": "new", "digest": "abc"},
+            "label_names": ["no", "yes"], "metrics": {"error": 0.5},
+        },
+        LogEvaluation(
+            run=TOP, path="a.jsonl", columns=("text",), label="label", answer="answer", model_type="classifier",
+            model_id=None, dataset={"name": "new", "digest": "abc"}, label_names=("no", "yes"), metrics={"error": 0.5},
+        ),
     ),
     (
         {"kind": "view", "run": "top", "name": "n", "key": "k", "state": {"x": [1]}, "now_ms": 7, "again": True},
