@@ -74,12 +74,39 @@ def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
     elif command == "python":
         assert (ROOT / words[0]).is_file()
     else:
-        assert command in ("pip", "curl", "export"), command
+        assert command in ("pip", "curl", "export", "docker", "kubectl"), command
 
 
 @pytest.mark.parametrize("text", [text for page in PAGES for kind, text in blocks(page) if kind == "yaml"])
 def test_yaml_parses(text: str) -> None:
     assert all(isinstance(document, dict) for document in yaml.safe_load_all(text))
+
+
+def test_what_the_page_on_serving_says_of_mlflow_s_image() -> None:
+    """Of MLflow's code, since no image is built here."""
+    import inspect
+
+    import mlflow.cli  # takes seconds, which every process of the tests would wait for
+    from mlflow.models import container
+    from mlflow.pyfunc import scoring_server
+
+    (text,) = [text for kind, text in blocks("serving") if kind == "yaml"]
+    deployment, service = yaml.safe_load_all(text)
+    pod = deployment["spec"]["template"]
+    (one,) = pod["spec"]["containers"]
+    port = container.DEFAULT_NGINX_SERVER_PORT
+    assert f"listen {port} " in (Path(container.__file__).parent / "scoring_server" / "nginx.conf").read_text()
+    assert one["ports"] == [{"containerPort": port}]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert one[probe]["httpGet"] == {"path": "/ping", "port": port}
+    assert 'app.get("/ping")' in inspect.getsource(scoring_server.init)
+    assert service["spec"]["ports"] == [{"port": 80, "targetPort": port}]
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert 'os.environ.get("MLFLOW_MODELS_WORKERS", cpu_count)' in inspect.getsource(container)
+    assert container.DISABLE_NGINX == "DISABLE_NGINX"
+    for name in ("serve", "generate-dockerfile", "build-docker"):
+        command = mlflow.models.cli.commands.commands[name]
+        assert not any("--enable-mlserver" in option.opts for option in command.params)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +140,7 @@ class Sandbox:
             return
         self.pages.append(page)
         self.model = model
+        self.out = ""
         monkeypatch.setattr(compressor.data.demo_base, "find_demo_model", lambda: model)
         monkeypatch.setattr("mlproject.stages.search.measure_latency_table", lambda *of: sample_table(of[-1]))
         monkeypatch.chdir(self.folder)
@@ -144,7 +172,7 @@ class Sandbox:
         elif words[0] == "export":
             return  # of settings for other processes
         else:
-            self.out = subprocess.run(
+            self.out += subprocess.run(
                 ["bash", "-c", command.replace("localhost:5001", f"127.0.0.1:{self.port}")],
                 check=True,
                 capture_output=True,

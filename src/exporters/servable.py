@@ -110,6 +110,15 @@ class Graph(NamedTuple):
     """What it says of itself: JSON values by name."""
 
 
+def wanted_threads() -> int:
+    """The threads that OMP_NUM_THREADS asks for; 0, a runtime's own choice, where it is not set.
+
+    The runtimes do not read it, and count the cores of the node, of which a container may use a part.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() else 0
+
+
 def open_onnx(path: str) -> Graph:
     """An ONNX graph in ONNX Runtime."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
@@ -117,6 +126,7 @@ def open_onnx(path: str) -> Graph:
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = wanted_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     inputs, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
     return Graph(
@@ -141,6 +151,7 @@ def open_ir(path: str, weights: str) -> Graph:
     model = core.read_model(path, weights)
     facts = {key: str(value.value) for key, value in model.get_rt_info("compressor").astype(dict).items()}
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": facts["computes_in"]}
+    settings |= {"INFERENCE_NUM_THREADS": str(wanted_threads())} if wanted_threads() else {}
     compiled = core.compile_model(model, "CPU", settings)
     return Graph(
         run=lambda values: compiled.create_infer_request().infer(values)[0],

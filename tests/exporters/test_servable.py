@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -30,6 +31,7 @@ from exporters.servable import (
     answer_relevance,
     answer_spans,
     make_model,
+    open_onnx,
 )
 
 OPENVINO = pytest.mark.skipif(bool(missing_packages()), reason="the extra openvino is not installed")
@@ -102,6 +104,24 @@ def test_texts(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exp
     for wrong in ("w1", ["w1", 3], [None]):
         with pytest.raises(MlflowException, match="type hint|Expected list"):
             served.predict(wrong)
+
+
+@pytest.mark.parametrize(("said", "threads"), [(None, 0), ("3", 3), ("", 0), ("many", 0)])
+def test_a_container_says_how_many_threads_compute(
+    said: str | None, threads: int, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    opened, session = [], onnxruntime.InferenceSession
+
+    def open_session(path: str, options: onnxruntime.SessionOptions, **more: Any) -> onnxruntime.InferenceSession:
+        opened.append(options.intra_op_num_threads)
+        return session(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    open_onnx(str(exported("bert")[1]))
+    assert opened == [threads]
 
 
 def test_an_int8_answer_depends_on_its_text_alone(

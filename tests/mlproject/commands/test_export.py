@@ -1,7 +1,11 @@
 """`export`: registered models, the gate of int8, and registrations that fail or are killed."""
 
+import ast
 import json
+import platform
 import re
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,32 @@ from compressor.limits import LIMITS, Limit
 from exporters.graph.openvino_ir import missing_packages
 from mlproject.inputs.addresses import TIMED, locate
 from running import RunCli, runs
+
+
+def _require_small_image(uri: str, folder: Path) -> None:
+    """The Dockerfile that MLflow writes for a served model installs what its code imports, and nothing besides."""
+    from click.testing import CliRunner
+    from mlflow.models import cli as mlflow_models
+
+    words = ["generate-dockerfile", "-m", uri, "-d", str(folder)]
+    done = CliRunner().invoke(mlflow_models.commands, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    text = (folder / "Dockerfile").read_text()
+    assert f"FROM python:{platform.python_version()}-slim\n" in text
+    assert f"RUN pip install mlflow=={metadata.version('mlflow')}\n" in text
+    assert "COPY model_dir /opt/ml/model\n" in text
+    assert """ENTRYPOINT ["python", "-c", "from mlflow.models import container as C; C._serve('local')"]""" in text
+    files = {str(path.relative_to(folder / "model_dir")) for path in folder.glob("model_dir/**/*") if path.is_file()}
+    code = ast.parse((folder / "model_dir" / "servable.py").read_text())
+    imported = {alias.name for node in ast.walk(code) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(code) if isinstance(node, ast.ImportFrom)}
+    needed = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"openvino"}
+    required = (folder / "model_dir" / "requirements.txt").read_text().split()
+    assert sorted(required) == sorted(f"{name}=={metadata.version(name)}" for name in needed)
+    assert {"mlflow", "onnxruntime", "tokenizers"} <= needed
+    for name in ("requirements.txt", "conda.yaml", "python_env.yaml"):
+        assert name in files
+        assert not re.search("torch|transformers|datasets", (folder / "model_dir" / name).read_text())
 
 
 def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
@@ -41,6 +71,7 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
         assert (version.tags["precision"], version.tags["task"]) == (precision, "custom")
         assert version.tags["error"] == f"{form['error']:.4g}"
         assert {"mb", "params", "metric"} <= version.tags.keys()
+    _require_small_image("models:/moods@champion", tmp_path / "image")
     run = next(run for run in runs() if run.data.tags["stage"] == "export")
     assert {model.name for model in run.outputs and client.search_logged_models([run.info.experiment_id])} == {
         "super-network-pytorch",
