@@ -38,6 +38,8 @@ class ServedModel:
     predict: Callable[[list[Any]], list[Any]]
     model_id: str | None = None
     """MLflow's, of the logged model."""
+    files: tuple[Path, ...] = ()
+    """Of its graph, where it is a directory's."""
 
     def ask(self, requests: list[Any]) -> list[Any]:
         """Return an answer to each request."""
@@ -70,7 +72,8 @@ def open_served(name: str, directory: Path) -> ServedModel:
     kind = task.head.ask(task)[0]
     model = make_model({"kind": kind})
     model.load_context(SimpleNamespace(artifacts={key: str(path) for key, path in files.items()}))
-    return describe_served(name, kind, facts, model.predict)
+    described = describe_served(name, kind, facts, model.predict)
+    return replace(described, files=tuple(files_of(files["graph"])))
 
 
 def open_http(url: str, like: ServedModel) -> ServedModel:
@@ -82,7 +85,7 @@ def open_http(url: str, like: ServedModel) -> ServedModel:
         answer.raise_for_status()
         return list(answer.json()["predictions"])
 
-    return replace(like, name=url, predict=predict, model_id=None)
+    return replace(like, name=url, predict=predict, model_id=None, files=())
 
 
 def describe_served(

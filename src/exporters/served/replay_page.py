@@ -33,8 +33,7 @@ def write_replay_page(path: Path, found: Replay) -> Path:
         f"{count:,} requests of {found.file.name} ({found.num_rows:,} rows), to both models in turn at {found.rate:g} "
         "a second. Latency is counted from the moment at which a request was to be sent; lower is better."
     )
-    title = f"Replay: {found.champion.name} against {found.challenger.name}"
-    return write_text(path, page.render_page(title, lead, sections))
+    return write_text(path, page.render_page(f"Replay of {found.file.name}: two served models", lead, sections))
 
 
 def latency_chart(found: Replay) -> PointChart:

@@ -707,9 +707,10 @@ def _use_models(event: events.UseModels, to: Delivery) -> None:
     from mlflow.entities import LoggedModelInput
 
     found = [_made_before(to, COMPUTES_TAG, value) for value in event.computes_with]
-    used = [LoggedModelInput(model.model_id) for model in found if model is not None]
+    used = [*event.model_ids, *(model.model_id for model in found if model is not None)]
     if used:
-        to.client.log_inputs(to.run_id(event), models=used)
+        models = [LoggedModelInput(model_id) for model_id in dict.fromkeys(used)]
+        to.client.log_inputs(to.run_id(event), models=models)
 
 
 @deliver.register
@@ -722,6 +723,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
     matplotlib.use("Agg")  # pictures are drawn in a thread, where no window can be opened
     table = pd.DataFrame(read_json_lines(to.folder / event.path))
     answers = table[event.answer].tolist()
+    found = _made_before(to, COMPUTES_TAG, event.computes_with) if event.computes_with else None
     config: dict[str, Any] = {"log_model_explainability": False}
     if event.label_names:
         config["label_list"] = list(event.label_names)
@@ -734,7 +736,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
             lambda rows: answers[: len(rows)],
             data=data,
             model_type=event.model_type,
-            model_id=event.model_id,
+            model_id=event.model_id or (None if found is None else found.model_id),
             extra_metrics=[_known_metric(*metric) for metric in event.metrics.items()],
             evaluator_config=config,
         )

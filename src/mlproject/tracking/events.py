@@ -133,7 +133,9 @@ class UseModels(Event):
     """A run has used models, which are found by their files; those that MLflow does not know are left out."""
 
     kind = "models_used"
-    computes_with: tuple[str, ...]
+    computes_with: tuple[str, ...] = ()
+    model_ids: tuple[str, ...] = ()
+    """MLflow's, of others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +224,8 @@ class LogEvaluation(Event):
     """What MLflow calls such models: classifier or regressor; None for others, of which our metrics alone are told."""
     model_id: str | None
     """MLflow's, of the logged model."""
+    computes_with: str = ""
+    """A hash of its graph, by which it is found where its id is not known."""
     dataset: Mapping[str, str]
     """Name, source and digest of the rows."""
     label_names: tuple[str, ...]

@@ -172,8 +172,8 @@ def log_latencies(run: StageRun, benchmark: Benchmark, name: str) -> None:
     )
 
 
-def use_models(run: StageRun, hashes: Iterable[str]) -> None:
-    """Log that a run has used the models with these hashes."""
-    used = tuple(dict.fromkeys(hashes))
-    if used:
-        run.tracker.add(UseModels(run=run.name, computes_with=used))
+def use_models(run: StageRun, hashes: Iterable[str], model_ids: Iterable[str] = ()) -> None:
+    """Log that a run has used the models with these hashes, or ids."""
+    used, known = tuple(dict.fromkeys(hashes)), tuple(dict.fromkeys(model_ids))
+    if used or known:
+        run.tracker.add(UseModels(run=run.name, computes_with=used, model_ids=known))

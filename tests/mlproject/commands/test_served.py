@@ -41,6 +41,8 @@ def test_a_registered_model_is_evaluated_gated_and_replayed(run_cli: RunCli, tra
     }
     version = client.get_model_version_by_alias("moods", "champion")
     model = client.get_logged_model(mlflow.pyfunc.load_model("models:/moods@champion").model_id)
+    (used,) = client.get_run(baseline.info.run_id).inputs.model_inputs
+    assert used.model_id == model.model_id  # a directory's graph is found among the logged models
     linked = {m.key: m for m in model.metrics if m.dataset_digest == written["data_digest"]}
     assert linked["error"].value == written["model"]["error"]
 
@@ -78,6 +80,7 @@ def test_a_registered_model_is_evaluated_gated_and_replayed(run_cli: RunCli, tra
         "replay.html",
         "disagreements.jsonl",
     }
+    assert [m.model_id for m in client.get_run(replayed.info.run_id).inputs.model_inputs] == [model.model_id]
     outcome = run_cli(*words[:-1], "new.jsonl")
     assert outcome.error_lines[0].startswith(
         "Error: each line of new.jsonl must be a request of a model of kind single"

@@ -11,6 +11,7 @@ from mlproject.inputs.served import find_served
 from mlproject.stages.log import option_params
 from mlproject.tracking.delivery import find_failed_thresholds
 from mlproject.tracking.events import LogEvaluation
+from mlproject.tracking.logged_models import hash_files
 from mlproject.tracking.tracker import StageRun
 
 _MODEL_TYPES = {"classification": "classifier", "multiple_choice": "classifier", "regression": "regressor"}
@@ -69,6 +70,7 @@ def _event(made: Evaluation, name: str, output_dir: Path, run: StageRun) -> LogE
         answer=made.columns[name],
         model_type=_MODEL_TYPES.get(head),
         model_id=judged.model.model_id,
+        computes_with=hash_files(judged.model.files) if judged.model.files else "",
         dataset={"name": made.file.stem, "source": str(made.file), "digest": made.rows.digest},
         label_names=classes,
         metrics=judged.metrics,

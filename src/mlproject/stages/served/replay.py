@@ -8,6 +8,7 @@ from exporters.options import ReplayOptions
 from exporters.served import replay as replaying
 from exporters.served.replay_page import REPLAY_PAGE, write_replay_page
 from mlproject.inputs.served import find_pair
+from mlproject.tracking.logged_models import hash_files, use_models
 from mlproject.tracking.tracker import StageRun
 
 
@@ -29,6 +30,8 @@ def replay(
     write_replay_page(output_dir / REPLAY_PAGE, found)
     run.set_tags({"task": first.task.name})
     run.log_metrics(found.metrics())
+    hashes = [hash_files(model.files) for model in (first, second) if model.files]
+    use_models(run, hashes, [model.model_id for model in (first, second) if model.model_id])
     for name in (replaying.REPLAY_FILE, replaying.DISAGREEMENTS_FILE, REPLAY_PAGE):
         run.log_artifact(output_dir / name)
     header, rows = found.table()
