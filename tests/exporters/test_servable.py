@@ -308,7 +308,7 @@ def test_mlflow_evaluates_answers_that_are_labels(
     """A user's own call of MLflow's `evaluate`, with names or numbers as targets."""
     _, uri = log(kind, tmp_path, tokenizer, exported)
     texts = sentences(40)
-    rows = {"text": texts[:20]} | ({"text_pair": texts[20:]} if kind == "pair" else {})
+    rows = {"text": texts[:20], "text_pair": texts[20:]} if kind == "pair" else {"body": texts[:20]}
     data = pd.DataFrame(rows)
     asked = data.to_dict(orient="records") if kind == "pair" else texts[:20]
     told = [answer.label for answer in mlflow.pyfunc.load_model(uri).predict(asked)]

@@ -23,11 +23,11 @@ def find_different(kind: str, answers: Sequence[Any], others: Sequence[Any]) -> 
     if kind in ("single", "pair") and all(answer["label"] == "value" for answer in answers):
         values, theirs = (np.asarray([answer["score"] for answer in each]) for each in (answers, others))
         return np.asarray(np.abs(values - theirs) > max(APART * float(values.std()), 1e-6))
-    tell = _TOLD[kind]
+    tell = TOLD[kind]
     return np.asarray([tell(one) != tell(other) for one, other in zip(answers, others, strict=True)])
 
 
-_TOLD: dict[str, Callable[[Any], Any]] = {
+TOLD: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("single", "pair", "choices"), lambda answer: answer["label"]),
     **dict.fromkeys(("labels", "pair_labels"), lambda answer: set(answer["labels"])),
     "tokens": lambda answer: {(span["start"], span["end"], span["label"]) for span in answer["spans"]},

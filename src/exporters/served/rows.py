@@ -81,8 +81,8 @@ def targets_of(rows: Rows, task: Task, labels: Sequence[str]) -> Targets:
 
 def predict_rows(model: ServedModel, rows: Rows, task: Task, labels: Sequence[str]) -> np.ndarray:
     """Return what a served model predicts for rows [units, …], labels numbered by their places in `labels`."""
-    requests = _REQUESTS[model.kind](rows, task)
-    return _PREDICTIONS["embedding" if model.kind == "embed" else task.head.name](model.ask(requests), rows, labels)
+    requests = REQUESTS[model.kind](rows, task)
+    return PREDICTIONS["embedding" if model.kind == "embed" else task.head.name](model.ask(requests), rows, labels)
 
 
 def _pairs(rows: Rows, task: Task) -> list[Any]:  # noqa: ARG001
@@ -120,7 +120,7 @@ def _both_texts(rows: Rows, task: Task) -> list[Any]:  # noqa: ARG001
     return [text for texts in rows.texts for text in texts]
 
 
-_REQUESTS: dict[str, Callable[[Rows, Task], list[Any]]] = {
+REQUESTS: dict[str, Callable[[Rows, Task], list[Any]]] = {
     "single": _texts,
     "tokens": _sentences,
     "embed": _both_texts,
@@ -190,7 +190,7 @@ def _cosines(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarra
     return np.asarray(cosines, dtype=np.float32)
 
 
-_PREDICTIONS: dict[str, Callable[[list[Any], Rows, Sequence[str]], np.ndarray]] = {
+PREDICTIONS: dict[str, Callable[[list[Any], Rows, Sequence[str]], np.ndarray]] = {
     "token_classification": _tags,
     "embedding": _cosines,
     "classification": _classes,

@@ -15,9 +15,10 @@ from compressor.data.metrics import compute_error
 from compressor.errors import TaskDataError
 from exported import FACTS, Exported
 from exporters.options import ColumnOptions
+from exporters.servable import KINDS as SERVED
 from exporters.servable import make_model
 from exporters.served.models import ServedModel, describe_served
-from exporters.served.rows import predict_rows, read_labelled, targets_of
+from exporters.served.rows import PREDICTIONS, REQUESTS, predict_rows, read_labelled, targets_of
 
 KINDS = {
     "single": "classification",
@@ -26,6 +27,11 @@ KINDS = {
     "labels": "multi_label",
     "documents": "regression",
 }
+
+
+def test_every_head_is_judged() -> None:
+    assert PREDICTIONS.keys() == HEADS.keys()
+    assert REQUESTS.keys() == SERVED.keys()
 
 
 def numbers(model: ServedModel, file: Path, **columns: Any) -> tuple[list[Any], list[Any]]:
