@@ -29,6 +29,18 @@ CASES = [
     *cases(SEARCH, "--num-samples", ("0", "-1"), "OPTION must be at least 1, but got VALUE. Raise it."),
     *cases(EXTRACT, "--finetune-epochs", ("-1",), "OPTION must be at least 0, but got VALUE. Raise it."),
     *cases(EXPORT, "--alias", ("x",), "OPTION must be given with --register-as, but got 'VALUE' alone. …"),
+    *cases(
+        TRAIN,
+        "--device",
+        ("gpu", "cuda:", "cuda:-1", "CPU", "cuda:1000", "cpu:0"),
+        "Invalid value for 'OPTION': 'VALUE' is not auto, cpu, cuda or a GPU by its number such as cuda:1. …",
+    ),
+    *cases(
+        SEARCH,
+        "--device",
+        ("cuda:99",),
+        "OPTION must be one that PyTorch finds on this machine, cpu or one of … GPUs, but got 'VALUE'. Take auto.",
+    ),
     *cases(BENCHMARK, "--lengths", ("0", "8,0"), "OPTION must be at least 1, but got 0. Raise it."),
 ]
 

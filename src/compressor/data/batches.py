@@ -323,7 +323,8 @@ def compute_logits(model: "PreTrainedModel", batches: Sequence[tuple[np.ndarray,
     was_training = model.training
     model.eval()
     try:
-        parts = [outputs_of(model, batch).cpu().numpy() for _, batch in batches]
+        moved = ({name: values.to(model.device) for name, values in batch.items()} for _, batch in batches)
+        parts = [outputs_of(model, batch).cpu().numpy() for batch in moved]
     finally:
         model.train(was_training)
     order = np.concatenate([picked for picked, _ in batches])

@@ -19,7 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from compressor.errors import TrainingError, brief
+from compressor.device import pick_device
+from compressor.errors import OptionError, TrainingError, brief
 from compressor.parent_process import end_with_parent
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Ranks:
         Raises:
             TrainingError: another process has ended.
         """
+        if self.size == 1:
+            return tensors
         kinds = self.agree(
             lambda: {
                 name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch."), tensor.device.type)
@@ -144,20 +147,40 @@ def current_ranks() -> Ranks:
 def joined_ranks() -> Iterator[Ranks]:
     """The processes that torchrun has started, which wait for each other here; they end with torchrun.
 
+    Each takes a GPU of its own where the device that was chosen is one.
+
     Raises:
         TrainingError: another process has ended.
+        OptionError: this machine has fewer GPUs than processes, or one of them was chosen for all.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent(os.getppid())
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    on_gpu = _take_gpu()
     with _noticing_ends():
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
     try:
         yield current_ranks()
     finally:
         dist.destroy_process_group()
+
+
+def _take_gpu() -> bool:
+    """Make the GPU of this process's number on its machine PyTorch's own; whether there is one to take.
+
+    Raises:
+        OptionError: there are fewer GPUs than processes, or one of them was chosen for all.
+    """
+    device, number = pick_device(), int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type == "cpu":
+        return False
+    count = torch.cuda.device_count()
+    if ":" in str(device) or number >= count:
+        raise OptionError(
+            f"the processes of a training must have a GPU each, but got --device {device} and a process {number} on a "
+            f"machine of {count}. Start as many processes as there are GPUs, with --device cuda, or take --device cpu."
+        )
+    torch.cuda.set_device(number)
+    return True
 
 
 @contextmanager

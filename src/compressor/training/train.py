@@ -89,6 +89,7 @@ def train_super_network(
         net=net,
         keeps_last=settings.keeps_last_epoch or not options.save_checkpoints,
         directory=directory if options.save_checkpoints else None,
+        ranks=ranks,
     )
     for values in ranks.agree(lambda: [] if states is None else [asdict(report) for report in states.reports]):
         kept.add(EpochReport(**values))
@@ -223,6 +224,7 @@ class _Epochs:
     """Whether the last epoch counts as the best one."""
     directory: Path | None
     """Of the checkpoints; None where none are kept."""
+    ranks: Ranks
     reports: list[EpochReport] = field(default_factory=list)
     best: EpochReport | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -244,7 +246,7 @@ class _Epochs:
         """Keep the weights of the epoch that has just ended."""
         if self.directory is not None:
             self.current.save(self._checkpoint(report))
-        elif report == self.best and not self.keeps_last:
+        elif report == self.best and not self.keeps_last and self.ranks.is_first:
             self.weights = {name: tensor.detach().clone() for name, tensor in self.net.model.state_dict().items()}
 
     def finish(self) -> SuperNetwork:
@@ -253,7 +255,8 @@ class _Epochs:
         assert best is not None
         if best != self.reports[-1]:
             checkpoint = None if self.directory is None else self._checkpoint(best)
-            self.net.model.load_state_dict(load_file(checkpoint / "model.safetensors") if checkpoint else self.weights)
+            weights = load_file(checkpoint / "model.safetensors") if checkpoint else self.weights
+            self.net.model.load_state_dict(self.ranks.share(weights))
         assert self.net.record is not None
         record = replace(self.net.record, epochs=tuple(self.reports), best_epoch=best.epoch)
         return replace(self.net, model=self.net.model.eval(), record=record)

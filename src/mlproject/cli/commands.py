@@ -15,6 +15,7 @@ import click
 
 from compressor import __version__
 from compressor.data.sources import DataSource, find_path, make_source
+from compressor.device import AUTO, pick_device
 from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
 from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
@@ -31,6 +32,7 @@ from mlproject.cli.options import (
     COLUMNS,
     CONFIDENCE,
     DATA,
+    DEVICE,
     DRY_RUN,
     EVALUATION,
     EXPORT,
@@ -65,6 +67,7 @@ from mlproject.cli.processes import (
     count_started,
     is_follower,
     require_training,
+    silent_follower,
     start_processes,
     take_part,
 )
@@ -110,7 +113,7 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, PROCESSES, SPACE, EVALUATION, DRY_RUN, OUTPUT)
+@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, PROCESSES, SPACE, EVALUATION, DEVICE, DRY_RUN, OUTPUT)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     context = click.get_current_context()
@@ -157,7 +160,7 @@ def _follow(source: DataSource, model: ModelOptions, settings: TrainingSettings)
     help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
 )
 @click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
-@add_options(SPACE_OF_SEARCH, EVALUATION, SEARCH, SEARCH_LATENCY, THREADS, DATA, OUTPUT)
+@add_options(SPACE_OF_SEARCH, EVALUATION, DEVICE, SEARCH, SEARCH_LATENCY, THREADS, DATA, OUTPUT)
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
     source, options = _check(values, _source, _search_options)
@@ -173,7 +176,7 @@ def search(supernet: str, **values: Any) -> None:
 
 
 @cli.command("nas", cls=HuggingFaceCommand)
-@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, TRIALS, TRIAL_LATENCY, THREADS, OUTPUT)
+@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, DEVICE, TRIALS, TRIAL_LATENCY, THREADS, OUTPUT)
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
     values |= {"save_strategy": "no", "sampling_strategy": "standard"}
@@ -193,7 +196,7 @@ def nas(**values: Any) -> None:
 
 @cli.command("extract", cls=HuggingFaceCommand)
 @click.option("--search", "search_dir", type=PATH, required=True, help="Made by search or nas: a directory or runs:/….")
-@add_options(CHOICE, VOCABULARY, CONFIDENCE, SEVERAL, HUB, OUTPUT)
+@add_options(CHOICE, VOCABULARY, CONFIDENCE, SEVERAL, DEVICE, HUB, OUTPUT)
 def extract(search_dir: str, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
     choice, options, repository = _check(values, _choice, _extraction_options, _hub)
@@ -357,6 +360,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     TRAINING,
     SPACE,
     EVALUATION,
+    DEVICE,
     SEARCH,
     SEARCH_LATENCY,
     CHOICE,
@@ -443,7 +447,7 @@ def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; an error is one line on stderr and exit code 1."""
-    with spelled_as_flags():
+    with spelled_as_flags(), silent_follower():
         _run(sys.argv[1:] if arguments is None else arguments)
 
 
@@ -491,6 +495,8 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
 
     with ExitStack() as stack:
         try:
+            if values.get("device", AUTO) != AUTO:
+                pick_device()
             output_dir, begun = stack.enter_context(take_output_dir(command, values))
         except CompressorError as error:  # no run of ours is there yet that could say so
             _fail_joined(str(error))

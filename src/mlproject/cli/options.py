@@ -6,6 +6,7 @@ because that is how `mlflow run` passes a parameter without a value. What a comm
 """
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from click.shell_completion import CompletionItem
 from compressor.data.metrics import METRIC_NAMES
 from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
+from compressor.device import AUTO, chosen_device, is_device
 from compressor.evaluation.latency_table import LATENCIES_OF, SERVED
 from compressor.extraction.options import ExtractionOptions
 from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
@@ -64,6 +66,11 @@ class HuggingFaceCommand(click.Command):
                 if isinstance(text, str) and text.startswith("~") and not name.endswith("_file"):  # rows: in `data`
                     _require_home(text, ctx)
         return left
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, its models on the device that it was given."""
+        with chosen_device(ctx.params["device"]) if "device" in ctx.params else nullcontext():
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options below the headings of their groups."""
@@ -144,6 +151,18 @@ class TrainingPrecision(click.Choice[str]):
         """The precision of a text."""
         switched = {"true": "bf16", "false": "fp32"}
         return super().convert(switched.get(str(value).lower(), value), param, ctx)
+
+
+class DeviceName(click.ParamType):  # type: ignore[type-arg]
+    """auto, cpu, cuda or a GPU by its number."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name of a device."""
+        if not is_device(str(value)):
+            self.fail(f"{str(value)[:40]!r} is not auto, cpu, cuda or a GPU by its number such as cuda:1.", param, ctx)
+        return str(value)
 
 
 class TextList(click.ParamType):  # type: ignore[type-arg]
@@ -424,6 +443,16 @@ EVALUATION = [
         help="Rows per batch when evaluating.",
     ),
     _option("--seed", type=int, default=TrainingSettings.seed, help="Seed of weights, data order and sub-networks."),
+]
+
+
+DEVICE = [
+    _option(
+        "--device",
+        type=DeviceName(),
+        default=AUTO,
+        help="Where PyTorch computes: cpu, cuda, or a GPU by its number such as cuda:1. auto: a GPU if there is one.",
+    ),
 ]
 
 
@@ -769,6 +798,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Vocabulary": [VOCABULARY],
     "Export": [RUNTIME, RUNTIME_OF_COMPRESS, EXPORT],
     "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY, REPLAY],
+    "Device": [DEVICE],
     "Output": [CACHE, HUB, DRY_RUN, OUTPUT],
 }
 """What options stand under in a command's help. Those that a command defines itself are its input."""

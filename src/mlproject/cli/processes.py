@@ -65,6 +65,15 @@ def count_processes(asked: int) -> int:
 
 
 @contextmanager
+def silent_follower() -> Iterator[None]:
+    """For the time of the block a follower prints nothing on stdout, from the reading of its options on."""
+    with ExitStack() as stack:
+        if is_follower():
+            stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+        yield
+
+
+@contextmanager
 def take_part() -> Iterator[bool]:
     """Whether this process is the one that does the command's work, or the only one; others follow it, in silence."""
     if count_started() == 1:
@@ -77,10 +86,10 @@ def take_part() -> Iterator[bool]:
             yield True
         return
     try:
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere), joined_ranks():
+        with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), joined_ranks():
             yield False
     except (KeyboardInterrupt, TrainingError):  # the first process says why
-        raise click.exceptions.Exit(1) from None
+        sys.exit(1)
     except Exception as error:
         click.echo(f"Error: process {os.environ['RANK']}: {brief(error, 600)}", err=True)
         raise
@@ -115,10 +124,10 @@ def start_processes(words: list[str], num_processes: int) -> None:
         except ChildFailedError as error:
             raise _failure(error) from None
         except SignalException as stop:  # the processes were stopped too, and the first one has said so
-            raise click.exceptions.Exit(1 if stop.sigval == signal.SIGINT else 128 + stop.sigval) from None
+            sys.exit(1 if stop.sigval == signal.SIGINT else 128 + stop.sigval)
 
 
-def _failure(error: "ChildFailedError") -> Exception:
+def _failure(error: "ChildFailedError") -> BaseException:
     """What to raise where a process has failed: an exit where it has said why."""
     killed = {rank: -failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
     for rank, number in killed.items():
@@ -128,7 +137,7 @@ def _failure(error: "ChildFailedError") -> Exception:
                 f"({signal.Signals(number).name}). Where memory ran out lower --per-device-train-batch-size; the same "
                 "command again goes on after the last epoch."
             )
-    return click.exceptions.Exit(max(1, *(failure.exitcode for failure in error.failures.values())))
+    return SystemExit(max(1, *(failure.exitcode for failure in error.failures.values())))
 
 
 @contextmanager

@@ -10,10 +10,13 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import datasets.config
 import numpy as np
 import pytest
 import torch
@@ -23,13 +26,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compressor.data.batches import EncodedRows
+from compressor.data.sources import load_data
 from compressor.data.tasks import TASKS, Task
-from compressor.errors import TrainingError
+from compressor.device import chosen_device
+from compressor.errors import CompressorError, OptionError, TrainingError
+from compressor.training import loop
 from compressor.training.loop import train_shared_weights
-from compressor.training.ranks import ALONE, Ranks, current_ranks
+from compressor.training.ranks import ALONE, Ranks, _take_gpu, current_ranks
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
-from conftest import HIDDEN, VOCABULARY, answers, random_weights, tiny_batch, tiny_config
+from compressor.training.train import train_super_network
+from conftest import HIDDEN, VOCABULARY, answers, random_weights, sentence_rows, tiny_batch, tiny_config
+from running import WriteRows
 
 SIZE = 2
 
@@ -123,10 +131,14 @@ def train(job: Job, num_processes: int, states: TrainingStates | None = None) ->
 def work(rank: int, size: int, folder: Path, what: str) -> None:
     """A process of several, which leaves what it found in `folder`."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
+    join(folder / "meeting", rank, size)
     found = WORK[what](current_ranks(), folder)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
+
+
+def join(meeting: Path, rank: int, size: int) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
 
 
 def train_all(ranks: Ranks, folder: Path) -> dict[str, Any]:
@@ -200,7 +212,42 @@ def lose_one(ranks: Ranks, folder: Path) -> dict[str, Any]:
     return {"error": None}
 
 
-WORK = {"laws": train_all, "talk": agree_and_share, "goes on": go_on, "dies": lose_one}
+def keep_best(ranks: Ranks, folder: Path) -> dict[str, Any]:
+    """A whole training whose first epoch is the best, interrupted after the second; then one with other rows."""
+    datasets.config.HF_DATASETS_CACHE = folder / "cache"
+    settings = TrainingSettings(num_train_epochs=3, sampling_strategy="standard", per_device_train_batch_size=8)
+    errors = iter([0.1, 0.2, 0.3, 0.3])
+
+    class FakeEvaluator:
+        def __init__(self, *_: Any) -> None: ...
+
+        def evaluate(self, sub_network: Any = None) -> Any:
+            return SimpleNamespace(error=0.5 if sub_network is not None else next(errors))
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == 3:
+            raise KilledError
+
+    loop.Evaluator = FakeEvaluator  # type: ignore[misc, assignment]
+    data = load_data(folder / "train.jsonl", text="text", label="label")
+    with suppress(KilledError, TrainingError):  # the first one's own, which ends the others
+        train_super_network(folder / "base", data, settings, directory=folder / "net", on_epoch=interrupt)
+    dist.destroy_process_group()
+    join(folder / "again", ranks.rank, ranks.size)
+    net = train_super_network(folder / "base", data, settings, directory=folder / "net")
+    save_file(dict(net.model.state_dict()), folder / f"kept-{ranks.rank}.safetensors")
+    assert net.record is not None
+    found = {"best": net.record.best_epoch, "epochs": [epoch.error for epoch in net.record.epochs]}
+    try:
+        if not ranks.is_first:
+            data = load_data(folder / "other.jsonl", text="text", label="label")
+        train_super_network(folder / "base", data, settings)
+    except CompressorError as error:
+        found["error"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+WORK = {"best": keep_best, "laws": train_all, "talk": agree_and_share, "goes on": go_on, "dies": lose_one}
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +259,7 @@ def context() -> Iterator[Any]:
 
 def start(context: Any, folder: Path, what: str, size: int = SIZE) -> list[Any]:
     """What each of several processes found; None of one that was killed."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     processes = [context.Process(target=work, args=(rank, size, folder, what)) for rank in range(size)]
     for process in processes:
         process.start()
@@ -279,12 +326,59 @@ def test_a_training_goes_on_and_with_another_number_of_processes(
     torch.testing.assert_close(alone["outputs"], wanted, rtol=1e-2, atol=2e-3)
 
 
+def test_all_have_the_best_epoch_and_the_first_alone_writes(
+    context: Any, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    folder = tmp_path / "best"
+    shutil.copytree(base_model_dir, folder / "base")
+    for count, name in ((60, "train"), (61, "other")):
+        shutil.move(write_rows(sentence_rows(count)), folder / f"{name}.jsonl")
+    first, second = start(context, folder, "best")
+    assert first["best"] == second["best"] == 1
+    assert first["epochs"] == second["epochs"] == [0.1, 0.2, 0.3]
+    saved, *kept = (
+        load_file(folder / name) for name in ("net/model.safetensors", "kept-0.safetensors", "kept-1.safetensors")
+    )
+    for name, tensor in saved.items():
+        assert all(torch.equal(weights[name], tensor) for weights in kept), name
+    assert second["error"].startswith("TaskDataError: all processes of a training must have the same rows and the same")
+    assert first["error"].startswith("TrainingError: the processes of a training must all go on to its end, but")
+
+
 def test_one_that_is_killed_ends_the_others(context: Any, tmp_path: Path) -> None:
     first, second = start(context, tmp_path / "dies", "dies")
     assert second is None
     assert first["error"].startswith(
         "the processes of a training must all go on to its end, but another one has ended ("
     )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "number", "count", "taken"),
+    [
+        ("cpu", 1, 0, []),
+        ("auto", 1, 0, []),
+        ("auto", 1, 2, [1]),
+        ("cuda", 0, 1, [0]),
+        ("cuda", 1, 1, None),
+        ("cuda:1", 0, 2, None),
+    ],
+)
+def test_each_takes_a_gpu_of_its_own(
+    chosen: str, number: int, count: int, taken: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    monkeypatch.setenv("LOCAL_RANK", str(number))
+    with chosen_device(chosen):
+        if taken is None:
+            with pytest.raises(OptionError, match="the processes of a training must have a GPU each, but got --device"):
+                _take_gpu()
+        else:
+            assert _take_gpu() == bool(taken)
+    assert found == (taken or [])
 
 
 def test_alone_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

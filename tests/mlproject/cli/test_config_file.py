@@ -110,7 +110,7 @@ def word_of(option: click.Option) -> str:
         return "one,two"
     if isinstance(option.type, NamedNumber):
         return "size_mb=20"
-    by_type = {"boolean": str(not option.default).lower(), "integer": "17", "float": "1.25e-05"}
+    by_type = {"boolean": str(not option.default).lower(), "integer": "17", "float": "1.25e-05", "device": "cuda:1"}
     return by_type.get(option.type.name, f"null: {option.name} é #\tno")
 
 

@@ -32,10 +32,18 @@ def test_help_stands_below_headings() -> None:
         return re.findall(r"^([A-Z].*):$", CliRunner().invoke(cli, [command, "--help"]).output, flags=re.M)
 
     both = ["Model", "Data", "Training", "Search space and evaluation"]
-    assert headings("train-supernet") == [*both, "Output"]
-    assert headings("compress") == [*both, "Search", "Choice", "Vocabulary", "Export", "Timing", "Output"]
-    assert headings("search") == ["Input", "Data", "Search space and evaluation", "Search", "Timing", "Output"]
-    assert headings("extract") == ["Input", "Choice", "Vocabulary", "Output"]
+    assert headings("train-supernet") == [*both, "Device", "Output"]
+    assert headings("compress") == [*both, "Search", "Choice", "Vocabulary", "Export", "Timing", "Device", "Output"]
+    assert headings("search") == [
+        "Input",
+        "Data",
+        "Search space and evaluation",
+        "Search",
+        "Timing",
+        "Device",
+        "Output",
+    ]
+    assert headings("extract") == ["Input", "Choice", "Vocabulary", "Device", "Output"]
     assert headings("sync") == ["Output"]
     assert headings("evaluate") == ["Input", "Data", "Gate", "Output"]
     assert _names_by_heading()["Export"] == {

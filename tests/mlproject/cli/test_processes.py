@@ -13,14 +13,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 
 from compressor.errors import OptionError, TrainingError
 from compressor.files import module_environment
 from conftest import sentence_rows
 from mlproject.cli import main, processes
-from mlproject.cli.processes import _failure, count_processes, count_started, is_follower, require_training, take_part
+from mlproject.cli.processes import (
+    _failure,
+    count_processes,
+    count_started,
+    is_follower,
+    require_training,
+    silent_follower,
+    take_part,
+)
 from mlproject.cli.resume import choose_output_dir
 from running import WriteRows, runs
 
@@ -74,7 +81,7 @@ def test_a_follower_tells_what_went_wrong_with_it_alone(
 
     under_torchrun(monkeypatch, 1, 2)
     monkeypatch.setattr(ranks, "joined_ranks", nullcontext)
-    with pytest.raises((click.exceptions.Exit, OSError)), take_part() as is_first:
+    with pytest.raises((SystemExit, OSError)), silent_follower(), take_part() as is_first:
         assert not is_first
         print("in silence")
         print("in silence", file=sys.stderr)
@@ -92,8 +99,8 @@ def test_who_was_killed_is_told_and_other_failures_tell_themselves() -> None:
     )
     for codes, code in (((3, -signal.SIGTERM), 3), ((-signal.SIGTERM,), 1), ((1, 1), 1)):
         stop = _failure(failed(*codes))
-        assert isinstance(stop, click.exceptions.Exit)
-        assert stop.exit_code == code
+        assert isinstance(stop, SystemExit)
+        assert stop.code == code
 
 
 def test_rows_of_a_step_may_be_split_anew(tmp_path: Path) -> None:
@@ -180,3 +187,20 @@ def test_the_launcher_leaves_this_process_as_it_was(monkeypatch: pytest.MonkeyPa
     source = str(Path(processes.__file__).parents[2])
     assert started == [(3, sys.executable, source), ("-m", "mlproject", "train-supernet", "--num-processes", "3")]
     assert (dict(os.environ), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_stopped_launcher_ends_as_a_stopped_command(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.launcher import api
+
+    def stopped(*_: str) -> None:
+        raise SignalException("stopped", sigval=number)
+
+    monkeypatch.setattr(api, "elastic_launch", lambda *_: stopped)
+    with pytest.raises(SystemExit) as stop:
+        main(["train-supernet", "--num-processes", "2"])
+    assert stop.value.code == code
+    assert capsys.readouterr() == ("", "")
