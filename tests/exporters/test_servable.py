@@ -300,8 +300,7 @@ def test_relevances_lie_between_0_and_1() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* is ill-defined")  # of labels that the model tells nowhere
-@pytest.mark.parametrize("kind", ["single", "pair"])
-@pytest.mark.parametrize("answers", ["labels", "numbers"])
+@pytest.mark.parametrize(("kind", "answers"), [("single", "labels"), ("pair", "numbers")])
 def test_mlflow_evaluates_answers_that_are_labels(
     kind: str, answers: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: Exported
 ) -> None:

@@ -57,8 +57,9 @@ def test_a_registered_model_is_evaluated_gated_and_replayed(run_cli: RunCli, tra
     assert failed.data.metrics["accuracy_score"] == run.data.metrics["accuracy_score"]
     assert (tmp_path / "failed" / "evaluation.json").is_file()
 
-    logged = run_cli("evaluate", "--model", f"runs:/{version.run_id}/onnx", "--data", "new.jsonl")
-    assert logged.code == 0, logged.err
+    for name in ("onnx", model.name):  # the directory among the run's artifacts, and the logged model
+        outcome = run_cli("evaluate", "--model", f"runs:/{version.run_id}/{name}", "--data", "new.jsonl")
+        assert outcome.code == 0, outcome.err
     outcome = run_cli("evaluate", "--model", "models:/moods@nobody", "--data", "new.jsonl")
     assert outcome.error_lines[0].startswith("Error: models:/moods@nobody must be in MLflow at sqlite:///")
     graph = next(m for m in client.search_logged_models([run.info.experiment_id]) if m.name.endswith("-graph"))
