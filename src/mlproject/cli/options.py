@@ -41,6 +41,7 @@ from compressor.training.settings import (
 )
 from compressor.training.strategies import SAMPLING_STRATEGIES, STRATEGY_ALIASES
 from exporters.options import PRECISIONS, BenchmarkOptions, ExportOptions, ReplayOptions
+from mlproject.cli.processes import is_follower
 
 TRAINING_PRECISIONS = {"auto": None, "fp32": False, "bf16": True}
 """What `--precision-training` says, as `TrainingSettings.bf16`."""
@@ -110,7 +111,7 @@ def _tell_overridden(ctx: click.Context) -> None:
     """Prints which options of the configuration file do not count, as the command line has them too."""
     given = ctx.default_map or {}
     both = [one.opts[0] for one in ctx.command.params if one.name in given and _is_typed(ctx, str(one.name))]
-    if both:
+    if both and not is_follower():
         click.echo(f"Note: the command line wins over {ctx.params['config_file']} in {', '.join(both)}.")
 
 
