@@ -35,6 +35,7 @@ RUN_AFTER = {
     "choosing": _TUTORIAL,
     "configuration": _TUTORIAL,
     "evaluating": ["serving"],
+    "family": _TUTORIAL,
     "in-the-ui": _TUTORIAL,
     "serving": _TUTORIAL,
     "tracking-server": _TUTORIAL,

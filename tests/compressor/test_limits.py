@@ -132,6 +132,7 @@ def test_all_wrong_ones_are_told_at_once() -> None:
         (DataSource, {"dataset_name": "x", "train_file": "y"}, "--dataset-name must be given without files, but got"),
         (DataSource, {"dataset_config_name": "x"}, "--dataset-config-name must be given with --dataset-name, but got"),
         (Choice, {"tiers": ("x" * 51,)}, "--tiers must be different names of letters and digits, up to 50"),
+        (Choice, {"tiers": ("x=2e12",)}, "--tiers must be names alone, or each with its most parameters, above 0"),
         (
             NasOptions,
             {"objectives": ("error", "latency_ms"), "latency_of": "pytorch"},

@@ -28,6 +28,24 @@ CASES = [
     *cases(TRAIN, "--temperature", ("0.0", "-1.0"), "OPTION must be above 0, but got VALUE. Raise it."),
     *cases(SEARCH, "--num-samples", ("0", "-1"), "OPTION must be at least 1, but got VALUE. Raise it."),
     *cases(EXTRACT, "--finetune-epochs", ("-1",), "OPTION must be at least 0, but got VALUE. Raise it."),
+    *cases(
+        EXTRACT,
+        "--tiers",
+        ("S=0.5,M", "S=-1,M=1", "S=x", "S=inf", "S=0.1=2"),
+        "OPTION must be names alone, or each with its most parameters, above 0, but got 'VALUE'. Write them as …",
+    ),
+    *cases(
+        EXTRACT,
+        "--tiers",
+        ("=0.5", "S,S", "S=0.5,S=0.9", "../S=1", ","),
+        "OPTION must be different names of letters and digits, up to 50 of them, but got 'VALUE'. Write them as S,M,L.",
+    ),
+    *cases(
+        EXTRACT,
+        "--tiers",
+        ("S=1e-9",),
+        "--tiers S= must be met by a member of the front, but none has 1e-09 or less; the nearest is …",
+    ),
     *cases(EXPORT, "--alias", ("x",), "OPTION must be given with --register-as, but got 'VALUE' alone. …"),
     *cases(
         TRAIN,

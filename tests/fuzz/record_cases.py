@@ -147,6 +147,44 @@ CASES = [
             ),
         )
     ),
+    *(
+        Case(name=f"{file} is {what}", words=words, change=write(file, what), error=_error(file))
+        for file, words in (
+            ("model/family.json", "export --model model"),
+            ("onnx/family.json", "benchmark --model onnx"),
+        )
+        for what in (
+            "[]",
+            "{}",
+            "null",
+            '{"members": [], "champion": ""}',
+            '{"members": ["../net"], "champion": "../net"}',
+            '{"members": ["S"], "champion": "L"}',
+            '{"members": ["S", "S"], "champion": "S"}',
+            '{"members": "S", "champion": "S"}',
+            '{"members": ["S"], "champion": "S", "tiers": [3]}',
+        )
+    ),
+    *(
+        Case(
+            name=f"family.json of a member that is gone: {words[:9]}",
+            words=words,
+            change=write(file, '{"members": ["S"], "champion": "S"}'),
+            error=error,
+        )
+        for file, words, error in (
+            (
+                "model/family.json",
+                "export --model model",
+                "--model must be a directory, but {folder}/model/S is not there. Run compressor extract first.",
+            ),
+            (
+                "onnx/family.json",
+                "benchmark --model onnx",
+                "--model must be made by compressor export, extract or train-supernet, but {folder}/onnx/S is not. …",
+            ),
+        )
+    ),
     Case(
         name="parity.json of another extraction",
         words=REPORT,

@@ -87,3 +87,6 @@ def test_the_links_of_a_search_open_its_chart_and_its_story(
     assert {f"subnet-{index:03d}" for index in range(9)} <= set(re.findall(r"subnet-\d{3}", chart))
     story = page(run, tmp_path / "profile", "Hypervolume of error, params")
     assert "compressor extract --search" in story
+    experiment = re.findall(r"/experiments/(\d+)/", run)[-1]
+    models = page(f"{server}/#/experiments/{experiment}/models", tmp_path / "profile", "super-network-pytorch")
+    assert "latency_ms_p50" not in models and "custom-validation" in models  # columns of what was measured alone

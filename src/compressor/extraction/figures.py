@@ -9,7 +9,9 @@ from compressor.search.objectives import OBJECTIVES, main_cost
 from compressor.search.record import SearchResult
 
 
-def extracted_series(result: SearchResult, extraction: ExtractionReport) -> Series:
+def extracted_series(
+    result: SearchResult, extraction: ExtractionReport, title: str = "chosen", color: int = EXTRACTED
+) -> Series:
     """The chosen sub-network as it was extracted: at its final error, with the cost it has or was searched with."""
     cost = main_cost(result.objectives)
     factor, extracted, name = OBJECTIVES[cost].scale, extraction.extracted, extraction.name
@@ -23,7 +25,7 @@ def extracted_series(result: SearchResult, extraction: ExtractionReport) -> Seri
     if searched is not None and searched.error != extracted.error:
         note += f", {searched.error:.4f} as searched"
     mark = Mark(x=x * factor, y=extracted.error, low=low, high=high, note=note)
-    return Series(name=f"chosen: {name}, as extracted", marks=(mark,), color=EXTRACTED, shape="diamond", size=6)
+    return Series(name=f"{title}: {name}, as extracted", marks=(mark,), color=color, shape="diamond", size=6)
 
 
 @dataclass(frozen=True, kw_only=True)

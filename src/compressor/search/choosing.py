@@ -36,6 +36,8 @@ class Chosen:
     """None for a sub-network of a file that was not searched."""
     reason: str | None = None
     """What is promised of its error, in a sentence."""
+    holds: bool = False
+    """Whether its error is surely at most so far above the super-network's as it was chosen by, by default 0.015."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
     if choice.all:
         found = {member.name: member for member in front}
     elif choice.tiers:
-        found = _spread(_require_useful(judged, "--tiers", front), choice.tiers)
+        found = _by_tier(judged, choice)
     elif choice.index is not None:
         if not 0 <= choice.index < len(front):
             raise SearchError(
@@ -133,13 +135,15 @@ def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
         member = _by_cost(judged, choice) or _by_error(judged, choice)
         if member is None:
             assert result.full is not None
-            return {result.full.name: _chosen(result.full, _describe_none(judged, result.full))}
+            return {result.full.name: _chosen(judged, result.full, _describe_none(judged, result.full))}
         found = {member.name: member}
-    return {name: _chosen(member, _describe(judged, member)) for name, member in found.items()}
+    return {name: _chosen(judged, member, _describe(judged, member)) for name, member in found.items()}
 
 
-def _chosen(member: "EvaluatedSubNetwork", reason: str | None) -> Chosen:
-    return Chosen(name=member.name, sub_network=member.sub_network, evaluation=member, reason=reason)
+def _chosen(judged: "Judged", member: "EvaluatedSubNetwork", reason: str) -> Chosen:
+    known = judged.by_name.get(member.name)
+    holds = member.is_full or (known is not None and known.holds)
+    return Chosen(name=member.name, sub_network=member.sub_network, evaluation=member, reason=reason, holds=holds)
 
 
 def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
@@ -291,9 +295,36 @@ def _best(judged: Judged, cost: str, limit: float, option: str) -> "EvaluatedSub
         raise SearchError(
             f"{option} must be met by a member of the front, but none has {limit:g} or less; the nearest is "
             f"{nearest.name} with {cost_of(nearest):.6g} (error {nearest.error:.4f}). Raise {option}"
-            + (" (up to 1 a share, above 1 a number of parameters)." if option == "--max-params" else ".")
+            + (
+                " (up to 1 a share, above 1 a number of parameters)."
+                if option.startswith(("--max-params", "--tiers"))
+                else "."
+            )
         )
     return min(_require_useful(judged, option, meeting), key=lambda member: (member.error, cost_of(member)))
+
+
+def _by_tier(judged: Judged, choice: Choice) -> "dict[str, EvaluatedSubNetwork]":
+    """Return a member of the front for each tier: spread by size, or each the best within its own size.
+
+    Raises:
+        SearchError: there are too few members, none is within a size, or one would be of two tiers.
+    """
+    sizes = {name: size for name, size in choice.tier_sizes.items() if size is not None}
+    if not sizes:
+        return _spread(_require_useful(judged, "--tiers", judged.front), choice.tiers)
+    found = {
+        name: _best(judged, "relative_params" if size <= 1 else "params", size, f"--tiers {name}=")
+        for name, size in sizes.items()
+    }
+    first: dict[str, str] = {}
+    for name, member in found.items():
+        if first.setdefault(member.name, name) != name:
+            raise SearchError(
+                f"--tiers must be of different members, but {first[member.name]} and {name} are both {member.name} "
+                f"({member.params:,} parameters). Move their sizes apart, or search longer."
+            )
+    return found
 
 
 def _spread(front: "Sequence[EvaluatedSubNetwork]", names: tuple[str, ...]) -> "dict[str, EvaluatedSubNetwork]":
@@ -333,4 +364,6 @@ def _from_file(result: "SearchResult", path: Path) -> Chosen:
         space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
         sub_network = space.from_config(written)
     found = next((e for e in result.evaluations if e.sub_network == sub_network), None)
-    return Chosen(name=path.stem, sub_network=sub_network) if found is None else _chosen(found, None)
+    if found is None:
+        return Chosen(name=path.stem, sub_network=sub_network)
+    return Chosen(name=found.name, sub_network=sub_network, evaluation=found)

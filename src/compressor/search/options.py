@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from compressor.evaluation.bounds import CONFIDENCE
 from compressor.evaluation.latency_table import LATENCIES_OF, PYTORCH, SERVED, LatencyKind
-from compressor.limits import Problem, check_numbers, refuse, show
+from compressor.limits import LIMITS, Problem, check_numbers, refuse, show
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_objectives, cost_names
 from compressor.training.settings import TrainingSettings
 
@@ -141,7 +141,8 @@ class Choice:
     all: bool = False
     """The whole front."""
     tiers: tuple[str, ...] = ()
-    """Names, from the smallest to the largest, spread over the front by size."""
+    """Names, from the smallest to the largest, spread over the front by size; or each with the most parameters, up to
+    1 a share of the super-network's: small=0.4."""
 
     def __post_init__(self) -> None:
         ways = [field.name for field in fields(self) if field.name != "confidence"]
@@ -151,14 +152,24 @@ class Choice:
             wrong.append(
                 Problem(option="one way to choose", law="given", value=" and ".join(given), remedy="Drop all but one.")
             )
-        unfit = [name for name in self.tiers if not re.fullmatch(r"[^\W_][\w-]{0,49}", name)]
-        if len(set(self.tiers)) < len(self.tiers) or unfit:
+        names = [tier.partition("=")[0] for tier in self.tiers]
+        unfit = [name for name in names if not re.fullmatch(r"[^\W_][\w-]{0,49}", name)]
+        if len(set(names)) < len(names) or unfit:
             wrong.append(
                 Problem(
                     option="--tiers",
                     law="different names of letters and digits, up to 50 of them",
                     value=repr(",".join(self.tiers)[:100]),
                     remedy="Write them as S,M,L.",
+                )
+            )
+        elif "=" in "".join(self.tiers) and None in self.tier_sizes.values():
+            wrong.append(
+                Problem(
+                    option="--tiers",
+                    law="names alone, or each with its most parameters, above 0",
+                    value=repr(",".join(self.tiers)[:100]),
+                    remedy="Write them as S,M,L or small=0.4,large=0.8.",
                 )
             )
         if self.max_cost is not None and not (self.max_cost[0] in cost_names() and self.max_cost[1] > 0):
@@ -171,6 +182,12 @@ class Choice:
                 )
             )
         check_numbers(self, ("index", "max_params", "max_error_increase", "confidence", "max_latency_ms"), wrong)
+
+    @property
+    def tier_sizes(self) -> dict[str, float | None]:
+        """The tiers by name, each with the most parameters it may have; None where no number above 0 says it."""
+        given = {name: size for name, _, size in (tier.partition("=") for tier in self.tiers)}
+        return {name: _size(text) for name, text in given.items()}
 
     @property
     def most(self) -> tuple[str, str, float] | None:
@@ -189,6 +206,15 @@ class Choice:
     def several(self) -> bool:
         """Whether more than one model is made, each in a folder of its own."""
         return self.all or bool(self.tiers)
+
+
+def _size(text: str) -> float | None:
+    """A number of parameters, or up to 1 a share; None for a text that says none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value <= LIMITS["max_params"].most else None
 
 
 def require_fit(choice: Choice, objectives: Sequence[str], num_samples: int) -> None:

@@ -58,7 +58,7 @@ def read_reported(folders: ReportFolders, find_super_network: FindSuperNetwork) 
     extraction = None if folders.model is None else ExtractionReport.load(folders.model)
     export = None if folders.onnx is None else Export.load(folders.onnx)
     benchmark = None if folders.benchmark is None else Benchmark.load(folders.benchmark)
-    _require_one_run(result, extraction, export, folders)
+    require_one_run(result, extraction, export, folders)
     return Reported(
         folders=folders,
         result=result,
@@ -70,12 +70,17 @@ def read_reported(folders: ReportFolders, find_super_network: FindSuperNetwork) 
     )
 
 
-def _require_one_run(
+def require_one_run(
     result: SearchResult,
     extraction: ExtractionReport | None,
     export: Export | None,
     folders: ReportFolders,
 ) -> None:
+    """Raise unless an extracted model is of a search, and an export of that model.
+
+    Raises:
+        OutputError: they are not.
+    """
     if extraction is not None and extraction.chosen.index is not None:
         chosen, known = extraction.chosen, {e.name: e.sub_network.hash for e in result.evaluations}
         if known.get(chosen.name) != chosen.sub_network:

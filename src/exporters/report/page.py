@@ -62,7 +62,7 @@ def write_report(path: Path, reported: Reported) -> Path:
         *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
         page.section("How the search went", page.figure(hypervolume)),
-        _environment(reported),
+        describe_environment(reported),
         _reproduction(reported),
     ]
     charts: list[Chart] = [front, heads, units, hypervolume, *bars]
@@ -229,7 +229,8 @@ def _difference(difference: float, limit: float) -> str:
     return f"logits {found}\nlimit {limit:.0e}"
 
 
-def _environment(reported: Reported) -> str:
+def describe_environment(reported: Reported) -> str:
+    """Return the section of what a result was made with."""
     origin, trained = reported.origin, reported.super_network
     base = origin.model_name_or_path if trained is None else trained.model_name_or_path
     rows = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.sources import DataSource
+from compressor.extraction.family import Family, is_family
 from compressor.extraction.record import ExtractionReport
 from compressor.network.saving import SUB_NETWORK_FILE
 from compressor.search.options import NasOptions, SearchOptions
@@ -43,35 +44,52 @@ def make_model(extraction: ExtractionReport, front: list[str], search: str, fold
     """The command of an extraction; `front` are the names of the front's members."""
     on_front = extraction.name in front
     chosen = {"index": front.index(extraction.name)} if on_front else {"config": f"{folder}/{SUB_NETWORK_FILE}"}
-    epochs = 0 if extraction.finetuning is None else extraction.finetuning.most_epochs
-    given: dict[str, Any] = {"search": search} | chosen | {"finetune_epochs": epochs}
-    if (trimmed := extraction.vocabulary) is not None:
-        given |= {"trim_vocabulary": True, "vocabulary_file": trimmed.file}
-        given |= {"vocabulary_min_count": trimmed.min_count, "vocabulary_extra": trimmed.extra}
+    given = {"search": search} | chosen | _after_cutting(extraction)
     return _line("extract", given, {"vocabulary_file": None}, output_dir=folder.name)
 
 
-def make_export(export: Export) -> str:
-    """The command of an export."""
+def _after_cutting(extraction: ExtractionReport) -> dict[str, Any]:
+    """The options of an extraction that do not choose the sub-network."""
+    given: dict[str, Any] = {}
+    given["finetune_epochs"] = 0 if extraction.finetuning is None else extraction.finetuning.most_epochs
+    if (trimmed := extraction.vocabulary) is not None:
+        given |= {"trim_vocabulary": True, "vocabulary_file": trimmed.file}
+        given |= {"vocabulary_min_count": trimmed.min_count, "vocabulary_extra": trimmed.extra}
+    return given
+
+
+def make_family_model(family: Family, member: ExtractionReport, search: str, folder: Path) -> str:
+    """The command of the extraction of a family, whose members are treated as this one is."""
+    several: dict[str, Any] = {"tiers": family.tiers} if family.tiers else {"all": True}
+    given = {"search": search} | several | _after_cutting(member)
+    return _line("extract", given, {"vocabulary_file": None}, output_dir=folder.name)
+
+
+def make_export(export: Export, model: str | None = None, folder: str | None = None) -> str:
+    """The command of an export; of a family the names of its folders."""
     losses = [form.max_loss for form in export.smaller.values()]
     runtimes = {FORMS[form][0] for form in export.forms if form != "fp32"} or {"onnxruntime"}
     precisions = {FORMS[form][1] for form in export.forms}
     by_default = set(list_forms(runtimes, ExportOptions().precision)) == set(export.forms)
     values = {
-        "model": "model" if export.model is None else export.model.name,
+        "model": model or ("model" if export.model is None else export.model.name),
         "precision": None if by_default else tuple(each for each in PRECISIONS if each in precisions),
         "runtime": tuple(each for each in RUNTIMES if each in runtimes),
         "portable": export.portable,
         "max_int8_loss": losses[0] if losses else None,
     }
-    return _line("export", values, asdict(ExportOptions()), output_dir=export.directory.name)
+    return _line("export", values, asdict(ExportOptions()), output_dir=folder or export.directory.name)
 
 
 def make_benchmark(benchmark: Benchmark, folder: Path) -> list[str]:
     """The command of a benchmark in a folder, after those of its exports."""
     paths = [model.path for model in benchmark.models.values()]
-    folders = list(dict.fromkeys(path.parent if path.suffix in GRAPH_SUFFIXES else path for path in paths))
+    single = (path.parent if path.suffix in GRAPH_SUFFIXES else path for path in paths)
+    folders = list(dict.fromkeys(path.parent if is_family(path.parent) else path for path in single))
     lines = [make_export(Export.load(path, ())) for path in folders if (path / EXPORT_FILE).is_file()]
+    for path in filter(is_family, folders):
+        first = Export.load(path / Family.load(path).members[0], ())
+        lines.append(make_export(first, None if first.model is None else first.model.parent.name, path.name))
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
     options = _words(asdict(benchmark.options), asdict(BenchmarkOptions()))
     return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder.name)}"])]

@@ -50,9 +50,11 @@ class SummaryRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All timed models; the super-network's role is `dense`, the extracted sub-network's `pruned`."""
+    """All timed models; the super-network's role is `dense`, the extracted sub-network's `pruned` by default."""
 
     rows: tuple[SummaryRow, ...]
+    chosen: str = "pruned"
+    """The role of the extracted sub-network that counts: of a family the champion's."""
 
     @property
     def dense(self) -> SummaryRow:
@@ -62,7 +64,7 @@ class Summary:
     @property
     def pruned(self) -> SummaryRow:
         """The extracted sub-network's graph."""
-        return self.row("pruned")
+        return self.row(self.chosen)
 
     def row(self, name: str) -> SummaryRow:
         """Return what is known of the model of this name."""
@@ -109,12 +111,17 @@ class Summary:
         )
 
 
-def summarise(extraction: ExtractionReport, exports: Mapping[str, Export], benchmark: Benchmark) -> Summary:
-    """Return the comparison of what was extracted, exported (by role) and timed."""
+def summarise(
+    extractions: Mapping[str, ExtractionReport],
+    exports: Mapping[str, Export],
+    benchmark: Benchmark,
+    chosen: str = "pruned",
+) -> Summary:
+    """Return the comparison of what was extracted and exported, both by role, and timed; `chosen` is a role."""
     rows = []
     for name, model in benchmark.models.items():
         role = benchmark.role_of(name)
-        variant = extraction.super_network if role == "dense" else extraction.extracted
+        variant = extractions[chosen].super_network if role == "dense" else extractions[role].extracted
         assert variant is not None  # `compress` has trained it
         form = find_form(model.runtime, model.precision)
         smaller = None if form is None else exports[role].smaller.get(form)
@@ -131,7 +138,7 @@ def summarise(extraction: ExtractionReport, exports: Mapping[str, Export], bench
                 latencies=tuple(benchmark.of_model(name)),
             )
         )
-    return Summary(rows=tuple(rows))
+    return Summary(rows=tuple(rows), chosen=chosen)
 
 
 def _describe(latency: Latency) -> str:

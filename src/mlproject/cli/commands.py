@@ -54,6 +54,7 @@ from mlproject.cli.options import (
     SPACE_OF_SEARCH,
     TEXTS_OF_VOCABULARY,
     THREADS,
+    TIERS,
     TRAINING,
     TRAINING_PRECISIONS,
     TRIAL_LATENCY,
@@ -74,6 +75,7 @@ from mlproject.cli.processes import (
 from mlproject.inputs.addresses import (
     BENCHMARKED,
     EXPORTED,
+    FAMILY,
     MODEL_DIR,
     SEARCHED,
     SUPER_NETWORK,
@@ -81,7 +83,7 @@ from mlproject.inputs.addresses import (
     is_address,
     locate,
 )
-from mlproject.tracking.registration import LoggedExportOptions
+from mlproject.tracking.registration import LoggedExportOptions, require_aliases
 from mlproject.tracking.signals import StopSignal, stop_signals, stopped
 
 Options = TypeVar("Options")
@@ -206,7 +208,7 @@ def extract(search_dir: str, **values: Any) -> None:
         made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, options, run)
         _push(made, repository, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
-        _done(run, what, f"compressor export --model {quote(str(made[0]))}")
+        _done(run, what, f"compressor export --model {quote(str(output_dir if choice.several else made[0]))}")
 
 
 @cli.command("trim-vocabulary", cls=HuggingFaceCommand)
@@ -236,19 +238,22 @@ def trim_vocabulary(model_dir: str, **values: Any) -> None:
     "model_dir",
     type=PATH,
     required=True,
-    help="Made by extract or train-supernet: a directory or runs:/….",
+    help="Made by extract or train-supernet: a directory or runs:/…. Several that extract has made go together.",
 )
 @add_options(RUNTIME, EXPORT, CONFIDENCE, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX (and OpenVINO) and prove it equal to PyTorch."""
     (options,) = _check(values, _export_options)
     with _top_run("export") as (run, output_dir, _):
+        from compressor.extraction.family import is_family
         from mlproject.stages import export as export_stage
 
-        export_stage.export(output_dir, locate(model_dir, *MODEL_DIR), options, run)
-        _done(
-            run, f"the ONNX model {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER"
-        )
+        path, what = locate(model_dir, *FAMILY, *MODEL_DIR), "the ONNX model"
+        if is_family(path):
+            what = f"{len(export_stage.export_family(output_dir, path, options, run))} ONNX models in"
+        else:
+            export_stage.export(output_dir, path, options, run)
+        _done(run, f"{what} {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER")
 
 
 @cli.command("benchmark", cls=HuggingFaceCommand)
@@ -364,6 +369,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     SEARCH,
     SEARCH_LATENCY,
     CHOICE,
+    TIERS,
     VOCABULARY,
     CONFIDENCE,
     RUNTIME_OF_COMPRESS,
@@ -397,9 +403,10 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
 
         options = CompressOptions(**_open_model(parts))
         made = run_all(output_dir, options, run, tracker, use_cache=use_cache and not fresh)
-        _push([made.model], repository, run)
+        _push([model for model, _ in made.members.values()], repository, run)
         page = output_dir / "report.html"
-        _done(run, f"the sliced model {made.model}, its ONNX form {made.pruned} and the report {page}")
+        forms = "s {}, their ONNX forms {}" if len(made.members) > 1 else " {}, its ONNX form {}"
+        _done(run, f"the sliced model{forms.format(made.model, made.pruned)} and the report {page}")
 
 
 @cli.command("report", cls=HuggingFaceCommand)
@@ -414,7 +421,8 @@ def report(**values: Any) -> None:
         from exporters.report.inputs import ReportFolders
         from mlproject.stages.report import report as write_report
 
-        markers = {"search": SEARCHED, "model": MODEL_DIR, "onnx": EXPORTED, "benchmark": BENCHMARKED}
+        markers: dict[str, tuple[str, ...]] = {"search": SEARCHED, "benchmark": BENCHMARKED}
+        markers |= {"model": (*FAMILY, *MODEL_DIR), "onnx": (*FAMILY, *EXPORTED)}
         given = {name: values[f"{name}_dir"] for name in markers}
         folders = ReportFolders(**{name: locate(path, *markers[name]) for name, path in given.items() if path})
         made = write_report(output_dir, folders, run)
@@ -694,8 +702,14 @@ def _benchmark_options(values: dict[str, Any]) -> BenchmarkOptions:
 
 
 def _fit(values: dict[str, Any]) -> None:
-    """Whether the search of a `compress` can give what the choice asks for."""
-    require_fit(_choice(values), values["objectives"], values["num_samples"])
+    """Whether the search of a `compress` can give what the choice asks for, and the export name what it gives."""
+    choice = _choice(values)
+    require_fit(choice, values["objectives"], values["num_samples"])
+    if choice.several:
+        if "dense" in choice.tier_sizes:
+            law, remedy = "other names than dense, which is the super-network", "Choose another."
+            refuse([Problem(option="--tiers", law=law, value=",".join(choice.tiers), remedy=remedy)])
+        require_aliases(_pick(LoggedExportOptions, values | {"runtime": RUNTIMES[:1]}), list(choice.tier_sizes))
 
 
 def _hub(values: dict[str, Any]) -> str | None:
@@ -752,14 +766,18 @@ def _pick(make: Callable[..., Options], values: dict[str, Any]) -> Options:
 
 
 def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
-    """Names for the models of a benchmark: the directories' names, numbered where they repeat."""
+    """Names for the models of a benchmark: the directories' names, numbered where they repeat; of a family its own."""
+    from compressor.extraction import family
+
     names: dict[str, Path] = {}
     for path in paths:
         given = path.partition(":/")[2].strip("/").replace("/", "-").replace("@", "-") if is_address(path) else None
         stem = given or local_path(path).name
         stem = stem.removesuffix(".onnx").removesuffix(".xml")
-        name = stem if stem not in names else f"{stem}-{len(names)}"
-        names[name] = locate(path, *TIMED)
+        found = locate(path, *FAMILY, *TIMED)
+        for own, model in family.find_members(found).items():
+            name = own or stem
+            names[name if name not in names else f"{name}-{len(names)}"] = model
     return list(names.items())
 
 

@@ -636,12 +636,17 @@ TEXTS_OF_VOCABULARY = [
     *_COUNTS_OF_TOKENS,
 ]
 
-SEVERAL = [
-    _boolean("--all", default=Choice.all, help="The whole front, each in a folder of its own."),
+TIERS = [
     _option(
-        "--tiers", type=TextList(), default=None, help="So many of the front, spread by size, smallest first: S,M,L."
+        "--tiers",
+        type=TextList(),
+        default=None,
+        help="A family: so many of the front, spread by size, smallest first: S,M,L; or each as --max-params has it: "
+        "small=0.4,large=0.8.",
     ),
 ]
+
+SEVERAL = [_boolean("--all", default=Choice.all, help="The whole front, each in a folder of its own."), *TIERS]
 
 
 HUB = [

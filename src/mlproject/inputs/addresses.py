@@ -12,6 +12,7 @@ from mlproject.tracking.delivery import download
 SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)
 EXPORTED, BENCHMARKED = ("export.json",), ("latency.json",)
 TIMED = ("export.json", "config.json", "*.onnx", "openvino_model*.xml")
+FAMILY = ("family.json",)
 """Files by which a directory of each kind is known, the surest first."""
 
 

@@ -12,6 +12,7 @@ from compressor.data.sources import DataSource, TaskData, load_task_data, load_t
 from compressor.digests import digest_files
 from compressor.drawing.terminal import print_table
 from compressor.evaluation.answers import fit_to_model
+from compressor.extraction.family import Family, find_members, is_family
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.record import ExtractionReport, Variant, with_interval
 from compressor.files import file_sha256, write_json
@@ -28,6 +29,7 @@ from exporters.export_record import Export
 from exporters.forecast import Plan
 from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
+from exporters.report.family import family_table, read_family, write_family_report
 from exporters.report.inputs import ReportFolders, read_reported
 from exporters.report.page import FIGURES, REPORT_FILE, write_report
 from exporters.report.steps import list_steps, table_of_steps
@@ -35,7 +37,7 @@ from exporters.report.summary import Summary, SummaryRow, summarise
 from mlproject.inputs.cache import fingerprint, read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
-from mlproject.stages.export import export
+from mlproject.stages.export import export, export_family
 from mlproject.stages.extract import extract
 from mlproject.stages.log import option_params
 from mlproject.stages.search import search
@@ -98,8 +100,24 @@ class StageFolders:
     dense: Path
     """The super-network's export."""
     pruned: Path
-    """The extracted model's."""
+    """The extracted model's; of a family a folder in it for each member, as in `model`."""
     benchmark: Path
+
+    @property
+    def reported(self) -> ReportFolders:
+        """Those that a report is made of."""
+        return ReportFolders(search=self.search, model=self.model, onnx=self.pruned, benchmark=self.benchmark)
+
+    @property
+    def members(self) -> dict[str, tuple[Path, Path]]:
+        """The extracted models and their exports by role: `pruned`, or of a family the members' names."""
+        exports = find_members(self.pruned)
+        return {name or "pruned": (model, exports[name]) for name, model in find_members(self.model).items()}
+
+    @property
+    def chosen(self) -> str:
+        """The role of the extracted model that counts: of a family the champion's."""
+        return Family.load(self.model).champion if is_family(self.model) else "pruned"
 
 
 def compress(
@@ -117,10 +135,10 @@ def compress(
     stages = _Stages(output_dir, run, tracker, tags, use_cache)
     folders = _run_stages(stages, options)
     _summarise(output_dir, folders, run)
-    reported = ReportFolders(
-        search=folders.search, model=folders.model, onnx=folders.pruned, benchmark=folders.benchmark
-    )
-    write_report(output_dir / REPORT_FILE, read_reported(reported, find_super_network))
+    if is_family(folders.model):
+        write_family_report(output_dir / REPORT_FILE, read_family(folders.reported, find_super_network))
+    else:
+        write_report(output_dir / REPORT_FILE, read_reported(folders.reported, find_super_network))
     run.log_artifact(output_dir / REPORT_FILE)
     run.log_artifact(output_dir / FIGURES, FIGURES)
     return folders
@@ -150,7 +168,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         assert trained is not None
         source, of_data = trained.source, {"data": trained.data_digest, "label_names": trained.label_names}
         options = replace(options, source=source)
-    digest = cache(digest_files)  # a folder is not written to once its stage has run
+    digest = cache(_digest_members)  # a folder is not written to once its stage has run
     searched = stages.run(
         "search",
         "search",
@@ -175,9 +193,10 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         "export",
         "onnx",
         stage_inputs(source, options.export, **of_data, model=digest(model)),
-        lambda folder, stage: export(folder, model, options.export, stage, "pruned"),
+        lambda folder, stage: _export_pruned(folder, model, options.export, stage),
     )
-    timed = [("dense", dense), ("pruned", pruned), ("dense", supernet), ("pruned", model)]
+    exports, models = ({name or "pruned": at for name, at in find_members(of).items()} for of in (pruned, model))
+    timed = [("dense", dense), *exports.items(), ("dense", supernet), *models.items()]
     benchmarked = stages.run(
         "benchmark",
         "benchmark",
@@ -192,6 +211,20 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
 def _of_rows(data: TaskData) -> dict[str, Any]:
     """What stages depend on of their rows."""
     return {"data": data.digest, "label_names": data.label_names}
+
+
+def _digest_members(directory: Path) -> dict[str, Any]:
+    """Digests of a model's files; of a family those of each member."""
+    members = find_members(directory)
+    return {name: digest_files(at) for name, at in members.items()} if is_family(directory) else digest_files(directory)
+
+
+def _export_pruned(folder: Path, model: Path, options: LoggedExportOptions, stage: StageRun) -> None:
+    """Export the extracted model, or each of a family."""
+    if is_family(model):
+        export_family(folder, model, options, stage)
+    else:
+        export(folder, model, options, stage, "pruned")
 
 
 def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, made_of: Mapping[str, Any]) -> Path:
@@ -256,16 +289,24 @@ class _Stages:
 
 def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
-    extraction = ExtractionReport.load(folders.model)
-    exports = {"dense": Export.load(folders.dense), "pruned": Export.load(folders.pruned)}
+    extractions = {role: ExtractionReport.load(model) for role, (model, _) in folders.members.items()}
+    exports = {"dense": folders.dense} | {role: at for role, (_, at) in folders.members.items()}
+    loaded = {role: Export.load(at) for role, at in exports.items()}
+    extraction = extractions[folders.chosen]
     benchmark = Benchmark.load(folders.benchmark)
-    summary = summarise(extraction, exports, benchmark)
+    summary = summarise(extractions, loaded, benchmark, folders.chosen)
     write_json(output_dir / "summary.json", summary.to_json())
-    against = extraction.against_full_model
-    header, rows = summary.table(extraction.trivial, against_full_model=against)
-    print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
-    steps = table_of_steps(list_steps(extraction, exports, benchmark), against_full_model=against)
-    print_table("What each step brought", *steps)
+    if is_family(folders.model):
+        header, rows = family_table(read_family(folders.reported, find_super_network))
+        print_table(f"Dense super-network and family, {extraction.name} its champion", header, rows)
+        tables = markdown_table(header, rows)
+    else:
+        against = extraction.against_full_model
+        header, rows = summary.table(extraction.trivial, against_full_model=against)
+        print_table(f"Dense super-network and extracted sub-network {extraction.name}", header, rows)
+        steps = table_of_steps(list_steps(extraction, loaded, benchmark), against_full_model=against)
+        print_table("What each step brought", *steps)
+        tables = f"{markdown_table(header, rows)}\n\nWhat each step brought:\n\n{markdown_table(*steps)}"
     if extraction.test is not None:
         print(f"On the test rows: {extraction.test.describe()}.")
     remarks = extraction.notes()
@@ -281,7 +322,6 @@ def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     )
     run.log_artifact(folders.search / PNG_FILE)
     run.log_artifact(output_dir / "summary.json")
-    tables = f"{markdown_table(header, rows)}\n\nWhat each step brought:\n\n{markdown_table(*steps)}"
     _describe(folders, summary, extraction, remarks, tables, run)
 
 
@@ -295,7 +335,8 @@ def _describe(
 ) -> None:
     """Sets the description of the parent run: what was made, from what, and the commands that follow."""
     another = f"compressor extract --search {quote(str(folders.search))} --index I"
-    register = f"compressor export --model {quote(str(folders.model))} --register-as NAME --alias champion"
+    register = f"compressor export --model {quote(str(folders.model))} --register-as NAME"
+    register += "" if is_family(folders.model) else " --alias champion"
     share = f"{extraction.extracted.relative_encoder_params:.0%}"
     parts = [
         f"**{markdown_text(extraction.name)}** keeps {share} of the encoder: {summary.describe_change()}.",

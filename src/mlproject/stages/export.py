@@ -1,14 +1,20 @@
 """The stage `export`: a model in its forms for the runtimes, logged, shown, and registered where that is wanted."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from compressor.data.sources import TaskData
+from compressor.digests import digest_files
+from compressor.extraction.family import Family
+from compressor.files import require_other_directory
 from exporters.export import export_model
 from exporters.export_record import EXPORT_FILE, Export, VerifiedForm
 from exporters.opened_model import open_model
 from exporters.options import FORMS, RUNTIME_NAMES
+from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.stages.log import log_files
 from mlproject.tracking.logged_models import know_directory, log_forms
-from mlproject.tracking.registration import LoggedExportOptions
+from mlproject.tracking.registration import LoggedExportOptions, find_aliases, require_aliases
 from mlproject.tracking.served_model import log_served_models, show_serving
 from mlproject.tracking.tracker import StageRun
 
@@ -31,29 +37,87 @@ def export(
         ParityError: an fp32 form computes something else than PyTorch; nothing is written.
         TrackingError: MLflow refuses to register the model; everything else is done.
     """
-    run.log_params(
-        {f"{name}_model": str(model_dir), **{key: ",".join(getattr(options, key)) for key in ("precision", "runtime")}}
-    )
-    opened = open_model(model_dir)
-    data = opened.load_data()
-    made = export_model(opened, data, output_dir, options)
-    for form_name, form in made.forms.items():
-        prefix = name if form_name == "fp32" else f"{name}_{form_name}"
-        run.log_metrics({f"{prefix}/error": form.error, f"{prefix}/mb": form.mb})
-        if isinstance(form, VerifiedForm):
-            run.log_metrics({f"{prefix}/parity": max(form.parity.values())})
-    if log_models:
-        log_files(run, output_dir, name)
-    else:
-        run.log_artifact(output_dir / EXPORT_FILE, name)
-    _show(made, options, f"{data.validation.num_judged:,} validation {data.task.judged}")
+    run.log_params({f"{name}_model": str(model_dir), **_option_params(options)})
+    made, data = _export(model_dir, output_dir, options)
     known = know_directory(model_dir, data, made.params)
+    _log(run, made, name, files=log_models)
     uri = log_served_models(made, data.task, options, run, known) if log_models else None
     log_forms(run, made, known, data)
     if log_models:
         show_serving(uri, data.task)
         run.tracker.require_registered()
     return made
+
+
+def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptions, run: StageRun) -> dict[str, Export]:
+    """Exports each member of a family into a folder of its own; registers all once all are proven.
+
+    They become versions of one registered model with the aliases of their tiers, and `champion`. Members that a killed
+    command has exported are not exported again.
+
+    Raises:
+        OptionError: an alias is given, or a name of a member is none that MLflow takes.
+        ParityError: an fp32 form computes something else than PyTorch; nothing is registered.
+        TrackingError: MLflow refuses to register a model; everything else is done.
+    """
+    family = Family.load(family_dir)
+    aliases = find_aliases(family.members, family.champion)
+    require_aliases(options, family.members)
+    require_other_directory(output_dir, family_dir)
+    run.log_params({"family": str(family_dir), "members": ", ".join(family.members), **_option_params(options)})
+    exported = {}
+    for name in family.members:
+        model_dir, target = family.folder_of(family_dir, name), output_dir / name
+        given = stage_inputs(options, model=digest_files(model_dir))
+        if run.tracker.goes_on and read_record(target, _MEMBER) == given:
+            print(f"{name} was exported before.")
+            exported[name] = Export.load(target), open_model(model_dir).load_data()
+        else:
+            exported[name] = _export(model_dir, target, options)
+            write_record(target, _MEMBER, given)
+    run.log_artifact(family.save(output_dir))
+    num_logged = 0
+    for name, (made, data) in exported.items():
+        first, *more = aliases[name]
+        registered = replace(options, alias=first if options.register_as else None)
+        known = know_directory(family.folder_of(family_dir, name), data, made.params, name)
+        _log(run, made, name)
+        uri = log_served_models(made, data.task, registered, run, known, tuple(more))
+        log_forms(run, made, known, data, num_logged)
+        num_logged += len(made.accepted)
+        show_serving(uri, data.task)
+    run.tracker.require_registered()
+    return {name: made for name, (made, _) in exported.items()}
+
+
+_MEMBER = "export member"
+"""What the record of a member of a family is of."""
+
+
+def _option_params(options: LoggedExportOptions) -> dict[str, str]:
+    return {key: ",".join(getattr(options, key)) for key in ("precision", "runtime")}
+
+
+def _export(model_dir: Path, output_dir: Path, options: LoggedExportOptions) -> tuple[Export, TaskData]:
+    """Exports a model and shows what was made; also the rows that it was judged on."""
+    opened = open_model(model_dir)
+    data = opened.load_data()
+    made = export_model(opened, data, output_dir, options)
+    _show(made, options, f"{data.validation.num_judged:,} validation {data.task.judged}")
+    return made, data
+
+
+def _log(run: StageRun, made: Export, name: str, *, files: bool = True) -> None:
+    """Logs the metrics of an export, with `name` as prefix, and its files, or the record of them alone."""
+    for form_name, form in made.forms.items():
+        prefix = name if form_name == "fp32" else f"{name}_{form_name}"
+        run.log_metrics({f"{prefix}/error": form.error, f"{prefix}/mb": form.mb})
+        if isinstance(form, VerifiedForm):
+            run.log_metrics({f"{prefix}/parity": max(form.parity.values())})
+    if files:
+        log_files(run, made.directory, name)
+    else:
+        run.log_artifact(made.directory / EXPORT_FILE, name)
 
 
 _ONE_ROW_NOTE = (

@@ -6,22 +6,32 @@ And `trim-vocabulary`, which takes tokens from models of other hands.
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from compressor.data.heads.answers import name_error
 from compressor.data.sources import TaskData, in_order_of, load_task_data, require_same_rows
 from compressor.drawing.terminal import print_table
 from compressor.errors import SearchError
 from compressor.extraction.card import CARD_FILE
 from compressor.extraction.extract import Extractor
+from compressor.extraction.family import Family, make_family
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.origins import SharedWeights, TrainedAlone
-from compressor.extraction.record import EXTRACTION_FILE, PARITY_FILE, ExtractionReport, describe_difference
+from compressor.extraction.record import (
+    EXTRACTION_FILE,
+    PARITY_FILE,
+    ExtractionReport,
+    describe_difference,
+    with_interval,
+)
 from compressor.extraction.trimming import trim_model_directory
 from compressor.files import local_path, read_lines, require_other_directory
 from compressor.network.saving import SUB_NETWORK_FILE
 from compressor.search.choosing import Chosen, choose
-from compressor.search.options import Choice
+from compressor.search.objectives import OBJECTIVES
+from compressor.search.options import SMALL_INCREASE, Choice
 from compressor.search.record import SearchResult
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import (
@@ -57,7 +67,7 @@ def extract(
     if options.finetune_epochs and not extractor.will_distill:
         print("Standard NAS has trained it alone, so it is not distilled.")
     search = hashlib.sha256(json.dumps(result.to_json(), sort_keys=True).encode()).hexdigest()
-    made = []
+    made, reports = [], {}
     for step, (name, member) in enumerate(chosen.items()):
         target = output_dir / name if choice.several else output_dir
         given = stage_inputs(member=[member.name, member.sub_network.hash], options=asdict(options), search=search)
@@ -74,7 +84,32 @@ def extract(
         _log_model(run, target, report, extractor.data, name if choice.several else None, step)
         _show(report)
         made.append(target)
+        reports[name] = report
+    if choice.several:
+        holding = {name: member.holds for name, member in chosen.items()}
+        family = make_family(reports, holding, choice.tiers)
+        run.log_artifact(family.save(output_dir))
+        _show_family(family, reports, surely=holding[family.champion])
     return made
+
+
+def _show_family(family: Family, reports: Mapping[str, ExtractionReport], *, surely: bool) -> None:
+    """Prints the members of a family side by side, and which is the champion."""
+    rows = [
+        [
+            name,
+            report.name,
+            with_interval(report.error, report.extracted.error_interval),
+            f"{report.extracted.params / 1e6:.2f}",
+            f"{report.extracted.relative_encoder_params:.1%}",
+        ]
+        for name, report in ((name, reports[name]) for name in family.members)
+    ]
+    error = name_error("error (95 %)", any(report.against_full_model for report in reports.values()))
+    print_table("The family", ["name", "sub-network", error, OBJECTIVES["params"].column, "of encoder"], rows)
+    promise = f"surely at most {SMALL_INCREASE:g} worse than the super-network"
+    why = f"the smallest that is {promise}" if surely else f"the best, as none is {promise}"
+    print(f"Champion: {family.champion}, {why}.")
 
 
 def trim(output_dir: Path, model: str, options: ExtractionOptions, run: StageRun) -> None:

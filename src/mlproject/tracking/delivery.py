@@ -618,7 +618,7 @@ def _registered_before(event: events.LogServedModel, to: Delivery, model_id: str
 
 
 def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> str | None:
-    """Tells what a registered version is, as tags too, by which versions are found and compared; gives it its alias.
+    """Tells what a registered version is, as tags too, by which versions are found and compared; gives it its aliases.
 
     Returns its address by that, if it has one.
     """
@@ -629,8 +629,9 @@ def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> st
         to.client.set_model_version_tag(name, number, key, text)
     if event.description:
         to.client.update_model_version(name, number, description=event.description)
-    if alias:
-        to.client.set_registered_model_alias(name, alias, number)
+    for each in (alias, *event.further_aliases):
+        if each:
+            to.client.set_registered_model_alias(name, each, number)
     return f"models:/{name}@{alias}" if alias else None
 
 

@@ -192,6 +192,7 @@ class LogServedModel(LogModel):
     description: str = ""
     register_as: str | None = None
     alias: str | None = None
+    further_aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

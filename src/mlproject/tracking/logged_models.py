@@ -130,10 +130,13 @@ def log_model_in_pytorch(
     )
 
 
-def log_forms(run: StageRun, export: Export, known: KnownModel, data: TaskData) -> None:
-    """Log the accepted forms of an export with their errors and sizes, the one to serve last."""
+def log_forms(run: StageRun, export: Export, known: KnownModel, data: TaskData, num_before: int = 0) -> None:
+    """Log the accepted forms of an export with their errors and sizes, the one to serve last.
+
+    The run gets them at steps of their own, after those of `num_before` forms of other models.
+    """
     ordered = sorted(export.accepted, key=lambda form: form == export.best)
-    for step, name in enumerate(ordered, start=1):
+    for step, name in enumerate(ordered, start=num_before + 1):
         form = export.forms[name]
         judged = judge("error", form.error, form.error_interval, data, "validation")
         metrics = {"mb": form.mb, "params": export.params}

@@ -24,7 +24,12 @@ _SERVING_PACKAGES = ("mlflow", "tokenizers", "numpy", "pydantic")
 
 
 def log_served_models(
-    export: Export, task: Task, options: LoggedExportOptions, run: StageRun, known: KnownModel
+    export: Export,
+    task: Task,
+    options: LoggedExportOptions,
+    run: StageRun,
+    known: KnownModel,
+    further_aliases: tuple[str, ...] = (),
 ) -> str | None:
     """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI.
 
@@ -52,11 +57,13 @@ def log_served_models(
             "runtime": runtime,
             "precision": precision,
             "params": export.params,
+            "model": known.name,
         },
         metrics=_metrics(export, form),
         description=_describe(export, task, form),
         register_as=options.register_as,
         alias=options.alias,
+        further_aliases=further_aliases if options.register_as else (),
     )
     uri = run.log_model(served)
     runner = open_runner(graph, threads=1)

@@ -163,6 +163,34 @@ def test_several() -> None:
     assert len({e.name for e in choose(results(), Choice(tiers=tuple("abcde"))).values()}) == 5
 
 
+def test_tiers_of_given_sizes() -> None:
+    """Each is what `--max-params` takes: a share up to 1, above it a number."""
+    found = choose(results(), Choice(tiers=("large=0.9", "small=300")))
+    assert {name: chosen.name for name, chosen in found.items()} == {
+        "large": next(iter(choose(results(), Choice(max_params=0.9)))),
+        "small": next(iter(choose(results(), Choice(max_params=300)))),
+    }
+    with pytest.raises(SearchError) as raised:
+        choose(results(), Choice(tiers=("a=0.9", "b=0.91")))
+    assert str(raised.value) == (
+        f"--tiers must be of different members, but a and b are both {found['large'].name} "
+        f"({found['large'].evaluation.params:,} parameters). Move their sizes apart, or search longer."  # type: ignore[union-attr]
+    )
+    with pytest.raises(
+        SearchError, match=r"^--tiers small= must be met by a member of the front, but none has 0\.01 or"
+    ):
+        choose(results(), Choice(tiers=("small=0.01",)))
+
+
+def test_tiers_say_whether_they_surely_lose_little() -> None:
+    found = choose(results(), Choice(tiers=("S", "M", "L")))
+    full = results().full
+    assert full is not None
+    for chosen in found.values():
+        assert chosen.evaluation is not None
+        assert chosen.holds == (chosen.evaluation.error <= full.error + 0.015)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -172,6 +200,11 @@ def test_several() -> None:
         ({"index": -1}, "--index must be at least 0, but got -1"),
         ({"tiers": ("S", "S")}, "--tiers must be different names"),
         ({"tiers": ("../S", "M")}, "--tiers must be different names of letters and digits"),
+        ({"tiers": ("S=0.5", "S=0.8")}, "--tiers must be different names of letters and digits"),
+        ({"tiers": ("S=0.5", "M")}, "--tiers must be names alone, or each with its most parameters, above 0, but got"),
+        ({"tiers": ("S=0",)}, "or each with its most parameters, above 0, but got 'S=0'. Write them as S,M,L or"),
+        ({"tiers": ("S=nan",)}, "or each with its most parameters, above 0, but got 'S=nan'"),
+        ({"tiers": ("S=",)}, "or each with its most parameters, above 0, but got 'S='"),
     ],
 )
 def test_wrong_choices(values: dict[str, Any], message: str) -> None:

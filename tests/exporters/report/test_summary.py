@@ -24,7 +24,7 @@ def summary(tmp_path: Path) -> Summary:
         super_network=sample_variant(0.2, 1_000_000),
         extracted=sample_variant(0.35, 500_000),
     )
-    return summarise(extraction, exports, sample_benchmark(models, rows))
+    return summarise({"pruned": extraction}, exports, sample_benchmark(models, rows))
 
 
 def test_the_file_has_the_keys_that_it_always_had(tmp_path: Path) -> None:
