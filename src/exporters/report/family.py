@@ -164,7 +164,7 @@ def write_family_report(path: Path, reported: ReportedFamily) -> Path:
     """Write the page `path` with `figures/` beside it."""
     searched = reported.of_search
     result, origin, benchmark = searched.result, searched.origin, searched.benchmark
-    title = f"{origin.source.task_name}: a family of {len(reported.members)} models"
+    title = f"{origin.source.task_name}: a family of {len(reported.members)}"
     series = [
         extracted_series(result, member.report, member.name, (EXTRACTED + place) % len(PALETTE))
         for place, member in enumerate(reported.members)
@@ -204,8 +204,9 @@ def _at_a_glance(reported: ReportedFamily) -> str:
     if champion.chosen.reason:
         parts.append(f"Before repair and distillation: {champion.chosen.reason}")
     if timed is not None:
+        texts = "one text" if timed[1].batch_size == 1 else f"{timed[1].batch_size} texts"
         length = f"{timed[1].length} tokens" if isinstance(timed[1].length, int) else "the validation rows' lengths"
-        parts.append(f"Latencies are of batches of {timed[1].batch_size}, {length}.")
+        parts.append(f"Latencies are of {texts} of {length}.")
     if any(member.export for member in reported.members):
         parts.append("Errors are of the form that is served, test errors of the model in fp32.")
     return page.section("At a glance", page.paragraph(" ".join(parts)), page.table(header, rows, marked=place))

@@ -88,8 +88,10 @@ def make_benchmark(benchmark: Benchmark, folder: Path) -> list[str]:
     folders = list(dict.fromkeys(path.parent if is_family(path.parent) else path for path in single))
     lines = [make_export(Export.load(path, ())) for path in folders if (path / EXPORT_FILE).is_file()]
     for path in filter(is_family, folders):
-        first = Export.load(path / Family.load(path).members[0], ())
-        lines.append(make_export(first, None if first.model is None else first.model.parent.name, path.name))
+        first = path / Family.load(path).members[0]
+        if (first / EXPORT_FILE).is_file():
+            export = Export.load(first, ())
+            lines.append(make_export(export, None if export.model is None else export.model.parent.name, path.name))
     models = " ".join(f"--model {shlex.quote(path.name)}" for path in folders)
     options = _words(asdict(benchmark.options), asdict(BenchmarkOptions()))
     return [*lines, " ".join(["compressor benchmark", models, *options, f"--output-dir {shlex.quote(folder.name)}"])]

@@ -551,7 +551,7 @@ _NO_STEP = -1
 def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
     import mlflow
 
-    model = _made_before(to, DIGEST_TAG, event.digest, to.run_id(event), event.name)
+    model = _made_before(event, to)
     before = _registered_before(event, to, None if model is None else model.model_id)
     if before is not None:
         return _name_version(event, to, str(before.version)) or str(before.source)
@@ -592,14 +592,22 @@ def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
     )
 
 
-def _made_before(
-    to: Delivery, tag: str, value: str, run_id: str | None = None, name: str | None = None
-) -> "LoggedModel | None":
-    """The newest whole model with that tag, of a run and a name where they are given; None where there is none."""
-    of_run = f" AND source_run_id = '{run_id}'" if run_id else ""
-    named = f" AND name = '{name}'" if name else ""
-    found = _find_models(to, f"tags.`{tag}` = '{value}'{of_run}{named}") if value else []
+def _made_before(event: events.LogModel, to: Delivery) -> "LoggedModel | None":
+    """The whole model that the event has made, before a process was killed or refused; None where there is none."""
+    own = f"source_run_id = '{to.run_id(event)}' AND name = '{event.name}'"
+    found = _find_models(to, f"tags.`{DIGEST_TAG}` = '{event.digest}' AND {own}") if event.digest else []
     return next((model for model in found if model.status == "READY"), None)
+
+
+def _find_computing(to: Delivery, computes_with: str, run_id: str | None = None) -> "list[LoggedModel]":
+    """The models that compute with something, the served one first: those of a run, or else of the newest that has any.
+
+    fp32 can be there twice, as it is served and in MLflow's ONNX flavour.
+    """
+    of_run = f" AND source_run_id = '{run_id}'" if run_id else ""
+    found = _find_models(to, f"tags.`{COMPUTES_TAG}` = '{computes_with}'{of_run}") if computes_with else []
+    whole = [model for model in found if model.status == "READY"]
+    return [model for model in whole if model.source_run_id == whole[0].source_run_id][::-1]
 
 
 def _find_models(to: Delivery, filter_string: str) -> "list[LoggedModel]":
@@ -667,7 +675,7 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
     inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in event.inputs.items()]
     classes = np.shape(event.logits)[-1] if np.ndim(next(iter(event.inputs.values()))) == 2 else -1
     logits = TensorSpec(np.dtype(np.float32), (-1, classes), "logits")
-    made = _made_before(to, DIGEST_TAG, event.digest, to.run_id(event), event.name)
+    made = _made_before(event, to)
     if made is not None:
         return str(made.model_uri)
     made = _make_model(event, to)
@@ -689,29 +697,30 @@ def _measure_model(event: events.MeasureModel, to: Delivery) -> str:
     from mlflow.entities import LoggedModelOutput, Metric
 
     run_id, measured = to.run_id(event), [(name, value, None, None) for name, value in event.metrics.items()]
-    model = _made_before(to, COMPUTES_TAG, event.computes_with, run_id if event.own else None)
-    if model is None:
-        model = _make_model(event, to)
-        to.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, event.step)])
-        to.client.finalize_logged_model(model.model_id, "READY")
+    models = _find_computing(to, event.computes_with, run_id if event.own else None)
+    if not models:
+        models = [_make_model(event, to)]
+        to.client.log_outputs(run_id, [LoggedModelOutput(models[0].model_id, event.step)])
+        to.client.finalize_logged_model(models[0].model_id, "READY")
         measured += [(name, value, None, None) for name, value in event.if_made.items()]
-    points = [
-        Metric(name, value, event.now_ms, event.step, model_id=model.model_id, dataset_name=rows, dataset_digest=digest)
-        for name, value, rows, digest in (*measured, *event.judged)
-    ]
-    to.client.log_batch(run_id, metrics=points)
-    return str(model.model_uri)
+    for model in models:
+        points = [
+            Metric(name, value, event.now_ms, event.step, model.model_id, rows, digest)
+            for name, value, rows, digest in (*measured, *event.judged)
+        ]
+        to.client.log_batch(run_id, metrics=points)
+    return str(models[0].model_uri)
 
 
 @deliver.register
 def _use_models(event: events.UseModels, to: Delivery) -> None:
     from mlflow.entities import LoggedModelInput
 
-    found = [_made_before(to, COMPUTES_TAG, value) for value in event.computes_with]
-    used = [*event.model_ids, *(model.model_id for model in found if model is not None)]
+    found = [_find_computing(to, value) for value in event.computes_with]
+    used = [*event.model_ids, *(models[0].model_id for models in found if models)]
     if used:
-        models = [LoggedModelInput(model_id) for model_id in dict.fromkeys(used)]
-        to.client.log_inputs(to.run_id(event), models=models)
+        inputs = [LoggedModelInput(model_id) for model_id in dict.fromkeys(used)]
+        to.client.log_inputs(to.run_id(event), models=inputs)
 
 
 @deliver.register
@@ -724,7 +733,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
     matplotlib.use("Agg")  # pictures are drawn in a thread, where no window can be opened
     table = pd.DataFrame(read_json_lines(to.folder / event.path))
     answers = table[event.answer].tolist()
-    found = _made_before(to, COMPUTES_TAG, event.computes_with) if event.computes_with else None
+    found = _find_computing(to, event.computes_with)
     config: dict[str, Any] = {"log_model_explainability": False}
     if event.label_names:
         config["label_list"] = list(event.label_names)
@@ -737,7 +746,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
             lambda rows: answers[: len(rows)],
             data=data,
             model_type=event.model_type,
-            model_id=event.model_id or (None if found is None else found.model_id),
+            model_id=event.model_id or (found[0].model_id if found else None),
             extra_metrics=[_known_metric(*metric) for metric in event.metrics.items()],
             evaluator_config=config,
         )

@@ -88,7 +88,7 @@ def rows_name(source: DataSource, part: str) -> str:
 def judge(name: str, error: float, interval: Sequence[float], data: TaskData, part: str) -> tuple[Judged, ...]:
     """Return an error on a part of the rows, and the ends of its 95 % interval, as metrics with their rows."""
     rows = (rows_name(data.source, part), data.parts[part].digest)
-    low, high = interval
+    low, high = (round(end, 4) for end in interval)  # the table shows all digits
     return (name, error, *rows), (f"{name}_low", low, *rows), (f"{name}_high", high, *rows)
 
 
@@ -121,7 +121,7 @@ def log_model_in_pytorch(
         MeasureModel(
             run=run.name,
             computes_with=hash_model(directory),
-            metrics={"mb": mb, **metrics},
+            metrics={"mb": round(mb, 3), **metrics},
             judged=(*judged, *known.tested),
             step=step,
             now_ms=now_ms(),
@@ -139,7 +139,7 @@ def log_forms(run: StageRun, export: Export, known: KnownModel, data: TaskData, 
     for step, name in enumerate(ordered, start=num_before + 1):
         form = export.forms[name]
         judged = judge("error", form.error, form.error_interval, data, "validation")
-        metrics = {"mb": form.mb, "params": export.params}
+        metrics = {"mb": round(form.mb, 3), "params": export.params}
         run.tracker.add(
             MeasureModel(
                 run=run.name,
@@ -166,8 +166,8 @@ def log_latencies(run: StageRun, benchmark: Benchmark, name: str) -> None:
         MeasureModel(
             run=run.name,
             computes_with=hash_model(model.path),
-            metrics=metrics,
-            if_made={"mb": model.mb} | ({} if model.error is None else {"error": model.error}),
+            metrics={metric: round(value, 3) for metric, value in metrics.items()},
+            if_made={"mb": round(model.mb, 3)} | ({} if model.error is None else {"error": model.error}),
             own=False,
             now_ms=now_ms(),
             **known.described(form, model.runtime, model.precision),

@@ -31,10 +31,7 @@ def log_served_models(
     known: KnownModel,
     further_aliases: tuple[str, ...] = (),
 ) -> str | None:
-    """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI.
-
-    What is measured of fp32 is told of the served model where that is it.
-    """
+    """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
     form, graph = export.best, export.path()
     runtime, precision = FORMS[form]
     artifacts = served_files(export, form)
@@ -80,7 +77,7 @@ def log_served_models(
             logits=np.asarray(runner.run(inputs)).tolist(),
             metrics=_metrics(export, "fp32"),
             digest=hash_files([graph]),
-            computes_with="" if form == "fp32" else hash_model(graph),
+            computes_with=hash_model(graph),
         )
     )
     return uri

@@ -74,7 +74,7 @@ def test_a_family_is_registered_timed_and_shown(run_cli: RunCli, tiers: Path, tm
     outcome = run_cli("report", *words)
     assert outcome.code == 0, outcome.err
     page = (tmp_path / "page" / "report.html").read_text()
-    assert re.findall("<h1>(.*?)</h1>", page) == ["Family report, custom: a family of 2 models"]
+    assert re.findall("<h1>(.*?)</h1>", page) == ["Family report, custom: a family of 2"]
     for line in ("extract --search search --tiers S,L", "export --model tiers", "benchmark --model onnx --"):
         assert f"compressor {line}" in page
     run = mlflow.get_run(next(run.info.run_id for run in runs() if run.data.tags["stage"] == "report"))
@@ -115,3 +115,35 @@ def test_an_export_of_a_family_goes_on(
     found = mlflow.search_logged_models(experiment_ids=[runs()[0].info.experiment_id], output_format="list")
     names = [model.name for model in found]
     assert len(names) == len(set(names))
+
+
+def test_compress_refuses_names_before_any_work(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
+    words = ("compress", "--train-file", "train.jsonl", "--output-dir", "out")
+    outcome = run_cli(*words, "--tiers", "S,L", "--register-as", "moods", "--alias", "mine")
+    assert outcome.error_lines == [
+        "Error: --alias must be left out for a family, whose versions are small, large, champion, but got 'mine'. "
+        "Leave it out."
+    ]
+    outcome = run_cli(*words, "--tiers", "dense=0.5,other=1")
+    assert outcome.error_lines == [
+        "Error: --tiers must be other names than dense, which is the super-network, but got dense=0.5,other=1. "
+        "Choose another."
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
+def test_compress_makes_a_family(run_cli: RunCli, trained: Path, base_model_dir: Path, tmp_path: Path) -> None:
+    words = ["--model-name-or-path", base_model_dir, "--train-file", "train.jsonl", "--num-train-epochs", 1]
+    words += ["--num-samples", 4, "--runs", 2, "--lengths", 8, "--finetune-epochs", 0, "--runtime", "onnxruntime"]
+    words += ["--tiers", "small=1", "--max-int8-loss", 1, "--register-as", "moods"]
+    outcome = run_cli("compress", *words, "--output-dir", "out")
+    assert outcome.code == 0, outcome.err
+    assert "Dense super-network and family, " in outcome.out
+    assert versions("moods") == {"small": "1", "champion": "1"}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary) == ["dense", "dense-int8", "small", "small-int8", "dense-pytorch", "small-pytorch"]
+    assert "Family report, custom: a family of 1" in (tmp_path / "out" / "report.html").read_text()
+    run = next(run for run in runs() if run.data.tags["stage"] == "compress")
+    assert "small ← champion" in run.data.tags["mlflow.note.content"]
