@@ -5,7 +5,7 @@ always the first result, so that every trade-off is read against it.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -35,11 +35,14 @@ def run_search(
     measure: Callable[[SubNetwork], Mapping[str, float]] | None = None,
     on_evaluation: OnEvaluation | None = None,
     recorded: Mapping[str, Recorded] | None = None,
+    proposed: Sequence[SubNetwork] = (),
 ) -> SearchResult:
     """Return the result of `num_samples` evaluations (fewer where the space holds fewer), its front marked.
 
     `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash: they are told to the method
     in their turn and not made again, so that the search resumes as if nothing had been.
+
+    `proposed` are sub-networks of the space that every method begins with, after the initial design.
 
     `evaluate` gives a sub-network's validation error, `measure` its costs by the objectives' names, parameters or not.
     An interruption by the user ends the search, marked in the result, once anything was evaluated.
@@ -49,7 +52,8 @@ def run_search(
     """
     options = options or SearchOptions()
     full, objectives = full_sub_network(space.dimensions), options.objectives
-    scheduler = create_scheduler(options.search_strategy, space, objectives, initial_design(space), options.seed)
+    design = [*initial_design(space), *map(space.to_config, proposed)]
+    scheduler = create_scheduler(options.search_strategy, space, objectives, design, options.seed)
     search = _Evaluations(
         cost_model=cost_model,
         evaluate=evaluate,

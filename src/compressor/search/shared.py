@@ -13,6 +13,7 @@ from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files, digest_weights
+from compressor.evaluation.blocks import propose_sub_networks
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.latency_table import PYTORCH, LatencyKind, LatencyTable, MeasureTable, open_latency_table
 from compressor.evaluation.predictions import ValidationPredictions, pack, unpack
@@ -98,6 +99,7 @@ def search_sub_networks(
         measure=search.measure,
         on_evaluation=report,
         recorded=search.recorded,
+        proposed=search.propose(),
     )
     return search.finish(result, time.perf_counter() - started)
 
@@ -182,6 +184,26 @@ class _Search:
             "label_names": list(self.data.label_names),
             **options,
         }
+
+    def propose(self) -> list[SubNetwork]:
+        """Return what to begin with where the space weighs blocks: by the first of the objectives that is a cost.
+
+        A latency that is timed for each sub-network is noisy, and takes long: parameters stand in for it. Random search
+        is what others are held against, so it begins with nothing.
+        """
+        if not self.space.weighs_blocks or self.options.search_strategy == "random_search":
+            return []
+        model, task, cost_model = self.net.model, self.data.task, self.cost_model
+        train = encode(self.data.train, task, self.net.tokenizer, max_positions(model))
+        name = next(name for name in self.options.objectives if name != "error")
+        is_timed = self.latency_kind is not None and self.latency_table is None
+
+        def cost_of(sub_network: SubNetwork) -> float:
+            if name == "params" or is_timed:
+                return float(cost_model.encoder_params(sub_network))
+            return self.measure(sub_network)[name]
+
+        return propose_sub_networks(model, task.head, train, cost_of)
 
     def evaluate(self, sub_network: SubNetwork) -> float:
         """Return the validation error of a sub-network, and keep its predictions."""

@@ -9,15 +9,15 @@ cannot change places; their order is noted in the model's configuration, where t
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compressor.data.batches import Batch, EncodedRows, evaluation_batches, outputs_of
 from compressor.data.tasks import Task
-from compressor.network.execution import activate
+from compressor.evaluation.blocks import outputs_from
 from compressor.network.families import get_dimensions, get_family, get_layers, get_member_order
 from compressor.network.slicing import reorder
 from compressor.network.sub_network import full_sub_network, keep_layers
@@ -91,36 +91,13 @@ def order_layers(
 @torch.inference_mode()
 def _answer_without_each(model: "PreTrainedModel", batch: Batch, layers: list[int]) -> list[Tensor]:
     """The outputs [units, …] without each of `layers` in turn, all others of them kept."""
-    outputs, states = list[Tensor](), list[Tensor | None]([None])
+    full, outputs, states = full_sub_network(get_dimensions(model)), list[Tensor](), list[Tensor | None]([None])
     for place, layer in enumerate(layers):
-        outputs.append(_answer_from(model, batch, layers[place + 1 :], (layer, states[-1])).cpu())
+        start = (layer, states.pop())
+        outputs.append(outputs_from(model, batch, keep_layers(full, layers[place + 1 :]), start).cpu())
         if place + 1 < len(layers):
-            _answer_from(model, batch, [layer], (layer, states.pop()), (layers[place + 1], states))
+            outputs_from(model, batch, keep_layers(full, [layer]), start, (layers[place + 1], states))
     return outputs
-
-
-def _answer_from(
-    model: "PreTrainedModel",
-    batch: Batch,
-    kept: list[int],
-    start: tuple[int, Tensor | None],
-    end: tuple[int, list[Tensor | None]] | None = None,
-) -> Tensor:
-    """The outputs of the kept layers where a state, if there is one, flows into the layer `start`.
-
-    What flows into the layer `end` is added to its list.
-    """
-    layers, sub_network = get_layers(model), keep_layers(full_sub_network(get_dimensions(model)), kept)
-
-    def exchange(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return args if start[1] is None else (start[1], *args[1:])
-
-    with ExitStack() as stack:
-        stack.enter_context(activate(model, sub_network))
-        stack.callback(layers[start[0]].register_forward_pre_hook(exchange).remove)
-        if end is not None:
-            stack.callback(layers[end[0]].register_forward_pre_hook(lambda _, args: end[1].append(args[0])).remove)
-        return outputs_of(model, batch)
 
 
 def score_importance(

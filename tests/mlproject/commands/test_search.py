@@ -8,10 +8,16 @@ from typing import Any
 import mlflow
 import pytest
 
+from compressor.data.batches import encode
+from compressor.data.sources import load_task_data
+from compressor.evaluation.blocks import propose_sub_networks
 from compressor.evaluation.latency_table import TABLE_FILE, LatencyKind, LatencyTable
+from compressor.network.costs import create_cost_model
 from compressor.network.sub_network import SubNetwork
 from compressor.search.objectives import OBJECTIVES, Objective
 from compressor.search.record import MeasuredAt, SearchResult
+from compressor.search.shared import search_sub_networks
+from compressor.training.super_network import load_super_network
 from conftest import sentence_rows
 from running import RunCli, WriteRows, runs
 from samples import sample_table
@@ -259,3 +265,22 @@ def test_sizes_and_memory_are_objectives(run_cli: RunCli, trained: Path, tmp_pat
     header = (tmp_path / "s" / "pareto_front.html").read_text()
     assert ">size (MB)</th>" in header
     assert ">peak (MB)</th>" in header
+
+
+def test_a_search_of_medium_begins_with_what_its_blocks_are_worth(trained: Path) -> None:
+    net = load_super_network(trained)
+    assert net.record is not None
+    data = load_task_data(net.record.source)
+
+    def search(method: str) -> list[SubNetwork]:
+        found = search_sub_networks(net, data, search_space="medium", search_strategy=method, num_samples=12)
+        return [evaluation.sub_network for evaluation in found.evaluations]
+
+    train, cost_model = encode(data.train, data.task, net.tokenizer, 64), create_cost_model(net.model)
+    proposed = propose_sub_networks(net.model, data.task.head, train, lambda of: float(cost_model.encoder_params(of)))
+    made, drawn = search("local_search"), search("random_search")
+    assert made[:3] == drawn[:3]
+    proposed = [sub_network for sub_network in proposed if sub_network not in made[:3]]
+    assert len(proposed) >= 7
+    assert made[3 : 3 + len(proposed)] == proposed[:9]
+    assert not set(drawn[3:]) & set(proposed)
