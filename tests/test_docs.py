@@ -319,7 +319,7 @@ def test_every_error_has_its_remedy() -> None:
 def test_readme_lists_the_parameters_of_every_entry_point() -> None:
     from mlflow.projects._project_spec import load_project
 
-    table = (ROOT / "README.md").read_text().partition("## Parameters")[2].partition("\n## ")[0]
+    table = PAGES["commands"].partition("## Parameters")[2].partition("\n## ")[0]
     listed: dict[str, set[str]] = {}
     for row in re.findall(r"^\|[^|]*\| (`.+`) \| (`.+`) \|$", table, flags=re.M):
         entry_points, parameters = (set(re.findall(r"`([\w-]+)`", cell)) for cell in row)

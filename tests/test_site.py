@@ -26,7 +26,8 @@ def test_every_page_is_there(site: Path) -> None:
 
 def test_links_that_leave_the_folder_of_the_docs_lead_to_pages_of_the_site(site: Path) -> None:
     assert 'href="log/"' in (site / "index.html").read_text()
-    assert 'src="images/pareto_front.png"' in (site / "index.html").read_text()
+    assert 'src="images/mlflow_saved_view.png"' in (site / "index.html").read_text()
+    assert 'src="../images/pareto_front.png"' in (site / "figures" / "index.html").read_text()
     assert (site / "images" / "pareto_front.png").is_file()
     assert "../benchmarks/LOG.md" not in (site / "choosing" / "index.html").read_text()
 
