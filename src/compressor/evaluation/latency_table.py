@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TABLE_FILE = "latency_table.json"
-SERVED, PYTORCH = ("onnx-fp32", "onnx-int8"), "pytorch"
-"""Runtime and precision of what a table can be of; what is timed sub-network by sub-network instead."""
+SERVED = ("onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8")
+PYTORCH = "pytorch"
+"""Timed sub-network by sub-network; above, runtime and precision of what a table can be of."""
 LATENCIES_OF = (*SERVED, PYTORCH)
 _MIDDLE_LAYERS = 3
 """Before the last layer of a graph that is timed: the more there are, the less a reading's error counts."""

@@ -23,12 +23,13 @@ from compressor.evaluation.latency_table import (
     sub_networks_to_time,
 )
 from compressor.extraction.vocabulary import cut_embeddings
-from compressor.network.families import get_dimensions
+from compressor.network.families import get_dimensions, get_family
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.progress import progress_bar
 from exporters.graph.cpu import cpu_name
 from exporters.graph.onnx_export import export_onnx
+from exporters.graph.openvino_ir import IR_SUFFIX, UNREADABLE, convert_ir, halve_ir, quantize_ir
 from exporters.graph.quantization import INT8_SUFFIX, needs_reduced_range, quantize_int8
 from exporters.timing.runners import Runner, make_inputs, open_runner
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _NUM_TOKENS = 1000
 """Of the cut embedding tables."""
 _WARM_UPS, _ROUNDS, _FEWEST_ROUNDS = 3, 30, 7
+_CALIBRATION_ROWS, _CALIBRATION_LENGTH = 2, 8
 _MOST_S = 25.0
 """After which no further round begins, once there are the fewest."""
 _CACHE_BYTES = 64 * 2**20
@@ -49,7 +51,29 @@ def _quantize(graph: Path) -> Path:
     return quantize_int8(graph, graph.with_suffix(INT8_SUFFIX), reduce_range=needs_reduced_range())
 
 
-FORMS: dict[str, Callable[[Path], Path]] = {"onnx-fp32": lambda graph: graph, "onnx-int8": _quantize}
+def _convert(graph: Path) -> Path:
+    return convert_ir(graph, graph.with_suffix(IR_SUFFIX))
+
+
+def _halve(graph: Path) -> Path:
+    return halve_ir(_convert(graph), graph.with_suffix(f".bf16{IR_SUFFIX}"))
+
+
+def _quantize_static(graph: Path) -> Path:
+    """Calibrated on random tokens, since ranges of activations take no time."""
+    whole = _convert(graph)
+    runner = open_runner(whole, threads=1)
+    rows = [make_inputs(runner, [_CALIBRATION_LENGTH], seed=seed) for seed in range(_CALIBRATION_ROWS)]
+    return quantize_ir(whole, graph.with_suffix(f".int8{IR_SUFFIX}"), rows)
+
+
+FORMS: dict[str, Callable[[Path], Path]] = {
+    "onnx-fp32": lambda graph: graph,
+    "onnx-int8": _quantize,
+    "openvino-fp32": _convert,
+    "openvino-bf16": _halve,
+    "openvino-int8": _quantize_static,
+}
 """What is made of an fp32 graph, by runtime and precision: a file that `open_runner` opens."""
 
 
@@ -93,18 +117,24 @@ def open_part(
     threads: int,
 ) -> Runner:
     """Return the runner of a graph that a table is solved from, which is written to `path` and beside it."""
-    return open_runner(FORMS[latency_of](_export(model, tokenizer, sub_network, path)), threads)
+    portable = latency_of.startswith("openvino") and get_family(model.config.model_type).fused in UNREADABLE
+    return open_runner(FORMS[latency_of](_export(model, tokenizer, sub_network, path, portable=portable)), threads)
 
 
 def _export(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", sub_network: SubNetwork, path: Path
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    sub_network: SubNetwork,
+    path: Path,
+    *,
+    portable: bool,
 ) -> Path:
     sliced = slice_model(model, sub_network).cpu()
     table: Any = sliced.get_input_embeddings()
     if table.num_embeddings > _NUM_TOKENS:
         padding = set() if table.padding_idx is None else {table.padding_idx}
         cut_embeddings(sliced, np.array(sorted({*range(_NUM_TOKENS), *padding})))
-    return export_onnx(sliced, tokenizer, path)
+    return export_onnx(sliced, tokenizer, path, portable=portable)
 
 
 @dataclass(frozen=True, kw_only=True)
