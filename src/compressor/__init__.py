@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from compressor.training.super_network import load_super_network as load_super_network
     from compressor.training.train import train_super_network as train_super_network
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "load_data": "data.sources",
