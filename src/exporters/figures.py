@@ -9,7 +9,7 @@ from exporters.benchmark_record import Benchmark
 from exporters.timing.latency import Latency
 
 
-def latency_chart(benchmark: Benchmark) -> BarChart:
+def latency_chart(benchmark: Benchmark, whose: str = "dense against extracted") -> BarChart:
     """Median latencies, a panel for each batch size and length, each with its own scale."""
     panels = []
     for shape in benchmark.shapes:
@@ -22,7 +22,7 @@ def latency_chart(benchmark: Benchmark) -> BarChart:
     environment, runs = benchmark.environment, sorted({row.runs for row in benchmark.latencies})
     return BarChart(
         stem="latency",
-        title="Median latency, dense against extracted",
+        title=f"Median latency, {whose}",
         caption=f"Each panel has its own scale; × is the share of {benchmark.base}'s time. "
         f"{' to '.join(dict.fromkeys((str(runs[0]), str(runs[-1]))))} timed runs, models taking turns, "
         f"{environment.threads} thread(s) of {environment.cpu}, tokenizer not included.",

@@ -42,7 +42,9 @@ def write_comparison(directory: Path, comparison: Comparison) -> None:
                 page.table(["directory", "search", "seeds (search, training)"], _origins(comparison), words=True),
             ),
         ]
-        title = f"{comparison.task}: {len(comparison.groups)} kinds of search compared"
+        kinds, runs = len(comparison.groups), sum(len(group.searches) for group in comparison.groups)
+        of = "" if kinds == runs else f" of {kinds} kind{'s' if kinds > 1 else ''}"
+        title = f"{comparison.task}: {runs} searches{of} compared"
         write_text(temporary / HTML_FILE, page.render_page(title, describe_comparison(comparison), sections))
 
 

@@ -5,9 +5,10 @@ Every text that is not ours goes through `escape`; the page's own policy forbids
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
-from compressor.drawing.charts import Chart, HeatMap
+from compressor.drawing.charts import BarChart, Chart, HeatMap, Panel
 from compressor.drawing.style import SCRIPT, page_style
 from compressor.drawing.svg import draw, legend
 
@@ -40,11 +41,30 @@ def figure(chart: Chart) -> str:
         numbers = details(f"{chart.title}: the numbers as a table", table([chart.row_title, *chart.columns], rows))
     drawn = f'<div class="scroll">{draw(chart)}</div>'
     if not isinstance(chart, HeatMap):
-        drawn = f'<div class="wide">{drawn}</div><div class="narrow">{draw(chart, narrow=True)}</div>'
+        drawn = "".join(map(draw, _pieces(chart)))
+        drawn = f'<div class="wide scroll">{drawn}</div><div class="narrow scroll">{draw(chart, narrow=True)}</div>'
     return (
         f"<figure><h3>{escape(chart.title)}</h3>{legend(chart)}"
         f"{drawn}<figcaption>{escape(chart.caption)}</figcaption>{numbers}</figure>"
     )
+
+
+def _pieces(chart: Chart) -> list[Chart]:
+    """A chart of more bars than fit on paper as several, each of whole panels; the last names the axis."""
+    if not isinstance(chart, BarChart) or chart.shared_scale:
+        return [chart]
+    pieces: list[list[Panel]] = [[]]
+    for panel in chart.panels:
+        if pieces[-1] and sum(len(one.bars) for one in (*pieces[-1], panel)) > _BARS_A_PIECE:
+            pieces.append([])
+        pieces[-1].append(panel)
+    last = len(pieces) - 1
+    return [
+        replace(
+            chart, panels=tuple(piece), x_label=chart.x_label if place == last else "", alt="" if place else chart.alt
+        )
+        for place, piece in enumerate(pieces)
+    ]
 
 
 def figures(*charts: Chart) -> str:
@@ -79,6 +99,10 @@ def table(
 _FEW = 4
 """Columns up to which a narrow screen breaks the lines of cells, instead of scrolling."""
 _CHOSEN = ' class="chosen"'
+_OPTION = re.compile(r"(?<=\s)--?[a-z][\w-]*")
+"""A command's option, which no screen breaks after its hyphens."""
+_BARS_A_PIECE = 36
+"""So many fit on a page of paper."""
 
 
 def _cell(text: str) -> str:
@@ -93,7 +117,8 @@ def details(summary: str, content: str) -> str:
 
 def commands(lines: Sequence[str]) -> str:
     """Lines for a terminal."""
-    return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
+    text = _OPTION.sub(r"<span>\g<0></span>", escape("\n".join(lines)))
+    return f"<pre><code>{text}</code></pre>"
 
 
 def chain(links: Sequence[tuple[str, str]]) -> str:

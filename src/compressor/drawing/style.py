@@ -39,7 +39,7 @@ figcaption { color: var(--soft); font-size: .875rem; max-width: 80ch; margin-top
 .row figure { flex: 1 1 420px; max-width: 100% }
 .scroll { overflow-x: auto }
 .narrow { display: none }
-svg { display: block; width: 100%; height: auto }
+svg { display: block; width: 100%; max-width: var(--largest); height: auto }
 svg text { fill: var(--text); font-size: 13px; font-variant-numeric: tabular-nums }
 svg .tick { fill: var(--soft); font-size: 12px }
 svg .label { font-size: 12px }
@@ -73,7 +73,8 @@ thead th { color: var(--soft); font-weight: 600 }
 tbody th { font-weight: 500 }
 .chosen { background: var(--panel) }
 .chosen th,.chosen td { font-weight: 700 }
-td span { white-space: nowrap }
+td span,pre span { white-space: nowrap }
+.words td span { white-space: normal }
 .words td, .words th { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top }
 .words td, .words th { min-width: 8.5em }
 pre {
@@ -100,6 +101,12 @@ summary { cursor: pointer; font-size: .875rem; color: var(--soft) }
   .narrow { display: block }
   th,td { padding: 4px 6px }
   tbody th,.few td,.few th { white-space: normal }
+  .words td,.words th { min-width: 0 }
+  .words th { min-width: 5.5em }
+  .scroll {
+    background: linear-gradient(90deg,transparent,var(--page) 80%) right/36px 100% no-repeat local,
+      linear-gradient(90deg,transparent,var(--grid)) right/14px 100% no-repeat;
+  }
   .scroll tbody th { position: sticky; left: 0; background: var(--page) }
   .scroll .chosen th { background: var(--panel) }
   .chain { flex-direction: column; gap: 26px }
@@ -117,9 +124,12 @@ summary { cursor: pointer; font-size: .875rem; color: var(--soft) }
   body { font-size: 10.5pt }
   #tip { display: none }
   .scroll { overflow: visible }
-  svg { min-width: 0!important; max-width: 140mm!important }
+  figure svg[role=img] {
+    min-width: 0!important; max-width: min(140mm,calc(var(--largest)*.8)); break-inside: avoid;
+  }
   .row { display: block }
-  .row svg { max-width: 100mm!important }
+  .row svg[role=img] { max-width: min(100mm,calc(var(--largest)*.8)) }
+  thead th { white-space: normal; vertical-align: bottom }
   tr,li,pre { break-inside: avoid }
   h2,h3 { break-after: avoid }
   table { font-size: 8pt }

@@ -33,6 +33,8 @@ _CHAR, _LINE = 7.0, 16
 _MAX_NOTED = 700
 """Points of a series that get a note each; more are drawn as one path, so that the page stays small."""
 _BAR, _BAR_LABEL, _BAR_TEXT, _PANEL_TITLE = 20, 125, 165, 26
+_WIDER = 1.1
+"""Characters of names are up to so much wider than most."""
 _CELL_HEIGHT = 22
 _WARM_FROM, _HOT_FROM = 0.6, 0.8
 """Shares from which on a cell's text has to change its colour: on a dark page, on a light one."""
@@ -51,7 +53,7 @@ def draw(chart: Chart, *, narrow: bool = False) -> str:
     else:
         width, height, body = _draw_heat_map(chart)
     label = escape(f"{chart.title}. {chart.alt}", quote=True)
-    size = f"max-width:{width * _LARGEST:g}px;min-width:{width * _SMALLEST:g}px"
+    size = f"--largest:{width * _LARGEST:g}px;min-width:{width * _SMALLEST:g}px"
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" style="{size}" role="img" aria-label="{label}">{"".join(body)}</svg>'
     )
@@ -191,7 +193,9 @@ _CORNERS: dict[str, tuple[Point, ...]] = {
 
 def _draw_bars(chart: BarChart) -> tuple[float, float, list[str]]:
     body, y = [], 4.0
-    room = _WIDTH - _BAR_LABEL - _BAR_TEXT
+    longest = max((len(bar.label) for panel in chart.panels for bar in panel.bars), default=0)
+    left = min(max(_CHAR * _WIDER * longest + 12, _BAR_LABEL), _WIDTH / 2)
+    room = _WIDTH - left - _BAR_TEXT
     for panel in chart.panels:
         scale = room / chart.scale(panel)
         body.append(f'<text x="0" y="{y + 14:g}" class="panel">{escape(panel.title)}</text>')
@@ -199,14 +203,14 @@ def _draw_bars(chart: BarChart) -> tuple[float, float, list[str]]:
         top = y
         for bar in panel.bars:
             middle, end = y + _BAR / 2, max(bar.value, bar.high or 0.0) * scale
-            body.append(f'<text x="{_BAR_LABEL - 8}" y="{middle + 4:g}" class="end">{escape(bar.label)}</text>')
-            body.append(_bar(bar, _BAR_LABEL, y, scale))
-            at = _BAR_LABEL + end + 8
+            body.append(f'<text x="{left - 8:g}" y="{middle + 4:g}" class="end">{escape(bar.label)}</text>')
+            body.append(_bar(bar, left, y, scale))
+            at = left + end + 8
             body.append(f'<text x="{at:.1f}" y="{middle + 4:g}">{escape(bar.text)}</text>')
             y += _BAR
-        body.append(f'<path d="M{_BAR_LABEL} {top:g}V{y:g}" class="axis"/>')
+        body.append(f'<path d="M{left:g} {top:g}V{y:g}" class="axis"/>')
         y += 10
-    body.append(f'<text x="{_BAR_LABEL}" y="{y + 10:g}">{escape(chart.x_label)}</text>')
+    body.append(f'<text x="{left:g}" y="{y + 10:g}">{escape(chart.x_label)}</text>')
     return _WIDTH, y + 18, body
 
 

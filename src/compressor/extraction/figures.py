@@ -40,7 +40,9 @@ class NamedError:
         return f"{self.error:.4f}" + ("" if self.interval is None else " ({:.3f}–{:.3f})".format(*self.interval))
 
 
-def error_chart(panels: Mapping[str, Sequence[NamedError]], metric: str) -> BarChart | None:
+def error_chart(
+    panels: Mapping[str, Sequence[NamedError]], metric: str, whose: str = "dense against extracted"
+) -> BarChart | None:
     """Errors with their intervals; of each panel the models. None where no error is known."""
     names = list(dict.fromkeys(model.name for models in panels.values() for model in models))
     made = tuple(
@@ -66,7 +68,7 @@ def error_chart(panels: Mapping[str, Sequence[NamedError]], metric: str) -> BarC
         return None
     return BarChart(
         stem="errors",
-        title="Error, dense against extracted",
+        title=f"Error, {whose}",
         caption="Whiskers and brackets are 95 % intervals from the number of rows; models whose intervals overlap may "
         "still differ: all are judged on the same rows.",
         alt="; ".join(f"{p.title}: " + ", ".join(f"{b.label} {b.text}" for b in p.bars) for p in made) + ".",

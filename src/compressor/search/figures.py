@@ -98,31 +98,41 @@ def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:
     )
 
 
-def kept_maps(front: Sequence[EvaluatedSubNetwork], dimensions: EncoderDimensions) -> tuple[HeatMap, HeatMap]:
-    """How many heads and how many units each member of the front keeps in each layer; of a long front some."""
+def kept_maps(
+    front: Sequence[EvaluatedSubNetwork], dimensions: EncoderDimensions, names: Sequence[str] = ()
+) -> tuple[HeatMap, HeatMap]:
+    """How many heads and how many units each member of the front keeps in each layer; of a long front some.
+
+    With `names` those sub-networks are members of a family, in their order.
+    """
     last, rows = len(front) - 1, min(len(front), MAX_HEAT_ROWS)
     places = sorted({round(row * last / max(rows - 1, 1)) for row in range(rows)})
     return (
-        _kept_map(front, places, "heads", dimensions.num_heads, dimensions.num_layers),
-        _kept_map(front, places, "units", dimensions.num_units, dimensions.num_layers),
+        _kept_map(front, names, places, "heads", dimensions),
+        _kept_map(front, names, places, "units", dimensions),
     )
 
 
 def _kept_map(
-    front: Sequence[EvaluatedSubNetwork], places: Sequence[int], what: str, most: int, layers: int
+    front: Sequence[EvaluatedSubNetwork],
+    names: Sequence[str],
+    places: Sequence[int],
+    what: str,
+    dimensions: EncoderDimensions,
 ) -> HeatMap:
-    members = [front[place] for place in places]
+    most = dimensions.num_heads if what == "heads" else dimensions.num_units
+    members, layers = [front[place] for place in places], dimensions.num_layers
+    whose = "of the family, from the smallest" if names else "of the front, by rising error"
     counts = [[len(kept) for kept in getattr(e.sub_network, what)] for e in members]
     some = "" if len(members) == len(front) else f" {len(members)} of its {len(front)} members, evenly spread."
     return HeatMap(
         stem=f"kept_{what}",
         title=f"Kept {'attention heads' if what == 'heads' else 'feed-forward units'} per layer, of {most}",
-        caption="A row per member of the front, by rising error; a stronger colour keeps more, 0 drops the block."
-        f"{some}",
+        caption=f"A row per member {whose}; a stronger colour keeps more, 0 drops the block.{some}",
         alt=f"{len(members)} sub-networks by {layers} layers.",
         row_title="sub-network",
         column_title="layer of the super-network",
-        rows=tuple(f"{place}: {e.name}" for place, e in zip(places, members, strict=True)),
+        rows=tuple(f"{names[place] if names else place}: {e.name}" for place, e in zip(places, members, strict=True)),
         columns=tuple(str(layer) for layer in range(layers)),
         shares=tuple(tuple(count / most for count in row) for row in counts),
         texts=tuple(tuple(str(count) for count in row) for row in counts),

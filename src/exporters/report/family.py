@@ -27,6 +27,9 @@ from exporters.report.page import FIGURES, describe_environment
 from exporters.report.reproduction import make_benchmark, make_export, make_family_model, make_search
 from exporters.timing.latency import Latency
 
+_WHOSE = "the super-network and its members"
+"""Whom the pictures compare."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
@@ -170,10 +173,10 @@ def write_family_report(path: Path, reported: ReportedFamily) -> Path:
         for place, member in enumerate(reported.members)
     ]
     front = front_chart(result, f"Error against cost, {title}", series)
-    names = {member.report.name for member in reported.members}
-    kept = [evaluation for evaluation in result.evaluations if evaluation.name in names]
-    maps = kept_maps(kept, origin.dimensions) if kept else ()
-    bars = [chart for chart in (_errors(reported), benchmark and latency_chart(benchmark)) if chart]
+    evaluated = {evaluation.name: evaluation for evaluation in result.evaluations}
+    kept = {m.name: evaluated[m.report.name] for m in reported.members if m.report.name in evaluated}
+    maps = kept_maps([*kept.values()], origin.dimensions, [*kept]) if kept else ()
+    bars = [chart for chart in (_errors(reported), benchmark and latency_chart(benchmark, _WHOSE)) if chart]
     lead = (
         f"Members of one search ({origin.search_space}, {origin.search_strategy}, {len(result.evaluations)} "
         f"sub-networks). The error is 1 − {searched.metric}; lower is better everywhere."
@@ -219,7 +222,7 @@ def _errors(reported: ReportedFamily) -> Chart | None:
     known += [(member.name, member.report.extracted) for member in reported.members]
     validation = [NamedError(name=name, error=v.error, interval=v.error_interval) for name, v in known]
     test = [NamedError(name=name, error=v.test_error, interval=v.test_error_interval) for name, v in known]
-    return error_chart({"Validation rows": validation, "Test rows": test}, reported.of_search.metric)
+    return error_chart({"Validation rows": validation, "Test rows": test}, reported.of_search.metric, _WHOSE)
 
 
 def _parity_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]:
@@ -235,7 +238,7 @@ def _parity_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]
             [
                 member.name,
                 member.report.name,
-                f"{member.report.parity.largest:.1e}",
+                f"{largest:.1e}" if (largest := member.report.parity.largest) else "equal",
                 "" if onnx is None else f"{onnx:.1e}",
                 ", ".join(told),
             ]

@@ -1,5 +1,7 @@
 """Charts drawn into a page."""
 
+import re
+
 from compressor.drawing.charts import (
     Bar,
     BarChart,
@@ -32,3 +34,14 @@ def test_a_phone_gets_a_drawing_with_text_of_the_same_size() -> None:
         assert wide.count('class="mark') == narrow.count('class="mark')
         assert wide.count('class="bar') == narrow.count('class="bar')
     assert "longer than a phone is<" in draw(bars, narrow=True)
+
+
+def test_long_names_of_bars_are_not_cut_off() -> None:
+    name = "pruned-openvino-fp32"
+    panel = Panel(title="P", bars=(Bar(label=name, value=1, text="1.0"), Bar(label="dense", value=2, text="2.0")))
+    wide = draw(BarChart(stem="b", title="T", caption="", alt="A", x_label="x", panels=(panel,)))
+    ends = [float(x) for x in re.findall(r'<text x="([\d.]+)" y="[\d.]+" class="end">', wide)]
+    assert len(ends) == 2
+    assert min(ends) >= 7.5 * len(name)
+    starts = [float(x) for x in re.findall(r'<rect x="([\d.]+)"', wide)]
+    assert min(starts) > max(ends)
