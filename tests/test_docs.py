@@ -128,9 +128,8 @@ class Sandbox:
 
     def __init__(self, folder: Path, mlflow_uri: str) -> None:
         self.folder = folder
-        self.pages: list[str] = []
+        self.outs: dict[str, str] = {}
         self.model: Path | None = None
-        self.out = ""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = str(free.getsockname()[1])
@@ -141,11 +140,10 @@ class Sandbox:
         """Runs the commands of a page, after those of the pages it goes on from; once each."""
         for before in RUN_AFTER.get(page, []):
             self.run(before, monkeypatch, model)
-        if page in self.pages:
+        if page in self.outs:
             return
-        self.pages.append(page)
+        self.outs[page] = ""
         self.model = model
-        self.out = ""
         monkeypatch.setattr(compressor.data.demo_base, "find_demo_model", lambda: model)
         monkeypatch.setattr("mlproject.stages.search.measure_latency_table", lambda *of: sample_table(of[-1]))
         monkeypatch.setattr("compressor.search.choosing._by_tier", tiers_of_all)
@@ -156,15 +154,15 @@ class Sandbox:
         for kind, text in blocks(page):
             if kind == "bash":
                 for command in split_commands(text):
-                    self.do(command)
+                    self.outs[page] += self.do(command)
             elif kind == "yaml" and text.startswith("# "):
                 Path(text.split()[1]).write_text(text)
             elif kind == "python":
                 exec(compile(text, f"{page}.md", "exec"), {})
         self.stop()
 
-    def do(self, command: str) -> None:
-        """One command: ours in this process, others in a shell, a server in the background."""
+    def do(self, command: str) -> str:
+        """One command: ours in this process, a server in the background, others in a shell, whose output it gives."""
         if "--num-processes" in command or command.startswith("torchrun"):  # processes that know of no other demo
             command = f"{command} --model-name-or-path {self.model}"
         words = shlex.split(command.removesuffix("&"))
@@ -175,16 +173,15 @@ class Sandbox:
                 assert not stop.code, command
         elif command.endswith("&"):
             self.serve(words)
-        elif words[0] == "export":
-            return  # of settings for other processes
-        else:
-            self.out += subprocess.run(
+        elif words[0] != "export":  # of settings for other processes
+            return subprocess.run(
                 ["bash", "-c", command.replace("localhost:5001", f"127.0.0.1:{self.port}")],
                 check=True,
                 capture_output=True,
                 text=True,
                 env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             ).stdout
+        return ""
 
     def serve(self, words: list[str]) -> None:
         """Starts `mlflow models serve …` and waits until it listens."""
@@ -236,7 +233,7 @@ def split_commands(text: str) -> list[str]:
 def test_commands_run(page: str, sandbox: Sandbox, base_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.run(page, monkeypatch, base_model_dir)
     if "/invocations" in "".join(lines(page, "bash")):
-        assert '"predictions": [{"label": ' in sandbox.out
+        assert '"predictions": [{"label": ' in sandbox.outs[page]
 
 
 def test_links_and_pictures_are_there() -> None:
