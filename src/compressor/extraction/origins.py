@@ -46,7 +46,7 @@ class Judge:
         self, model: "PreTrainedModel", rows: EncodedRows, sub_network: SubNetwork | None = None
     ) -> np.ndarray:
         """Compute the logits [units, outputs] of a model on a part of the rows."""
-        return Evaluator(model, self.task, rows, self._batch_size).evaluate(sub_network).logits
+        return Evaluator(model, self.task, rows, self._batch_size).compute_logits(sub_network)
 
     def predict(self, logits: np.ndarray, rows: EncodedRows) -> np.ndarray:
         """Return the predictions [units] of logits [units, outputs] for a part of the rows."""

@@ -1,7 +1,7 @@
 """The files that a search of standard NAS and its trials, which are processes of their own, leave for each other."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from compressor.files import append_json_line, read_json_lines, write_text
 from compressor.network.sub_network import WrittenSubNetwork
 from compressor.records import Amount, Count, Errors, Inline, parse_record, read_record, to_values
 from compressor.search.objectives import Cost, cost_names
-from compressor.training.settings import TrainingSettings
+from compressor.training.settings import SPLIT, TrainingSettings
 
 SPEC_FILE, TRIAL_FILE = "spec.json", "trial.json"
 """What all trials share, in the folder above them; which sub-network a trial trains and what it costs."""
@@ -46,6 +46,11 @@ class TrialSpec:
             FileError: its file is not there, or broken.
         """
         return read_record(directory / SPEC_FILE, cls, _NEXT_STEP)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of its file; where the rows of a step are not split, it says nothing of that."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in SPLIT or value != 1}
+        return asdict(self) | {"settings": settings}
 
 
 @dataclass(frozen=True, kw_only=True)

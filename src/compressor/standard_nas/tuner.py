@@ -144,10 +144,10 @@ def run_standard_nas(
         seed=options.seed,
     )
     trials_dir = output_dir / TRIALS_DIR
-    if not (resume and holds_json(trials_dir / SPEC_FILE, asdict(spec))):
+    if not (resume and holds_json(trials_dir / SPEC_FILE, spec.to_json())):
         shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
         trials_dir.mkdir(parents=True)
-        write_json(trials_dir / SPEC_FILE, asdict(spec))
+        write_json(trials_dir / SPEC_FILE, spec.to_json())
     total = min(options.num_trials or space.size, space.size)
     with progress_bar(desc="standard NAS", **_bar_of(total, options.max_wallclock_time, options.num_trials)) as bar:
         recorder = _Recorder(problem, scheduler, options, trials_dir, observe, bar)

@@ -25,7 +25,7 @@ _NUMBERS = (
     "seed",
 )
 
-_SPLIT = ("gradient_accumulation_steps", "num_processes")
+SPLIT = ("gradient_accumulation_steps", "num_processes")
 """How the rows of a step are split."""
 
 
@@ -90,7 +90,7 @@ class TrainingSettings:
     def identity(self) -> dict[str, Any]:
         """What a training depends on: equal settings give equal weights, up to rounding where rows are split."""
         values = asdict(self) | {"per_device_train_batch_size": self.rows_per_step}
-        return {name: value for name, value in values.items() if name not in _SPLIT}
+        return {name: value for name, value in values.items() if name not in SPLIT}
 
     @property
     def epochs(self) -> int:

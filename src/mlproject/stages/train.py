@@ -118,7 +118,7 @@ def in_turn(make: Callable[[], Made]) -> Made:
 def _open_in_turn(source: DataSource, model_options: ModelOptions, output_dir: Path | None) -> TaskData:
     """The rows; where the first process's output directory is on this disk, its answers to texts are read there."""
     folder = Path(current_ranks().agree(lambda: str(output_dir)))
-    return in_turn(lambda: open_rows(source, model_options, folder if folder.is_dir() else None))
+    return in_turn(lambda: open_rows(source, model_options, output_dir or (folder if folder.is_dir() else None)))
 
 
 def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, plan: Plan | None) -> str:

@@ -33,7 +33,7 @@ def report(line: dict[str, Any]) -> TrialReport:
 def test_a_search_of_the_version_before_is_resumed() -> None:
     """What is written now is what its files hold, to the key."""
     folder = GOLDEN / "0.2.0" / "nas" / "trials"
-    assert holds_json(folder / SPEC_FILE, asdict(TrialSpec.load(folder)))
+    assert holds_json(folder / SPEC_FILE, TrialSpec.load(folder).to_json())
     for trial in (folder / "0", folder / "1"):
         task = TrialTask.load(trial)
         assert holds_json(trial / TRIAL_FILE, asdict(task))
