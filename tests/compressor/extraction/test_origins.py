@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data.sources import TaskData
+from compressor.data.sources import Rows, TaskData
+from compressor.data.tasks import TASKS
 from compressor.errors import SearchError
 from compressor.extraction.extract import Extractor, to_chosen
 from compressor.extraction.origins import Judge, TrainedAlone
@@ -19,7 +20,7 @@ from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.objectives import DEFAULT_OBJECTIVES
 from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
 from compressor.training.super_network import SuperNetwork
-from conftest import DIMENSIONS
+from conftest import DIMENSIONS, HIDDEN, tiny_model
 
 KEPT = SubNetwork(heads=((0, 2), (), (1,)), units=((0, 1, 2, 3), (5,), ()))
 
@@ -98,3 +99,11 @@ def test_weights_of_another_sub_network_are_refused(trials: SearchResult, data: 
     extractor = Extractor(TrainedAlone(trials, to_chosen(swapped)), data)
     with pytest.raises(SearchError, match=rf"^the trained weights must be of sub-network {KEPT.hash}, but those in"):
         extractor.extract(swapped)
+
+
+def test_vectors_are_computed_however_many_rows_there_are(data: TaskData, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Nothing is judged meanwhile: without a frozen model's vectors only pairs of rows could be."""
+    five = Rows(texts=data.validation.texts[:5], labels=data.validation.labels[:5])
+    judge = Judge(replace(data, task=TASKS["embed"], validation=five), tokenizer, 64, 64)
+    assert judge.rows.validation.reference is None
+    assert judge.evaluate(tiny_model(task_head="embedding"), judge.rows.validation).shape == (5, HIDDEN)
