@@ -74,16 +74,20 @@ def error_interval(
     without any positive row, say nothing of the model and are left out.
     """
     if metric == "accuracy" and structure is None:
-        from scipy.stats import binomtest
-
-        wrong = int(np.sum(predictions != labels))
-        interval = binomtest(wrong, len(labels)).proportion_ci(confidence_level=level, method="wilson")
-        return float(interval.low), float(interval.high)
+        return share_interval(int(np.sum(predictions != labels)), len(labels), level)
     errors = resampled_errors(metric, [predictions], labels, structure, num_resamples)[0]
     if len(errors) == 0:  # of so few rows nothing can be told
         return 0.0, max(1.0, compute_error(metric, predictions, labels, structure))
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def share_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share, of which `count` of `total` were seen."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, total).proportion_ci(confidence_level=level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def resampled_errors(

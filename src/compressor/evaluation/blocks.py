@@ -60,9 +60,9 @@ def propose_sub_networks(
     sum over blocks: parameters, multiply-accumulates, predicted latencies. Equal sub-networks are returned once.
     """
     blocks, full = measure_blocks(model, head, rows), full_sub_network(get_dimensions(model))
-    whole = cost_of(full)
-    of_blocks = sum(whole - cost_of(resize(full, block.name, block.layer, 0)) for block in blocks)
-    proposed = [choose_counts(blocks, full, cost_of, share * of_blocks) for share in shares]
+    costs = find_costs(blocks, full, cost_of)
+    of_blocks = sum(float(of_block.max()) for of_block in costs)
+    proposed = [choose_counts(blocks, costs, full, share * of_blocks) for share in shares]
     return list({sub_network.hash: sub_network for sub_network in proposed}.values())
 
 
@@ -155,16 +155,20 @@ def outputs_from(
         return outputs_of(model, batch)
 
 
-def choose_counts(
-    blocks: Sequence[Block], full: SubNetwork, cost_of: Callable[[SubNetwork], float], budget: float
-) -> SubNetwork:
-    """Return the sub-network that loses least where its blocks cost at most `budget`, if losses and costs add up."""
-    whole, options, chosen = cost_of(full), [], full
+def find_costs(blocks: Sequence[Block], full: SubNetwork, cost_of: Callable[[SubNetwork], float]) -> list[np.ndarray]:
+    """Return what each block costs [counts]: the whole network's cost less its cost without the block's members."""
+    found = []
     for block in blocks:
-        saved = np.array([whole - cost_of(resize(full, block.name, block.layer, count)) for count in block.counts])
-        options.append((saved.max() - saved, np.array(block.losses)))
-    step = max(sum(float(costs.max()) for costs, _ in options), 1e-9) / _STEPS
-    picks = solve_knapsack([(costs / step, losses) for costs, losses in options], budget / step)
+        with_so_many = np.array([cost_of(resize(full, block.name, block.layer, count)) for count in block.counts])
+        found.append(with_so_many - with_so_many.min())
+    return found
+
+
+def choose_counts(blocks: Sequence[Block], costs: Sequence[np.ndarray], full: SubNetwork, budget: float) -> SubNetwork:
+    """Return the sub-network that loses least where its blocks cost at most `budget`, if losses and costs add up."""
+    step = max(sum(float(of_block.max()) for of_block in costs), 1e-9) / _STEPS
+    options = [(of_block / step, np.array(block.losses)) for block, of_block in zip(blocks, costs, strict=True)]
+    chosen, picks = full, solve_knapsack(options, budget / step)
     for block, pick in zip(blocks, picks, strict=True):
         chosen = resize(chosen, block.name, block.layer, block.counts[pick])
     return chosen

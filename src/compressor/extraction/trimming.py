@@ -34,17 +34,8 @@ _COMPARED = 500
 _BATCH_SIZE = 32
 _NOT_COPIED = (
     *("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot"),
-    *(
-        "*.onnx",
-        "*.onnx.data",
-        "openvino_model*",
-        "vocab.*",
-        "merges.txt",
-        "tokenizer*",
-        "added_tokens.json",
-        "special_tokens_map.json",
-    ),
-    *("*.model", ".*"),
+    *("*.onnx", "*.onnx.data", "openvino_model*"),
+    *("vocab.*", "merges.txt", "tokenizer*", "added_tokens.json", "special_tokens_map.json", "*.model", ".*"),
 )
 """Weights in other formats, which would be the untrimmed ones, and the tokenizer's files; the rest belongs to it."""
 

@@ -316,7 +316,7 @@ def _shift_outputs(job: _Job, evaluator: Evaluator) -> float:
     best_shift, rows = job.task.head.best_shift, job.validation
     if best_shift is None:
         return 0.0
-    shift = job.ranks.agree(lambda: best_shift(evaluator.evaluate().logits, rows.labels, job.task.metric))
+    shift = job.ranks.agree(lambda: best_shift(evaluator.compute_logits(), rows.labels, job.task.metric))
     shift_outputs(job.model, shift)
     return shift
 

@@ -39,8 +39,8 @@ class SummaryRow:
             "relative_encoder_params": self.relative_encoder_params,
             "file_mb": self.file_mb,
         }
-        values |= {f"p50_ms_b{row.batch_size}_l{row.length}": row.p50_ms for row in self.latencies}
-        return values | {f"speedup_b{row.batch_size}_l{row.length}": 1 / row.ratio for row in self.latencies}
+        values |= {f"p50_ms_{row.shape_key}": row.p50_ms for row in self.latencies}
+        return values | {f"speedup_{row.shape_key}": 1 / row.ratio for row in self.latencies}
 
     @property
     def first_p50_ms(self) -> float:

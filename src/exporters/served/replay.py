@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from compressor.data.metrics import share_interval
 from compressor.errors import ModelError, TaskDataError, brief
 from compressor.files import write_json, write_text
 from compressor.records import FORMAT
@@ -92,10 +93,7 @@ class Replay:
     @property
     def disagreement_interval(self) -> tuple[float, float]:
         """Its 95 % interval, by Wilson."""
-        from scipy.stats import binomtest
-
-        interval = binomtest(len(self.disagreements), self.num_rows).proportion_ci(0.95, method="wilson")
-        return float(interval.low), float(interval.high)
+        return share_interval(len(self.disagreements), self.num_rows)
 
     @cached_property
     def ratios(self) -> dict[int, tuple[float, float, float]]:

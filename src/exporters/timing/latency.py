@@ -75,6 +75,11 @@ class Latency:
         """Its kind of batch."""
         return self.batch_size, self.length
 
+    @property
+    def shape_key(self) -> str:
+        """Its kind of batch in the names of metrics: b1_l128."""
+        return f"b{self.batch_size}_l{self.length}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:

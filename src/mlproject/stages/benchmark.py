@@ -29,7 +29,7 @@ def benchmark(
     write_latency_png(made, output_dir / PNG_FILE)
     run.log_metrics(
         {
-            f"latency/{row.model}_b{row.batch_size}_l{row.length}_{key}": value
+            f"latency/{row.model}_{row.shape_key}_{key}": value
             for row in made.latencies
             for key, value in (("p50_ms", row.p50_ms), ("p90_ms", row.p90_ms), ("p99_ms", row.p99_ms))
         }

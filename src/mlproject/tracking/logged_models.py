@@ -16,6 +16,7 @@ from compressor.data.sources import DataSource, TaskData
 from compressor.digests import digest_weights
 from compressor.extraction.record import EXTRACTION_FILE, ExtractionReport
 from compressor.files import file_sha256
+from compressor.network.saving import file_size_mb
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export, VerifiedForm
 from exporters.graph.sessions import files_of
@@ -116,7 +117,7 @@ def log_model_in_pytorch(
     step: int = 0,
 ) -> None:
     """Log a model directory with what was measured of it, and the size of its weights."""
-    mb = sum(file.stat().st_size for file in directory.glob("*.safetensors")) / 1e6
+    mb = sum(map(file_size_mb, directory.glob("*.safetensors")))
     run.tracker.add(
         MeasureModel(
             run=run.name,
@@ -158,8 +159,7 @@ def log_latencies(run: StageRun, benchmark: Benchmark, name: str) -> None:
     model, first = benchmark.models[name], benchmark.at(benchmark.first_shape)[name]
     metrics = {"latency_ms_p50": first.p50_ms, "latency_ms_p99": first.p99_ms, "peak_mb": model.peak_mb}
     for row in benchmark.of_model(name):
-        shape = f"b{row.batch_size}_l{row.length}"
-        metrics |= {f"p50_ms_{shape}": row.p50_ms, f"p99_ms_{shape}": row.p99_ms}
+        metrics |= {f"p50_ms_{row.shape_key}": row.p50_ms, f"p99_ms_{row.shape_key}": row.p99_ms}
     form = "pytorch" if model.runtime == "pytorch" else find_form(model.runtime, model.precision) or "other"
     known = KnownModel(name=benchmark.role_of(name), model_type=OTHER, task="", params={})
     run.tracker.add(

@@ -14,6 +14,7 @@ from compressor.data.tasks import TASKS
 from compressor.evaluation.blocks import (
     Block,
     choose_counts,
+    find_costs,
     measure_blocks,
     propose_sub_networks,
     resize,
@@ -116,9 +117,10 @@ def test_what_is_worth_most_is_kept() -> None:
         return float(cost_model.encoder_params(sub_network))
 
     wanted = first_members([0, heads, 0], [units, 0, 0])
-    assert choose_counts(blocks, full, cost_of, 0.0) == first_members([0] * layers, [0] * layers)
-    assert choose_counts(blocks, full, cost_of, 1.01 * cost_of(wanted)) == wanted
-    assert cost_of(choose_counts(blocks, full, cost_of, 0.9 * cost_of(wanted))) <= 0.9 * cost_of(wanted)
+    costs = find_costs(blocks, full, cost_of)
+    assert choose_counts(blocks, costs, full, 0.0) == first_members([0] * layers, [0] * layers)
+    assert choose_counts(blocks, costs, full, 1.01 * cost_of(wanted)) == wanted
+    assert cost_of(choose_counts(blocks, costs, full, 0.9 * cost_of(wanted))) <= 0.9 * cost_of(wanted)
 
 
 def test_proposals_have_the_sizes_that_were_asked_for(rows: EncodedRows) -> None:
