@@ -58,6 +58,7 @@ MAX_FILES, MAX_LINES, MAX_PARAMETERS = 12, 60, 8
 FOLDERS = sorted({path.parent for path in SOURCES})
 ORDER = {
     "compressor": (
+        "cluster",
         "data",
         "network",
         "spaces",

@@ -82,6 +82,10 @@ class SearchError(CompressorError):
     """An unknown search method, or a search that cannot run as asked."""
 
 
+class ClusterError(CompressorError):
+    """A Ray cluster that cannot be reached, or cannot do the work."""
+
+
 class ModelError(CompressorError):
     """A model directory that cannot be used."""
 

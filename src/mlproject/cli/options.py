@@ -457,6 +457,18 @@ DEVICE = [
 ]
 
 
+RAY = [
+    _option(
+        "--ray",
+        default=None,
+        envvar="RAY_ADDRESS",
+        show_envvar=True,
+        help="Ray cluster that computes: HOST:PORT, ray://HOST:PORT, auto for the one that runs on this machine, or "
+        "local to start one here. Default: none, all in processes of this machine.",
+    ),
+]
+
+
 def _search_strategy(methods: Any, default: str) -> Decorator:
     return _option(
         "--search-strategy",
@@ -805,6 +817,7 @@ HEADINGS: dict[str, list[list[Any]]] = {
     "Export": [RUNTIME, RUNTIME_OF_COMPRESS, EXPORT],
     "Timing": [SEARCH_LATENCY, TRIAL_LATENCY, THREADS, LATENCY, REPLAY],
     "Device": [DEVICE],
+    "Cluster": [RAY],
     "Output": [CACHE, HUB, DRY_RUN, OUTPUT],
 }
 """What options stand under in a command's help. Those that a command defines itself are its input."""
