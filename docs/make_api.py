@@ -9,6 +9,8 @@ from typing import Any
 
 import compressor
 import exporters
+from compressor.errors import CompressorError
+from compressor.options import find_options
 
 _HEAD = """# The Python interface
 
@@ -40,6 +42,7 @@ def _describe(module: ModuleType, name: str) -> str:
     text = f"{title}{_paragraphs(inspect.getdoc(value) or '')}\n"
     if dataclasses.is_dataclass(value) and isinstance(value, type):
         documented = _field_docs(value)
+        documented |= {name: _in_python(one.help) for name, one in find_options(value).items()}
         rows = [_field(field, documented.get(field.name, "")) for field in dataclasses.fields(value)]
         text += "\n| field | type | default | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     for method, function in _methods(value):
@@ -93,6 +96,11 @@ def _field_docs(cls: type) -> dict[str, str]:
     sources = [inspect.getsource(one) for one in reversed(cls.__mro__) if dataclasses.is_dataclass(one)]
     found = re.findall(r'^    (\w+): [^\n]+\n    """(.+?)"""', "\n".join(sources), flags=re.M | re.S)
     return {name: " ".join(text.split()).replace("|", "\\|") for name, text in found}
+
+
+def _in_python(text: str) -> str:
+    """The help text of an option with the names of fields in place of flags."""
+    return str(CompressorError(text)).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _paragraphs(text: str) -> str:

@@ -83,9 +83,9 @@ def test_folders_are_short(folder: Path) -> None:
 NO_LOGIC = {
     "compressor/errors": "names of errors",
     "compressor/network/dimensions": "five numbers",
-    "compressor/extraction/options": "numbers whose limits are tested in test_limits.py",
-    "compressor/search/options": "numbers whose limits are tested in test_limits.py",
-    "exporters/options": "numbers whose limits are tested in test_limits.py",
+    "compressor/extraction/options": "numbers whose limits are tested in test_options.py",
+    "compressor/search/options": "numbers whose limits are tested in test_options.py",
+    "exporters/options": "numbers whose limits are tested in test_options.py",
 }
 """Modules that need no test of their own, and why."""
 TESTED_IN = {

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from compressor.evaluation.bounds import CONFIDENCE
-from compressor.limits import LIMITS, Problem, check_numbers, show
+from compressor.data.sources import DataSource
+from compressor.options import Limit, Problem, check_numbers, find_limits, option, option_like, show
+from compressor.search.options import ERRORS, THREADS, Choice
 from exporters.graph.openvino_ir import INSTALL, missing_packages
 
 Precision = Literal["fp32", "int8", "fp16", "bf16"]
@@ -57,19 +58,26 @@ def installed_runtimes() -> tuple[Runtime, ...]:
 class ExportOptions:
     """In which precisions a model is exported, and how much error a smaller one may cost."""
 
-    precision: tuple[Precision, ...] = ("fp32", "int8", "bf16")
-    """Of `PRECISIONS`, as far as a runtime has them; fp32 is always made."""
-    runtime: tuple[Runtime, ...] = ("onnxruntime",)
-    """Of `RUNTIMES`; the fp32 graph of ONNX Runtime is always made."""
-    portable: bool = False
-    """Standard ONNX operators alone."""
-    max_int8_loss: float = 0.01
-    """By how much the true error of int8 may exceed that of fp32, with `confidence`."""
-    confidence: float = CONFIDENCE
-    """That int8 loses no more."""
+    precision: tuple[Precision, ...] = option(
+        ("fp32", "int8", "bf16"),
+        f"Of the exported forms: {', '.join(PRECISIONS)}. fp32 is always made; ONNX Runtime has no bf16, OpenVINO "
+        "no fp16.",
+    )
+    runtime: tuple[Runtime, ...] = option(
+        ("onnxruntime",),
+        "What the model is exported for: onnxruntime, openvino, or both with a comma; auto: openvino too where it "
+        "is installed. fp32 in ONNX is always made.",
+    )
+    portable: bool = option(False, "Standard ONNX operators alone; a little slower.")
+    max_int8_loss: float = option(
+        0.01,
+        "By how much a smaller precision may raise the true error, as sure as --confidence says.",
+        limit=Limit(least=0, most=2, reason=ERRORS),
+    )
+    confidence: float = option_like(Choice, "confidence")
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("max_int8_loss", "confidence"), self._problems())
+        check_numbers(self, self._problems())
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -117,14 +125,23 @@ MAX_TOKENS = 2**20
 class BenchmarkOptions:
     """What is timed."""
 
-    batch_sizes: tuple[int, ...] = (1, 8)
-    lengths: tuple[int, ...] = (32, 128)
-    """Tokens per text."""
-    threads: int = 1
-    runs: int = 30
-    """Of each model and kind of batch."""
-    provider: Literal["cpu", "cuda"] = "cpu"
-    """Where the models compute."""
+    batch_sizes: tuple[int, ...] = option(
+        (1, 8),
+        "Batch sizes to time.",
+        limit=Limit(least=1, most=1024, reason="all rows of a batch are in memory at once"),
+    )
+    lengths: tuple[int, ...] = option(
+        (32, 128),
+        "Tokens per text to time.",
+        limit=Limit(least=1, most=100_000, reason="tokens; cut to what the models take"),
+    )
+    threads: int = option(1, "Threads of what is timed.", limit=THREADS)
+    runs: int = option(
+        30,
+        "Timed runs of each model and shape.",
+        limit=Limit(least=1, most=10_000, reason="each shape and model is timed so often"),
+    )
+    provider: Literal["cpu", "cuda"] = option("cpu", "Where ONNX Runtime and PyTorch compute.")
 
     def __post_init__(self) -> None:
         given = {"--batch-sizes": self.batch_sizes, "--lengths": self.lengths}
@@ -139,7 +156,8 @@ class BenchmarkOptions:
             if len(set(values)) != max(1, len(values))
         ]
         largest, longest = max(self.batch_sizes, default=0), max(self.lengths, default=0)
-        fine = largest <= LIMITS["batch_sizes"].most and longest <= LIMITS["lengths"].most
+        limits = find_limits(BenchmarkOptions)
+        fine = largest <= limits["batch_sizes"].most and longest <= limits["lengths"].most
         if fine and largest * longest > MAX_TOKENS:
             wrong.append(
                 Problem(
@@ -149,43 +167,54 @@ class BenchmarkOptions:
                     remedy="Lower one of them.",
                 )
             )
-        check_numbers(self, ("batch_sizes", "lengths", "threads", "runs"), wrong)
+        check_numbers(self, wrong)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnOptions:
     """How rows are read and judged where that is not as in training."""
 
-    text_columns: tuple[str, ...] = ()
-    query_column: str | None = None
-    document_column: str | None = None
-    label_column: str | None = None
-    group_column: str | None = None
-    metric: str | None = None
+    text_columns: tuple[str, ...] = option_like(DataSource, "text_columns")
+    query_column: str | None = option_like(DataSource, "query_column")
+    document_column: str | None = option_like(DataSource, "document_column")
+    label_column: str | None = option_like(DataSource, "label_column")
+    group_column: str | None = option_like(DataSource, "group_column")
+    metric: str | None = option_like(DataSource, "metric")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOptions:
     """How requests are sent again."""
 
-    rate: float = 20.0
-    """Requests a second, to one model at a time."""
+    rate: float = option(
+        20.0,
+        "Requests a second, to one model at a time; each is sent when it is due, whether or not earlier ones are "
+        "answered.",
+        limit=Limit(least=0, above=True, most=100_000, reason="requests a second; no CPU answers as many"),
+    )
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("rate",))
+        check_numbers(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateOptions:
     """What is asked of a model's error on new rows."""
 
-    baseline: str | None = None
-    """The model that it is compared with."""
-    max_error: float | None = None
-    """How large its true error may be, with `confidence`."""
-    max_error_increase: float | None = None
-    """By how much its true error may exceed the baseline's, with `confidence`."""
-    confidence: float = CONFIDENCE
+    baseline: str | None = option(None, "Another served model, asked about the same rows and compared.", path=True)
+    max_error: float | None = option(
+        None,
+        "Fail unless the true error is at most this, as sure as --confidence says.",
+        limit=Limit(least=0, most=2, reason=ERRORS),
+    )
+    max_error_increase: float | None = option_like(
+        Choice,
+        "max_error_increase",
+        help="Fail unless the true error is at most so far above the baseline's, as sure as --confidence says.",
+    )
+    confidence: float = option_like(
+        Choice, "confidence", help="Of what the gate promises, from 0.5 (as measured) to below 1."
+    )
 
     def __post_init__(self) -> None:
         alone = Problem(
@@ -195,4 +224,4 @@ class GateOptions:
             remedy="Name the model to compare with.",
         )
         wrong = [alone] if self.max_error_increase is not None and self.baseline is None else []
-        check_numbers(self, ("max_error", "max_error_increase", "confidence"), wrong)
+        check_numbers(self, wrong)

@@ -1,14 +1,22 @@
 """Numbers of options out of their range: below, above, infinite, no number, of thousands of digits; for all commands.
 
-Every option with a limit (`compressor.limits`) is tried in every command that has it, so a new one is tried by being
-listed there.
+Every option with a limit (`compressor.options`) is tried in every command that has it, so a new one is tried by being
+a field.
 """
 
 import click
 
-from compressor.limits import LIMITS
+from compressor.data.sources import DataSource
+from compressor.extraction.options import ExtractionOptions
+from compressor.options import find_limits
+from compressor.search.options import Choice, NasOptions, SearchOptions
+from compressor.training.settings import TrainingSettings
+from exporters.options import BenchmarkOptions, ExportOptions
 from fuzz.harness import Case
 from mlproject.cli import cli
+
+_OF_STAGES = (DataSource, TrainingSettings, SearchOptions, NasOptions, Choice, ExtractionOptions, ExportOptions)
+LIMITS = {name: limit for cls in (*_OF_STAGES, BenchmarkOptions) for name, limit in find_limits(cls).items()}
 
 WORDS = {
     "train-supernet": "train-supernet --model-name-or-path base --train-file train.jsonl",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -20,13 +20,14 @@ from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.heads.texts import split_words, to_list
 from compressor.data.labels import describe_alike, positions_among
+from compressor.data.metrics import METRIC_NAMES
 from compressor.data.overlap import describe_overlap
 from compressor.data.ratios import find_outside
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
-from compressor.data.tasks import RankingColumns, Task, get_task
+from compressor.data.tasks import TASKS, RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
 from compressor.hub import hub_answers
-from compressor.limits import Problem, check_numbers
+from compressor.options import SEED, Limit, Problem, check_numbers, option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ PAIRS_TEST_SHARE = 0.4
 VALIDATION_SHARE = 0.3
 """Held out of the remaining training rows where no validation rows are given."""
 MAX_DEMO_TEST_ROWS = 1000
+_ROWS = Limit(least=1, most=10**9, reason="beyond the number of rows all are used")
 _MOST_SHOWN = 20
 """Names of columns in an error."""
 
@@ -46,34 +48,68 @@ _MOST_SHOWN = 20
 class DataSource:
     """Where a task's rows come from and how they are split; travels between stages as JSON."""
 
-    task_name: str = "demo"
-    train_file: str | None = None
-    validation_file: str | None = None
-    test_file: str | None = None
-    unlabeled_file: str | None = None
-    """Texts without labels, in place of all others: a full model's answers stand for the labels."""
+    task_name: str = option(
+        "demo",
+        "Data set; fixes columns, metric and length. Your own files: 'custom', as with --train-file alone, "
+        "'multi-label' for several labels a row, 'ner' for a label a word.",
+        flags=("--task-name", "--dataset"),
+        choices=tuple(TASKS),
+    )
+    train_file: str | None = option(None, "Training rows: CSV, TSV, JSONL or Parquet.", path=True)
+    validation_file: str | None = option(
+        None, "Rows the search sees. Without it 30 % of the training rows are held out.", path=True
+    )
+    test_file: str | None = option(
+        None,
+        "Rows looked at once, at the end. Without it 20 % of the training rows are held out first.",
+        path=True,
+    )
+    unlabeled_file: str | None = option(
+        None,
+        "Texts without labels (also .txt, a text a line), in place of rows: the error is disagreement with "
+        "--model-name-or-path, which must be fine-tuned.",
+        path=True,
+    )
     answers_file: str | None = None
-    """Those answers, once there are any: written by `answer_texts`, beside the model that was made with them."""
-    validation_pairs: str | None = None
-    """Pairs of texts with a score of their similarity, which sentence embeddings are judged by."""
+    """That model's answers, once there are any: written by `answer_texts`, beside the model that was made with them."""
+    validation_pairs: str | None = option(
+        None,
+        "With --task-name embed: pairs to judge by, with columns sentence1, sentence2 and a score.",
+        path=True,
+    )
     reference_model: str | None = None
     """The frozen model whose outputs are learnt, where the task's head learns those."""
-    dataset_name: str | None = None
-    """A data set on the Hugging Face Hub (or a directory that `datasets` reads) in place of files."""
-    dataset_config_name: str | None = None
-    text_columns: tuple[str, ...] = ()
-    query_column: str | None = None
-    document_column: str | None = None
-    label_column: str | None = None
-    label_names_file: str | None = None
-    """Names of the labels, where rows have their numbers."""
-    group_column: str | None = None
-    metric: str | None = None
-    regression: bool = False
-    max_seq_length: int | None = None
-    max_train_samples: int | None = None
-    max_eval_samples: int | None = None
-    dataset_seed: int = 0
+    dataset_name: str | None = option(None, "Any data set of the Hugging Face Hub, in place of files.")
+    dataset_config_name: str | None = option(None, "Its configuration, where it has several.")
+    text_columns: tuple[str, ...] = option(
+        (),
+        "Column with the text; give it twice (or with a comma) for pairs. Default: the task's.",
+        flags=("--text-column",),
+        repeated=True,
+    )
+    query_column: str | None = option(None, "Rerank: column with the query. Default: 'query'.")
+    document_column: str | None = option(None, "Rerank: column with the document. Default: 'document'.")
+    label_column: str | None = option(
+        None,
+        "Column with the label; with --task-name multi-label with its labels, or several with commas, a label "
+        "each. Default: the task's, or 'label'.",
+    )
+    label_names_file: str | None = option(None, "Names of the labels 0, 1, …, a line each or a JSON list.", path=True)
+    group_column: str | None = option(
+        None, "Rerank: column that tells which rows are of one query. Default: the query's text."
+    )
+    metric: str | None = option(
+        None, "Task metric; the error is 1 - metric. Default: the task's.", choices=METRIC_NAMES
+    )
+    regression: bool = option(False, "The label is a number to predict.")
+    max_seq_length: int | None = option(
+        None,
+        "Longest text in tokens. Default: the task's.",
+        limit=Limit(least=4, most=100_000, reason="no encoder has more positions"),
+    )
+    max_train_samples: int | None = option(None, "Use at most so many training rows.", limit=_ROWS)
+    max_eval_samples: int | None = option(None, "Use at most so many validation and test rows.", limit=_ROWS)
+    dataset_seed: int = option(0, "Seed of the splits.", limit=SEED)
 
     def __post_init__(self) -> None:
         wrong = []
@@ -110,7 +146,7 @@ class DataSource:
                     remedy="Drop one of them.",
                 )
             )
-        check_numbers(self, ("max_seq_length", "max_train_samples", "max_eval_samples", "dataset_seed"), wrong)
+        check_numbers(self, wrong)
 
     @property
     def task(self) -> Task:
@@ -155,16 +191,7 @@ class DataSource:
             ) from None
 
 
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("max_seq_length", "max_train_samples", "max_eval_samples"), int | None),
-    **dict.fromkeys(("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"), str | None),
-    **dict.fromkeys(("label_column", "query_column", "document_column", "group_column", "metric"), str | None),
-    **dict.fromkeys(("unlabeled_file", "answers_file"), str | None),
-    "text_columns": list | tuple,
-    "label_names_file": str | None,
-    **dict.fromkeys(("validation_pairs", "reference_model"), str | None),
-    **{"task_name": str, "regression": bool, "dataset_seed": int},
-}
+_KINDS: dict[str, Any] = {**{one.name: one.type for one in fields(DataSource)}, "text_columns": list | tuple}
 """What the fields of a source are in JSON."""
 
 

@@ -2,26 +2,37 @@
 
 from dataclasses import dataclass
 
-from compressor.limits import check_numbers
+from compressor.options import Limit, check_numbers, limited, option
+from compressor.training.settings import BATCH, EPOCHS, TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOptions:
     """How a sub-network is extracted."""
 
-    finetune_epochs: int = 3
-    """The most epochs of distillation, which ends with the first that is no better; 0 for none."""
-    per_device_eval_batch_size: int = 64
+    finetune_epochs: int = option(
+        3,
+        "Most epochs of distillation after extraction; it ends with the first that is no better. 0: none.",
+        limit=Limit(least=0, most=10_000, reason=EPOCHS),
+    )
+    per_device_eval_batch_size: int = limited(TrainingSettings.per_device_eval_batch_size, BATCH)
     """Rows of a batch in which errors are measured; the search's own repeats its errors exactly."""
-    trim_vocabulary: bool = False
-    """Whether tokens go that occur neither in the training nor in the validation rows."""
-    vocabulary_file: str | None = None
-    """A text file, a text per line, whose tokens are kept too."""
-    vocabulary_min_count: int = 1
-    """How often a token must occur to be kept."""
-    vocabulary_extra: int = 0
-    """How many of the other tokens are kept besides, the most frequent ones."""
+    trim_vocabulary: bool = option(
+        False,
+        "Drop tokens that occur neither in the training nor in the validation rows, with their embeddings. "
+        "Characters and bytes stay, so that every text can be written.",
+    )
+    vocabulary_file: str | None = option(None, "Text file, a text per line, whose tokens are kept too.", path=True)
+    vocabulary_min_count: int = option(
+        1,
+        "How often a token must occur to be kept.",
+        limit=Limit(least=1, most=10**9, reason="a token that never occurs is not needed"),
+    )
+    vocabulary_extra: int = option(
+        0,
+        "So many of the other tokens are kept too, the most frequent first.",
+        limit=Limit(least=0, most=10**7, reason="no vocabulary has more tokens"),
+    )
 
     def __post_init__(self) -> None:
-        numbers = ("finetune_epochs", "per_device_eval_batch_size", "vocabulary_min_count", "vocabulary_extra")
-        check_numbers(self, numbers)
+        check_numbers(self)

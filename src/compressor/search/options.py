@@ -6,7 +6,20 @@ from dataclasses import dataclass, fields
 
 from compressor.evaluation.bounds import CONFIDENCE
 from compressor.evaluation.latency_table import LATENCIES_OF, PYTORCH, SERVED, LatencyKind
-from compressor.limits import LIMITS, Problem, check_numbers, refuse, show
+from compressor.options import (
+    CPU_CORES,
+    Limit,
+    Problem,
+    check_numbers,
+    find_limits,
+    find_options,
+    flags_of,
+    option,
+    option_like,
+    refuse,
+    show,
+)
+from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_objectives, cost_names
 from compressor.training.settings import TrainingSettings
 
@@ -16,22 +29,31 @@ SMALL_INCREASE = 0.015
 """Of the error: what the default choice loses at most."""
 LATENCY_OBJECTIVE, DEFAULT_LATENCY_OF = "latency_ms", SERVED[0]
 """How fast a sub-network is; and what that is of: the form that is served unless a smaller one is asked for."""
-LATENCY_NUMBERS = ("threads", "batch_size", "length")
-"""The fields of `LatencyOptions` that are numbers."""
+THREADS = Limit(least=1, most=CPU_CORES, reason="the cores of this machine: more threads wait for each other")
+_LATENCY_OF = "What the objective latency_ms is of: the model as it is served, predicted from parts that are timed once"
+ERRORS = "errors lie in 0..1, those of correlations in 0..2"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyOptions:
     """Of what the objective `latency_ms` is; all None where it is none."""
 
-    latency_of: str | None = None
-    """Of `LATENCIES_OF`; None: `DEFAULT_LATENCY_OF`."""
-    threads: int | None = None
-    """None: one."""
-    batch_size: int | None = None
-    """Texts that are computed at once; None: one."""
-    length: int | None = None
-    """Tokens of each; None: those of the median validation row."""
+    latency_of: str | None = option(
+        None,
+        f"{_LATENCY_OF}, or PyTorch, each sub-network timed. Default: {DEFAULT_LATENCY_OF}.",
+        choices=LATENCIES_OF,
+    )
+    threads: int | None = option(None, "Threads that latency_ms is of. Default: 1.", limit=THREADS)
+    batch_size: int | None = option(
+        None,
+        "Texts at once that latency_ms is of. Default: 1.",
+        limit=Limit(least=1, most=1024, reason="texts that are computed at once"),
+    )
+    length: int | None = option(
+        None,
+        "Tokens of each text that latency_ms is of. Default: those of the median validation row.",
+        limit=Limit(least=1, most=100_000, reason="tokens; cut to what the model takes"),
+    )
 
     def latency_kind(self, objectives: Sequence[str], median_length: int, longest: int) -> LatencyKind | None:
         """Return what is timed of a model that takes so long a text; None where it is no objective."""
@@ -46,8 +68,7 @@ class LatencyOptions:
 
     def _latency_problems(self, objectives: Sequence[str]) -> list[Problem]:
         """What is wrong with these options, numbers beyond their limits left out."""
-        given = [f"--{name.replace('_', '-')}" for name in LATENCY_NUMBERS if getattr(self, name) is not None]
-        given = [*(["--latency-of"] if self.latency_of is not None else []), *given]
+        given = [flags_of(name)[0] for name in find_options(LatencyOptions) if getattr(self, name) is not None]
         if LATENCY_OBJECTIVE not in objectives:
             return [
                 Problem(
@@ -74,33 +95,66 @@ class LatencyOptions:
 class SearchOptions(LatencyOptions):
     """How sub-networks are searched."""
 
-    search_space: str | None = None
-    """None: the one that the super-network was trained in."""
-    search_strategy: str = "local_search"
-    num_samples: int = 60
-    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
-    seed: int = 0
-    per_device_eval_batch_size: int = 64
+    search_space: str | None = option_like(
+        TrainingSettings,
+        "search_space",
+        default=None,
+        help="Which sub-networks exist. Default: those of the super-network's training.",
+    )
+    search_strategy: str = option(
+        "local_search",
+        "How the next sub-network is proposed.",
+        flags=("--search-strategy", "--method"),
+        choices=tuple(SEARCH_METHODS),
+    )
+    num_samples: int = option(
+        60,
+        "Sub-networks to evaluate, the full one included.",
+        limit=Limit(least=1, most=100_000, reason="each is a run in MLflow"),
+    )
+    objectives: tuple[str, ...] = option(
+        DEFAULT_OBJECTIVES, f"What is minimised: two or three of {', '.join(OBJECTIVES)}."
+    )
+    seed: int = option_like(TrainingSettings, "seed")
+    per_device_eval_batch_size: int = option_like(TrainingSettings, "per_device_eval_batch_size")
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        numbers = ("num_samples", "seed", "per_device_eval_batch_size", *LATENCY_NUMBERS)
-        check_numbers(self, numbers, self._latency_problems(self.objectives))
+        check_numbers(self, self._latency_problems(self.objectives))
 
 
 @dataclass(frozen=True, kw_only=True)
 class NasOptions(LatencyOptions):
     """How sub-networks are searched that are trained one by one."""
 
-    search_space: str = TrainingSettings.search_space
-    search_strategy: str = "random_search"
-    num_trials: int | None = None
-    """None: as many as the time allows, or `DEFAULT_NUM_TRIALS` where that has no limit either."""
-    max_wallclock_time: float | None = None
-    """Seconds."""
-    num_workers: int = 1
-    objectives: tuple[str, ...] = DEFAULT_OBJECTIVES
-    seed: int = 0
+    latency_of: str | None = option_like(
+        LatencyOptions,
+        "latency_of",
+        help=f"{_LATENCY_OF}. Default: {DEFAULT_LATENCY_OF}.",
+        choices=SERVED,
+    )
+    search_space: str = option_like(TrainingSettings, "search_space")
+    search_strategy: str = option_like(
+        SearchOptions, "search_strategy", default="random_search", choices=tuple(TRIAL_METHODS)
+    )
+    num_trials: int | None = option(
+        None,
+        f"Sub-networks to train, the full one included. Default: {DEFAULT_NUM_TRIALS}, or what the time allows.",
+        limit=Limit(least=1, most=10_000, reason="each trains a model"),
+    )
+    max_wallclock_time: float | None = option(
+        None,
+        "Seconds after which no trial goes on. Default: no limit.",
+        flags=("--max-wallclock-time", "--runtime"),
+        limit=Limit(least=1, most=31_536_000, reason="seconds; the most is a year"),
+    )
+    num_workers: int = option(
+        1,
+        "Trials that run side by side.",
+        limit=Limit(least=1, most=256, reason="each is a process with a model of its own"),
+    )
+    objectives: tuple[str, ...] = option_like(SearchOptions, "objectives")
+    seed: int = option_like(TrainingSettings, "seed")
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
@@ -114,7 +168,7 @@ class NasOptions(LatencyOptions):
                     remedy="Choose another, or use compressor search.",
                 )
             )
-        check_numbers(self, ("num_trials", "max_wallclock_time", "num_workers", "seed", *LATENCY_NUMBERS), wrong)
+        check_numbers(self, wrong)
         if self.num_trials is None and self.max_wallclock_time is None:
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 
@@ -123,30 +177,50 @@ class NasOptions(LatencyOptions):
 class Choice:
     """How members are chosen; at most one way. None is the smallest that surely loses at most 0.015 of error."""
 
-    knee: bool = False
-    """The front member farthest below the line between the front's ends, objectives scaled to 0..1."""
-    index: int | None = None
-    """Place on the front, by rising error, from 0."""
-    max_params: float | None = None
-    """Parameters; up to 1 a share of the super-network's."""
-    max_error_increase: float | None = None
-    """Of the true error above the super-network's, with `confidence`."""
-    confidence: float = CONFIDENCE
-    """That the increase is no larger."""
-    max_latency_ms: float | None = None
-    max_cost: tuple[str, float] | None = None
-    """An objective's name and the most of it, such as ("size_mb", 20)."""
-    config: str | None = None
-    """A JSON file: a config of the search space, or kept heads and units as in `sub_network.json`."""
-    all: bool = False
-    """The whole front."""
-    tiers: tuple[str, ...] = ()
-    """Names, from the smallest to the largest, spread over the front by size; or each with the most parameters, up to
-    1 a share of the super-network's: small=0.4."""
+    knee: bool = option(
+        False,
+        f"The front's knee. Without any choice: --max-error-increase {SMALL_INCREASE}.",
+    )
+    index: int | None = option(
+        None,
+        "Place on the front, from 0 by rising error: the index of the search's table.",
+        limit=Limit(least=0, most=100_000, reason="a place on the front, from 0"),
+    )
+    max_params: float | None = option(
+        None,
+        "Smallest error with at most so many parameters; up to 1 a share of the super-network's.",
+        limit=Limit(least=0, above=True, most=1e12, reason="a number of parameters, or up to 1 a share"),
+    )
+    max_error_increase: float | None = option(
+        None,
+        "Smallest whose true error is at most so far above the super-network's, as sure as --confidence says; "
+        "the super-network itself where the validation rows cannot tell.",
+        limit=Limit(least=-2, most=2, reason=f"below 0 it is to be better; {ERRORS}"),
+    )
+    confidence: float = option(
+        CONFIDENCE,
+        "Of what is promised about the error, from 0.5 to below 1.",
+        limit=Limit(least=0.5, most=0.999, reason="a chance; rows of a sample never give certainty"),
+    )
+    max_latency_ms: float | None = option(
+        None,
+        "Smallest error with at most so many ms; the search needs the objective latency_ms.",
+        limit=Limit(least=0, above=True, most=3_600_000, reason="milliseconds; the most is an hour"),
+    )
+    max_cost: tuple[str, float] | None = option(
+        None, f"Smallest error with at most so much of one of {', '.join(cost_names())}: size_mb=20."
+    )
+    config: str | None = option(None, "JSON file with a config of the search space, or a sub_network.json.", path=True)
+    all: bool = option(False, "The whole front, each in a folder of its own.")
+    tiers: tuple[str, ...] = option(
+        (),
+        "A family: so many of the front, spread by size, smallest first: S,M,L; or each as --max-params has it: "
+        "small=0.4,large=0.8.",
+    )
 
     def __post_init__(self) -> None:
         ways = [field.name for field in fields(self) if field.name != "confidence"]
-        given = [f"--{name.replace('_', '-')}" for name in ways if self._is_given(name)]
+        given = [flags_of(name)[0] for name in ways if self._is_given(name)]
         wrong = []
         if len(given) > 1:
             wrong.append(
@@ -181,7 +255,7 @@ class Choice:
                     remedy="Write it as size_mb=20.",
                 )
             )
-        check_numbers(self, ("index", "max_params", "max_error_increase", "confidence", "max_latency_ms"), wrong)
+        check_numbers(self, wrong)
 
     @property
     def tier_sizes(self) -> dict[str, float | None]:
@@ -214,7 +288,7 @@ def _size(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if 0 < value <= LIMITS["max_params"].most else None
+    return value if 0 < value <= find_limits(Choice)["max_params"].most else None
 
 
 def require_fit(choice: Choice, objectives: Sequence[str], num_samples: int) -> None:

@@ -4,27 +4,20 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from compressor.limits import check_numbers
-from compressor.training.strategies import count_warm_up_epochs, get_strategy
+from compressor.options import SEED, Limit, check_numbers, option
+from compressor.spaces import SEARCH_SPACES
+from compressor.training.strategies import (
+    SAMPLING_STRATEGIES,
+    STRATEGY_ALIASES,
+    count_warm_up_epochs,
+    get_strategy,
+)
 
 DEFAULT_NUM_EPOCHS, MAX_DEFAULT_EPOCHS, MIN_STEPS = 3, 9, 240
 """Where the user gives no number of epochs; benchmarks/LOG.md has what was measured."""
 
-_NUMBERS = (
-    "temperature",
-    "learning_rate",
-    "num_train_epochs",
-    "num_random_sub_nets",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "num_processes",
-    "per_device_eval_batch_size",
-    "weight_decay",
-    "warmup_ratio",
-    "max_grad_norm",
-    "seed",
-)
-
+EPOCHS = "each epoch is a pass over all training rows, and a checkpoint"
+BATCH = Limit(least=1, most=1_000_000, reason="beyond the number of rows a batch is all of them")
 SPLIT = ("gradient_accumulation_steps", "num_processes")
 """How the rows of a step are split."""
 
@@ -33,40 +26,95 @@ SPLIT = ("gradient_accumulation_steps", "num_processes")
 class ModelOptions:
     """Which encoder is trained and how it is loaded."""
 
-    model_name_or_path: str = "demo"
-    attn_implementation: str = "sdpa"
-    trust_remote_code: bool = False
-    save_checkpoints: bool = True
+    model_name_or_path: str = option(
+        "demo",
+        "Encoder to start from: 'demo', 'demo-base' (109 M parameters), a directory made by save_pretrained, or a "
+        "name on the Hugging Face Hub.",
+        flags=("--model-name-or-path", "--model-name"),
+        path=True,
+    )
+    attn_implementation: str = option("sdpa", "How PyTorch computes attention.", choices=("sdpa", "eager"))
+    trust_remote_code: bool = option(False, "Run code that comes with the base model. Only for models you trust.")
+    save_checkpoints: bool = option(
+        True,
+        "Keep a checkpoint after each epoch, or only the last weights.",
+        flags=("--save-strategy",),
+        words={"epoch": True, "no": False},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How a super-network is trained."""
 
-    search_space: str = "small_ordered"
-    sampling_strategy: str = "auto"
-    num_random_sub_nets: int = 2
-    """Random sub-networks per step (k)."""
-    temperature: float = 2.0
-    """Softens both sides of the distillation (T)."""
-    learning_rate: float | None = None
-    """Peak of AdamW; None: by the encoder's width (`default_learning_rate` in `training`)."""
-    num_train_epochs: int | None = None
-    """None: by the number of training rows (`for_rows`)."""
-    per_device_train_batch_size: int = 32
-    """Rows that a process computes at once."""
-    gradient_accumulation_steps: int = 1
-    """Batches of each process whose gradients are added up before the optimizer moves."""
-    num_processes: int = 1
-    """Among which the rows of a step are split; under torchrun training fills it in."""
-    per_device_eval_batch_size: int = 64
-    weight_decay: float = 0.01
-    warmup_ratio: float = 0.1
-    """Share of the steps in which the learning rate rises from 0."""
-    max_grad_norm: float = 1.0
-    seed: int = 0
-    bf16: bool | None = None
-    """Compute in bfloat16 where PyTorch's autocast allows it; None: where that is faster (`decide_precision`)."""
+    search_space: str = option("small_ordered", "Which sub-networks exist.", choices=tuple(SEARCH_SPACES))
+    sampling_strategy: str = option(
+        "auto",
+        "Which sub-networks a training step updates.",
+        choices=(*SAMPLING_STRATEGIES, *STRATEGY_ALIASES),
+    )
+    num_random_sub_nets: int = option(
+        2,
+        "Random sub-networks per step.",
+        limit=Limit(least=0, most=1000, reason="each is a pass forward and backward of every step"),
+    )
+    temperature: float = option(
+        2.0,
+        "Softens both sides of the distillation.",
+        limit=Limit(least=0, above=True, most=1000, reason="logits are divided by it"),
+    )
+    learning_rate: float | None = option(
+        None,
+        "Peak learning rate of AdamW. Default: 2e-4 at a width of 384 (the demo's), 5e-5 at 768.",
+        limit=Limit(least=0, above=True, most=1, reason="AdamW moves each weight by about so much a step"),
+    )
+    num_train_epochs: int | None = option(
+        None,
+        f"Passes over the training rows. Default: {DEFAULT_NUM_EPOCHS}, or up to {MAX_DEFAULT_EPOCHS} to make "
+        f"{MIN_STEPS} steps.",
+        limit=Limit(least=1, most=10_000, reason=EPOCHS),
+    )
+    per_device_train_batch_size: int = option(
+        32,
+        "Rows that a process computes at once. Times --gradient-accumulation-steps and the number of processes "
+        "it is the rows of a step.",
+        limit=BATCH,
+    )
+    gradient_accumulation_steps: int = option(
+        1,
+        "Batches of a step whose gradients are added up, where the rows of one do not fit into memory.",
+        limit=Limit(least=1, most=10_000, reason="each is a batch of every step"),
+    )
+    num_processes: int = option(
+        1,
+        "Processes of this machine that train together, each with its share of a step's rows; on several machines "
+        "torchrun starts them.",
+        limit=Limit(least=1, most=4096, reason="each is a process with a model of its own"),
+    )
+    per_device_eval_batch_size: int = option(64, "Rows per batch when evaluating.", limit=BATCH)
+    weight_decay: float = option(
+        0.01,
+        "Decay of weight matrices.",
+        limit=Limit(least=0, most=10, reason="a share of the learning rate by which weights shrink"),
+    )
+    warmup_ratio: float = option(
+        0.1,
+        "Share of the steps in which the learning rate rises.",
+        limit=Limit(least=0, most=1, reason="a share of the steps"),
+    )
+    max_grad_norm: float = option(
+        1.0,
+        "Gradients are clipped to it.",
+        limit=Limit(least=0, above=True, most=1e6, reason="gradients of that length are not clipped any more"),
+    )
+    seed: int = option(0, "Seed of weights, data order and sub-networks.", limit=SEED)
+    bf16: bool | None = option(
+        None,
+        "What training computes in; evaluations are fp32. auto: bfloat16 where the processor has it and a few "
+        "steps are faster, else fp32. The older --bf16 true is bf16, --bf16 false fp32.",
+        flags=("--precision-training", "--bf16"),
+        words={"auto": None, "fp32": False, "bf16": True},
+    )
 
     @property
     def keeps_last_epoch(self) -> bool:
@@ -109,5 +157,5 @@ class TrainingSettings:
         return replace(self, num_train_epochs=min(max(DEFAULT_NUM_EPOCHS, wanted), MAX_DEFAULT_EPOCHS))
 
     def __post_init__(self) -> None:
-        check_numbers(self, _NUMBERS)
+        check_numbers(self)
         get_strategy(self.sampling_strategy, self.num_random_sub_nets)

@@ -10,6 +10,7 @@ from compressor.data.sources import DataSource
 from compressor.extraction.family import Family, is_family
 from compressor.extraction.record import ExtractionReport
 from compressor.network.saving import SUB_NETWORK_FILE
+from compressor.options import find_options, flags_of
 from compressor.search.options import NasOptions, SearchOptions
 from compressor.search.record import SearchOrigin
 from compressor.training.settings import ModelOptions, TrainingSettings
@@ -107,13 +108,14 @@ def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     for name, value in values.items():
         if name in _MADE or value is None or _plain(value) == "" or _plain(value) == _plain(defaults.get(name)):
             continue
-        if name == "bf16":
-            name, value = "precision_training", "bf16" if value else "fp32"
-        flag = "text-column" if name == "text_columns" else name.replace("_", "-")
-        words.append(f"--{flag} {shlex.quote(_plain(value))}")
+        option = _OPTIONS.get(name)
+        word = value if option is None else option.word(value)
+        words.append(f"{flags_of(name, option)[0]} {shlex.quote(_plain(word))}")
     return words
 
 
+_OPTIONS = find_options(TrainingSettings) | find_options(DataSource)
+"""Those that may be spelled otherwise than their fields."""
 _MADE = ("answers_file",)
 """Fields that no option sets: the command makes them."""
 

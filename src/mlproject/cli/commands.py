@@ -20,7 +20,7 @@ from compressor.errors import CompressorError, OptionError, brief, spelled_as_fl
 from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
 from compressor.hub import push_model, require_hub
-from compressor.limits import Problem, refuse
+from compressor.options import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
 from compressor.search.options import LATENCY_OBJECTIVE, Choice, NasOptions, SearchOptions, require_fit
 from compressor.training.settings import ModelOptions, TrainingSettings
@@ -32,6 +32,7 @@ from mlproject.cli.options import (
     COLUMNS,
     CONFIDENCE,
     DATA,
+    DEBUG,
     DEVICE,
     DRY_RUN,
     EVALUATION,
@@ -41,7 +42,6 @@ from mlproject.cli.options import (
     LATENCY,
     MODEL,
     OUTPUT,
-    PATH,
     PROCESSES,
     REPLAY,
     RUNTIME,
@@ -56,13 +56,13 @@ from mlproject.cli.options import (
     THREADS,
     TIERS,
     TRAINING,
-    TRAINING_PRECISIONS,
     TRIAL_LATENCY,
     TRIALS,
     VOCABULARY,
-    HuggingFaceCommand,
     add_options,
+    pick,
 )
+from mlproject.cli.parameters import PATH, HuggingFaceCommand
 from mlproject.cli.processes import (
     count_processes,
     count_started,
@@ -120,7 +120,7 @@ def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     context = click.get_current_context()
     num_processes, source, model, settings = _check(
-        values, _num_processes, _whole_source, _model_options, _training_settings
+        values, _num_processes, _whole_source, ModelOptions, TrainingSettings
     )
     context.params["num_processes"] = num_processes
     if values["dry_run"]:
@@ -182,7 +182,7 @@ def search(supernet: str, **values: Any) -> None:
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
     values |= {"save_strategy": "no", "sampling_strategy": "standard"}
-    source, model, settings, options = _check(values, _whole_source, _model_options, _training_settings, _nas_options)
+    source, model, settings, options = _check(values, _whole_source, ModelOptions, TrainingSettings, _nas_options)
     with _top_run("nas") as (run, output_dir, _):
         from mlproject.stages import nas as nas_stage
 
@@ -269,7 +269,7 @@ def export(model_dir: str, **values: Any) -> None:
 @add_options(LATENCY, OUTPUT)
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
     """Time exported models and model directories side by side."""
-    (options,) = _check(values, _benchmark_options)
+    (options,) = _check(values, BenchmarkOptions)
     with _top_run("benchmark") as (run, output_dir, _):
         from mlproject.stages import benchmark as benchmark_stage
 
@@ -297,7 +297,7 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
 @add_options(COLUMNS, GATE, OUTPUT)
 def evaluate(model: str, data_file: str, **values: Any) -> None:
     """Judge a served model on new rows, beside a baseline; fail where it does not keep what is asked."""
-    columns, options = _check(values, _column_options, _gate_options)
+    columns, options = _check(values, ColumnOptions, GateOptions)
     with _top_run("evaluate") as (run, output_dir, _):
         from mlproject.stages.served import evaluate as evaluate_stage
 
@@ -328,7 +328,7 @@ def evaluate(model: str, data_file: str, **values: Any) -> None:
 @add_options(REPLAY, OUTPUT)
 def replay(champion: str, challenger: str, requests_file: str, **values: Any) -> None:
     """Send recorded requests to two served models: where they disagree, how fast each is."""
-    (options,) = _check(values, _replay_options)
+    (options,) = _check(values, ReplayOptions)
     with _top_run("replay") as (run, output_dir, _):
         from mlproject.stages.served import replay as replay_stage
 
@@ -338,7 +338,7 @@ def replay(champion: str, challenger: str, requests_file: str, **values: Any) ->
 
 @cli.command("sync", cls=HuggingFaceCommand)
 @click.argument("output_dir", type=PATH)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@add_options(DEBUG)
 def sync(output_dir: str, **_debug: Any) -> None:
     """Log what a tracking server missed while it was away.
 
@@ -384,13 +384,13 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
     makers = {
         "source": _whole_source,
-        "model": _model_options,
-        "training": _training_settings,
+        "model": ModelOptions,
+        "training": TrainingSettings,
         "search": _search_options_of_compress,
         "choice": _choice,
         "extraction": _extraction_options,
         "export": _export_options,
-        "benchmark": _benchmark_options,
+        "benchmark": BenchmarkOptions,
     }
     *checked, _, repository = _check(values, *makers.values(), _fit, _hub)
     parts = dict(zip(makers, checked, strict=True))
@@ -596,8 +596,8 @@ def _fail_joined(message: str) -> None:
         fail_joined_run(message)
 
 
-def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
-    """What each function makes of a command's options, checked before any run is started and any work is done.
+def _check(values: dict[str, Any], *makers: type | Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
+    """What each options class or function makes of a command's options, before any run is started or work is done.
 
     Raises:
         CompressorError: options are wrong; numbers out of their range all at once.
@@ -607,7 +607,7 @@ def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> 
     others: list[CompressorError] = []
     for make in makers:
         try:
-            made.append(make(values))
+            made.append(pick(make, values) if isinstance(make, type) else make(values))
         except OptionError as error:
             problems += [problem for problem in error.problems if problem not in problems]
             others += [] if error.problems else [error]
@@ -624,12 +624,7 @@ def _check(values: dict[str, Any], *makers: Callable[[dict[str, Any]], Any]) -> 
 
 
 def _source(values: dict[str, Any]) -> DataSource:
-    return make_source(**asdict(_pick(DataSource, values | {"text_columns": _split(values["text_columns"])})))
-
-
-def _split(given: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of an option that is given several times, or with commas."""
-    return tuple(part for value in given for part in value.split(","))
+    return make_source(**asdict(pick(DataSource, values)))
 
 
 def _whole_source(values: dict[str, Any]) -> DataSource:
@@ -640,22 +635,21 @@ def _whole_source(values: dict[str, Any]) -> DataSource:
 
 
 def _choice(values: dict[str, Any]) -> Choice:
-    choice = _pick(Choice, values | {"tiers": values.get("tiers") or ()})
+    choice = pick(Choice, values)
     if choice.config is not None:
         read_json(local_path(choice.config))
     return choice
 
 
 def _extraction_options(values: dict[str, Any]) -> ExtractionOptions:
-    given = {name: value for name, value in values.items() if name != "per_device_eval_batch_size"}  # the search's
-    options = _pick(ExtractionOptions, given)
+    options = pick(ExtractionOptions, values)
     if options.vocabulary_file is not None:
         read_lines(local_path(options.vocabulary_file))
     return options
 
 
 def _search_options(values: dict[str, Any]) -> SearchOptions:
-    options = _pick(SearchOptions, values)
+    options = pick(SearchOptions, values)
     if options.search_space is not None:
         require_method_fit(options.search_strategy, options.search_space)
     return options
@@ -668,7 +662,7 @@ def _search_options_of_compress(values: dict[str, Any]) -> SearchOptions:
 
 
 def _nas_options(values: dict[str, Any]) -> NasOptions:
-    options = _pick(NasOptions, values)
+    options = pick(NasOptions, values)
     require_method_fit(options.search_strategy, options.search_space)
     return options
 
@@ -677,28 +671,12 @@ def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
     if values["runtime"] == ("auto",):
         on_gpu = values.get("provider", "cpu") != "cpu"  # where OpenVINO's forms are not timed
         values = values | {"runtime": RUNTIMES[:1] if on_gpu else installed_runtimes()}
-    options = _pick(LoggedExportOptions, values)
+    options = pick(LoggedExportOptions, values)
     if options.register_as is not None:
         from mlproject.tracking.delivery import find_registration_problems
 
         refuse(find_registration_problems(options.register_as, options.alias))
     return options
-
-
-def _column_options(values: dict[str, Any]) -> ColumnOptions:
-    return _pick(ColumnOptions, values | {"text_columns": _split(values["text_columns"])})
-
-
-def _gate_options(values: dict[str, Any]) -> GateOptions:
-    return _pick(GateOptions, values)
-
-
-def _replay_options(values: dict[str, Any]) -> ReplayOptions:
-    return _pick(ReplayOptions, values)
-
-
-def _benchmark_options(values: dict[str, Any]) -> BenchmarkOptions:
-    return _pick(BenchmarkOptions, values)
 
 
 def _fit(values: dict[str, Any]) -> None:
@@ -709,7 +687,7 @@ def _fit(values: dict[str, Any]) -> None:
         if "dense" in choice.tier_sizes:
             law, remedy = "other names than dense, which is the super-network", "Choose another."
             refuse([Problem(option="--tiers", law=law, value=",".join(choice.tiers), remedy=remedy)])
-        require_aliases(_pick(LoggedExportOptions, values | {"runtime": RUNTIMES[:1]}), list(choice.tier_sizes))
+        require_aliases(pick(LoggedExportOptions, values, runtime=RUNTIMES[:1]), list(choice.tier_sizes))
 
 
 def _hub(values: dict[str, Any]) -> str | None:
@@ -731,10 +709,6 @@ def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> No
         run.tracker.links[f"Hub, {model.name}" if len(models) > 1 else "Hub"] = address
 
 
-def _model_options(values: dict[str, Any]) -> ModelOptions:
-    return _pick(ModelOptions, values | {"save_checkpoints": values["save_strategy"] == "epoch"})
-
-
 def _located(options: ModelOptions) -> ModelOptions:
     """With the local path of a base model that is an address in MLflow."""
     name = options.model_name_or_path
@@ -753,16 +727,6 @@ def _num_processes(values: dict[str, Any]) -> int:
     """How many train together; noted in `values` for the settings."""
     values["num_processes"] = count_processes(values["num_processes"])
     return int(values["num_processes"])
-
-
-def _training_settings(values: dict[str, Any]) -> TrainingSettings:
-    return _pick(TrainingSettings, values | {"bf16": TRAINING_PRECISIONS[values["precision_training"]]})
-
-
-def _pick(make: Callable[..., Options], values: dict[str, Any]) -> Options:
-    """An options class filled with the values that are its fields."""
-    names = make.__dataclass_fields__  # type: ignore[attr-defined]
-    return make(**{name: value for name, value in values.items() if name in names})
 
 
 def _model_names(paths: list[str]) -> list[tuple[str, Path]]:

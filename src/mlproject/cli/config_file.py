@@ -15,7 +15,8 @@ import yaml
 from compressor import __version__
 from compressor.errors import OptionError, brief
 from compressor.files import local_path
-from mlproject.cli.options import HOW_IT_RUNS, NamedNumber
+from mlproject.cli.options import HOW_IT_RUNS
+from mlproject.cli.parameters import NamedNumber
 
 if TYPE_CHECKING:
     from yaml.nodes import Node

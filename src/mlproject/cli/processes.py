@@ -17,7 +17,8 @@ import click
 
 from compressor.errors import OptionError, TrainingError, brief
 from compressor.files import module_environment
-from compressor.limits import CPU_CORES, check_number
+from compressor.options import CPU_CORES, check_value
+from compressor.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -55,7 +56,7 @@ def count_processes(asked: int) -> int:
     Raises:
         OptionError: it has started others, or the number is out of its range.
     """
-    check_number("num_processes", asked)
+    check_value(TrainingSettings, "num_processes", asked)
     started = count_started()
     if started > 1 and asked not in (1, started):
         raise OptionError(

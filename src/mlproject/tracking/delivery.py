@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, ModelError, brief
 from compressor.files import TEMPORARY, is_full_disk, read_json_lines
-from compressor.limits import Problem
 from compressor.locks import hold
+from compressor.options import Problem
 from mlproject.tracking import events
 from mlproject.tracking.views import encode_view
 

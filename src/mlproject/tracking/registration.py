@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compressor.limits import Problem, refuse
+from compressor.options import Problem, option, refuse
 from exporters.options import ExportOptions
 
 
@@ -11,10 +11,8 @@ from exporters.options import ExportOptions
 class LoggedExportOptions(ExportOptions):
     """How a model is exported, and under which name MLflow's registry gets it."""
 
-    register_as: str | None = None
-    """The registered model in MLflow that gets a new version."""
-    alias: str | None = None
-    """Of that version, such as champion."""
+    register_as: str | None = option(None, "Registered model in MLflow that gets this one as a new version.")
+    alias: str | None = option(None, "Alias of that version, such as champion; needs --register-as.")
 
     def _problems(self) -> list[Problem]:
         alone = [

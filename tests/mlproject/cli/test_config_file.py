@@ -11,7 +11,8 @@ import yaml
 from compressor.errors import CompressorError
 from mlproject.cli import cli
 from mlproject.cli.config_file import CONFIG_FILE, render_config
-from mlproject.cli.options import HOW_IT_RUNS, IntegerList, NamedNumber, TextList
+from mlproject.cli.options import HOW_IT_RUNS
+from mlproject.cli.parameters import IntegerList, NamedNumber, TextList
 
 
 def parse(command: str, *words: str) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """The words of a command line."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 import compressor
-from mlproject.cli import cli, main
-from mlproject.cli.commands import _training_settings
-from mlproject.cli.options import _names_by_heading, normalise_arguments
+from compressor.options import find_options
+from compressor.search.options import SearchOptions
+from compressor.training.settings import TrainingSettings
+from mlproject.cli import cli, commands, main
+from mlproject.cli.options import RunOptions, _parameter, pick
+from mlproject.cli.parameters import HeadedOption, normalise_arguments
 
 
 def test_underscores_empty_values_and_equals() -> None:
@@ -46,7 +51,8 @@ def test_help_stands_below_headings() -> None:
     assert headings("extract") == ["Input", "Choice", "Vocabulary", "Device", "Output"]
     assert headings("sync") == ["Output"]
     assert headings("evaluate") == ["Input", "Data", "Gate", "Output"]
-    assert _names_by_heading()["Export"] == {
+    headed = [one for one in cli.commands["compress"].params if isinstance(one, HeadedOption)]
+    assert {one.name for one in headed if one.heading == "Export"} == {
         "runtime",
         "precision",
         "portable",
@@ -54,6 +60,36 @@ def test_help_stands_below_headings() -> None:
         "register_as",
         "alias",
     }
+
+
+@pytest.mark.parametrize("command", [name for name in cli.commands if name != "sync"])
+def test_every_option_is_a_field_of_a_class_that_the_command_makes(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """None is offered and then forgotten."""
+    taken = {_parameter(name, one) for name, one in find_options(RunOptions).items()}
+
+    def spy(made: type, values: dict[str, Any], **changes: Any) -> Any:
+        taken.update(_parameter(name, one) for name, one in find_options(made).items())
+        return pick(made, values, **changes)
+
+    def begin(_: str) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(commands, "pick", spy)
+    monkeypatch.setattr(commands, "_top_run", begin)
+    monkeypatch.chdir(tmp_path)
+    Path("given").write_text("a text")
+    words = [word for one in cli.commands[command].params if one.required for word in (one.opts[0], "given")]
+    with pytest.raises(InterruptedError):
+        cli.commands[command].main(words, standalone_mode=False)
+    assert {one.name for one in cli.commands[command].params if isinstance(one, HeadedOption)} <= taken
+
+
+def test_unknown_options_are_refused() -> None:
+    assert pick(SearchOptions, {"num_samples": 3, "seed": None}, threads=None).num_samples == 3
+    with pytest.raises(TypeError, match="num_sample"):
+        pick(SearchOptions, {}, num_sample=3)
 
 
 def test_the_version_is_told() -> None:
@@ -95,7 +131,7 @@ def test_switches_take_a_value_or_none(words: list[str], value: bool) -> None:
 def test_the_precision_of_training_and_its_older_name(words: list[str], value: str, bf16: bool | None) -> None:
     values = cli.commands["train-supernet"].make_context("train-supernet", words).params
     assert values["precision_training"] == value
-    assert _training_settings(values).bf16 is bf16
+    assert pick(TrainingSettings, values).bf16 is bf16
 
 
 def complete(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:

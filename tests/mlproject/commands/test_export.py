@@ -13,9 +13,9 @@ import mlflow
 import numpy as np
 import pytest
 
-from compressor.limits import LIMITS, Limit
 from exporters.graph.openvino_ir import missing_packages
 from mlproject.inputs.addresses import TIMED, locate
+from mlproject.tracking.registration import LoggedExportOptions
 from running import RunCli, runs
 
 
@@ -49,7 +49,9 @@ def test_a_registered_model_serves_and_one_that_loses_too_much_is_not_int8(
     run_cli: RunCli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = mlflow.MlflowClient()
-    monkeypatch.setitem(LIMITS, "max_int8_loss", Limit(least=-1, most=1, reason="a gate that nothing passes"))
+    field = LoggedExportOptions.__dataclass_fields__["max_int8_loss"]
+    without_limit = {"option": field.metadata["option"]}  # -1 is a gate that nothing passes
+    monkeypatch.setattr(field, "metadata", without_limit)
     for loss, precision in ((1, "int8"), (-1, "fp32")):
         words = ["--max-int8-loss", loss, "--register-as", "moods", "--alias", "champion"]
         outcome = run_cli("export", "--model", "net", "--output-dir", f"onnx-{precision}", *words)

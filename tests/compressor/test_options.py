@@ -11,9 +11,17 @@ import pytest
 from compressor.data.sources import DataSource
 from compressor.errors import OptionError
 from compressor.extraction.options import ExtractionOptions
-from compressor.limits import LIMITS, check_number, check_numbers
+from compressor.options import (
+    Limit,
+    check_numbers,
+    check_value,
+    find_limits,
+    find_options,
+    limited,
+    option,
+    option_like,
+)
 from compressor.search.options import (
-    LATENCY_NUMBERS,
     Choice,
     LatencyOptions,
     NasOptions,
@@ -36,11 +44,11 @@ CLASSES = (
     GateOptions,
     ReplayOptions,
 )
-FIELDS = [(cls, name) for cls in CLASSES for name in cls.__dataclass_fields__ if name in LIMITS]
+FIELDS = [(cls, name) for cls in CLASSES for name in find_limits(cls)]
 
 
 def make(cls: Any, name: str, value: Any) -> Any:
-    timed = issubclass(cls, LatencyOptions) and name in LATENCY_NUMBERS
+    timed = issubclass(cls, LatencyOptions) and name in find_options(LatencyOptions)
     more: dict[str, Any] = {"objectives": ("error", "latency_ms")} if timed else {}
     if cls is GateOptions:
         more = {"baseline": "another model"}
@@ -49,7 +57,8 @@ def make(cls: Any, name: str, value: Any) -> Any:
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS, ids=lambda value: getattr(value, "__name__", value))
 def test_ends_are_taken_and_nothing_beyond(cls: Any, name: str) -> None:
-    limit, whole = LIMITS[name], isinstance(LIMITS[name].least, int) and not LIMITS[name].above
+    limit = find_limits(cls)[name]
+    whole = isinstance(limit.least, int) and not limit.above
     step = 1 if whole else 1e-3
     for fine in (limit.least + (step if limit.above else 0), limit.most):
         if (cls, name, fine) != (TrainingSettings, "num_random_sub_nets", 0):  # its strategy wants one
@@ -66,11 +75,10 @@ def test_ends_are_taken_and_nothing_beyond(cls: Any, name: str) -> None:
         make(cls, name, math.nan)
 
 
-def test_every_limit_is_of_an_option_that_is_checked() -> None:
-    assert set(LIMITS) == {name for _, name in FIELDS}
-    assert check_number("finetune_epochs", 0) == 0
+def test_one_number_is_checked_as_its_field() -> None:
+    assert check_value(ExtractionOptions, "finetune_epochs", 0) == 0
     with pytest.raises(OptionError, match="^--finetune-epochs must be at least 0, but got -1. Raise it.$"):
-        check_number("finetune_epochs", -1)
+        check_value(ExtractionOptions, "finetune_epochs", -1)
 
 
 def test_every_number_of_the_command_line_has_a_limit() -> None:
@@ -84,20 +92,22 @@ def test_every_number_of_the_command_line_has_a_limit() -> None:
         for option in command.params
         if isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
     }
-    assert numbers - set(LIMITS) == set()
+    assert numbers - {name for _, name in FIELDS} == set()
 
 
 def test_all_wrong_ones_are_told_at_once() -> None:
+    limit = Limit(least=0, most=9, reason="a digit")
+
     @dataclass(frozen=True)
     class Options:
-        seed: int = -1
-        runs: int | None = None
-        lengths: tuple[int, ...] = (8, 0, -1)
+        seed: int = limited(-1, limit)
+        runs: int | None = limited(None, limit)
+        lengths: tuple[int, ...] = limited((8, 10, -1), limit)
 
     with pytest.raises(OptionError) as raised:
-        check_numbers(Options(), ("seed", "runs", "lengths"))
+        check_numbers(Options())
     assert str(raised.value) == (
-        "--seed must be at least 0, but got -1; --lengths must be at least 1, but got 0. Correct the options."
+        "--seed must be at least 0, but got -1; --lengths must be at most 9, but got 10. Correct the options."
     )
     assert [problem.option for problem in raised.value.problems] == ["--seed", "--lengths"]
 
@@ -186,12 +196,34 @@ def test_a_choice_that_no_search_can_meet() -> None:
 def test_the_documentation_has_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
     rows = re.findall(r"^\| `(--[\w-]+)` \| (.+?) \| (.+?) \| (.+?) \|$", page, flags=re.M)
-    assert rows == [
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {
         (
             f"--{name.replace('_', '-')}",
             f"above {limit.least:,}" if limit.above else f"{limit.least:,}",
             "the CPU cores" if name == "threads" else f"{limit.most:,}",
             limit.reason,
         )
-        for name, limit in LIMITS.items()
-    ]
+        for cls in CLASSES
+        for name, limit in find_limits(cls).items()
+    }
+
+
+def test_an_option_is_written_once() -> None:
+    """Where two classes have the same option, the second refers to the first, in all or but for what it changes."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class First:
+        size: int = option(3, "How large.", limit=Limit(least=1, most=5, reason="so many fit"))
+
+    @dataclass(frozen=True, kw_only=True)
+    class Second:
+        size: int = option_like(First, "size", default=4, help="How large it is.")
+
+    assert (First().size, Second().size) == (3, 4)
+    assert find_limits(First) == find_limits(Second)
+    assert (find_options(First)["size"].help, find_options(Second)["size"].help) == ("How large.", "How large it is.")
+    shared = ("seed", "search_space", "objectives", "confidence", "per_device_eval_batch_size", "max_error_increase")
+    for name in shared:
+        limits = [find_limits(cls).get(name) for cls in CLASSES if name in cls.__dataclass_fields__]
+        assert len(limits) > 1 and limits.count(limits[0]) == len(limits)

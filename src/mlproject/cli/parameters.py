@@ -1,0 +1,193 @@
+"""Click's commands and types, as Hugging Face users know options.
+
+Underscores are accepted for hyphens, and an empty value means "not given", because that is how `mlflow run` passes a
+parameter without a value.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from compressor.device import chosen_device, is_device
+from mlproject.cli.processes import is_follower
+
+HEADINGS = (
+    "Input",
+    "Model",
+    "Data",
+    "Training",
+    "Search space and evaluation",
+    "Search",
+    "Choice",
+    "Gate",
+    "Vocabulary",
+    "Export",
+    "Timing",
+    "Device",
+    "Cluster",
+    "Output",
+)
+"""What options stand under in a command's help, in this order; those that a command defines itself are its input."""
+
+
+class HeadedOption(click.Option):
+    """An option that stands below a heading."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class HuggingFaceCommand(click.Command):
+    """A command that takes `--model_name_or_path` for `--model-name-or-path` and skips options with an empty value."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"show_default": True, "max_content_width": 110})
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Click's own parsing, after the words are put into its form; a home that nobody has is told here."""
+        left = super().parse_args(ctx, normalise_arguments(args))
+        if ctx.resilient_parsing:  # a shell asks how a word goes on
+            return left
+        _tell_overridden(ctx)
+        for name, value in ctx.params.items():
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and text.startswith("~") and not name.endswith("_file"):  # rows: in `data`
+                    _require_home(text, ctx)
+        return left
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, its models on the device that it was given."""
+        with chosen_device(ctx.params["device"]) if "device" in ctx.params else nullcontext():
+            return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options below the headings of their groups."""
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and not isinstance(parameter, click.Argument):
+                heading = "Output" if "--help" in parameter.opts else getattr(parameter, "heading", HEADINGS[0])
+                rows[heading].append(record)
+        for heading, records in rows.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def _require_home(path: str, ctx: click.Context) -> None:
+    """Raises unless a path that begins with ~ or ~NAME begins with a home that there is."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise click.UsageError(
+            f"a path with ~ must begin with somebody's home, but got {path[:100]!r}. Correct it.", ctx
+        ) from None
+
+
+def _tell_overridden(ctx: click.Context) -> None:
+    """Prints which options of the configuration file do not count, as the command line has them too."""
+    given = ctx.default_map or {}
+    both = [one.opts[0] for one in ctx.command.params if one.name in given and _is_typed(ctx, str(one.name))]
+    if both and not is_follower():
+        click.echo(f"Note: the command line wins over {ctx.params['config_file']} in {', '.join(both)}.")
+
+
+def _is_typed(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+class PathText(click.types.StringParamType):
+    """A path, or what may stand in its place, as it is typed; shells complete it as a file's name."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Leave it to the shell, which knows the files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+PATH = PathText()
+
+
+class IntegerList(click.ParamType):  # type: ignore[type-arg]
+    """Whole numbers with commas between them: 1,8."""
+
+    name = "integers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers of a text."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 1,8.", param, ctx)
+
+
+class TrainingPrecision(click.Choice[str]):
+    """auto, fp32 or bf16; also true and false for the last two, as --bf16 was a switch."""
+
+    def __init__(self) -> None:
+        super().__init__(["auto", "fp32", "bf16"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The precision of a text."""
+        switched = {"true": "bf16", "false": "fp32"}
+        return super().convert(switched.get(str(value).lower(), value), param, ctx)
+
+
+class DeviceName(click.ParamType):  # type: ignore[type-arg]
+    """auto, cpu, cuda or a GPU by its number."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name of a device."""
+        if not is_device(str(value)):
+            self.fail(f"{str(value)[:40]!r} is not auto, cpu, cuda or a GPU by its number such as cuda:1.", param, ctx)
+        return str(value)
+
+
+class TextList(click.ParamType):  # type: ignore[type-arg]
+    """Words with commas between them: error,params."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The words of a text."""
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+
+
+class NamedNumber(click.ParamType):  # type: ignore[type-arg]
+    """A name and a number with = between them: size_mb=20."""
+
+    name = "name=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The name and the number of a text."""
+        if isinstance(value, tuple):
+            return value
+        name, _, number = str(value).partition("=")
+        try:
+            return name.strip(), float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not a name and a number such as size_mb=20.", param, ctx)
+
+
+def normalise_arguments(args: list[str]) -> list[str]:
+    """The words of a command line with hyphens in option names and without options whose value is empty."""
+    words: list[str] = []
+    for word in args:
+        if word == "" and words and words[-1].startswith("--"):
+            words.pop()
+        elif word.startswith("--"):
+            name, equals, value = word.partition("=")
+            if not equals or value:
+                words.append(name.replace("_", "-") + equals + value)
+        else:
+            words.append(word)
+    return words
