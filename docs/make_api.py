@@ -10,7 +10,7 @@ from typing import Any
 import compressor
 import exporters
 from compressor.errors import CompressorError
-from compressor.options import find_options
+from compressor.options import Option, find_options
 
 _HEAD = """# The Python interface
 
@@ -42,7 +42,7 @@ def _describe(module: ModuleType, name: str) -> str:
     text = f"{title}{_paragraphs(inspect.getdoc(value) or '')}\n"
     if dataclasses.is_dataclass(value) and isinstance(value, type):
         documented = _field_docs(value)
-        documented |= {name: _in_python(one.help) for name, one in find_options(value).items()}
+        documented |= {name: _in_python(one) for name, one in find_options(value).items()}
         rows = [_field(field, documented.get(field.name, "")) for field in dataclasses.fields(value)]
         text += "\n| field | type | default | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     for method, function in _methods(value):
@@ -98,8 +98,10 @@ def _field_docs(cls: type) -> dict[str, str]:
     return {name: " ".join(text.split()).replace("|", "\\|") for name, text in found}
 
 
-def _in_python(text: str) -> str:
-    """The help text of an option with the names of fields in place of flags."""
+def _in_python(option: Option) -> str:
+    """The help text of an option with the names of fields in place of flags, and its values in place of words."""
+    words = ", ".join(f"{word} is `{value}`" for word, value in (option.words or {}).items())
+    text = f"{option.help} Here {words}." if words else option.help
     return str(CompressorError(text)).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -86,7 +86,8 @@ from mlproject.inputs.addresses import (
 from mlproject.tracking.registration import LoggedExportOptions, require_aliases
 from mlproject.tracking.signals import StopSignal, stop_signals, stopped
 
-Options = TypeVar("Options")
+_Maker = type | Callable[[dict[str, Any]], Any]
+"""An options class, or a function of a command's values that makes something of them."""
 _MAX_QUOTED = 600
 """Characters of an error that may quote a value of any length."""
 
@@ -382,7 +383,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
 )
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """All of it: train, search, extract, export, benchmark."""
-    makers = {
+    makers: dict[str, _Maker] = {
         "source": _whole_source,
         "model": ModelOptions,
         "training": TrainingSettings,
@@ -596,7 +597,7 @@ def _fail_joined(message: str) -> None:
         fail_joined_run(message)
 
 
-def _check(values: dict[str, Any], *makers: type | Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
+def _check(values: dict[str, Any], *makers: _Maker) -> tuple[Any, ...]:
     """What each options class or function makes of a command's options, before any run is started or work is done.
 
     Raises:

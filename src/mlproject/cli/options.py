@@ -82,7 +82,7 @@ def _attributes(kind: Any, default: Any, given: Option) -> dict[str, Any]:
 def _of(heading: str, options: type, *names: str, **changes: Any) -> list[Decorator]:
     """Click options of these fields of a class, or of all that are options; `changes` are Click's arguments."""
     offered, found = find_options(options), {one.name: one for one in fields(options)}
-    made = []
+    made: list[Decorator] = []
     for name in names or offered:
         one = offered[name]
         attributes = _attributes(found[name].type, found[name].default, one) | {"help": one.help} | changes
