@@ -9,7 +9,7 @@ from typing import Any
 
 import compressor
 import exporters
-from compressor.errors import CompressorError
+from compressor.errors import without_flags
 from compressor.options import Option, find_options
 
 _HEAD = """# The Python interface
@@ -102,7 +102,7 @@ def _in_python(option: Option) -> str:
     """The help text of an option with the names of fields in place of flags, and its values in place of words."""
     words = ", ".join(f"{word} is `{value}`" for word, value in (option.words or {}).items())
     text = f"{option.help} Here {words}." if words else option.help
-    return str(CompressorError(text)).replace("|", "\\|").replace("<", "&lt;")
+    return without_flags(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _paragraphs(text: str) -> str:

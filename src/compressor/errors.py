@@ -31,8 +31,9 @@ def spelled_as_flags() -> Iterator[None]:
         _spelled_as_flags = before
 
 
-def _name_of(flag: "re.Match[str]") -> str:
-    return _OTHER_NAMES.get(flag[1], flag[1].replace("-", "_"))
+def without_flags(text: str) -> str:
+    """Return a text with the names of arguments and fields in place of flags."""
+    return _FLAG.sub(lambda flag: _OTHER_NAMES.get(flag[1], flag[1].replace("-", "_")), text)
 
 
 class CompressorError(Exception):
@@ -40,7 +41,7 @@ class CompressorError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return text if _spelled_as_flags else _FLAG.sub(_name_of, text)
+        return text if _spelled_as_flags else without_flags(text)
 
 
 def brief(error: object, most: int = 200) -> str:

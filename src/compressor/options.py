@@ -129,6 +129,7 @@ def check_numbers(options: Any, more: Sequence[Problem] = ()) -> None:
 
 def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
     """What is wrong with the number of a field, or with the first of several that is; nothing where none is given."""
+    flag = flags_of(name)[0]
     for value in values if isinstance(values, tuple) else (values,):
         if value is None:
             continue
@@ -140,7 +141,7 @@ def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
             law, remedy = f"at most {limit.most:,}", "Lower it."
         else:
             continue
-        yield Problem(option=flags_of(name)[0], law=law, value=show(value), remedy=remedy)
+        yield Problem(option=flag, law=law, value=show(value), remedy=remedy)
         return
 
 
