@@ -3,10 +3,11 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from compressor.data.heads import form_of
 from compressor.data.heads.answers import digest_reference, find_reference, load_reference
 from compressor.data.ratios import Structure, read_tags
 from compressor.data.sources import Rows, TaskData
+from compressor.data.storage.tokens import new_column, open_column, open_columns, write_columns
 from compressor.data.tasks import Task
+from compressor.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,6 +35,10 @@ UNITS = "units"
 _CALL = 64
 """What a call of a network costs beside its tokens, in tokens: 31 of a base-size encoder, 92 of the demo's."""
 
+_AT_ONCE = 1000
+"""Rows that are tokenised at once."""
+_SHOWN_FROM = 50_000
+"""Rows whose tokenising takes long enough to be shown."""
 _POOL = 50
 """Training sorts pools of so many batches by length: little padding, and still shuffled."""
 
@@ -41,7 +48,8 @@ class EncodedRows:
     """Tokenised rows, ragged: text i holds tokens offsets[i] … offsets[i + 1] of each column."""
 
     columns: dict[str, np.ndarray]
-    """Token columns end to end (`input_ids`, and `token_type_ids` where the tokenizer makes them), int64."""
+    """Token columns end to end (`input_ids`, and `token_type_ids` where the tokenizer makes them), whole numbers;
+    those of many rows are mapped files."""
     offsets: np.ndarray
     labels: np.ndarray
     """What is judged, unit by unit in the order of the rows: [units, …]."""
@@ -107,48 +115,27 @@ def temporary_cache() -> Iterator[None]:
 def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedRows:
     """The rows as tokens, cut at the task's maximal length or at what the model has positions for.
 
-    The tokens are kept in the cache of `datasets`, keyed by rows, tokenizer and length.
+    The tokens are kept in a folder of the cache of `datasets`, keyed by rows, tokenizer and length.
     """
-    from datasets import Dataset
     from datasets.config import HF_DATASETS_CACHE
 
-    max_length = min(task.max_length, max_positions)
-    head = task.head
-    first, second = head.to_texts(rows, task)
+    max_length, head = min(task.max_length, max_positions), task.head
     asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
-    key = hashlib.sha256(asked.encode()).hexdigest()[:32]
     cache_dir = _temporary_cache or Path(HF_DATASETS_CACHE) / "mlflow-compressor"
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    texts = {"first": first} if second is None else {"first": first, "second": second}
-    options: dict[str, Any] = {"truncation": True, "max_length": max_length, "is_split_into_words": head.labels_words}
-
-    def tokenize(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
-        with _same_afterwards(tokenizer):
-            tokens = tokenizer(*(batch[name] for name in texts), **options)
-        found = {name: tokens[name] for name in ("input_ids", "token_type_ids") if name in tokens}
-        if head.labels_words:
-            found[_WORDS] = [_first_pieces(tokens.word_ids(row)) for row in range(len(tokens["input_ids"]))]
-        return found
-
-    dataset = Dataset.from_dict(texts).map(
-        tokenize,
-        batched=True,
-        remove_columns=list(texts),
-        cache_file_name=str(cache_dir / f"{key}.arrow"),
-        new_fingerprint=key,
-    )
-    columns = {name: [np.asarray(tokens) for tokens in dataset.with_format("numpy")[name]] for name in dataset.features}
-    lengths = [len(tokens) for tokens in columns["input_ids"]]
-    joined = {name: np.concatenate(values).astype(np.int64) for name, values in columns.items()}
+    folder = cache_dir / hashlib.sha256(asked.encode()).hexdigest()[:32]
+    if not (columns := open_columns(folder)):
+        write_columns(folder, _tokenize(rows, task, tokenizer, max_length))
+        columns = open_columns(folder)
+    lengths = columns.pop(_LENGTHS)
     structure = None if rows.groups is None else Structure(groups=rows.groups)
     judged: dict[str, Any] = {"labels": rows.labels, "structure": structure}
     if head.labels_words:
-        judged = _judge_words(rows, joined.pop(_WORDS), np.repeat(np.arange(len(rows)), lengths), task.label_names)
+        judged = _judge_words(rows, columns.pop(_WORDS), lengths, task.label_names)
     encoded = EncodedRows(
-        columns=joined,
-        offsets=np.concatenate(([0], np.cumsum(lengths))),
+        columns=columns,
+        offsets=np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
         **judged,
-        num_choices=len(first) // len(rows),
+        num_choices=len(lengths) // len(rows),
         takes_choices=head.form.takes_choices,
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
         reference=rows.reference,
@@ -156,6 +143,37 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     if task.reference is None or encoded.outputs_per_row > 1:
         return encoded
     return replace(encoded, reference=_answers_of(task.reference, rows, task, max_positions, cache_dir))
+
+
+def _tokenize(
+    rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_length: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The columns of some rows at a time, end to end, and how many tokens each text has."""
+    options: dict[str, Any] = {
+        "truncation": True,
+        "max_length": max_length,
+        "is_split_into_words": task.head.labels_words,
+    }
+    hidden = len(rows) < _SHOWN_FROM
+    with progress_bar(total=len(rows), unit="row", desc="tokens", disable=hidden) as bar:
+        for start in range(0, len(rows), _AT_ONCE):
+            some = Rows(texts=rows.texts[start : start + _AT_ONCE], labels=rows.labels[start : start + _AT_ONCE])
+            first, second = task.head.to_texts(some, task)
+            with _same_afterwards(tokenizer):
+                tokens = tokenizer(*(texts for texts in (first, second) if texts is not None), **options)
+            found = {name: tokens[name] for name in _KINDS if name in tokens}
+            if task.head.labels_words:
+                found[_WORDS] = [_first_pieces(tokens.word_ids(row)) for row in range(len(first))]
+            columns = {
+                name: np.fromiter(chain.from_iterable(values), _KINDS.get(name, np.int32))
+                for name, values in found.items()
+            }
+            yield columns | {_LENGTHS: np.asarray([len(ids) for ids in tokens["input_ids"]], dtype=np.int32)}
+            bar.update(len(some))
+
+
+_KINDS = {"input_ids": np.int32, "token_type_ids": np.int8}
+"""The columns that are inputs of a model, and how they are kept."""
 
 
 def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cache_dir: Path) -> np.ndarray:
@@ -166,15 +184,15 @@ def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cach
     source = find_reference(reference)
     asked = f"{rows.digest} {digest_reference(source)} {min(task.max_length, max_positions)} {task.head.name}"
     file = cache_dir / f"{hashlib.sha256(f'{asked} {task.prompt}'.encode()).hexdigest()[:32]}.npy"
-    if file.is_file():
-        return np.asarray(np.load(file, allow_pickle=False))
-    model, tokenizer = load_reference(source, task.head.form)
-    own = encode(rows, replace(task, reference=None), tokenizer, max_positions)
-    outputs = compute_logits(model, evaluation_batches(own, 64))
-    with tempfile.NamedTemporaryFile(dir=cache_dir, suffix=".npy", delete=False) as written:
-        np.save(written, outputs, allow_pickle=False)
-    Path(written.name).replace(file)
-    return outputs
+    if not file.is_file():
+        model, tokenizer = load_reference(source, task.head.form)
+        own = encode(rows, replace(task, reference=None), tokenizer, max_positions)
+        batches = iterate_batches(own, evaluation_picks(own, 64))
+        first = next(answers := compute_each(model, batches))
+        with new_column(file, (int(own.unit_bounds[-1]), *first[1].shape[1:])) as column:
+            for places, outputs in chain([first], answers):
+                column[places] = outputs
+    return open_column(file)
 
 
 def with_reference(data: TaskData, validation: EncodedRows, test: EncodedRows) -> TaskData:
@@ -188,8 +206,8 @@ def with_reference(data: TaskData, validation: EncodedRows, test: EncodedRows) -
     )
 
 
-_WORDS = "words"
-"""In place of each token: the number of the word that begins there, else -1."""
+_WORDS, _LENGTHS = "words", "lengths"
+"""Columns beside those of the tokens: the number of the word that begins at each, else -1; the tokens of each text."""
 
 
 def _first_pieces(words: Sequence[int | None]) -> list[int]:
@@ -197,13 +215,18 @@ def _first_pieces(words: Sequence[int | None]) -> list[int]:
     return [-1 if word is None or word == before else word for word, before in zip(words, (None, *words), strict=False)]
 
 
-def _judge_words(rows: Rows, words: np.ndarray, rows_of: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def _judge_words(rows: Rows, words: np.ndarray, lengths: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """What is judged of words: their first pieces, with the labels of those words and the rows they stand in."""
     units = np.flatnonzero(words >= 0)
-    of_rows = rows_of[units]
-    labels = [rows.labels[row][word] for row, word in zip(of_rows, words[units], strict=True)]
+    of_rows = np.repeat(np.arange(len(rows)), lengths)[units]
+    counts = np.fromiter(map(len, rows.labels), np.int64, len(rows))
+    labels = np.fromiter(chain.from_iterable(rows.labels), np.int64, int(counts.sum()))
     structure = Structure(groups=of_rows, tags=read_tags(names))
-    return {"labels": np.asarray(labels, dtype=np.int64), "units": units, "structure": structure}
+    return {
+        "labels": labels[(np.cumsum(counts) - counts)[of_rows] + words[units]],
+        "units": units,
+        "structure": structure,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +283,7 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
     batch = {"attention_mask": torch.from_numpy(mask.astype(np.int64)).reshape(shape)}
     positions = np.where(mask, starts[:, None] + np.arange(width), 0)
     for name, values in rows.columns.items():
-        tokens = np.where(mask, values[positions], rows.pad_values[name])
+        tokens = np.where(mask, values[positions], np.asarray(rows.pad_values[name], dtype=np.int64))
         batch[name] = torch.from_numpy(tokens).reshape(shape)
     if rows.units is not None:
         units, counts = units_of(rows, picked), np.diff(rows.unit_bounds)[picked]
@@ -276,11 +299,21 @@ def evaluation_batches(
 
     No batch has more than `batch_size` rows; it has fewer where padding them would cost more than another call.
     """
+    return list(iterate_batches(rows, evaluation_picks(rows, batch_size, picked)))
+
+
+def evaluation_picks(rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None) -> list[np.ndarray]:
+    """The rows of the same batches."""
     order = np.argsort(rows.lengths, kind="stable")
     if picked is not None:
         order = order[np.isin(order, picked)]
-    picks = np.split(order, _cut_batches(rows.lengths[order] * rows.num_choices, batch_size)) if len(order) else []
-    return [(units_of(rows, picked), collate(rows, picked)) for picked in picks]
+    return np.split(order, _cut_batches(rows.lengths[order] * rows.num_choices, batch_size)) if len(order) else []
+
+
+def iterate_batches(rows: EncodedRows, picks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Some rows after the other as (places of their units, inputs)."""
+    for picked in picks:
+        yield units_of(rows, picked), collate(rows, picked)
 
 
 def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
@@ -313,22 +346,28 @@ def training_batches(
     rows: EncodedRows, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """The same as (places of units, inputs)."""
-    for picked in training_picks(rows, batch_size, rng):
-        yield units_of(rows, picked), collate(rows, picked)
+    return iterate_batches(rows, training_picks(rows, batch_size, rng))
+
+
+def compute_logits(model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]]) -> np.ndarray:
+    """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
+    order, parts = zip(*compute_each(model, batches), strict=True)
+    return np.asarray(np.concatenate(parts)[np.argsort(np.concatenate(order))])
 
 
 @torch.inference_mode()
-def compute_logits(model: "PreTrainedModel", batches: Sequence[tuple[np.ndarray, Batch]]) -> np.ndarray:
-    """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
+def compute_each(
+    model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The places and the logits [units, outputs] of a batch after the other."""
     was_training = model.training
     model.eval()
     try:
-        moved = ({name: values.to(model.device) for name, values in batch.items()} for _, batch in batches)
-        parts = [outputs_of(model, batch).cpu().numpy() for batch in moved]
+        for places, batch in batches:
+            moved = {name: values.to(model.device) for name, values in batch.items()}
+            yield places, outputs_of(model, moved).cpu().numpy()
     finally:
         model.train(was_training)
-    order = np.concatenate([picked for picked, _ in batches])
-    return np.asarray(np.concatenate(parts)[np.argsort(order)])
 
 
 @contextmanager

@@ -99,8 +99,8 @@ def _entity_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structu
     assert structure is not None
     found, true = (np.stack(find_entities(values, structure), axis=1) for values in (predictions, labels))
     places, num_groups = _places(structure)
-    right = set(map(tuple, found.tolist())) & set(map(tuple, true.tolist()))
-    hits = np.asarray([first for first, _, _ in right], dtype=np.int64)
+    hits, of_found, of_true = np.intersect1d(found[:, 0], true[:, 0], assume_unique=True, return_indices=True)
+    hits = hits[(found[of_found] == true[of_true]).all(axis=1)]
     of_hits, *of_both = (np.bincount(places[first], minlength=num_groups) for first in (hits, found[:, 0], true[:, 0]))
     return np.stack([2 * of_hits, of_both[0] + of_both[1]], axis=-1)[:, None].astype(float)
 
@@ -176,7 +176,8 @@ def random_order_values(metric: str, labels: np.ndarray, structure: Structure) -
     places, num_queries = _places(structure)
     gains = _gains(metric, labels, places, num_queries)
     found = []
-    for of_query in (gains[places == query] for query in range(num_queries)):
+    by_query = gains[np.argsort(places, kind="stable")]
+    for of_query in np.split(by_query, np.cumsum(np.bincount(places))[:-1]):
         count, ranks = len(of_query), np.arange(1, len(of_query) + 1)
         relevant = np.count_nonzero(of_query)
         if relevant == 0:

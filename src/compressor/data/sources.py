@@ -8,6 +8,7 @@ import json
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,6 +24,7 @@ from compressor.data.labels import describe_alike, positions_among
 from compressor.data.metrics import METRIC_NAMES
 from compressor.data.overlap import describe_overlap
 from compressor.data.ratios import find_outside
+from compressor.data.storage.texts import Texts
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import TASKS, RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
@@ -40,6 +42,8 @@ VALIDATION_SHARE = 0.3
 """Held out of the remaining training rows where no validation rows are given."""
 MAX_DEMO_TEST_ROWS = 1000
 _ROWS = Limit(least=1, most=10**9, reason="beyond the number of rows all are used")
+_AT_ONCE = 10_000
+"""Rows whose digest is computed at once."""
 _MOST_SHOWN = 20
 """Names of columns in an error."""
 
@@ -199,8 +203,8 @@ _KINDS: dict[str, Any] = {**{one.name: one.type for one in fields(DataSource)}, 
 class Rows:
     """Some rows of a task."""
 
-    texts: tuple[tuple[str, ...], ...]
-    """Per row the text columns, then the choice columns; or its words."""
+    texts: Sequence[tuple[str, ...]]
+    """Per row the text columns, then the choice columns; or its words. Of rows that were read, `Texts`."""
     labels: np.ndarray
     """As the task's head reads them, one entry per row: class indices, values, 0 or 1 a label, or indices of words."""
     groups: np.ndarray | None = None
@@ -216,12 +220,20 @@ class Rows:
         """How many there are of what an error is the mean over: rows, or groups."""
         return len(self) if self.groups is None else len(np.unique(self.groups))
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """A content hash of 16 hexadecimal digits."""
-        groups = [] if self.groups is None else [self.groups.tolist()]
-        text = json.dumps([self.texts, self.labels.tolist(), *groups], ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """A content hash of 16 hexadecimal digits: of texts, labels and groups as one JSON list, written in pieces."""
+        columns = (self.texts, self.labels, *(() if self.groups is None else (self.groups,)))
+        found = hashlib.sha256()
+        for number, column in enumerate(columns):
+            found.update(b", [" if number else b"[[")
+            for start in range(0, len(column), _AT_ONCE):
+                block = column[start : start + _AT_ONCE]
+                values = block.tolist() if isinstance(block, np.ndarray) else list(block)
+                found.update((", " * (start > 0) + json.dumps(values, ensure_ascii=False)[1:-1]).encode())
+            found.update(b"]")
+        found.update(b"]")
+        return found.hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -781,4 +793,4 @@ def _in_random_order(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, 
 def pick_rows(rows: Rows, order: np.ndarray) -> Rows:
     """Return the rows at some places, in this order."""
     groups = None if rows.groups is None else rows.groups[order]
-    return Rows(texts=tuple(rows.texts[i] for i in order), labels=rows.labels[order], groups=groups)
+    return Rows(texts=Texts.of(rows.texts).take(order), labels=rows.labels[order], groups=groups)

@@ -3,14 +3,18 @@
 Quotes in a table of lines mean what RFC 4180 says. GLUE's TSV files have stray quotes that mean nothing: taken for
 quoting they join the lines between two of them. So where quotes join lines that are whole without them, a TSV file is
 read line by line and a CSV file is refused.
+
+A file is kept as its bytes, and its lines become Python texts one after the other: there may be millions.
 """
 
+import codecs
 import csv
 import io
 import json
 import re
 import reprlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 PLAIN = ".txt"
 """Of files whose lines are texts."""
+_AT_ONCE = 50_000
+"""Lines of JSON that are Python objects at the same time."""
+_BLOCK = 1 << 20
+"""Bytes that are checked at the same time."""
 
 
 def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
@@ -49,11 +57,11 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
         if suffix == ".parquet":
             table = _read_parquet(path)
         elif suffix in (".csv", ".tsv"):
-            table = _read_lines(path.name, _read_text(path), "," if suffix == ".csv" else "\t")
+            table = _read_lines(path.name, _read_content(path), "," if suffix == ".csv" else "\t")
         elif suffix == PLAIN:
-            table = _read_plain(_read_text(path), str(lines_as))
+            table = _read_plain(_read_content(path), str(lines_as))
         else:
-            table = _read_json(path.name, _read_text(path))
+            table = _read_json(path.name, _read_content(path))
     except RecursionError:
         raise TaskDataError(_unreadable(path, "it is nested too deeply")) from None
     except (ValueError, OSError, Warning, pyarrow.ArrowException) as error:
@@ -73,13 +81,14 @@ def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
 
     _require_file(path)
     try:
-        lines = re.split("\r\n|\n|\r", _read_text(path))
+        content = _read_content(path)
     except OSError as error:
         raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
-    separator = "\t" if any("\t" in line for line in lines) else None
+    separator = "\t" if b"\t" in content else None
     sentences: list[tuple[list[str], list[str]]] = [([], [])]
+    once: dict[str, str] = {}
     count = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(content), start=1):
         fields = [field.strip() for field in line.split(separator)]
         if not line.strip():
             sentences.append(([], []))
@@ -92,8 +101,8 @@ def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
                 f"each line of {path.name} must hold a word and its label, but line {number} has {len(fields)} fields, "
                 f"and the first has {count}. Correct the file."
             )
-        sentences[-1][0].append(fields[0])
-        sentences[-1][1].append(fields[-1])
+        for column, field in zip(sentences[-1], (fields[0], fields[-1]), strict=True):
+            column.append(once.setdefault(field, field))  # one object for all places where a word stands
     table = pd.DataFrame([sentence for sentence in sentences if sentence[0]], columns=[words, labels])
     return _require_rows(table, path)
 
@@ -109,7 +118,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         TaskDataError: the file is missing or holds no names.
     """
     _require_file(path)
-    text = _read_text(path)
+    text = _read_content(path).decode()
     try:
         names = json.loads(text) if text.lstrip().startswith("[") else text.split("\n")
     except ValueError as error:
@@ -144,8 +153,8 @@ def _unreadable(path: Path, reason: str) -> str:
     return f"{path.name} must be a {path.suffix[1:]} file, but it cannot be read: {reason}. Correct the file."
 
 
-def _read_text(path: Path) -> str:
-    """The text of a file without its byte-order mark.
+def _read_content(path: Path) -> bytes:
+    """The bytes of a file of UTF-8 text without its byte-order mark.
 
     Raises:
         TaskDataError: it is not UTF-8, or binary.
@@ -153,15 +162,26 @@ def _read_text(path: Path) -> str:
     content = path.read_bytes()
     place = content.find(b"\0")
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        place = content.index(error.object[error.start :])  # positions count from behind a byte-order mark
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for start in range(0, len(content), _BLOCK):
+            decoder.decode(content[start : start + _BLOCK], final=start + _BLOCK >= len(content))
+    except UnicodeDecodeError:
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            place = error.start
     if place >= 0:
         raise TaskDataError(
             f"{path.name} must be a file of UTF-8 text, but its byte {place + 1} is 0x{content[place]:02x}. "
             "Save it as UTF-8."
         )
-    return text
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """The lines of a text, whatever they end with, without their ends."""
+    for line in io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=None):
+        yield line.removesuffix("\n")
 
 
 def _read_parquet(path: Path) -> "pd.DataFrame":
@@ -172,39 +192,51 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
         return table
 
 
-def _read_json(name: str, text: str) -> "pd.DataFrame":
+def _read_json(name: str, content: bytes) -> "pd.DataFrame":
     """The rows of a JSON list, or of one JSON object a line."""
     import pandas as pd
 
-    rows: list[Any]
-    if text.lstrip().startswith("["):
-        rows = json.loads(text, object_pairs_hook=_to_row)
+    has_halves = re.search(rb"\\u[dD]", content, re.IGNORECASE) is not None
+    if content[:_BLOCK].decode(errors="ignore").lstrip().startswith("["):
+        rows = iter(json.loads(content, object_pairs_hook=_to_row))
     else:
-        rows = []
-        for number, line in enumerate(text.split("\n"), start=1):
-            try:
-                if line.strip():
-                    rows.append(json.loads(line, object_pairs_hook=_to_row))
-            except ValueError as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-                raise ValueError(f"line {number}: {reason}") from None
+        rows = _parse_lines(content)
+    tables, block = list[pd.DataFrame](), list[dict[str, Any]]()
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise TaskDataError(
                 f"every row of {name} must be a JSON object, but row {number} is {reprlib.repr(row)}. "
                 "Write the columns as its keys."
             )
-    if "\\ud" in text.lower():
-        rows = [{key: _without_halves(value) for key, value in row.items()} for row in rows]
-    return pd.DataFrame(rows)
+        block.append({key: _without_halves(value) for key, value in row.items()} if has_halves else row)
+        if len(block) == _AT_ONCE:
+            tables.append(pd.DataFrame(block))
+            block = []
+    last = pd.DataFrame(block)
+    return pd.concat([*tables, last] if block else tables, ignore_index=True) if tables else last
 
 
-def _read_plain(text: str, column: str) -> "pd.DataFrame":
+def _parse_lines(content: bytes) -> Iterator[Any]:
+    """The values of a text of JSON lines.
+
+    Raises:
+        ValueError: a line is no JSON.
+    """
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        text = line.decode().removesuffix("\n")
+        try:
+            if text.strip():
+                yield json.loads(text, object_pairs_hook=_to_row)
+        except ValueError as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+            raise ValueError(f"line {number}: {reason}") from None
+
+
+def _read_plain(content: bytes, column: str) -> "pd.DataFrame":
     """A row for each line that is not empty."""
     import pandas as pd
 
-    lines = re.split("\r\n|\n|\r", text)
-    return pd.DataFrame({column: [line.strip() for line in lines if line.strip()]})
+    return pd.DataFrame({column: [line.strip() for line in _lines(content) if line.strip()]})
 
 
 def _without_halves(value: Any) -> Any:
@@ -223,22 +255,22 @@ def _to_row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _read_lines(name: str, text: str, separator: str) -> "pd.DataFrame":
+def _read_lines(name: str, content: bytes, separator: str) -> "pd.DataFrame":
     """The table of a CSV or TSV text, by its quotes or, where these are stray, line by line."""
     quoted: pd.DataFrame | None
     problem = None
     try:
-        quoted = _split(text, separator, csv.QUOTE_MINIMAL)
+        quoted = _split(content, separator, csv.QUOTE_MINIMAL)
     except (ValueError, Warning) as error:
         quoted, problem = None, error
-    plain = _split_lines(text, separator) if '"' in text else None
+    plain = _split_lines(content, separator) if b'"' in content else None
     if plain is None and problem is not None:
         raise problem
     if plain is not None and separator == "\t" and (quoted is None or len(quoted) < len(plain)):
         return plain
     if quoted is not None and not _joins_whole_lines(quoted, separator):
         return quoted
-    if quoted is not None and plain is None and _is_well_quoted(text, separator):
+    if quoted is not None and plain is None and _is_well_quoted(content, separator):
         return quoted
     does = "do not close" if quoted is None else "join whole lines"
     raise TaskDataError(
@@ -247,27 +279,34 @@ def _read_lines(name: str, text: str, separator: str) -> "pd.DataFrame":
     )
 
 
-def _split(text: str, separator: str, quoting: Any) -> "pd.DataFrame":
+def _split(content: bytes, separator: str, quoting: Any) -> "pd.DataFrame":
     import pandas as pd
 
-    options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "index_col": False}
+    options: dict[str, Any] = {
+        "encoding": "utf-8",
+        "sep": separator,
+        "dtype": str,
+        "keep_default_na": False,
+        "index_col": False,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
-        table: pd.DataFrame = pd.read_csv(io.StringIO(text, newline=""), quoting=quoting, **options)
-        header = pd.read_csv(io.StringIO(text, newline=""), quoting=quoting, header=None, nrows=1, **options)
+        table: pd.DataFrame = pd.read_csv(io.BytesIO(content), quoting=quoting, **options)
+        header = pd.read_csv(io.BytesIO(content), quoting=quoting, header=None, nrows=1, **options)
     names = header.iloc[0].tolist()
     if len(names) == len(table.columns):  # pandas calls a second column 'text' 'text.1', and one without a name too
         table.columns = pd.Index([name or made for name, made in zip(names, table.columns, strict=True)])
     return table
 
 
-def _split_lines(text: str, separator: str) -> "pd.DataFrame | None":
+def _split_lines(content: bytes, separator: str) -> "pd.DataFrame | None":
     """One row a line, quotes being letters; None where a line has not as many fields as the header."""
-    lines = [line for line in re.split("\r\n|\n|\r", text) if line.strip()]
-    if len({line.count(separator) for line in lines}) != 1:
+    counts = (line.count(separator) for line in _lines(content) if line.strip())
+    first = next(counts, None)
+    if first is None or any(count != first for count in counts):
         return None
     try:
-        return _split(text, separator, csv.QUOTE_NONE)
+        return _split(content, separator, csv.QUOTE_NONE)
     except (ValueError, Warning):
         return None
 
@@ -279,10 +318,12 @@ def _joins_whole_lines(table: "pd.DataFrame", separator: str) -> bool:
     return any(line.count(separator) == len(table.columns) - 1 for lines in inner for line in lines)
 
 
-def _is_well_quoted(text: str, separator: str) -> bool:
+def _is_well_quoted(content: bytes, separator: str) -> bool:
     """Whether every quote stands where RFC 4180 lets one stand."""
     try:
-        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+        for _ in csv.reader(
+            io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=""), delimiter=separator, strict=True
+        ):
             pass
     except csv.Error as error:
         return "field limit" in str(error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compressor.data.batches import EncodedRows, compute_logits, evaluation_batches
+from compressor.data.batches import EncodedRows, compute_logits, evaluation_picks, iterate_batches
 from compressor.data.metrics import compute_error
 from compressor.data.tasks import Task
 from compressor.network.execution import activate
@@ -15,6 +15,9 @@ from compressor.network.sub_network import SubNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_KEPT = 1 << 25
+"""Tokens, padded, of batches that are kept: 270 MB for each input of a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +32,23 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates sub-networks of one model on the same rows; the rows are batched once and moved to the device once."""
+    """Evaluates sub-networks of one model on the same rows.
+
+    The rows are batched once and moved to the device once, or where there are very many each time again.
+    """
 
     def __init__(self, model: "PreTrainedModel", task: Task, rows: EncodedRows, batch_size: int = 64) -> None:
         self.model, self.task, self.rows = model, task, rows
-        self._batches = [
-            (picked, {name: values.to(model.device) for name, values in batch.items()})
-            for picked, batch in evaluation_batches(rows, batch_size)
-        ]
+        self._picks, lengths = evaluation_picks(rows, batch_size), rows.lengths
+        padded = sum(len(picked) * rows.num_choices * int(lengths[picked[-1]]) for picked in self._picks)
+        self._kept = (
+            None
+            if padded > _KEPT
+            else [
+                (places, {name: values.to(model.device) for name, values in batch.items()})
+                for places, batch in iterate_batches(rows, self._picks)
+            ]
+        )
 
     def evaluate(self, sub_network: SubNetwork | None = None) -> Evaluation:
         """Error and logits of a sub-network, or of the model as it stands."""
@@ -49,4 +61,4 @@ class Evaluator:
     def compute_logits(self, sub_network: SubNetwork | None = None) -> np.ndarray:
         """Logits [units, outputs] of a sub-network, or of the model as it stands, in the order of the rows."""
         with activate(self.model, sub_network) if sub_network is not None else nullcontext():
-            return compute_logits(self.model, self._batches)
+            return compute_logits(self.model, self._kept or iterate_batches(self.rows, self._picks))

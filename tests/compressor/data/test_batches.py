@@ -1,15 +1,30 @@
 """Tokens and batches: nothing lost, nothing padded in vain."""
 
+import gc
+import sys
+from dataclasses import replace
 from itertools import combinations, pairwise
+from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data.batches import EncodedRows, collate, encode, evaluation_batches, training_batches
-from compressor.data.sources import Rows
+from compressor.data.batches import (
+    EncodedRows,
+    collate,
+    encode,
+    evaluation_batches,
+    temporary_cache,
+    training_batches,
+)
+from compressor.data.sources import Rows, load_task_data, make_source
+from compressor.data.storage.texts import Texts
 from compressor.data.tasks import TASKS
 from conftest import WORDS
+from memory_of_rows import READERS, write_rows
 
 
 def make_rows(lengths: list[int]) -> Rows:
@@ -107,3 +122,79 @@ def test_tokens_are_cached_per_rows_tokenizer_and_length(
     encode(rows, TASKS["custom"], tokenizer, 4)
     encode(make_rows([3, 6]), TASKS["custom"], tokenizer, 512)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("task", ["custom", "swag", "ner", "qnli"])
+def test_many_rows_are_the_rows_of_few(
+    task: str, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokenised a few at a time, and mapped, as a million are."""
+    chosen = replace(TASKS[task], label_names=("O", "B-PER"))
+    width = len(chosen.text_columns) + len(chosen.choice_columns)
+    texts = tuple(tuple(f"w{row} w{column} x" for column in range(width)) for row in range(11))
+    labels = np.arange(11) % 2
+    if task == "ner":
+        texts = tuple(tuple(WORDS[: 1 + row % 4]) for row in range(11))
+        labels = np.empty(11, dtype=object)
+        labels[:] = [tuple(place % 2 for place in range(len(words))) for words in texts]
+    rows = Rows(texts=texts, labels=labels)
+    few = encode(rows, chosen, tokenizer, 512)
+    monkeypatch.setattr("compressor.data.batches._AT_ONCE", 4)
+    monkeypatch.setattr("compressor.data.storage.tokens._MAPPED_FROM", 1)
+    with temporary_cache():
+        many = encode(replace(rows, texts=Texts.of(rows.texts)), chosen, tokenizer, 512)
+        assert many.columns.keys() == few.columns.keys()
+        assert all(isinstance(column.base, np.memmap) for column in many.columns.values())
+        for name in ("offsets", "labels", "unit_bounds"):
+            np.testing.assert_array_equal(getattr(many, name), getattr(few, name))
+        pairs = zip(evaluation_batches(few, 3), evaluation_batches(many, 3), strict=True)
+        for (places, batch), (same_places, same) in pairs:
+            assert places.tolist() == same_places.tolist()
+            assert {name: values.tolist() for name, values in batch.items()} == {
+                name: values.tolist() for name, values in same.items()
+            }
+            assert all(values.dtype == torch.int64 for values in same.values())
+
+
+def test_tokenising_many_rows_shows_how_far_it_is(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode(make_rows([1, 2, 3]), TASKS["custom"], tokenizer, 512)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("compressor.data.batches._SHOWN_FROM", 4)
+    encode(make_rows([1, 2, 3, 4]), TASKS["custom"], tokenizer, 512)
+    assert "tokens" in (shown := capsys.readouterr().err)
+    assert "4/4" in shown
+
+
+def test_damaged_tokens_are_made_again(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows, task = make_rows([3, 5]), TASKS["custom"]
+    found = encode(rows, task, tokenizer, 512)
+    (file,) = (Path(datasets.config.HF_DATASETS_CACHE) / "mlflow-compressor").glob("*/input_ids.npy")
+    file.write_bytes(b"")
+    assert encode(rows, task, tokenizer, 512).columns["input_ids"].tolist() == found.columns["input_ids"].tolist()
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_no_python_object_is_kept_for_a_row(
+    reader: str, base_model_dir: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """Whatever reads them and whatever head they are of; where words are labelled, one: the row's labels."""
+    more = {"reference_model": str(base_model_dir)} if reader == "txt" else {}
+    file = {"unlabeled_file" if reader == "txt" else "train_file": str(tmp_path / f"rows.{reader}")}
+    source = make_source(task_name=READERS[reader], **file, **more)
+
+    def count_blocks(num_rows: int) -> int:
+        write_rows(tmp_path / f"rows.{reader}", num_rows, 12)
+        gc.collect()
+        before = sys.getallocatedblocks()
+        data = load_task_data(source)
+        parts = [encode(rows, replace(data.task, reference=None), tokenizer, 512) for rows in data.parts.values()]
+        gc.collect()
+        kept = sys.getallocatedblocks() - before
+        assert sum(map(len, parts)) > 0
+        return kept
+
+    count_blocks(50)  # what is made once
+    few, many = count_blocks(50), count_blocks(2050)
+    assert many - few < (2000 * 1.1 if reader == "conll" else 200)

@@ -1,5 +1,6 @@
 """Reading, checking and splitting rows."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import datasets
 import numpy as np
 import pytest
 
-from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.sources import DataSource, Rows, TaskData, in_order_of, load_task_data
+from compressor.data.storage.texts import Texts
 from compressor.data.tasks import TASKS
 from compressor.errors import OptionError, TaskDataError
 from conftest import sentence_rows
@@ -355,7 +357,7 @@ def test_every_task_in_the_hub_s_schema(name: str, monkeypatch: pytest.MonkeyPat
     assert (len(data.train), len(data.validation), len(data.test)) == (35, 15, 20)
     mark = {"mnli": "matched", "imdb": "test"}.get(name, "validation")
     assert all(f" {mark} " in row[0] for row in data.test.texts)
-    assert all(" train " in row[0] for row in data.train.texts + data.validation.texts)
+    assert all(" train " in row[0] for row in (*data.train.texts, *data.validation.texts))
     assert len(data.label_names) == num_labels
     if name == "stsb":
         assert data.train.labels.dtype == np.float32
@@ -488,3 +490,25 @@ class TestInTheOrderOfAModel:
 def test_a_source_of_something_else_is_refused(value: Any) -> None:
     with pytest.raises(TaskDataError, match="the source of data in a file must have the fields of a source, but "):
         DataSource.from_json(value)
+
+
+@pytest.mark.parametrize("kind", ["texts", "groups", "words", "flags", "values"])
+def test_a_digest_is_of_one_json_list_however_it_is_written(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As all versions have written it down: another digest would refuse older directories."""
+    texts = tuple((f"text {row}", '\u2028é"') for row in range(7))
+    words = np.empty(7, dtype=object)
+    words[:] = [(1, 0)] * 7
+    labels = {
+        "words": words,
+        "flags": np.eye(7, 3, dtype=np.int64),
+        "values": np.linspace(0, 1, 7, dtype=np.float32),
+    }.get(kind, np.arange(7))
+    groups = np.arange(7) // 2 if kind == "groups" else None
+    written = [texts, labels.tolist(), *([] if groups is None else [groups.tolist()])]
+    expected = hashlib.sha256(json.dumps(written, ensure_ascii=False).encode()).hexdigest()[:16]
+    for at_once in (1, 3, 100):
+        monkeypatch.setattr("compressor.data.sources._AT_ONCE", at_once)
+        assert Rows(texts=texts, labels=labels, groups=groups).digest == expected
+        assert Rows(texts=Texts.of(texts), labels=labels, groups=groups).digest == expected
+    none = hashlib.sha256(b"[[], []]").hexdigest()[:16]
+    assert Rows(texts=(), labels=np.zeros(0)).digest == none

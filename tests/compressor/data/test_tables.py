@@ -270,3 +270,39 @@ def test_halves_of_letters_are_dropped_from_lists_too(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"tokens": ["a\\ud83d", "b"], "ner_tags": ["O", "O"]}\n')
     assert read_table(file)["tokens"].tolist() == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"text": "a", "label": 1}, {"text": "b"}, {"label": 2.5, "text": "c"}],
+        [{"text": "a"}, {"text": "b", "label": None}, {"label": "x", "text": None}],
+        [{"tokens": ["a", "b"], "tags": [1, 2]}, {"tokens": [], "tags": []}, {"tokens": ["c"], "tags": [3]}],
+        [{"text": "a", "label": True}, {"text": "b", "label": 3}, {"text": "c", "label": "3"}],
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_json_in_blocks_is_read_as_in_one(
+    name: str, rows: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / name
+    file.write_text(json.dumps(rows) if name.endswith("json") else "\n".join(map(json.dumps, rows)))
+
+    def read() -> pd.DataFrame:
+        table = read_table(file).astype(object)
+        return table.where(table.notna(), None)  # what is missing is None or NaN: all ask isna alone
+
+    whole = read()
+    for at_once in (1, 2, 3):
+        monkeypatch.setattr("compressor.data.tables._AT_ONCE", at_once)
+        pd.testing.assert_frame_equal(read(), whole)
+
+
+def test_letters_may_lie_across_the_blocks_that_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.data.tables._BLOCK", 2)
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + "text,label\né😀é,1\n".encode())
+    assert read_table(file).to_dict("records") == [{"text": "é😀é", "label": "1"}]
+    file.write_bytes("text,label\né😀".encode()[:-1] + b",1\n")
+    with pytest.raises(TaskDataError, match=r"must be a file of UTF-8 text, but its byte 14 is 0xf0\. "):
+        read_table(file)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from compressor.data.batches import iterate_batches
 from compressor.data.metrics import compute_error
 from compressor.data.tasks import TASKS
 from compressor.evaluation.evaluator import Evaluator
@@ -44,3 +45,21 @@ def test_dropout_is_off_and_the_mode_is_put_back(training: bool, tokenizer: PreT
     evaluator = Evaluator(model, TASK, encoded_sentences(tokenizer, 6))
     assert np.array_equal(evaluator.evaluate().logits, evaluator.evaluate().logits)
     assert model.training is training
+
+
+def test_very_many_rows_are_batched_each_time_again(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, model = encoded_sentences(tokenizer, 20), tiny_model()
+    kept = Evaluator(model, TASK, rows, 3).evaluate()
+    monkeypatch.setattr("compressor.evaluation.evaluator._KEPT", 0)
+    made: list[int] = []
+    monkeypatch.setattr(
+        "compressor.evaluation.evaluator.iterate_batches",
+        lambda *arguments: made.append(1) or iterate_batches(*arguments),
+    )
+    evaluator = Evaluator(model, TASK, rows, 3)
+    assert made == []
+    for count in (1, 2):
+        assert np.array_equal(evaluator.evaluate().logits, kept.logits)
+        assert len(made) == count

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EMBEDDING_FORM = ModelForm(suffix="Model", auto_class_name="AutoModel", names_outputs=False, pools_tokens=True)
 _NEIGHBOURS = 10
+_AT_ONCE = 10_000
+"""Vectors that are float64 at the same time."""
 _MOST_COMPARED = 2000
 """Texts among which neighbours are looked for."""
 
@@ -74,7 +76,8 @@ def sample(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def predict(outputs: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Cosine similarities [units]: of each vector to the full network's, or without these of neighbours in pairs."""
     first, second = (outputs[::2], outputs[1::2]) if reference is None else (outputs, reference)
-    similarities = (_unit(first) * _unit(second)).sum(axis=1)
+    blocks = [slice(start, start + _AT_ONCE) for start in range(0, max(len(first), 1), _AT_ONCE)]
+    similarities = np.concatenate([(_unit(first[rows]) * _unit(second[rows])).sum(axis=1) for rows in blocks])
     return np.asarray(np.clip(similarities, -1.0, 1.0).astype(np.float32))
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from compressor.data.batches import EncodedRows
     from compressor.data.sources import Rows, TaskData
+    from compressor.data.storage.texts import Texts
     from compressor.data.tasks import Task
     from compressor.data.trivial import TrivialPredictor
 
@@ -105,7 +106,7 @@ class Head:
     """The names of the labels from the training rows; empty where labels are no classes."""
     read_labels: "Callable[[pd.DataFrame, Task, Sequence[str], str], np.ndarray]"
     """The labels of a part's rows (its name comes last): one entry per row, of any shape."""
-    read_texts: "Callable[[pd.DataFrame, Task, str], tuple[tuple[str, ...], ...]]"
+    read_texts: "Callable[[pd.DataFrame, Task, str], Texts]"
     """The texts of a part's rows: of each the columns that the task reads, or its words."""
     check_labels: "Callable[[TaskData], list[str]]"
     """Raises where labels give nothing to learn; what else is odd about them, a line each."""

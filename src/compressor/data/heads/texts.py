@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressor.data.storage.texts import Texts
 from compressor.errors import TaskDataError
 
 if TYPE_CHECKING:
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from compressor.data.tasks import Task
 
 
-def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> tuple[tuple[str, ...], ...]:
+def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
     """The texts of a part's rows: of each the text columns, then the choice columns.
 
     Raises:
         TaskDataError: a value is no text, or a column is empty in all rows.
     """
+    import pyarrow
+
     columns = []
     for column, option in task.named_columns[: len(task.text_columns) + len(task.choice_columns)]:
         values = table[column].tolist()
@@ -35,25 +38,28 @@ def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> tuple[tuple[st
                 f"column {column!r} must hold text, but all {len(values)} of the {part} rows are empty there. "
                 f"Correct the file or name another {option}."
             )
-        columns.append(values)
-    return tuple(zip(*columns, strict=True))
+        columns.append(pyarrow.array(values, pyarrow.large_string()))
+    return Texts.from_columns(columns)
 
 
-def read_words(table: "pd.DataFrame", task: "Task", part: str) -> tuple[tuple[str, ...], ...]:
+def read_words(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
     """The words of a part's rows.
 
     Raises:
         TaskDataError: a value is no list of words, or an empty one.
     """
     column = task.text_columns[0]
-    rows = [to_list(value) for value in table[column].tolist()]
-    for row, words in enumerate(rows):
+
+    def words_of(row: int, value: Any) -> list[str]:
+        words = to_list(value)
         if not words or not all(isinstance(word, str) for word in words):
             raise TaskDataError(
                 f"column {column!r} must hold a list of words in every row, but row {row + 1} of the {part} rows holds "
-                f"{reprlib.repr(table[column].tolist()[row])}. Correct the file or name another --text-column."
+                f"{reprlib.repr(value)}. Correct the file or name another --text-column."
             )
-    return tuple(tuple(words) for words in rows if words is not None)
+        return words
+
+    return Texts.of(words_of(row, value) for row, value in enumerate(table[column].tolist()))
 
 
 def split_words(text: str) -> list[str]:

@@ -306,7 +306,7 @@ def test_cross_encoders_load_the_directory(
     asked: Any = None
     expected = [ANSWERS[data.task.head.name](output, facts, asked).score for output in outputs]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), json.dumps(data.test.texts)],
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), json.dumps(list(data.test.texts))],
         capture_output=True,
         text=True,
         check=True,
