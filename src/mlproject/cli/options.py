@@ -86,6 +86,8 @@ def _of(heading: str, options: type, *names: str, **changes: Any) -> list[Decora
     for name in names or offered:
         one = offered[name]
         attributes = _attributes(found[name].type, found[name].default, one) | {"help": one.help} | changes
+        if changes.get("required"):
+            del attributes["default"]
         words = (*flags_of(name, one), _parameter(name, one))
         made.append(click.option(*words, cls=HeadedOption, heading=heading, **attributes))
     return made

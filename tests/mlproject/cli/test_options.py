@@ -32,6 +32,16 @@ def test_help_explains_each_option(command: str) -> None:
             assert option.opts[0] in result.output
 
 
+def test_what_a_command_needs_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in cli.commands.values():
+        needed = [one for one in command.params if isinstance(one, click.Option) and one.required]
+        for missing in needed:
+            words = [word for one in needed if one is not missing for word in (one.opts[0], "given")]
+            with pytest.raises(SystemExit):
+                main([str(command.name), *words])
+            assert capsys.readouterr().err.startswith(f"Error: Missing option '{missing.opts[0]}'"), command.name
+
+
 def test_help_stands_below_headings() -> None:
     def headings(command: str) -> list[str]:
         return re.findall(r"^([A-Z].*):$", CliRunner().invoke(cli, [command, "--help"]).output, flags=re.M)
