@@ -1,17 +1,20 @@
-"""What a result depends on, as content hashes: written beside it, compared wherever it is read again.
+"""What a result depends on, written beside it and compared wherever it is read again.
 
-One function says what counts of a directory: weights, configuration, tokenizer, code and graphs. The rows of a task
-have a digest of their own (`TaskData.digest`), split included.
+`Inputs` is the one rule for whether work that was begun, or is finished, is the work that is asked for: of a command, a
+stage of `compress`, a search's journal, a training's state and the trials of standard NAS. `digest_files` says what
+counts of a directory: weights, configuration, tokenizer, code and graphs. The rows of a task have a digest of their own
+(`TaskData.digest`), split included.
 """
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import ModelError
-from compressor.files import file_sha256
+from compressor.files import file_sha256, read_json
 
 FILES_KEY = "files"
 """Of `super_network.json`, `sub_network.json` and `export.json`: the digests of the files beside it."""
@@ -35,6 +38,54 @@ _PATTERNS = (
 )
 _VOLATILE = ("transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only")
 """Keys of configurations that change with each saving and change no result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a result depends on. Two are the same where work on one can resume, or is, work on the other."""
+
+    values: Mapping[str, Any]
+    """Options and digests by name, as JSON has them; a value that is None counts as missing, as in older files."""
+    budget: Collection[str] = ()
+    """The names of values that say how much of the same is wanted: they may differ."""
+    code: str | None = None
+    """A digest of the code; None where other code may resume the work."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _without_none(json.loads(json.dumps(self.values, default=str))))
+
+    def differences(self, other: "Inputs") -> list[str]:
+        """Return the names of the values that differ, the budget's apart."""
+        mine, others = self.identity, other.identity
+        return [name for name in sorted({*mine, *others}) if mine.get(name) != others.get(name)]
+
+    def same_as(self, other: "Inputs") -> bool:
+        """Whether work on the other is work on these, wanted in whatever amount."""
+        return self.identity == other.identity and self.code == other.code
+
+    def same_amount_as(self, other: "Inputs") -> bool:
+        """Whether as much is wanted."""
+        return all(self.values.get(name) == other.values.get(name) for name in self.budget)
+
+    def are_in(self, path: Path) -> bool:
+        """Whether a JSON file is there and holds the same values."""
+        return path.is_file() and self.same_as(Inputs(values=read_json(path), budget=self.budget, code=self.code))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The values that must be the same."""
+        return {name: value for name, value in self.values.items() if name not in self.budget}
+
+    @property
+    def hash(self) -> str:
+        """A hash of 16 hexadecimal digits, equal where two are the same."""
+        return hashlib.sha256(json.dumps([self.identity, self.code], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
 
 
 def digest_files(directory: Path) -> dict[str, str]:

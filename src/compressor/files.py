@@ -136,20 +136,6 @@ def _parse(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def holds_json(path: Path, value: Any) -> bool:
-    """Whether a JSON file is there and holds just this value.
-
-    Tuples count as lists, and a key without a value as one that is missing: files of older versions lack some.
-    """
-    return path.is_file() and bool(_without_none(read_json(path)) == _without_none(json.loads(json.dumps(value))))
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
-    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
-
-
 def is_plain_name(name: str) -> bool:
     """Whether a name is that of a file in the very directory."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")

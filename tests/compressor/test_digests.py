@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.digests import combine, digest_files, require_same_files
+from compressor.digests import Inputs, combine, digest_files, require_same_files
 from compressor.errors import ModelError
 
 
@@ -44,3 +44,25 @@ def test_all_differences_are_named(folder: Path) -> None:
         "added, config.json was changed. Restore them, or train again."
     )
     require_same_files(folder, written, "export.json", "export again", only={"model.onnx"})
+
+
+def test_the_same_inputs_whether_or_not_they_name_what_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"kept": [1, 2], "inner": {"old": 1}}')
+    whole = {"kept": (1, 2), "inner": {"old": 1, "new": None}, "more": None}
+    assert Inputs(values=whole).are_in(path)
+    assert not Inputs(values={"kept": (1, 2), "inner": {"old": 1, "new": False}}).are_in(path)
+    assert not Inputs(values={"kept": (1, 2)}).are_in(path)
+    assert not Inputs(values={}).are_in(tmp_path / "b.json")
+    assert Inputs(values=whole).hash == Inputs(values=json.loads(path.read_text())).hash
+
+
+def test_a_budget_may_differ_and_the_rest_is_named() -> None:
+    few, many = (Inputs(values={"seed": 0, "count": count}, budget=("count",), code="c") for count in (9, 60))
+    assert few.same_as(many) and few.hash == many.hash and not few.same_amount_as(many)
+    assert (few.identity, few.differences(many)) == ({"seed": 0}, [])
+    other = Inputs(values={"seed": 1, "count": 9, "more": "x"}, budget=("count",), code="c")
+    assert few.differences(other) == ["more", "seed"]
+    assert not few.same_as(other) and few.hash != other.hash
+    of_other_code = Inputs(values=few.values, budget=few.budget, code="d")
+    assert not few.same_as(of_other_code) and few.hash != of_other_code.hash and few.same_amount_as(of_other_code)

@@ -10,7 +10,6 @@ from compressor.errors import FileError, OutputError
 from compressor.files import (
     append_json_line,
     claim_output_dir,
-    holds_json,
     new_directory,
     new_files,
     read_json,
@@ -146,14 +145,6 @@ def test_a_path_without_the_user_s_own_folder(monkeypatch: pytest.MonkeyPatch) -
     assert without_home("/home/someone/data/train.csv") == "~/data/train.csv"
     assert without_home("/home/someone-else/train.csv") == "/home/someone-else/train.csv"
     assert Path("~/data/train.csv").expanduser() == Path("/home/someone/data/train.csv")
-
-
-def test_a_file_holds_a_value_whether_or_not_it_names_what_has_none(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"kept": [1, 2], "inner": {"old": 1}})
-    assert holds_json(tmp_path / "a.json", {"kept": (1, 2), "inner": {"old": 1, "new": None}, "more": None})
-    assert not holds_json(tmp_path / "a.json", {"kept": (1, 2), "inner": {"old": 1, "new": False}})
-    assert not holds_json(tmp_path / "a.json", {"kept": (1, 2)})
-    assert not holds_json(tmp_path / "b.json", {})
 
 
 def test_several_files_appear_together_or_not_at_all(tmp_path: Path) -> None:

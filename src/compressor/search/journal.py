@@ -1,13 +1,14 @@
 """The journal of a search: every evaluation as it is made, so that a killed search loses none."""
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.digests import Inputs
 from compressor.evaluation.latency_table import TABLE_FILE
-from compressor.files import STATE_FOLDER, append_json_line, holds_json, read_json_lines, write_json
+from compressor.files import STATE_FOLDER, append_json_line, read_json_lines, write_json
 from compressor.records import Amount, Errors, parse_record
 from compressor.search.objectives import OtherCosts, other_cost_names
 
@@ -32,21 +33,19 @@ class Recorded:
     """Of the validation rows, packed; None where an older version wrote the line."""
 
 
-def open_journal(
-    directory: Path, search_of: Mapping[str, Any], objectives: Collection[str] = ()
-) -> dict[str, Recorded]:
+def open_journal(directory: Path, inputs: Inputs, objectives: Collection[str] = ()) -> dict[str, Recorded]:
     """Return the evaluations in the journal of a directory, by their sub-networks' hashes.
 
-    `search_of` is what the evaluations depend on; a journal of another search is begun anew. Damaged lines are passed
+    A journal of a search with other inputs is begun anew. Damaged lines are passed
     over, and so are those without a cost that is an objective: their sub-networks are evaluated again.
     """
     path, head = directory / JOURNAL_FILE, directory / STATE_FOLDER / _HEAD
-    if holds_json(head, search_of):
+    if inputs.are_in(head):
         recorded = filter(None, map(_read, read_json_lines(path)))
         needed = set(other_cost_names()).intersection(objectives)
         return {one.sub_network: one for one in recorded if needed <= one.costs.keys()}
     path.unlink(missing_ok=True)
-    write_json(head, dict(search_of))
+    write_json(head, inputs.identity)
     return {}
 
 

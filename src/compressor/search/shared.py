@@ -12,7 +12,7 @@ from compressor.data.batches import EncodedRows, encode, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData, in_order_of
 from compressor.device import pick_device
-from compressor.digests import digest_files, digest_weights
+from compressor.digests import Inputs, digest_files, digest_weights
 from compressor.evaluation.blocks import propose_sub_networks
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.latency_table import PYTORCH, LatencyKind, LatencyTable, MeasureTable, open_latency_table
@@ -167,23 +167,22 @@ class _Search:
             latency_table=table,
         )
         if directory is not None and net.path is not None:
-            search.recorded.update(open_journal(directory, search._identity(net.path), options.objectives))
+            search.recorded.update(open_journal(directory, search._inputs(net.path), options.objectives))
         told = {key: line.predictions for key, line in search.recorded.items()}
         search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
         return search
 
-    def _identity(self, path: Path) -> dict[str, Any]:
+    def _inputs(self, path: Path) -> Inputs:
         """What the evaluations depend on; `path` is the super-network's."""
-        options, table = asdict(self.options), self.latency_table
-        del options["num_samples"]
-        return {
+        table = self.latency_table
+        values = {
             "latency_table": None if table is None else to_values(table),
             "supernet_files": digest_files(path),
             "source": self.data.source.to_json(),
             "data_digest": self.data.digest,
-            "label_names": list(self.data.label_names),
-            **options,
+            "label_names": self.data.label_names,
         }
+        return Inputs(values=values | asdict(self.options), budget=("num_samples",))
 
     def propose(self) -> list[SubNetwork]:
         """Return what to begin with where the space weighs blocks: by the first of the objectives that is a cost.

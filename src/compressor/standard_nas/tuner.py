@@ -24,9 +24,10 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.tuner_callback import TunerCallback
 from tqdm import tqdm
 
+from compressor.digests import Inputs
 from compressor.errors import FileError, SearchError
 from compressor.evaluation.latency_table import LatencyTable
-from compressor.files import holds_json, module_environment, write_json
+from compressor.files import module_environment, write_json
 from compressor.network.costs import CostModel
 from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
 from compressor.progress import progress_bar
@@ -144,7 +145,7 @@ def run_standard_nas(
         seed=options.seed,
     )
     trials_dir = output_dir / TRIALS_DIR
-    if not (resume and holds_json(trials_dir / SPEC_FILE, spec.to_json())):
+    if not (resume and Inputs(values=spec.to_json()).are_in(trials_dir / SPEC_FILE)):
         shutil.rmtree(trials_dir, ignore_errors=True)  # an overwritten directory may hold an older search's
         trials_dir.mkdir(parents=True)
         write_json(trials_dir / SPEC_FILE, spec.to_json())

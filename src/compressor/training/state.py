@@ -4,7 +4,6 @@ Weights, the optimizer's moments, the schedule, and every random state: PyTorch'
 sub-networks'. Safetensors and JSON, written beside their place and renamed into it.
 """
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from compressor.digests import Inputs
 from compressor.errors import CompressorError
 from compressor.files import INCOMPLETE, new_directory, read_json, write_json
 from compressor.network.families import (
@@ -167,7 +167,7 @@ class TrainingStates:
     """A directory that holds the newest state of one training run."""
 
     directory: Path
-    run: dict[str, Any]
+    inputs: Inputs
     """What the training depends on: the state of another training is not taken."""
 
     @property
@@ -186,7 +186,7 @@ class TrainingStates:
             return None
         try:
             noted = parse_record(_Noted, read_json(newest / _VALUES))
-            if noted.run != json.loads(json.dumps(self.run)):
+            if not self.inputs.same_as(Inputs(values=noted.run)):
                 return None
             tensors = load_file(newest / _TENSORS)
         except (CompressorError, OSError, SafetensorError, ValueError):
@@ -201,7 +201,8 @@ class TrainingStates:
         with new_directory(self.directory / name) as temporary:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
             save_file(tensors, temporary / _TENSORS)
-            write_json(temporary / _VALUES, asdict(_Noted(run=self.run, reports=state.reports, values=state.values)))
+            noted = _Noted(run=self.inputs.identity, reports=state.reports, values=state.values)
+            write_json(temporary / _VALUES, asdict(noted))
         for older in self.directory.iterdir():
             if older.name != name:
                 shutil.rmtree(older, ignore_errors=True)

@@ -13,6 +13,7 @@ from compressor.data.overlap import TrainingRows
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
 from compressor.device import pick_device
+from compressor.digests import Inputs
 from compressor.errors import ModelError, TaskDataError
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
@@ -176,7 +177,7 @@ def _begin(
         settings = replace(prepared.settings, bf16=precision.bf16)
         net = replace(prepared.net, record=replace(record, settings=settings))
         run = identity | {"settings": settings.identity}
-        states = None if folder is None else TrainingStates(directory=folder, run=run)
+        states = None if folder is None else TrainingStates(directory=folder, inputs=Inputs(values=run))
         return replace(prepared, net=net, settings=settings, precision=precision), states
 
     def decide() -> Precision:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from compressor.digests import Inputs
 from compressor.errors import OutputError
 from compressor.files import (
     STATE_FOLDER,
@@ -28,7 +29,7 @@ _BUDGETS = {
     "compress": ("num_samples",),
     "nas": ("num_trials", "max_wallclock_time", "num_workers"),
 }
-"""Options that may change when a command goes on: more of the same."""
+"""The budgets of commands: options that say how much of the same is wanted."""
 _SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_processes")
 """The rows of a training step are their product; as long as it stays they may change too."""
 
@@ -149,20 +150,20 @@ def _require_same_command(path: Path, begun: Command, now: Command) -> None:
             f"to go on in {path} the options must be those it was begun with, but {'; '.join(different)}. {other}"
         )
     outbox = Outbox(path)
-    budgets = _BUDGETS.get(now.command, ())
-    same_budget = all(begun.options.get(name) == now.options.get(name) for name in budgets)
-    if outbox.says_finished and not outbox.num_pending and same_budget:
+    if outbox.says_finished and not outbox.num_pending and _inputs(now).same_amount_as(_inputs(begun)):
         raise OutputError(f"--output-dir must be new, empty or unfinished, but {path} is finished. {other}")
 
 
 def _differences(begun: Command, now: Command) -> list[str]:
     before, after = begun.options, now.options
-    free = _BUDGETS.get(now.command, ()) + (_SPLIT if _rows_per_step(before) == _rows_per_step(after) else ())
-    return [
-        f"--{name.replace('_', '-')} was {before.get(name)} and is {after.get(name)}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name) and name not in free
-    ]
+    free = _SPLIT if _rows_per_step(before) == _rows_per_step(after) else ()
+    names = _inputs(now, free).differences(_inputs(begun, free))
+    return [f"--{name.replace('_', '-')} was {before.get(name)} and is {after.get(name)}" for name in names]
+
+
+def _inputs(command: Command, free: tuple[str, ...] = ()) -> Inputs:
+    """What a command's results depend on; `free` are names of options that may differ besides its budget's."""
+    return Inputs(values=command.options, budget=(*_BUDGETS.get(command.command, ()), *free))
 
 
 def _rows_per_step(options: Mapping[str, Any]) -> int:

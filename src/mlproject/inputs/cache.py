@@ -1,12 +1,13 @@
 """Finished stages: what each was given and where its results are, so that a pipeline need not do it again."""
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compressor.digests import Inputs
 from compressor.errors import FileError
 from compressor.files import STATE_FOLDER, file_sha256, read_json, write_json
 from compressor.records import parse_record
@@ -20,42 +21,39 @@ class _Finished:
 
     stage: str
     inputs: dict[str, Any]
+    """Their code among them."""
 
 
-def stage_inputs(*options: Any, **more: Any) -> dict[str, Any]:
-    """All that a stage's results depend on: option classes, digests, and the code itself."""
-    inputs = {key: value for option in options for key, value in asdict(option).items()} | more
-    return dict(json.loads(json.dumps(inputs, default=str))) | {"code": code_digest()}
+def stage_inputs(stage: str, *options: Any, budget: Collection[str] = (), **more: Any) -> Inputs:
+    """Return all that a stage's results depend on: option classes, digests, and the code itself."""
+    values = {key: value for option in options for key, value in asdict(option).items()} | more
+    return Inputs(values={"stage": stage, **values}, budget=budget, code=code_digest())
 
 
-def fingerprint(stage: str, inputs: dict[str, Any], budget: str | None = None) -> str:
-    """A hash of a stage's inputs, without the one (`budget`) that says how much of the same is wanted."""
-    kept = {key: value for key, value in inputs.items() if key != budget}
-    return hashlib.sha256(json.dumps([stage, kept], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def write_record(folder: Path, stage: str, inputs: dict[str, Any]) -> None:
-    """Notes that a stage with these inputs is finished in a folder."""
+def write_record(folder: Path, inputs: Inputs) -> None:
+    """Note that the stage with these inputs is finished in a folder."""
+    values = {**inputs.values, "code": inputs.code}
     (folder / STATE_FOLDER).mkdir(exist_ok=True)
-    write_json(folder / STATE_FOLDER / _RECORD, {"stage": stage, "inputs": inputs})
+    write_json(folder / STATE_FOLDER / _RECORD, {"stage": inputs.values["stage"], "inputs": values})
 
 
-def read_record(folder: Path, stage: str) -> dict[str, Any] | None:
-    """The inputs of the stage that is finished in a folder; None where it is not that stage, or not finished.
+def read_record(folder: Path, wanted: Inputs) -> Inputs | None:
+    """Return the inputs of what is finished in a folder; None where it is not what is wanted, in whatever amount.
 
     A broken record counts as none: the stage is then made again.
     """
-    path = folder / STATE_FOLDER / _RECORD
     try:
-        record = parse_record(_Finished, read_json(path))
+        record = parse_record(_Finished, read_json(folder / STATE_FOLDER / _RECORD))
     except (FileError, ValueError):
         return None
-    return record.inputs if record.stage == stage else None
+    code = record.inputs.pop("code", None)
+    found = replace(wanted, values=record.inputs, code=code)
+    return found if found.same_as(wanted) else None
 
 
 @cache
 def code_digest() -> str:
-    """A content hash of the tool's own modules: other code may give other results."""
+    """Return a content hash of the tool's own modules: other code may give other results."""
     source = Path(__file__).parents[1]
     files = sorted(
         file for package in ("compressor", "exporters", "mlproject") for file in source.joinpath(package).rglob("*.py")

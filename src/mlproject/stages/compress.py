@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.data.heads.answers import name_error
 from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts
-from compressor.digests import digest_files
+from compressor.digests import Inputs, digest_files
 from compressor.drawing.terminal import print_table
 from compressor.evaluation.answers import fit_to_model
 from compressor.extraction.family import Family, find_members, is_family
@@ -34,7 +34,7 @@ from exporters.report.inputs import ReportFolders, read_reported
 from exporters.report.page import FIGURES, REPORT_FILE, write_report
 from exporters.report.steps import list_steps, table_of_steps
 from exporters.report.summary import Summary, SummaryRow, summarise
-from mlproject.inputs.cache import fingerprint, read_record, stage_inputs, write_record
+from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
 from mlproject.stages.export import export, export_family
@@ -158,9 +158,8 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
 
     base = digest_model(options.model.model_name_or_path)
     supernet = stages.run(
-        "train-supernet",
         "supernet",
-        stage_inputs(source, options.model, options.training, **of_data, model=base),
+        stage_inputs("train-supernet", source, options.model, options.training, **of_data, model=base),
         lambda folder, stage: train_supernet(folder, source, options.model, options.training, stage, options.plan),
     )
     if source.unlabeled_file:  # training has asked its model for the labels
@@ -171,36 +170,33 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     digest = cache(_digest_members)  # a folder is not written to once its stage has run
     searched = stages.run(
         "search",
-        "search",
-        stage_inputs(source, options.search, **of_data, supernet=digest(supernet)),
+        stage_inputs("search", source, options.search, **of_data, supernet=digest(supernet), budget=("num_samples",)),
         run_search,
-        budget="num_samples",
     )
     config, texts = options.choice.config, options.extraction.vocabulary_file
-    chosen = {
+    chosen: dict[str, Any] = {
         "search": file_sha256(searched / RESULTS_FILE),
         "file": None if config is None else file_sha256(Path(config).expanduser()),
         "texts": None if texts is None else file_sha256(Path(texts).expanduser()),
     }
     model = stages.run(
-        "extract",
         "model",
-        stage_inputs(source, options.choice, options.extraction, **of_data, supernet=digest(supernet), **chosen),
+        stage_inputs(
+            "extract", source, options.choice, options.extraction, **of_data, supernet=digest(supernet), **chosen
+        ),
         lambda folder, stage: extract(folder, searched, options.choice, options.extraction, stage),
     )
     dense = _export_dense(stages, options, supernet, {**of_data, "model": digest(supernet)})
     pruned = stages.run(
-        "export",
         "onnx",
-        stage_inputs(source, options.export, **of_data, model=digest(model)),
+        stage_inputs("export", source, options.export, **of_data, model=digest(model)),
         lambda folder, stage: _export_pruned(folder, model, options.export, stage),
     )
     exports, models = ({name or "pruned": at for name, at in find_members(of).items()} for of in (pruned, model))
     timed = [("dense", dense), *exports.items(), ("dense", supernet), *models.items()]
     benchmarked = stages.run(
         "benchmark",
-        "benchmark",
-        stage_inputs(options.benchmark, **of_data, models=[digest(path) for _, path in timed]),
+        stage_inputs("benchmark", options.benchmark, **of_data, models=[digest(path) for _, path in timed]),
         lambda folder, stage: benchmark(folder, timed, options.benchmark, stage),
     )
     return StageFolders(
@@ -231,9 +227,8 @@ def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, m
     """Export the super-network."""
     plain = options.dense_export
     return stages.run(
-        "export-dense",
         "onnx-dense",
-        stage_inputs(options.source, plain, **made_of),
+        stage_inputs("export-dense", options.source, plain, **made_of),
         lambda folder, stage: export(folder, supernet, plain, stage, "dense", log_models=False),
     )
 
@@ -250,34 +245,27 @@ class _Stages:
             for folder in output_dir.glob("*/"):
                 clear(folder)
 
-    def run(
-        self,
-        stage: str,
-        folder_name: str,
-        inputs: dict[str, Any],
-        work: Callable[[Path, StageRun], object],
-        budget: str | None = None,
-    ) -> Path:
-        """The folder of a finished stage. `budget` is the input that says how much of the same is wanted."""
-        folder = self._output_dir / folder_name
-        key = fingerprint(stage, inputs, budget)
-        for found, run_id in self._find(stage, folder, key):
-            before = read_record(found, stage)
-            if before is None or fingerprint(stage, before, budget) != key:
+    def run(self, folder_name: str, inputs: Inputs, work: Callable[[Path, StageRun], object]) -> Path:
+        """Return the folder of a finished stage, which is worked on in it unless an earlier run has finished it."""
+        folder, stage = self._output_dir / folder_name, str(inputs.values["stage"])
+        for found, run_id in self._find(stage, folder, inputs.hash):
+            before = read_record(found, inputs)
+            if before is None:
                 continue
-            if before == inputs:
+            if before.same_amount_as(inputs):
                 self._tracker.end_stage(stage)
                 print(f"{stage}: skipped, {found} was made from the same inputs (run {run_id}).")
                 self._run.set_tags({f"skipped.{stage}": run_id})
                 return found
             if found != folder:
                 copy_journal(found, folder)
-            print(f"{stage}: goes on from {found}, as {budget} is {inputs[budget or '']} now.")
+            wanted = " and ".join(f"{name} is {inputs.values[name]}" for name in inputs.budget)
+            print(f"{stage}: goes on from {found}, as {wanted} now.")
             break
-        tags = {**self._tags, FINGERPRINT_TAG: key, DIRECTORY_TAG: str(folder)}
+        tags = {**self._tags, FINGERPRINT_TAG: inputs.hash, DIRECTORY_TAG: str(folder)}
         with self._tracker.start_stage(self._run, stage, tags) as stage_run:
             work(folder, stage_run)
-            write_record(folder, stage, inputs)
+            write_record(folder, inputs)
         return folder
 
     def _find(self, stage: str, folder: Path, key: str) -> Iterator[tuple[Path, str]]:

@@ -68,13 +68,13 @@ def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptio
     exported = {}
     for name in family.members:
         model_dir, target = family.folder_of(family_dir, name), output_dir / name
-        given = stage_inputs(options, model=digest_files(model_dir))
-        if run.tracker.goes_on and read_record(target, _MEMBER) == given:
+        given = stage_inputs(_MEMBER, options, model=digest_files(model_dir))
+        if run.tracker.goes_on and read_record(target, given) is not None:
             print(f"{name} was exported before.")
             exported[name] = Export.load(target), open_model(model_dir).load_data()
         else:
             exported[name] = _export(model_dir, target, options)
-            write_record(target, _MEMBER, given)
+            write_record(target, given)
     run.log_artifact(family.save(output_dir))
     num_logged = 0
     for name, (made, data) in exported.items():

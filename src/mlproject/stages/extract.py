@@ -70,8 +70,10 @@ def extract(
     made, reports = [], {}
     for step, (name, member) in enumerate(chosen.items()):
         target = output_dir / name if choice.several else output_dir
-        given = stage_inputs(member=[member.name, member.sub_network.hash], options=asdict(options), search=search)
-        if choice.several and run.tracker.goes_on and read_record(target, _MEMBER) == given:
+        given = stage_inputs(
+            _MEMBER, member=[member.name, member.sub_network.hash], options=asdict(options), search=search
+        )
+        if choice.several and run.tracker.goes_on and read_record(target, given) is not None:
             print(f"{member.name} was extracted before.")
             report = ExtractionReport.load(target)
         else:
@@ -79,7 +81,7 @@ def extract(
             extraction.save(target, search=search_dir, command=["compressor", *sys.argv[1:]])
             report = extraction.report
             if choice.several:
-                write_record(target, _MEMBER, given)
+                write_record(target, given)
         _log(run, target, report, name if choice.several else None)
         _log_model(run, target, report, extractor.data, name if choice.several else None, step)
         _show(report)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor.digests import Inputs
 from compressor.evaluation.latency_table import TABLE_FILE
 from compressor.files import append_json_line
 from compressor.search.journal import JOURNAL_FILE, Recorded, copy_journal, has_journal, open_journal
@@ -14,7 +15,7 @@ def whole(name: str) -> Recorded:
 
 
 def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> None:
-    search = {"seed": 0, "objectives": ("error", "params")}
+    search = Inputs(values={"seed": 0, "objectives": ("error", "params")})
     assert open_journal(tmp_path / "a", search) == {}
     line = {"sub_network": "abc", "error": 0.5, "eval_seconds": 1.0, "macs": 10, "latency_ms": None}
     append_json_line(tmp_path / "a" / JOURNAL_FILE, line)
@@ -29,7 +30,7 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     assert [has_journal(tmp_path / name) for name in "abc"] == [True, True, False]
     assert open_journal(tmp_path / "a", search, ("error", "params")) == {"abc": whole("abc")}
     assert open_journal(tmp_path / "a", search, ("error", "latency_ms")) == {}  # which the line lacks
-    assert open_journal(tmp_path / "a", search | {"seed": 1}) == {}
+    assert open_journal(tmp_path / "a", Inputs(values={**search.values, "seed": 1})) == {}
     assert not (tmp_path / "a" / JOURNAL_FILE).exists()
 
 
@@ -44,7 +45,7 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     ],
 )
 def test_damaged_evaluations_are_made_again(damage: bytes, tmp_path: Path) -> None:
-    search = {"seed": 0}
+    search = Inputs(values={"seed": 0})
     open_journal(tmp_path, search)
     lines = [
         {"sub_network": name, "error": 0.5, "eval_seconds": 1.0, "macs": 10, "latency_ms": None} for name in ("a", "b")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from compressor.digests import Inputs
 from compressor.errors import FileError
-from compressor.files import holds_json
 from compressor.network.sub_network import WrittenSubNetwork, full_sub_network
 from compressor.standard_nas.record import (
     REPORTS_FILE,
@@ -33,10 +33,10 @@ def report(line: dict[str, Any]) -> TrialReport:
 def test_a_search_of_the_version_before_is_resumed() -> None:
     """What is written now is what its files hold, to the key."""
     folder = GOLDEN / "0.2.0" / "nas" / "trials"
-    assert holds_json(folder / SPEC_FILE, TrialSpec.load(folder).to_json())
+    assert Inputs(values=TrialSpec.load(folder).to_json()).are_in(folder / SPEC_FILE)
     for trial in (folder / "0", folder / "1"):
         task = TrialTask.load(trial)
-        assert holds_json(trial / TRIAL_FILE, asdict(task))
+        assert Inputs(values=asdict(task)).are_in(trial / TRIAL_FILE)
         assert task.kept == WrittenSubNetwork.of(task.kept.read(), DIMENSIONS)
         assert [report.epoch for report in known_reports(trial)] == [1]
 

@@ -29,6 +29,7 @@ from compressor.data.batches import EncodedRows
 from compressor.data.sources import load_data
 from compressor.data.tasks import TASKS, Task
 from compressor.device import chosen_device
+from compressor.digests import Inputs
 from compressor.errors import CompressorError, OptionError, TrainingError
 from compressor.training import loop
 from compressor.training.loop import train_shared_weights
@@ -177,7 +178,7 @@ def go_on(ranks: Ranks, folder: Path) -> dict[str, Any]:
     """A training that is interrupted after an epoch, and goes on."""
     job = JOBS["in order"]
     run = {"settings": job.settings(ranks.size).identity}
-    states = TrainingStates(directory=folder / "states", run=run) if ranks.is_first else None
+    states = TrainingStates(directory=folder / "states", inputs=Inputs(values=run)) if ranks.is_first else None
 
     def interrupt(report: EpochReport) -> None:
         if report.epoch == 2:
@@ -320,7 +321,9 @@ def test_a_training_goes_on_and_with_another_number_of_processes(
         wanted = load_file(folder / f"in order-{rank}.safetensors")["outputs"]
         assert torch.equal(load_file(tmp_path / "on" / f"gone-on-{rank}.safetensors")["outputs"], wanted)
     job = JOBS["in order"]
-    states = TrainingStates(directory=tmp_path / "on" / "left", run={"settings": job.settings(1).identity})
+    states = TrainingStates(
+        directory=tmp_path / "on" / "left", inputs=Inputs(values={"settings": job.settings(1).identity})
+    )
     assert len(states.reports) == 1
     alone, _ = train(job, 1, states)
     torch.testing.assert_close(alone["outputs"], wanted, rtol=1e-2, atol=2e-3)

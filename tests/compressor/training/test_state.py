@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import TASKS
+from compressor.digests import Inputs
 from compressor.network.families import get_family, get_layer_order, get_member_order
 from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
@@ -59,7 +60,7 @@ def train(
 @pytest.mark.parametrize("strategy", list(SAMPLING_STRATEGIES))
 def test_weights_and_reports_are_those_of_one_process(strategy: str, rows: EncodedRows, tmp_path: Path) -> None:
     expected, expected_reports = train(rows, strategy)
-    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0, "columns": ("text",)})
+    states = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={"seed": 0, "columns": ("text",)}))
     for epoch in (1, 2, 3):  # each epoch is begun twice
         with pytest.raises(KilledError):
             train(rows, strategy, states, killed_after=epoch)
@@ -76,7 +77,7 @@ def test_weights_and_reports_are_those_of_one_process(strategy: str, rows: Encod
 
 def test_an_order_of_heads_that_is_noted_goes_on_too(rows: EncodedRows, tmp_path: Path) -> None:
     """MPNet's heads cannot change places; after the second epoch their order is noted, and is there in the third."""
-    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    states = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={"seed": 0}))
     expected, reports = train(rows, "auto", model_type="mpnet")
     assert sorted(expected["heads"][0].tolist()) == list(range(HEADS))
     with pytest.raises(KilledError):
@@ -87,10 +88,10 @@ def test_an_order_of_heads_that_is_noted_goes_on_too(rows: EncodedRows, tmp_path
 
 
 def test_one_state_is_kept_and_only_for_its_own_training(rows: EncodedRows, tmp_path: Path) -> None:
-    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    states = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={"seed": 0}))
     train(rows, "standard", states)
     assert [path.name for path in states.directory.iterdir()] == [f"epoch-{EPOCHS}"]
-    other = TrainingStates(directory=tmp_path / "training", run={"seed": 1})
+    other = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={"seed": 1}))
     assert (other.load(), other.reports) == (None, [])
     states.clear()
     assert not states.directory.exists()
@@ -117,7 +118,7 @@ def test_a_damaged_state_is_told_and_the_training_begins_anew(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    states = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={"seed": 0}))
     with pytest.raises(KilledError):
         train(rows, "standard", states, killed_after=3)
     broken = states.directory / "epoch-2" / file

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from compressor.extraction.family import Family
-from mlproject.inputs.cache import read_record
+from compressor.files import read_json
 from mlproject.tracking.registration import find_aliases
 from running import RunCli, runs
 
@@ -109,7 +109,8 @@ def test_an_export_of_a_family_goes_on(
     monkeypatch.setattr(stage, "log_forms", log_once)
     assert [run_cli(*words).code for _ in range(3)] == [1, 1, 0]
     assert (made, stopped) == (["S", "L"], ["export", "log"])
-    assert all(read_record(tmp_path / "onnx" / name, "export member") for name in "SL")
+    records = [read_json(tmp_path / "onnx" / name / ".compressor" / "stage.json") for name in "SL"]
+    assert [record["stage"] for record in records] == ["export member"] * 2
     assert len(mlflow.MlflowClient().search_model_versions("name = 'moods'")) == 2
     assert {"small", "large", "champion"} == versions("moods").keys()
     found = mlflow.search_logged_models(experiment_ids=[runs()[0].info.experiment_id], output_format="list")
