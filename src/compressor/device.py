@@ -18,13 +18,13 @@ _NAMES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 def is_device(name: str) -> bool:
-    """Whether a text is one that names a device: auto, cpu, cuda, or cuda:1."""
+    """Return whether a text is one that names a device: auto, cpu, cuda, or cuda:1."""
     return _NAMES.fullmatch(name) is not None
 
 
 @contextmanager
 def chosen_device(name: str) -> Iterator[None]:
-    """For the time of the block `pick_device` gives the device of that name, also in processes started meanwhile."""
+    """Have `pick_device` return the device of that name for the time of the block, also in processes started then."""
     before = os.environ.get(_VARIABLE)
     os.environ[_VARIABLE] = name
     try:
@@ -37,7 +37,7 @@ def chosen_device(name: str) -> Iterator[None]:
 
 
 def pick_device() -> "torch.device":
-    """The device that was chosen (`chosen_device`, or COMPRESSOR_DEVICE); by default the GPU where there is one.
+    """Return the device that was chosen (`chosen_device`, or COMPRESSOR_DEVICE); by default the GPU where there is one.
 
     Raises:
         OptionError: it is not a device of this machine.

@@ -60,15 +60,15 @@ class Inputs:
         return [name for name in sorted({*mine, *others}) if mine.get(name) != others.get(name)]
 
     def same_as(self, other: "Inputs") -> bool:
-        """Whether work on the other is work on these, wanted in whatever amount."""
+        """Return whether work on the other is work on these, wanted in whatever amount."""
         return self.identity == other.identity and self.code == other.code
 
     def same_amount_as(self, other: "Inputs") -> bool:
-        """Whether as much is wanted."""
+        """Return whether as much is wanted."""
         return all(self.values.get(name) == other.values.get(name) for name in self.budget)
 
     def are_in(self, path: Path) -> bool:
-        """Whether a JSON file is there and holds the same values."""
+        """Return whether a JSON file is there and holds the same values."""
         return path.is_file() and self.same_as(Inputs(values=read_json(path), budget=self.budget, code=self.code))
 
     @property
@@ -89,7 +89,7 @@ def _without_none(value: Any) -> Any:
 
 
 def digest_files(directory: Path) -> dict[str, str]:
-    """A content hash of 16 hexadecimal digits of each file in a directory that results depend on, by name."""
+    """Return a content hash of 16 hexadecimal digits of each file in a directory that results depend on, by name."""
     files = {file.name: file for pattern in _PATTERNS for file in directory.glob(pattern) if file.is_file()}
     return {name: _digest(files[name]) for name in sorted(files)}
 
@@ -101,14 +101,14 @@ def digest_weights(directory: Path) -> str:
 
 
 def combine(digests: Mapping[str, str]) -> str:
-    """One digest of what `digest_files` says."""
+    """Return one digest of what `digest_files` says."""
     return hashlib.sha256(json.dumps(dict(sorted(digests.items()))).encode()).hexdigest()[:16]
 
 
 def require_same_files(
     directory: Path, written: Any, where: str, next_step: str, only: Collection[str] | None = None
 ) -> None:
-    """Nothing, if the files of a directory (or `only` some of them) are those whose digests were written down.
+    """Raise unless the files of a directory (or `only` some of them) are those whose digests were written down.
 
     Directories of version 0.1.0 have none (None); then there is nothing to compare.
 

@@ -22,7 +22,7 @@ _spelled_as_flags = False
 
 @contextmanager
 def spelled_as_flags() -> Iterator[None]:
-    """While it lasts, errors name options as they are typed on the command line."""
+    """Have errors name options as they are typed on the command line, for the time of the block."""
     global _spelled_as_flags
     before, _spelled_as_flags = _spelled_as_flags, True
     try:
@@ -45,12 +45,12 @@ class CompressorError(Exception):
 
 
 def brief(error: object, most: int = 200) -> str:
-    """What an error of other hands says, on one line of at most so many characters."""
+    """Return what an error of other hands says, on one line of at most so many characters."""
     return " ".join(str(error).split())[:most]
 
 
 def brief_value(value: object) -> str:
-    """A value of a file as JSON, on one line and not long."""
+    """Return a value of a file as JSON, on one line and not long."""
     return brief(json.dumps(value, default=str), 60)
 
 

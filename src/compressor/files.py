@@ -26,7 +26,7 @@ _DEPTH = 4
 
 
 def write_text(path: Path, text: str) -> Path:
-    """The file `path` with the content `text`, written atomically."""
+    """Return the file `path` with the content `text`, written atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
@@ -46,17 +46,17 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether an error says that the disk is full: the same may work once there is space."""
+    """Return whether an error says that the disk is full: the same may work once there is space."""
     return any(sign in str(error) for sign in _FULL_DISK)
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """The file `path` with `value` as JSON, written atomically; NaN is refused because JSON has none."""
+    """Return the file `path` with `value` as JSON, written atomically; NaN is refused because JSON has none."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def append_json_line(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Adds `value` as one line of JSON to a file; a `durable` one outlasts a loss of power, any a killed process.
+    """Add `value` as one line of JSON to a file; a `durable` one outlasts a loss of power, any a killed process.
 
     Where the disk is full, the file is as it was before: half a line would spoil the next one.
     """
@@ -79,7 +79,7 @@ def append_json_line(path: Path, value: Any, *, durable: bool = True) -> None:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """The values of a file made by `append_json_line`, none where there is no file.
+    """Return the values of a file made by `append_json_line`, none where there is no file.
 
     A last line that a crash cut short is dropped, from the file too. A line that is no JSON, because the file was
     damaged since, is None.
@@ -101,7 +101,7 @@ def _parse_line(line: bytes) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         FileError: the file is not there, is a directory or device, or is not JSON.
@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
 
 
 def _parse(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
         ValueError: it is none; NaN and infinite numbers, which JSON does not have, are refused too.
@@ -137,12 +137,12 @@ def _parse(text: str | bytes) -> Any:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name is that of a file in the very directory."""
+    """Return whether a name is that of a file in the very directory."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def seen_from(folder: Path, path: Path) -> str:
-    """A path as a file in a folder names it, so that both can move together and no file tells where they were.
+    """Return a path as a file in a folder names it, so that both can move together and no file tells where they were.
 
     Where they have nothing but the disk's root in common it is the path's last name alone.
     """
@@ -157,7 +157,7 @@ def resolve_from(folder: Path, written: str) -> Path:
 
 
 def without_home(path: str) -> str:
-    """An absolute path with `~` in place of the user's own folder, whose name is nobody's business."""
+    """Return an absolute path with `~` in place of the user's own folder, whose name is nobody's business."""
     home = str(Path.home())
     return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
 
@@ -178,7 +178,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def local_path(text: str) -> Path:
-    """The absolute path that a user typed; nothing needs to be there.
+    """Return the absolute path that a user typed; nothing needs to be there.
 
     Raises:
         FileError: no disk can have it: it is empty, too long, a loop of links, or holds what nobody types.
@@ -204,13 +204,13 @@ def cache_folder() -> Path:
 
 
 def module_environment() -> dict[str, str]:
-    """This process's environment, in which another Python finds these packages by `-m` wherever they lie."""
+    """Return this process's environment, in which another Python finds these packages by `-m` wherever they lie."""
     source = str(Path(__file__).parents[1])
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))}
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's content in hexadecimal digits."""
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -220,7 +220,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory whose files appear in `path` when the block ends well, and vanish when it does not.
+    """Yield a temporary directory whose files appear in `path` when the block ends well, and vanish when it does not.
 
     A new `path` appears at once. In one that holds other files these stay, and `INCOMPLETE` marks it while ours are
     moved in. What a killed process leaves of a temporary one is found by `remove_temporaries`.
@@ -246,7 +246,7 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_files(path: Path) -> Iterator[Path]:
-    """A temporary directory whose files are moved beside `path`, itself last, when the block ends well."""
+    """Yield a temporary directory whose files are moved beside `path`, itself last, when the block ends well."""
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY))
     try:
         yield temporary
@@ -257,7 +257,7 @@ def new_files(path: Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Removes what processes that were killed have left half written in a directory and the folders below it.
+    """Remove what processes that were killed have left half written in a directory and the folders below it.
 
     Only for a directory in which no other process writes.
     """
@@ -284,21 +284,21 @@ def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
 
 
 def make_directory(path: Path) -> list[Path]:
-    """The directory `path`; those that had to be made for it, the innermost first."""
+    """Return the directory `path`; those that had to be made for it, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     return missing
 
 
 def remove_empty(folders: Sequence[Path]) -> None:
-    """Removes those of some directories that are there and empty, in that order."""
+    """Remove those of some directories that are there and empty, in that order."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
 def claim_output_dir(path: Path, overwrite: bool = False) -> Path:
-    """The absolute path of an output directory that is new, empty, or may be overwritten.
+    """Return the absolute path of an output directory that is new, empty, or may be overwritten.
 
     Nothing is created or deleted here, so that a command that fails before its first result leaves no trace.
 

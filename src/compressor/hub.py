@@ -9,7 +9,7 @@ from compressor.errors import HubError, brief
 
 @cache
 def hub_answers() -> bool:
-    """Whether the Hub answers at all; False in offline mode (`HF_HUB_OFFLINE=1`)."""
+    """Return whether the Hub answers at all; False in offline mode (`HF_HUB_OFFLINE=1`)."""
     import requests
     from huggingface_hub import constants
 
@@ -23,12 +23,12 @@ def hub_answers() -> bool:
 
 
 def hub_options(source: str) -> dict[str, bool]:
-    """What `from_pretrained` is told besides: to stay in its cache for a name that no Hub answers."""
+    """Return what `from_pretrained` is told besides: to stay in its cache for a name that no Hub answers."""
     return {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
 
 
 def require_hub(repository: str) -> None:
-    """Nothing, if the Hub takes models from here: the name is one that it has, and it knows the token.
+    """Raise unless the Hub takes models from here: the name is one that it has, and it knows the token.
 
     Raises:
         HubError: it does not.
@@ -56,7 +56,7 @@ def require_hub(repository: str) -> None:
 
 
 def push_model(directory: Path, repository: str, without: Sequence[str] = ()) -> str:
-    """Uploads a model's directory into a repository, made private where there is none; its address.
+    """Upload a model's directory into a repository, made private where there is none; its address.
 
     Hidden files, and those named in `without`, stay here.
 
@@ -83,7 +83,7 @@ def push_model(directory: Path, repository: str, without: Sequence[str] = ()) ->
 
 
 def _reason(error: Exception) -> str:
-    """What an error of the client says, without the token, should it ever say that."""
+    """Return what an error of the client says, without the token, should it ever say that."""
     from huggingface_hub import get_token
 
     text = str(error) or type(error).__name__

@@ -20,7 +20,7 @@ class LockedError(Exception):
 
 @contextmanager
 def hold(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[None]:
-    """Holds the lock file `path` for the time of the block; the folder must exist. With `remove` the file goes again.
+    """Hold the lock file `path` for the time of the block; the folder must exist. With `remove` the file goes again.
 
     Where the file system knows no locks (some network drives), nothing is held.
 
@@ -55,7 +55,7 @@ def _acquire(path: Path, wait: bool) -> int:
 
 
 def _try_lock(file: int) -> bool:
-    """Whether the lock could be taken, or there are no locks here."""
+    """Return whether the lock could be taken, or there are no locks here."""
     lock = _flock()
     try:
         if lock is not None:
@@ -76,7 +76,7 @@ def _flock() -> Callable[[int], None] | None:
 
 
 def _is_still(file: int, path: Path) -> bool:
-    """Whether the open file is what is there under that name: the former holder may have removed it."""
+    """Return whether the open file is what is there under that name: the former holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:

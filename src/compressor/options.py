@@ -128,7 +128,7 @@ def check_numbers(options: Any, more: Sequence[Problem] = ()) -> None:
 
 
 def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
-    """What is wrong with the number of a field, or with the first of several that is; nothing where none is given."""
+    """Yield what is wrong with the number of a field, or with the first of several that is wrong."""
     flag = flags_of(name)[0]
     for value in values if isinstance(values, tuple) else (values,):
         if value is None:
@@ -146,7 +146,7 @@ def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raises one error for all problems, if there are any.
+    """Raise one error for all problems, if there are any.
 
     Raises:
         OptionError: there are.
@@ -159,7 +159,7 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 
 def show(number: float) -> str:
-    """A number as it was typed, but never more than a few dozen characters."""
+    """Return a number as it was typed, but never more than a few dozen characters."""
     try:
         text = str(number)
     except ValueError:  # Python refuses to write numbers of more than 4,300 digits

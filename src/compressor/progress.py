@@ -12,7 +12,7 @@ _LINES = 10
 
 
 def progress_bar(**options: Any) -> "tqdm[Any]":
-    """A bar of tqdm: on a terminal as it is, elsewhere as lines of their own, at each tenth and every 30 seconds."""
+    """Return a bar of tqdm: on a terminal as it is, elsewhere as lines, at each tenth and every 30 seconds."""
     return tqdm(**options) if sys.stderr.isatty() else _LogBar(**options)
 
 
@@ -26,7 +26,7 @@ class _LogBar(tqdm):  # type: ignore[type-arg]
         super().__init__(**{**options, "mininterval": 0, "miniters": 1, "file": sys.stderr})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002
-        """Writes a line, if it is time for one."""
+        """Write a line, if it is time for one."""
         tenth = int(_LINES * self.n / self.total) if self.total else 0
         late = time.monotonic() - self._printed_at >= _LINE_EVERY_S
         if self.n > self._printed and (tenth > self._tenth or late):
@@ -35,10 +35,10 @@ class _LogBar(tqdm):  # type: ignore[type-arg]
             self.fp.flush()
 
     def clear(self, nolock: bool = False) -> None:
-        """Nothing: lines stay."""
+        """Do nothing: lines stay."""
 
     def close(self) -> None:
-        """Ends the bar; what was reached last stands in the last line."""
+        """End the bar; what was reached last stands in the last line."""
         if not self.disable:
             self.disable = True
             if self.n > self._printed:

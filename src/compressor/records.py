@@ -58,7 +58,7 @@ def _adapter(cls: Any) -> "TypeAdapter[Any]":
 
 
 def parse_record(cls: type[Record], value: Any) -> Record:
-    """The instance of a dataclass that JSON values stand for.
+    """Return the instance of a dataclass that JSON values stand for.
 
     Raises:
         ValueError: they have another form; the message is the second half of a sentence, such as "error is null".
@@ -118,7 +118,7 @@ def read_record(path: Path, cls: type[Record], next_step: str) -> Record:
 
 
 def write_record(path: Path, record: Any, **more: Any) -> Path:
-    """Writes a record, with its format first and `more` keys last."""
+    """Write a record, with its format first and `more` keys last."""
     write_json(path, {"format": FORMAT, **to_values(record), **more})
     return path
 
@@ -141,14 +141,14 @@ def _inline_of(hint: Any) -> Inline | None:
 
 
 def _record_of(hint: Any) -> Any:
-    """The dataclass that a type is of, as an item or where it is not None; not what mappings hold."""
+    """Return the dataclass that a type is of, as an item or where it is not None; not what mappings hold."""
     if is_dataclass(hint):
         return hint
     return None if get_origin(hint) is dict else next(filter(None, map(_record_of, get_args(hint))), None)
 
 
 def _gather(kind: Any, value: Any) -> Any:
-    """JSON values of a type with the keys of each inline mapping moved into it."""
+    """Return JSON values of a type with the keys of each inline mapping moved into it."""
     record = _record_of(kind)
     if isinstance(value, list | tuple) and record is not None:
         return [_gather(record, one) for one in value]
@@ -194,7 +194,7 @@ def require_keys(*names: str) -> RequireKeys:
 
 
 def _find_missing(cls: Any, value: Any, place: str = "") -> str | None:
-    """The first key that is missing in spite of a default; nothing is asked of what is in a list or mapping."""
+    """Return the first key that is missing in spite of a default; nothing is asked of what is in a list or mapping."""
     has_fields = is_dataclass(cls)
     for name, hint in (_hints(cls) if has_fields else {}).items():
         if not isinstance(value, dict) or not isinstance(value.get(name), dict):
@@ -212,7 +212,7 @@ def _find_missing(cls: Any, value: Any, place: str = "") -> str | None:
 
 
 def _describe(error: "ValidationError", value: Any) -> str:
-    """The first thing in which JSON values are not of a form."""
+    """Return the first thing in which JSON values are not of a form."""
     first = error.errors(include_url=False)[0]
     keys, place, here = first["loc"], "", value
     for key in keys:  # also names the branch of a union, which is no place in the file

@@ -65,7 +65,7 @@ def _marks(comparison: Comparison, search: Compared, group: Group, scale: float)
 
 
 def _dense_marks(comparison: Comparison, scale: float) -> tuple[Mark, ...]:
-    """The full super-networks, each once."""
+    """Return the full super-networks, each once."""
     found: dict[tuple[float, float], Mark] = {}
     for group in comparison.groups:
         for search in group.searches:
@@ -77,7 +77,7 @@ def _dense_marks(comparison: Comparison, scale: float) -> tuple[Mark, ...]:
 
 
 def hypervolumes_chart(comparison: Comparison) -> PointChart:
-    """The hypervolume after each evaluation, the median over a group's searches as far as all of them went."""
+    """Return the hypervolume after each evaluation, the median over a group's searches as far as all of them went."""
     series = []
     for number, group in enumerate(comparison.groups):
         length = min(len(search.points) for search in group.searches)

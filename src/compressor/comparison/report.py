@@ -139,7 +139,7 @@ def _origins(comparison: Comparison) -> list[list[str]]:
 
 
 def _write_csv(comparison: Comparison, path: Path) -> None:
-    """The fronts' members, one per line."""
+    """Write the fronts' members, one per line."""
     import pandas as pd
 
     rows = [

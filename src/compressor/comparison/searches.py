@@ -63,16 +63,16 @@ class Comparison:
     groups: tuple[Group, ...]
 
     def hypervolume(self, points: Sequence[tuple[float, float]]) -> float:
-        """The share of the area up to the reference point that the points dominate."""
+        """Return the share of the area up to the reference point that the points dominate."""
         error, cost = self.reference
         return compute_hypervolume([(e / error, c / cost) for e, c in points], (1.0, 1.0))
 
     def mean_hypervolume(self, group: Group) -> float:
-        """The mean over a group's searches."""
+        """Return the mean over a group's searches."""
         return fmean(self.hypervolume(search.points) for search in group.searches)
 
     def surfaces(self, group: Group) -> list[list[tuple[float, ...]]]:
-        """Best, median and worst attainment surface of a group, points of error and cost."""
+        """Return best, median and worst attainment surface of a group, points of error and cost."""
         return attainment_surfaces([[search.points[i] for i in search.front] for search in group.searches])
 
 
@@ -140,7 +140,7 @@ def _require_one_task(results: Mapping[Path, SearchResult]) -> None:
 
 
 def _common_cost(results: Collection[SearchResult]) -> str:
-    """The one cost that all searches minimised under equal conditions, or else parameters, which all know."""
+    """Return the one cost that all searches minimised under equal conditions, or else parameters, which all know."""
     costs = {main_cost(result.objectives) for result in results}
     cost = costs.pop()
     conditions = {_conditions(result.made_of.measured_at, cost) for result in results}
@@ -150,7 +150,7 @@ def _common_cost(results: Collection[SearchResult]) -> str:
 
 
 def _conditions(measured_at: MeasuredAt | None, cost: str) -> MeasuredAt | int | None:
-    """What a cost depends on besides the sub-network: what was timed, or the length of a text."""
+    """Return what a cost depends on besides the sub-network: what was timed, or the length of a text."""
     return measured_at if measured_at is None or OBJECTIVES[cost].timed else measured_at.length
 
 
@@ -175,7 +175,7 @@ def _compared(path: Path, result: SearchResult, trained: TrainingRecord | None, 
 
 
 def _identity(origin: SearchOrigin, trained: TrainingRecord | None) -> Identity:
-    """Everything that a search's outcome depends on, flat; without what only its time depends on."""
+    """Return everything that a search's outcome depends on, flat; without what only its time depends on."""
     options = {key: value for key, value in origin.options.items() if key not in _SAME_RESULT}
     if not origin.is_shared:
         return {"kind": "standard NAS", "model_name_or_path": origin.model_name_or_path, **options}
@@ -189,7 +189,7 @@ def _identity(origin: SearchOrigin, trained: TrainingRecord | None) -> Identity:
 
 
 def _group(searches: Sequence[Compared]) -> tuple[Group, ...]:
-    """The searches by identity, named by what tells them apart."""
+    """Return the searches by identity, named by what tells them apart."""
     members: dict[str, list[Compared]] = {}
     for search in searches:
         members.setdefault(str(sorted(search.identity.items())), []).append(search)
@@ -198,7 +198,7 @@ def _group(searches: Sequence[Compared]) -> tuple[Group, ...]:
 
 
 def _name(identity: Identity, others: Sequence[Identity]) -> str:
-    """The values in which this one differs from any other that has them too; space and method where none does."""
+    """Return the values in which this one differs from another that has them too; space and method where none do."""
     parts = []
     for key in sorted(identity, key=lambda key: (_NAMES.index(key) if key in _NAMES else len(_NAMES), key)):
         values = {str(other[key]) for other in others if key in other}
@@ -215,5 +215,5 @@ def _text(key: str, value: Any) -> str:
 
 
 def front_members(search: Compared) -> list[tuple[EvaluatedSubNetwork, tuple[float, float]]]:
-    """The front of a search on the common scale."""
+    """Return the front of a search on the common scale."""
     return [(search.result.evaluations[place], search.points[place]) for place in search.front]

@@ -142,7 +142,7 @@ class BarChart:
     """Whether the panels have one scale; else the longest bar of each fills it."""
 
     def scale(self, panel: Panel) -> float:
-        """The value at the right end of a panel."""
+        """Return the value at the right end of a panel."""
         panels = self.panels if self.shared_scale else (panel,)
         return max((max(bar.value, bar.high or 0.0) for one in panels for bar in one.bars), default=0.0) or 1.0
 
@@ -169,13 +169,13 @@ Chart = PointChart | BarChart | HeatMap
 
 
 def polyline(series: Series) -> list[Point]:
-    """The corners of a series' line, by rising x; steps go right before they go down, as what is attained does."""
+    """Return corners of a series' line, by rising x; steps go right before they go down, as what is attained does."""
     points = sorted(mark.point for mark in series.marks)
     return to_steps(points) if series.line == "steps" else points
 
 
 def to_steps(points: Sequence[Point]) -> list[Point]:
-    """Corners of the staircase through points that are sorted by x."""
+    """Return corners of the staircase through points that are sorted by x."""
     corners = list(points[:1])
     for before, point in pairwise(points):
         corners += [(point[0], before[1]), point]
@@ -183,7 +183,7 @@ def to_steps(points: Sequence[Point]) -> list[Point]:
 
 
 def outline(band: Band, x_range: Point, y_range: Point) -> list[Point]:
-    """The corners of a band's area, from the top of the chart to its right."""
+    """Return the corners of a band's area, from the top of the chart to its right."""
 
     def surface(points: Sequence[Point]) -> list[Point]:
         ordered = sorted(points)
@@ -204,7 +204,7 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def _padded(values: Sequence[float]) -> Point:
-    """The span of the values with some room around it; zero stays an end where all values are at or above it."""
+    """Return the span of the values with some room around it; zero stays an end where all values are at or above it."""
     if not values:
         return 0.0, 1.0
     low, high = min(values), max(values)
@@ -213,5 +213,5 @@ def _padded(values: Sequence[float]) -> Point:
 
 
 def bar_color(place: int) -> int:
-    """Dense first, then the front's blue and the colours after it."""
+    """Return dense first, then the front's blue and the colours after it."""
     return (DENSE, FRONT, EXTRACTED)[place] if place < 3 else place

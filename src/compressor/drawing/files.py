@@ -34,14 +34,14 @@ _LEGEND_WIDTH = 110
 
 
 def save_figures(chart: Chart, folder: Path) -> list[Path]:
-    """The chart as `<stem>.png` and `<stem>.svg` in a folder."""
+    """Return the chart as `<stem>.png` and `<stem>.svg` in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return [save_figure(chart, folder / f"{chart.stem}.{kind}") for kind in ("png", "svg")]
 
 
 @contextmanager
 def plain_texts() -> Iterator[None]:
-    """While it lasts, text in pictures is no formula, and a letter that the font lacks is no warning."""
+    """Have text in pictures be no formula, and a letter that the font lacks no warning, for the time of the block."""
     import matplotlib
 
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
@@ -50,7 +50,7 @@ def plain_texts() -> Iterator[None]:
 
 
 def legend_name(name: str) -> str:
-    """A name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    """Return a name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
@@ -131,7 +131,7 @@ def _draw_series(series: Series, axes: "Axes", order: int) -> None:
 
 
 def _spaced(marks: Sequence[Mark], axes: "Axes") -> list[Mark]:
-    """The marks with a label, without those whose label would touch that of one before."""
+    """Return the marks with a label, without those whose label would touch that of one before."""
     kept: list[tuple[float, float]] = []
     chosen = []
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -182,7 +182,7 @@ def _draw_heat_map(chart: HeatMap, axes: "Axes") -> None:
 
 
 def _set_title(chart: Chart, axes: "Axes") -> None:
-    """Names the picture; matplotlib takes two dollar signs for a formula when it wraps lines, whatever it is told."""
+    """Title the picture; matplotlib takes two dollar signs for a formula when it wraps lines, whatever is set."""
     axes.set_title(chart.title, fontsize=11, wrap="$" not in chart.title)
 
 

@@ -14,7 +14,7 @@ from compressor.drawing.svg import draw, legend
 
 
 def render_page(title: str, lead: str, sections: Sequence[str]) -> str:
-    """The page of some sections (HTML); title and lead are plain text."""
+    """Return the page of some sections (HTML); title and lead are plain text."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -29,12 +29,12 @@ def render_page(title: str, lead: str, sections: Sequence[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A section of the page; its parts are HTML."""
+    """Return a section of the page; its parts are HTML."""
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
 def figure(chart: Chart) -> str:
-    """A chart with title, legend and caption; a heat map's numbers as a table too, since pictures are not read out."""
+    """Return a chart with title, legend and caption; a heat map's numbers as a table too, for screen readers."""
     numbers = ""
     if isinstance(chart, HeatMap):
         rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
@@ -50,7 +50,7 @@ def figure(chart: Chart) -> str:
 
 
 def _pieces(chart: Chart) -> list[Chart]:
-    """A chart of more bars than fit on paper as several, each of whole panels; the last names the axis."""
+    """Return a chart of more bars than fit on paper as several, each of whole panels; the last names the axis."""
     if not isinstance(chart, BarChart) or chart.shared_scale:
         return [chart]
     pieces: list[list[Panel]] = [[]]
@@ -68,24 +68,24 @@ def _pieces(chart: Chart) -> list[Chart]:
 
 
 def figures(*charts: Chart) -> str:
-    """Charts side by side where there is room."""
+    """Return charts side by side where there is room."""
     return f'<div class="row">{"".join(map(figure, charts))}</div>'
 
 
 def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
+    """Return a paragraph of plain text."""
     return f"<p>{escape(text)}</p>"
 
 
 def note(text: str) -> str:
-    """A remark that nobody should miss."""
+    """Return a remark that nobody should miss."""
     return f'<p class="note"><strong>Note:</strong> {escape(text)}</p>'
 
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False, marked: int | None = None
 ) -> str:
-    """A table of plain texts, numbers or `words`; the first column names the row, and the row `marked` stands out."""
+    """Return a table of texts, numbers or `words`; the first column names the row, the row `marked` stands out."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(
         f'<tr{_CHOSEN if place == marked else ""}><th scope="row">{escape(row[0])}</th>'
@@ -106,22 +106,22 @@ _BARS_A_PIECE = 36
 
 
 def _cell(text: str) -> str:
-    """A cell's text; what is in brackets stays in one line where a narrow screen breaks lines."""
+    """Return a cell's text; what is in brackets stays in one line where a narrow screen breaks lines."""
     return re.sub(r"\([^()]*\)", r"<span>\g<0></span>", escape(text))
 
 
 def details(summary: str, content: str) -> str:
-    """HTML that is folded away until it is asked for."""
+    """Return HTML that is folded away until it is asked for."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def commands(lines: Sequence[str]) -> str:
-    """Lines for a terminal."""
+    """Return lines for a terminal."""
     text = _OPTION.sub(r"<span>\g<0></span>", escape("\n".join(lines)))
     return f"<pre><code>{text}</code></pre>"
 
 
 def chain(links: Sequence[tuple[str, str]]) -> str:
-    """Steps in a row, each a name and what is known of it."""
+    """Return steps in a row, each a name and what is known of it."""
     items = "".join(f"<li><strong>{escape(name)}</strong><span>{escape(text)}</span></li>" for name, text in links)
     return f'<ol class="chain">{items}</ol>'

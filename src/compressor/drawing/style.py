@@ -7,7 +7,7 @@ _DARK = "--page:#14191f;--text:#e4e7eb;--soft:#a3b0bd;--grid:#2c353f;--panel:#1d
 
 
 def page_style() -> str:
-    """The style sheet with the palette's colours as variables; paper is always light."""
+    """Return the style sheet with the palette's colours as variables; paper is always light."""
 
     def variables(place: int) -> str:
         return (

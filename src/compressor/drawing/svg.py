@@ -41,7 +41,7 @@ _WARM_FROM, _HOT_FROM = 0.6, 0.8
 
 
 def draw(chart: Chart, *, narrow: bool = False) -> str:
-    """The chart as an SVG element; `narrow` for a phone."""
+    """Return the chart as an SVG element; `narrow` for a phone."""
     width: float
     height: float
     if isinstance(chart, PointChart):
@@ -60,7 +60,7 @@ def draw(chart: Chart, *, narrow: bool = False) -> str:
 
 
 def legend(chart: Chart) -> str:
-    """The names of a chart's series with their marks, as HTML."""
+    """Return the names of a chart's series with their marks, as HTML."""
     if not isinstance(chart, PointChart):
         return ""
     box = '<svg viewBox="0 0 26 14" width="26" height="14" aria-hidden="true">'
@@ -125,7 +125,7 @@ def _axes(chart: PointChart, width: float, height: float, place: _Place) -> list
 
 
 def _label_lines(label: str, width: float) -> list[str]:
-    """The lines of the x axis' name."""
+    """Return the lines of the x axis' name."""
     return textwrap.wrap(label, int((width - _LEFT) / _CHAR) + 3)
 
 
@@ -145,7 +145,7 @@ def _marks(series: Series, place: _Place) -> Iterable[str]:
 
 
 def _labels(marks: Sequence[Mark], place: _Place, taken: list[_Box], size: Point) -> Iterable[str]:
-    """The marks' labels, each at the first of four places that is free; where none is, it stays away."""
+    """Yield the marks' labels, each at the first of four places that is free; where none is, it stays away."""
     for mark in marks:
         if not mark.label:
             continue
@@ -215,7 +215,7 @@ def _draw_bars(chart: BarChart) -> tuple[float, float, list[str]]:
 
 
 def _draw_narrow_bars(chart: BarChart) -> tuple[float, float, list[str]]:
-    """The bars with name and text above each instead of beside it."""
+    """Return the bars with name and text above each instead of beside it."""
     body, y = [], 4.0
     for panel in chart.panels:
         scale = (_NARROW_WIDTH - _RIGHT) / chart.scale(panel)
@@ -235,7 +235,7 @@ def _draw_narrow_bars(chart: BarChart) -> tuple[float, float, list[str]]:
 
 
 def _bar(bar: Bar, left: float, y: float, scale: float) -> str:
-    """A bar and the whisker of its interval."""
+    """Return a bar and the whisker of its interval."""
     middle = y + _BAR / 2
     drawn = (
         f'<rect x="{left:g}" y="{y + 3:g}" width="{max(bar.value * scale, 0.5):.1f}" height="{_BAR - 6}" '

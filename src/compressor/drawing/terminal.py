@@ -20,7 +20,7 @@ _MIN_NAME = 8
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> None:
-    """Prints a table; the first column is left-aligned, the others right.
+    """Print a table; the first column is left-aligned, the others right.
 
     `spare` names the columns that a narrow terminal can do without, the least important first; a line says which it
     went without.
@@ -46,14 +46,14 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def _natural_widths(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """The width of each column with its name in one line."""
+    """Return the width of each column with its name in one line."""
     from rich.cells import cell_len
 
     return [max(map(cell_len, (name, *(row[place] for row in rows)))) for place, name in enumerate(header)]
 
 
 def _least_widths(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """The width of each column with a word of its name in a line."""
+    """Return the width of each column with a word of its name in a line."""
     return _natural_widths([max(_fold(name, 1), key=len) for name in header], rows)
 
 
@@ -64,7 +64,7 @@ def _width(widths: Sequence[int]) -> int:
 def _choose_columns(
     header: Sequence[str], rows: Sequence[Sequence[str]], room: int, spare: Sequence[str]
 ) -> tuple[list[int], list[str]]:
-    """The places of the columns that are shown, and the names of those that are not."""
+    """Return the places of the columns that are shown, and the names of those that are not."""
     shown, left_out = list(range(len(header))), []
     widths = _least_widths(header, rows)
     for name in spare:
@@ -77,7 +77,7 @@ def _choose_columns(
 
 
 def _fitting_widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Widths with which the table fits, its row names folded where need be; None where they would be too narrow."""
+    """Return widths with which the table fits, row names folded where need be; None where they are too narrow."""
     from rich.cells import cell_len
 
     for widths in (_natural_widths(header, rows), _least_widths(header, rows)):
@@ -89,7 +89,7 @@ def _fitting_widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: 
 
 
 def _fold(name: str, width: int) -> list[str]:
-    """The lines of a name that is broken at spaces and after hyphens; a per cent sign stays with its number."""
+    """Return the lines of a name that is broken at spaces and after hyphens; a per cent sign stays with its number."""
     lines = textwrap.wrap(name.replace(" %", "\xa0%"), width, break_long_words=False)
     return [line.replace("\xa0", " ") for line in lines] or [""]
 
@@ -107,7 +107,7 @@ def _print_grid(console: "Console", header: Sequence[str], rows: Sequence[Sequen
 
 
 def _row_by_row(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The table as a list: each row's name, and below it what its columns say."""
+    """Return the table as a list: each row's name, and below it what its columns say."""
     label = max(map(len, header[1:]), default=0)
     value = max((len(cell) for row in rows for cell in row[1:]), default=0)
     lines = []

@@ -60,7 +60,7 @@ def answer_source(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
 ) -> TaskData:
-    """The same for a source that names a file of texts; answers to the same question that are there are taken.
+    """Return the same for a source that names a file of texts; answers to the same question that are there are taken.
 
     Raises:
         ModelError: the model is not fine-tuned, or its head is for another task.
@@ -81,7 +81,7 @@ def answer_with(
     name: str,
     directory: Path | None,
 ) -> TaskData:
-    """The same with the texts of `load_texts` and a model; `name` is its directory, or its name on the Hub.
+    """Return the same with the texts of `load_texts` and a model; `name` is its directory, or its name on the Hub.
 
     Raises:
         ModelError: its head is for another task.
@@ -101,7 +101,7 @@ def answer_with(
 
 
 def fit_to_model(source: DataSource, name_or_path: str, *, trust_remote_code: bool = False) -> DataSource:
-    """The source with the task that a model's head is for, where the user has named none; see `fit_to_config`."""
+    """Return the source with the task of a model's head, where the user has named none; see `fit_to_config`."""
     if source.task_name != "custom":
         return source
     config = find_config(name_or_path, trust_remote_code=trust_remote_code)
@@ -109,7 +109,7 @@ def fit_to_model(source: DataSource, name_or_path: str, *, trust_remote_code: bo
 
 
 def fit_to_config(source: DataSource, config: Any) -> DataSource:
-    """The source with the task that the head of a model with this configuration is for, where the user has named none.
+    """Return the source with the task of a model with this configuration, where the user has named none.
 
     A reranker's head is also that of a regression, and a bare encoder has none: such tasks have to be named.
     """
@@ -139,12 +139,12 @@ def _require_head(task: Task, model: "PreTrainedModel", name: str) -> None:
 
 
 def _names(model: "PreTrainedModel") -> tuple[str, ...]:
-    """The labels of a model in the order of its outputs."""
+    """Return the labels of a model in the order of its outputs."""
     return tuple(str(model.config.id2label[place]) for place in range(model.config.num_labels))
 
 
 def _find_answers(folder: Path, asked: Asked) -> Answers | None:
-    """The answers in a folder, if they are to the same question."""
+    """Return the answers in a folder, if they are to the same question."""
     try:
         found = read_answers(folder / ANSWERS_FILE)
     except TaskDataError:

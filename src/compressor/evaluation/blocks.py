@@ -113,7 +113,7 @@ def measure_blocks(
 
 
 def _loss(head: Head, outputs: Tensor, whole: Tensor, labels: Tensor) -> float:
-    """How far outputs are from the whole network's; a frozen network's that is learnt are the labels themselves."""
+    """Return how far outputs are from the whole network's; where a frozen network is learnt those are the labels."""
     if head.learns_reference:
         return float(head.loss(outputs, labels))
     return float(head.distillation_loss(outputs, whole, labels, 1.0) - head.loss(outputs, labels))

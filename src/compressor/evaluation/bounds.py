@@ -37,7 +37,7 @@ class ErrorIncreases:
     """Among how many one was picked: also those whose predictions are not known."""
 
     def holding(self, limit: float, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which candidates' true increases are at most `limit`, and upper bounds of all increases, [candidates] each.
+        """Return whose true increases are at most `limit`, and upper bounds of all increases, [candidates] each.
 
         The chance that any of those that hold is truly above the limit is at most 1 − `confidence`, up to the normal
         approximation. A bound is at most `limit` just where the candidate holds.
@@ -62,7 +62,7 @@ class ErrorIncreases:
         return holds, self.values + self._margins(critical)
 
     def _scores(self, limit: float) -> np.ndarray:
-        """How many standard errors each increase lies below the limit.
+        """Return how many standard errors each increase lies below the limit.
 
         At the limit a candidate differs from the base on some rows, although none of those at hand may show it: hence
         the second term, without which few rows would look like certainty.
@@ -73,13 +73,13 @@ class ErrorIncreases:
         return np.asarray(np.divide(room, errors, out=np.where(room > 0, np.inf, -np.inf), where=errors > 0))
 
     def _margins(self, critical: np.ndarray) -> np.ndarray:
-        """The room above each increase at which its score is the critical one."""
+        """Return the room above each increase at which its score is the critical one."""
         share = critical**2 / self.effects.shape[1]
         step = share * self.steps
         return np.asarray((step + np.sqrt(step**2 + 4 * share * (self.effects**2).mean(axis=1))) / 2)
 
     def _deviations(self, wanted: np.ndarray) -> np.ndarray:
-        """Resampled increases in standard errors, [resamples, candidates]; 0 for those that are not wanted."""
+        """Return resampled increases in standard errors, [resamples, candidates]; 0 for those that are not wanted."""
         found = np.zeros((_NUM_RESAMPLES, len(wanted)))
         if wanted.any():
             effects = self.effects[wanted]
@@ -91,7 +91,7 @@ class ErrorIncreases:
 
 @lru_cache(maxsize=1)
 def _multipliers(num_rows: int) -> np.ndarray:
-    """What the rows weigh in each resample, beyond 1: always the same draws, shape [resamples, rows]."""
+    """Return what the rows weigh in each resample, beyond 1: always the same draws, shape [resamples, rows]."""
     draws: np.ndarray = np.random.default_rng(0).standard_normal((_NUM_RESAMPLES, num_rows), dtype=np.float32)
     return draws
 
@@ -105,7 +105,7 @@ def compare_with_base(
     *,
     num_candidates: int | None = None,
 ) -> ErrorIncreases:
-    """The increases of candidates' errors over a base's, all from predictions of the same rows.
+    """Return the increases of candidates' errors over a base's, all from predictions of the same rows.
 
     Where units hang together, their groups stand in the place of rows.
 
@@ -129,7 +129,7 @@ def compare_with_base(
 def row_effects(
     metric: str, predictions: np.ndarray, labels: np.ndarray, structure: Structure | None = None
 ) -> np.ndarray:
-    """What each row (or group of units) adds to a model's error: its influence function, shape [rows], mean 0.
+    """Return what each row (or group of units) adds to a model's error: its influence function, shape [rows], mean 0.
 
     The variance of an error measured on n rows is that of its effects divided by n; a pair's difference has the
     difference of effects. All 0 where the metric is undefined, as of a constant prediction.
@@ -154,7 +154,7 @@ _CORRELATIONS = ("pearson", "spearman")
 
 
 def _label_effects(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Each row's effect on a metric of labels, by its gradient in the shares of hits, predictions and labels."""
+    """Return each row's effect on a metric of labels: its gradient in the shares of hits, predictions and labels."""
     classes, (true, told) = _joint_classes(labels, predictions)
     count, num_rows = len(classes), len(labels)
     hit = true == told
@@ -176,13 +176,13 @@ def _label_effects(metric: str, predictions: np.ndarray, labels: np.ndarray) -> 
 
 
 def _joint_classes(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes that occur, and labels and predictions [2, rows] as places among them."""
+    """Return the classes that occur, and labels and predictions [2, rows] as places among them."""
     classes, places = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
     return classes, places.reshape(2, -1)
 
 
 def _correlation_effects(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Each row's effect on a correlation; of ranks (Croux and Dehon 2010) a row moves the others' ranks too."""
+    """Return each row's effect on a correlation; of ranks (Croux and Dehon 2010) a row moves the others' too."""
     from scipy.stats import rankdata
 
     pairs = np.stack([predictions, labels]).astype(float)
@@ -197,7 +197,7 @@ def _correlation_effects(metric: str, predictions: np.ndarray, labels: np.ndarra
 
 
 def _mean_above(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """For each row the mean over all rows of the weight of those with a larger value, and half of the equal ones."""
+    """Return per row the mean over all rows of the weight of those with a larger value, and half of the equal ones."""
     distinct, places = np.unique(values, return_inverse=True)
     totals = np.bincount(places, weights=weights, minlength=len(distinct))
     above = totals.sum() - np.cumsum(totals) + totals / 2

@@ -25,7 +25,7 @@ class Comparison:
     units of a row hang together."""
 
     def describe(self) -> str:
-        """The verdict in a line, without a full stop."""
+        """Return the verdict in a line, without a full stop."""
         low, high = self.interval
         p_value = "" if self.mcnemar_p is None else f", McNemar's p {self.mcnemar_p:.2g}"
         return (
@@ -43,7 +43,7 @@ def compare_predictions(
     *,
     num_resamples: int = 1000,
 ) -> Comparison:
-    """The comparison of two models' predictions under a task metric; its resamples are always the same."""
+    """Return the comparison of two models' predictions under a task metric; its resamples are always the same."""
     from scipy.stats import binomtest
 
     errors = tuple(compute_error(metric, model, labels, structure) for model in (base, other))

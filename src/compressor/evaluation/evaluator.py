@@ -51,7 +51,7 @@ class Evaluator:
         )
 
     def evaluate(self, sub_network: SubNetwork | None = None) -> Evaluation:
-        """Error and logits of a sub-network, or of the model as it stands."""
+        """Return error and logits of a sub-network, or of the model as it stands."""
         start, rows = time.perf_counter(), self.rows
         logits = self.compute_logits(sub_network)
         predictions = self.task.head.judge(logits, rows.reference)
@@ -59,6 +59,6 @@ class Evaluator:
         return Evaluation(error=error, seconds=time.perf_counter() - start, logits=logits)
 
     def compute_logits(self, sub_network: SubNetwork | None = None) -> np.ndarray:
-        """Logits [units, outputs] of a sub-network, or of the model as it stands, in the order of the rows."""
+        """Return logits [units, outputs] of a sub-network, or of the model as it stands, in the order of the rows."""
         with activate(self.model, sub_network) if sub_network is not None else nullcontext():
             return compute_logits(self.model, self._kept or iterate_batches(self.rows, self._picks))

@@ -34,7 +34,7 @@ class Usage:
 
 
 def read_usage() -> Usage:
-    """The usage as Linux counts it; elsewhere without the delay."""
+    """Return the usage as Linux counts it; elsewhere without the delay."""
     import resource  # not on every system
 
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
@@ -69,7 +69,7 @@ class Block:
 
 
 def warm_up(calls: Mapping[str, Callable[[], object]], times: int) -> None:
-    """Makes each call so many times, in turn."""
+    """Make each call so many times, in turn."""
     for _ in range(times):
         for call in calls.values():
             call()
@@ -82,7 +82,7 @@ def time_block(
     one_thread: bool = True,
     meters: Meters | None = None,
 ) -> Block:
-    """Times each call once in each of these rounds, which begin with another call each, so that none is always first.
+    """Time each call once in each of these rounds, which begin with another call each, so that none is always first.
 
     `one_thread` says that calls compute on one thread of the CPU and never sleep: then wall clock and processor time
     tell what was waited, pauses by a quota too; else the system does, where it can.
@@ -128,7 +128,7 @@ def measure_latency_ms(
     runs: int = 20,
     warm_ups: int = 3,
 ) -> float:
-    """The median time in milliseconds of the physically sliced sub-network on `batch_size` texts of `length` tokens.
+    """Return the median milliseconds of the physically sliced sub-network on `batch_size` texts of `length` tokens.
 
     PyTorch on a fixed number of threads; the search's `latency_ms` objective. On one thread of the CPU it is processor
     time: what the wall clock shows on a quiet machine, and what others on a busy one hardly change, so that

@@ -67,7 +67,7 @@ class BlockTimes:
             raise ValueError("a block must have a time for each of its sizes, which rise")
 
     def at(self, kept: int) -> float:
-        """Milliseconds with so many members, between the nearest sizes in proportion."""
+        """Return milliseconds with so many members, between the nearest sizes in proportion."""
         return float(np.interp(kept, self.members, self.ms)) if kept else 0.0
 
 
@@ -81,7 +81,7 @@ class LayerTimes:
     """By units."""
 
     def of(self, heads: int, units: int) -> float:
-        """Milliseconds of a layer that keeps so many heads and units."""
+        """Return milliseconds of a layer that keeps so many heads and units."""
         return self.attention.at(heads) + self.feed_forward.at(units)
 
 
@@ -127,7 +127,7 @@ class LatencyTable:
         return outside + whole + sum(self.last_layer.of(*counts) for counts in kept[-1:])
 
     def describe(self) -> str:
-        """One sentence for people."""
+        """Return one sentence for people."""
         told = f"latency_ms is predicted from timed parts: {self.kind}"
         if self.check is None:
             return f"{told}."

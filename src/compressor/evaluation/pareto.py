@@ -6,7 +6,7 @@ import numpy as np
 
 
 def find_front(points: Sequence[Sequence[float]]) -> list[int]:
-    """Indices of the points [n, objectives] that no other beats, by the first objective; of equal points the first one.
+    """Return the indices of the non-dominated points [n, objectives] by the first objective; of equal ones the first.
 
     Points that are not finite are never on the front. An empty list gives an empty front.
     """
@@ -23,7 +23,7 @@ def find_front(points: Sequence[Sequence[float]]) -> list[int]:
 
 
 def compute_hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
-    """The area (volume) that the points dominate up to the reference point; points beyond it add nothing."""
+    """Return the area (volume) that the points dominate up to the reference point; points beyond it add nothing."""
     from moocore import hypervolume
 
     array = np.asarray(points, dtype=float).reshape(-1, len(reference))
@@ -34,7 +34,7 @@ def compute_hypervolume(points: Sequence[Sequence[float]], reference: Sequence[f
 def attainment_surfaces(
     fronts: Sequence[Sequence[Sequence[float]]], percentiles: Sequence[float] = (0, 50, 100)
 ) -> list[list[tuple[float, ...]]]:
-    """What several runs' fronts attain: for each percentile the surface that so many percent of them reach.
+    """Return what several runs' fronts attain: for each percentile the surface that so many percent of them reach.
 
     0 is what at least one run reaches (the best), 50 what half of them reach, 100 what all reach (the worst); the
     empirical attainment function of Fonseca, Grunert da Fonseca and Paquete (EMO 2011). Each surface is a front, by its
@@ -49,7 +49,7 @@ def attainment_surfaces(
 
 
 def find_knee(front: Sequence[Sequence[float]]) -> int:
-    """The position in a two-objective front, ordered by the first, that lies farthest below the line between its ends.
+    """Return the position in a two-objective front, by the first, farthest below the line between its ends (the knee).
 
     Both objectives are scaled to 0..1 between the ends, which are no knee themselves. With fewer than three points: the
     last one.

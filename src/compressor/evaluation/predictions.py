@@ -30,7 +30,7 @@ class ValidationPredictions:
 
 
 def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
-    """Writes the file of a search's validation predictions."""
+    """Write the file of a search's validation predictions."""
     from safetensors.numpy import save_file
 
     tensors = {_LABELS: predictions.labels, **predictions.by_name}
@@ -43,7 +43,7 @@ def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
 
 
 def read_predictions(folder: Path) -> ValidationPredictions | None:
-    """The validation predictions beside a search's results; None where an older version wrote none.
+    """Return the validation predictions beside a search's results; None where an older version wrote none.
 
     Raises:
         SearchError: the file cannot be read, or holds predictions of other rows.
@@ -71,7 +71,7 @@ def _broken(path: Path, reason: str) -> SearchError:
 
 
 def pack(predictions: np.ndarray) -> str:
-    """Predictions [units] or [rows, labels] as a short text, for a line of the journal."""
+    """Return predictions [units] or [rows, labels] as a short text, for a line of the journal."""
     whole = are_labels(predictions)
     values = predictions.astype("<i4" if whole else "<f4")
     columns = "" if predictions.ndim == 1 else f"{predictions.shape[1]}:"
@@ -79,7 +79,7 @@ def pack(predictions: np.ndarray) -> str:
 
 
 def unpack(text: str) -> np.ndarray:
-    """The predictions of a text made by `pack`: int64, or float32 for values."""
+    """Return the predictions of a text made by `pack`: int64, or float32 for values."""
     columns, _, packed = text[1:].rpartition(":")
     values = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=f"<{text[0]}4")
     values = values.astype(np.int64 if text[0] == "i" else np.float32)

@@ -68,7 +68,7 @@ def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> str:
 
 
 def _find_base(base_model: str) -> tuple[str | None, str | None]:
-    """The base model's name on the Hub and its licence, as far as they are known."""
+    """Return the base model's name on the Hub and its licence, as far as they are known."""
     if base_model in _DEMOS:
         return _DEMOS[base_model], _DEMO_LICENCE
     card = Path(base_model).expanduser() / CARD_FILE

@@ -139,7 +139,7 @@ _PATHS = ("train_file", "validation_file", "test_file", "validation_pairs", "ref
 
 
 def _without_home(source: DataSource) -> DataSource:
-    """The source of the rows as a model names it that others may get."""
+    """Return the source of the rows as a model names it that others may get."""
     named: dict[str, Any] = {n: without_home(v) for n, v in source.to_json().items() if n in _PATHS and v}
     return replace(source, **named)
 
@@ -302,7 +302,7 @@ class Extractor:
         return self._judge_variant(self._dense_logits, self._cost_model.full, sum(map(file_size_mb, files)) or None)
 
     def _verify(self, cut: Cut, chosen: Chosen) -> "tuple[PreTrainedModel, Parity, float]":
-        """The model saved and loaded again, how equal it is to what was searched, and the MB of its weights.
+        """Return the model saved and loaded again, how equal it is to what was searched, and the MB of its weights.
 
         Raises:
             ParityError: it is another model, or its error is not the one that the search has measured.
@@ -325,7 +325,7 @@ class Extractor:
     def _save_and_load(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", sub_network: SubNetwork
     ) -> "tuple[PreTrainedModel, float]":
-        """The model as it comes back from disk, and the MB of its weights there."""
+        """Return the model as it comes back from disk, and the MB of its weights there."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder)
             save_sliced_model(path, model, tokenizer, sub_network, self._origin.dimensions, {})
@@ -459,13 +459,13 @@ class Extractor:
         )
 
     def _report(self, logits: np.ndarray) -> dict[str, float] | None:
-        """What the head reports of test logits besides the error, beside those of the full network."""
+        """Return what the head reports of test logits besides the error, beside those of the full network."""
         report, reference = self._data.task.head.report, self._judge.rows.test.reference
         base = reference if self._dense_logits is None or reference is not None else self._dense_logits.test
         return None if report is None or base is None else report(logits, base)
 
     def _compare(self, logits: np.ndarray) -> Comparison | None:
-        """The super-network against the extracted model on the test rows."""
+        """Return the super-network against the extracted model on the test rows."""
         if self._dense_logits is None:
             return None
         judge, task = self._judge, self._data.task

@@ -53,7 +53,7 @@ class Family:
 
 
 def is_family(directory: Path) -> bool:
-    """Whether a directory holds a family, rather than one model."""
+    """Return whether a directory holds a family, rather than one model."""
     return (directory / FAMILY_FILE).is_file()
 
 

@@ -12,7 +12,7 @@ from compressor.search.record import SearchResult
 def extracted_series(
     result: SearchResult, extraction: ExtractionReport, title: str = "chosen", color: int = EXTRACTED
 ) -> Series:
-    """The chosen sub-network as it was extracted: at its final error, with the cost it has or was searched with."""
+    """Return the chosen sub-network as extracted: at its final error, with the cost it has or was searched with."""
     cost = main_cost(result.objectives)
     factor, extracted, name = OBJECTIVES[cost].scale, extraction.extracted, extraction.name
     searched = next((e for e in result.evaluations if e.name == name), None)
@@ -43,7 +43,7 @@ class NamedError:
 def error_chart(
     panels: Mapping[str, Sequence[NamedError]], metric: str, whose: str = "dense against extracted"
 ) -> BarChart | None:
-    """Errors with their intervals; of each panel the models. None where no error is known."""
+    """Return errors with their intervals; of each panel the models. None where no error is known."""
     names = list(dict.fromkeys(model.name for models in panels.values() for model in models))
     made = tuple(
         Panel(

@@ -99,7 +99,7 @@ class Repair:
     """Whether it lowered the validation error; else the weights are as they were cut."""
 
     def describe(self) -> str:
-        """It in a sentence."""
+        """Return it as a sentence."""
         if self.kept:
             return (
                 f"Repair without training lowered the validation error from {self.error_before:.4f} to "
@@ -129,7 +129,7 @@ class Finetuning:
         return len(self.errors) if self.num_epochs is None else self.num_epochs
 
     def describe(self) -> str:
-        """It in a sentence."""
+        """Return it as a sentence."""
         before, after = self.error_before, min(self.errors)
         name = f"Distillation{' in bfloat16' if self.bf16 else ''}"
         if self.kept_epoch:
@@ -164,7 +164,7 @@ class Parity:
 
     @classmethod
     def load(cls, directory: Path) -> "Parity":
-        """The parity of a model directory.
+        """Return the parity of a model directory.
 
         Raises:
             FileError: its file is not there, or broken.
@@ -172,17 +172,17 @@ class Parity:
         return read_record(directory / PARITY_FILE, cls, _NEXT_STEP)
 
     def save(self, directory: Path) -> Path:
-        """Writes `parity.json`."""
+        """Write `parity.json`."""
         return write_record(directory / PARITY_FILE, self)
 
 
 def describe_difference(difference: float) -> str:
-    """How far two variants of a model are from each other."""
+    """Return how far two variants of a model are from each other."""
     return "exactly" if difference == 0 else f"within {difference:.1e} of the logit scale"
 
 
 def describe_trimming(min_count: int, proof: str) -> str:
-    """What is known of counted texts: the proof where all their tokens were kept, else that they may have changed."""
+    """Return what is known of counted texts: the proof where all tokens were kept, else that they may have changed."""
     if min_count == 1:
         return proof
     return f"tokens that occur less than {min_count} times are gone, so counted texts may be cut otherwise too"
@@ -206,7 +206,7 @@ class Vocabulary:
     """The text file that was counted too."""
 
     def describe(self) -> str:
-        """It in a sentence."""
+        """Return it as a sentence."""
         proof = describe_trimming(self.min_count, "equal logits on the training and validation rows")
         return (
             f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens: {proof}; "
@@ -255,7 +255,7 @@ class ExtractionReport:
 
     @classmethod
     def load(cls, directory: Path) -> "ExtractionReport":
-        """The report of a model directory; `parity.json` beside it must say the same.
+        """Return the report of a model directory; `parity.json` beside it must say the same.
 
         Raises:
             FileError: one of them is broken, or they are of two extractions.
@@ -273,7 +273,7 @@ class ExtractionReport:
         return report
 
     def save(self, directory: Path) -> Path:
-        """Writes `extraction.json`."""
+        """Write `extraction.json`."""
         return write_record(directory / EXTRACTION_FILE, self)
 
     def _find_problem(self) -> str | None:
@@ -287,7 +287,7 @@ class ExtractionReport:
         return None
 
     def notes(self) -> list[str]:
-        """What nobody should ship unawares: no layer, much or certain loss, no better than the trivial predictor."""
+        """Return warnings: no layer left, a large or certain loss, no better than the trivial predictor."""
         full, extracted, test = self.super_network, self.extracted, self.test
         found = [AGAINST_FULL_MODEL] if self.against_full_model else []
         if not is_useful(extracted.error_interval, self.trivial):
@@ -312,7 +312,7 @@ class ExtractionReport:
         return found
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the table super-network | extracted | trivial predictor; what is not known is left out."""
+        """Return the table super-network | extracted | trivial predictor, without what is not known."""
         variants = {"super-network": self.super_network, self.name: self.extracted}
         known = {name: variant for name, variant in variants.items() if variant is not None}
         rows, keys = [], []
@@ -331,7 +331,7 @@ class ExtractionReport:
 
 
 def _rows() -> dict[str, str]:
-    """Rows of a report's table: which value, and its label."""
+    """Return rows of a report's table: which value, and its label."""
     return {
         "error": "error (validation)",
         "test_error": "error (test)",
@@ -343,7 +343,7 @@ def _rows() -> dict[str, str]:
 
 
 def _cell(key: str, variant: Variant) -> str:
-    """A cell of a report's table, empty where the value is not known."""
+    """Return a cell of a report's table, empty where the value is not known."""
     if key == "error":
         return with_interval(variant.error, variant.error_interval)
     if key == "test_error":
@@ -363,7 +363,7 @@ def _cell(key: str, variant: Variant) -> str:
 
 
 def with_interval(value: float, interval: Sequence[float]) -> str:
-    """An error with its 95 % interval."""
+    """Return an error with its 95 % interval."""
     return f"{value:.4f} ({interval[0]:.3f}–{interval[1]:.3f})"
 
 
@@ -396,7 +396,7 @@ class SlicedModelRecord(SavedSubNetwork):
 
     @classmethod
     def load(cls, directory: Path) -> "SlicedModelRecord":
-        """The record of a model directory.
+        """Return the record of a model directory.
 
         Raises:
             FileError: its file is not there, or broken.
@@ -404,5 +404,5 @@ class SlicedModelRecord(SavedSubNetwork):
         return read_sub_network(directory, cls)
 
     def save(self, directory: Path) -> Path:
-        """Writes `sub_network.json`."""
+        """Write `sub_network.json`."""
         return write_record(directory / SUB_NETWORK_FILE, self)

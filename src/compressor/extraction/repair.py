@@ -35,7 +35,7 @@ By the group's name, per layer [inputs + 1, inputs + 1], float64.
 def measure_moments(
     model: "PreTrainedModel", rows: EncodedRows, num_rows: int = NUM_REPAIR_ROWS, seed: int = 0
 ) -> Moments:
-    """The moments over the tokens (no padding) of `num_rows` rows drawn by `seed`."""
+    """Return the moments over the tokens (no padding) of `num_rows` rows drawn by `seed`."""
     family, layers = get_family(model.config.model_type), get_layers(model)
     sums: dict[tuple[int, str], Tensor] = {}
     mask: list[Tensor] = []
@@ -71,7 +71,7 @@ def measure_moments(
 def repair(
     sliced: "PreTrainedModel", dense: "PreTrainedModel", sub_network: SubNetwork, moments: Moments
 ) -> "PreTrainedModel":
-    """The sliced model, its output projections changed in place; blocks that lost nothing stay as they are."""
+    """Return the sliced model, its output projections changed in place; blocks that lost nothing stay as they are."""
     family, layers, members = get_family(dense.config.model_type), get_layers(dense), kept_members(dense, sub_network)
     for cut, number in zip(get_layers(sliced), family.kept_layers(dense.config, members), strict=True):
         for group, kept in zip(family.groups, members[number], strict=True):
@@ -83,7 +83,7 @@ def repair(
 
 
 def _solve(projection: nn.Linear, original: nn.Linear, columns: tuple[int, ...], moment: Tensor) -> None:
-    """Adds the dropped columns' part that is linear in the kept ones to the kept columns and the bias, if any."""
+    """Add the dropped columns' part that is linear in the kept ones to the kept columns and the bias, if any."""
     has_bias: bool = projection.bias is not None
     size = original.in_features
     kept = torch.tensor([*columns, size] if has_bias else columns, device=moment.device)  # `size` is the constant's

@@ -56,7 +56,7 @@ class TrimmedModel:
     """The share of held-out texts that a vocabulary made of the others cuts otherwise: what to expect of new texts."""
 
     def describe(self) -> str:
-        """It in a sentence."""
+        """Return it as a sentence."""
         proof = describe_trimming(self.min_count, "equal outputs on the texts")
         return (
             f"Trimming left {self.tokens_after:,} of {self.tokens_before:,} tokens and {self.mb_after:.1f} of "
@@ -120,7 +120,7 @@ def trim_model_directory(
 
 
 def _load(name: str, source: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """A model as the class that its configuration names, and its tokenizer."""
+    """Return a model as the class that its configuration names, and its tokenizer."""
     import transformers
     from transformers import AutoConfig
 
@@ -151,7 +151,7 @@ def _load(name: str, source: Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
 
 
 def _outputs(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> np.ndarray:
-    """The first output of a model for the first texts, end to end."""
+    """Return the first output of a model for the first texts, end to end."""
     found = []
     with torch.inference_mode():
         for first in range(0, min(len(texts), _COMPARED), _BATCH_SIZE):
@@ -169,7 +169,7 @@ def _outputs(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tex
 def _estimate_change(
     tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], ids: Sequence[np.ndarray], **options: int
 ) -> float:
-    """The share of held-out texts that a vocabulary made of the others alone cuts otherwise."""
+    """Return the share of held-out texts that a vocabulary made of the others alone cuts otherwise."""
     order = np.random.default_rng(0).permutation(len(texts))
     count = max(1, round(_HELD_OUT * len(texts)))
     held, others = order[:count], order[count:]
@@ -180,5 +180,5 @@ def _estimate_change(
 
 
 def _weights_mb(model: "PreTrainedModel") -> float:
-    """The size of a model's weights in fp32, in 10⁶ bytes."""
+    """Return the size of a model's weights in fp32, in 10⁶ bytes."""
     return 4e-6 * float(sum(parameter.numel() for parameter in model.parameters()))

@@ -45,7 +45,7 @@ class TrimmedVocabulary:
     """The old ids of the new tokens, ascending: new id i was kept[i]."""
 
     def map_ids(self, ids: np.ndarray) -> np.ndarray:
-        """The new ids of old ones; −1 where a token is gone."""
+        """Return the new ids of old ones; −1 where a token is gone."""
         places = np.searchsorted(self.kept, ids).clip(max=len(self.kept) - 1)
         return np.where(self.kept[places] == ids, places, -1)
 
@@ -62,18 +62,18 @@ class TrimmedVocabulary:
             )
 
     def share_changed(self, before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> float:
-        """The share of texts that are cut into other tokens than before, by the ids of each."""
+        """Return the share of texts that are cut into other tokens than before, by the ids of each."""
         pairs = zip(before, after, strict=True)
         return float(np.mean([not np.array_equal(self.map_ids(ids), found) for ids, found in pairs]))
 
 
 def split_tokens(rows: EncodedRows) -> list[np.ndarray]:
-    """The ids of each text of some rows."""
+    """Return the ids of each text of some rows."""
     return np.split(rows.columns["input_ids"], rows.offsets[1:-1])
 
 
 def align_words(outputs: np.ndarray, new: EncodedRows, old: EncodedRows, unread: int) -> np.ndarray:
-    """Outputs [units, …] about the words of trimmed rows as outputs about the words that are judged.
+    """Return outputs [units, …] about the words of trimmed rows as outputs about the words that are judged.
 
     More pieces leave room for fewer words of a long row: one that is no longer read is answered by output `unread`.
     """
@@ -95,7 +95,7 @@ def trim_vocabulary(
     min_count: int = 1,
     num_more: int = 0,
 ) -> TrimmedVocabulary:
-    """Takes the tokens that texts do not need from a model, in place, and makes the tokenizer without them.
+    """Take the tokens that texts do not need from a model, in place, and make the tokenizer without them.
 
     `counts` [vocabulary] says how often each token occurs in the user's texts. Kept are special and added tokens,
     tokens that occur at least `min_count` times, single characters or bytes, and the `num_more` most frequent others.
@@ -124,7 +124,7 @@ def trim_vocabulary(
 def trim_tokenizer(
     tokenizer: "PreTrainedTokenizerBase", counts: np.ndarray, *, min_count: int = 1, num_more: int = 0
 ) -> TrimmedVocabulary:
-    """Makes the tokenizer without the tokens that texts do not need; see `trim_vocabulary`.
+    """Make the tokenizer without the tokens that texts do not need; see `trim_vocabulary`.
 
     Raises:
         ModelError: the tokenizer is of a kind that cannot be trimmed.
@@ -135,7 +135,7 @@ def trim_tokenizer(
 
 
 def count_tokens(ids: Iterable[np.ndarray], vocab_size: int) -> np.ndarray:
-    """How often each token occurs, [vocab_size]."""
+    """Return how often each token occurs, [vocab_size]."""
     counts = np.zeros(vocab_size, dtype=np.int64)
     for part in ids:
         counts += np.bincount(part, minlength=vocab_size)
@@ -143,7 +143,7 @@ def count_tokens(ids: Iterable[np.ndarray], vocab_size: int) -> np.ndarray:
 
 
 def encode_lines(tokenizer: "PreTrainedTokenizerBase", file: str) -> list[np.ndarray]:
-    """The tokens of the lines of a text file.
+    """Return the tokens of the lines of a text file.
 
     Raises:
         FileError: it is not there, or no UTF-8 text.
@@ -152,12 +152,12 @@ def encode_lines(tokenizer: "PreTrainedTokenizerBase", file: str) -> list[np.nda
 
 
 def ids_of(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[np.ndarray]:
-    """The tokens of texts, uncut."""
+    """Return the tokens of texts, uncut."""
     return [np.asarray(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
 
 
 def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: int, num_more: int) -> np.ndarray:
-    """The ids, ascending, that a tokenizer keeps; `content` is that of its `tokenizer.json`.
+    """Return the ids, ascending, that a tokenizer keeps; `content` is that of its `tokenizer.json`.
 
     Raises:
         ModelError: it is of a kind that cannot be trimmed.
@@ -177,7 +177,7 @@ def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: 
 
 
 def keep_tokens(content: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
-    """The content of a `tokenizer.json` with these tokens alone, renumbered from 0 in their order."""
+    """Return the content of a `tokenizer.json` with these tokens alone, renumbered from 0 in their order."""
     places = {int(old): new for new, old in enumerate(kept)}
     model = dict(content["model"])
     if model["type"] == "Unigram":
@@ -210,7 +210,7 @@ def _read_backend(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
 
 
 def _rebuild(tokenizer: "PreTrainedTokenizerBase", content: Mapping[str, Any]) -> "PreTrainedTokenizerBase":
-    """A tokenizer of the same class and settings from another `tokenizer.json`."""
+    """Return a tokenizer of the same class and settings from another `tokenizer.json`."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         for file in Path(folder).iterdir():
@@ -224,7 +224,7 @@ def _rebuild(tokenizer: "PreTrainedTokenizerBase", content: Mapping[str, Any]) -
 
 
 def _vocabulary_of(content: Mapping[str, Any]) -> dict[str, int]:
-    """The tokens of a model without those that were added, and their ids."""
+    """Return the tokens of a model without those that were added, and their ids."""
     model = content["model"]
     if model["type"] == "Unigram":
         return {piece: place for place, (piece, _) in enumerate(model["vocab"])}
@@ -237,7 +237,7 @@ def _vocabulary_of(content: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _representing(model: Mapping[str, Any], vocabulary: Mapping[str, int]) -> set[str]:
-    """Tokens without which some text could not be written any more, or would be judged otherwise."""
+    """Return tokens without which some text could not be written any more, or would be judged otherwise."""
     kept = {token for token in vocabulary if token.startswith("<0x") and token.endswith(">")}  # bytes
     kept |= {token for token in (str(model.get("unk_token")), _SPACE) if token in vocabulary}
     if model["type"] == "WordPiece":
@@ -256,7 +256,7 @@ def _representing(model: Mapping[str, Any], vocabulary: Mapping[str, int]) -> se
 
 
 def _sources_of(model: Mapping[str, Any], vocabulary: Mapping[str, int], kept: Collection[int]) -> set[int]:
-    """What BPE's kept tokens are merged from, step by step."""
+    """Return what BPE's kept tokens are merged from, step by step."""
     ranks = {_pair(merge): rank for rank, merge in enumerate(model["merges"])}
     names = {place: token for token, place in vocabulary.items()}
     found: set[int] = set()
@@ -282,13 +282,13 @@ def _merge(parts: Sequence[str], pair: tuple[str, str]) -> list[str]:
 
 
 def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
-    """A merge of a `tokenizer.json`, old form or new."""
+    """Return a merge of a `tokenizer.json`, old form or new."""
     first, second = merge.split(" ") if isinstance(merge, str) else merge
     return first, second
 
 
 def _renumber(processor: Mapping[str, Any], places: Mapping[int, int]) -> dict[str, Any]:
-    """A post-processor with the new ids of the tokens that it adds."""
+    """Return a post-processor with the new ids of the tokens that it adds."""
     new = dict(processor)
     for name in ("sep", "cls"):  # of BertProcessing and RobertaProcessing
         if isinstance(new.get(name), list):
@@ -305,7 +305,7 @@ def _renumber(processor: Mapping[str, Any], places: Mapping[int, int]) -> dict[s
 
 
 def cut_embeddings(model: "PreTrainedModel", kept: np.ndarray) -> None:
-    """Leaves a model these rows of its embedding table, in place."""
+    """Leave a model these rows of its embedding table, in place."""
     old = model.get_input_embeddings()
     assert isinstance(old, nn.Embedding)
     rows = torch.from_numpy(kept).to(old.weight.device)

@@ -58,7 +58,7 @@ class StoredTensor:
 
     @classmethod
     def from_json(cls, value: Any) -> "StoredTensor":
-        """The entry of a file's header."""
+        """Return the entry of a file's header."""
         return cls(dtype=str(value["dtype"]), shape=tuple(value["shape"]), end=value["data_offsets"][1])
 
 
@@ -74,7 +74,7 @@ class Configuration:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Configuration":
-        """The content of the file, which has a model type."""
+        """Return the content of the file, which has a model type."""
         return cls(model_type=value["model_type"], positions=value.get("position_embedding_type"), values=value)
 
     @property
@@ -83,7 +83,7 @@ class Configuration:
         return self.model_type.startswith(SLICED_PREFIX)
 
     def size(self, size: str) -> int | None:
-        """The size that has this name or another one of the same meaning; None where it is not stated."""
+        """Return the size that has this name or another one of the same meaning; None where it is not stated."""
         return next((self.values[name] for name in _NAMES[size] if name in self.values), None)
 
 
@@ -92,7 +92,7 @@ Tensors = dict[str, StoredTensor]
 
 
 def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
-    """The configuration of a model directory whose files fit together, as far as can be told without loading them.
+    """Return the configuration of a model directory whose files fit together, as far as can be told unloaded.
 
     A `whole` one has just the layers that its configuration counts; a base model may have more of them in its file.
 
@@ -136,7 +136,7 @@ def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
 
 
 def _check_numbers(directory: Path, config: Configuration) -> None:
-    """Nothing, if every size that a configuration states is a number that an encoder can have.
+    """Raise unless every size that a configuration states is a number that an encoder can have.
 
     Raises:
         ModelError: some are not; all are named.
@@ -165,7 +165,7 @@ def _check_numbers(directory: Path, config: Configuration) -> None:
 
 
 def _check_fit(directory: Path, config: Configuration, tensors: Tensors, layers: str, *, whole: bool) -> None:
-    """Nothing, if the sizes of a configuration are those of the stored tensors, as far as both tell them.
+    """Raise unless the sizes of a configuration are those of the stored tensors, as far as both state them.
 
     Raises:
         ModelError: some differ; all are named.
@@ -192,7 +192,7 @@ def _check_fit(directory: Path, config: Configuration, tensors: Tensors, layers:
 
 
 def _header(file: Path) -> Tensors:
-    """What a safetensors file says of its tensors.
+    """Return what a safetensors file says of its tensors.
 
     Raises:
         ModelError: it is no such file, or is cut short.
@@ -220,7 +220,7 @@ def _header(file: Path) -> Tensors:
 
 
 def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a directory or of a name on the Hub; never asks whether it may run code.
+    """Return the tokenizer of a directory or of a name on the Hub; never asks whether it may run code.
 
     Raises:
         ModelError: it does not load, knows no words, or has no padding token.
@@ -270,7 +270,7 @@ def expect_words(tokenizer: "PreTrainedTokenizerBase") -> None:
 
 
 def check_loaded(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", source: str) -> None:
-    """Nothing, if a loaded model computes with numbers and has an embedding for each token.
+    """Raise unless a loaded model computes with finite numbers and has an embedding for each token.
 
     Raises:
         ModelError: a weight is NaN or infinite, or the tokenizer belongs to another model.

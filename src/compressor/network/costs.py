@@ -58,11 +58,11 @@ class CostModel:
     """Parameters that no output depends on, which a graph leaves out: a pooler's where tokens are pooled otherwise."""
 
     def encoder_params(self, sub_network: SubNetwork) -> int:
-        """Parameters of the kept encoder layers."""
+        """Return parameters of the kept encoder layers."""
         return sum(block.params + kept * block.member_params for block, kept in self._kept(sub_network))
 
     def costs(self, sub_network: SubNetwork) -> Costs:
-        """Parameters of a sub-network, absolute and relative to the super-network."""
+        """Return parameters of a sub-network, absolute and relative to the super-network."""
         encoder, full_encoder = self.encoder_params(sub_network), self.encoder_params(self.full)
         return Costs(
             params=encoder + self.params_outside,
@@ -72,7 +72,7 @@ class CostModel:
         )
 
     def macs(self, sub_network: SubNetwork, sequence_length: int) -> int:
-        """Multiply-accumulates of the matrix products for one text of `sequence_length` tokens."""
+        """Return multiply-accumulates of the matrix products for one text of `sequence_length` tokens."""
         length = sequence_length
         total = length * self.macs_per_token_outside + self.macs_per_text_outside
         for block, kept in self._kept(sub_network):
@@ -81,7 +81,7 @@ class CostModel:
         return total
 
     def _kept(self, sub_network: SubNetwork) -> Iterator[tuple[BlockCosts, int]]:
-        """The blocks of which a sub-network keeps members, and how many."""
+        """Yield the blocks of which a sub-network keeps members, and how many."""
         for name, blocks in self.blocks.items():
             for block, members in zip(blocks, getattr(sub_network, name), strict=True):
                 if members:
@@ -89,7 +89,7 @@ class CostModel:
 
 
 def create_cost_model(model: "PreTrainedModel") -> CostModel:
-    """The cost model of a super-network with its task head."""
+    """Return the cost model of a super-network with its task head."""
     layers, family = get_layers(model), get_family(model.config.model_type)
     inside = {id(parameter) for parameter in layers.parameters()}
     per_token, per_text = _linear_macs_outside(model, {id(module) for module in layers.modules()})
@@ -112,7 +112,7 @@ def _count_unread(model: "PreTrainedModel") -> int:
 
 
 def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCosts:
-    """Counts the parameters of a group's block, and how many of them belong to each member."""
+    """Count the parameters of a group's block, and how many of them belong to each member."""
     members, consumer = group.num_members(config), group.consumer_of(layer)
     block = sum(p.numel() for path in group.when_empty for p in layer.get_submodule(path).parameters())
     params = per_token = consumer.weight.numel()
@@ -128,7 +128,7 @@ def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCo
 
 
 def _linear_macs_outside(model: "PreTrainedModel", inside: set[int]) -> tuple[int, int]:
-    """MACs per token and per text of what multiplies outside of the layers.
+    """Return MACs per token and per text of what multiplies outside of the layers.
 
     Embeddings, convolutions and heads that answer each token count per token.
     """

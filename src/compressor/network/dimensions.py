@@ -20,10 +20,10 @@ class EncoderDimensions:
     head_size: Size
 
     def to_json(self) -> dict[str, int]:
-        """The sizes by name."""
+        """Return the sizes by name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "EncoderDimensions":
-        """The sizes of a form made by `to_json`."""
+        """Return the sizes of a form made by `to_json`."""
         return cls(**{field.name: value[field.name] for field in fields(cls)})

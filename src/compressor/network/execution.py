@@ -29,7 +29,7 @@ _ACTIVE: "WeakSet[nn.Module]" = WeakSet()
 
 @contextmanager
 def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None]:
-    """For the time of the block `model` computes as `sub_network`, with and without gradients, on any device.
+    """Have `model` compute as `sub_network` for the time of the block, with and without gradients, on any device.
 
     Weights may be changed inside the block only where gradients are on: without them gathered slices are kept.
 
@@ -58,7 +58,7 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
 def _activate_group(
     patches: ExitStack, layer: nn.Module, group: PrunableGroup, members: tuple[int, ...], size: int
 ) -> None:
-    """Makes a layer compute with these members of a group alone, of `size` rows each, until `patches` closes."""
+    """Make a layer compute with these members of a group alone, of `size` rows each, until `patches` closes."""
     if not members:
         for path, stand_in in group.when_empty.items():
             patches.enter_context(replaced(layer.get_submodule(path), "forward", stand_in().forward))
@@ -75,14 +75,14 @@ def _activate_group(
 
 
 def expand_members(members: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The rows of a producer (columns of the consumer) that belong to these members, `size` of them to each."""
+    """Return the rows of a producer (columns of the consumer) that belong to these members, `size` of them to each."""
     if size == 1:
         return members
     return tuple(member * size + offset for member in members for offset in range(size))
 
 
 def select(weight: Tensor, kept: tuple[int, ...], dim: int, copies: int = 1) -> Tensor:
-    """The rows (`dim` 0) or columns (1) `kept` of each of the copies; a view where adjacent in the only one."""
+    """Return the rows (`dim` 0) or columns (1) `kept` of each of the copies; a view where adjacent in the only one."""
     if copies > 1:
         return select(split_copies(weight, dim, copies), kept, dim + 1).flatten(dim, dim + 1)
     if kept[-1] - kept[0] + 1 == len(kept):
@@ -91,12 +91,12 @@ def select(weight: Tensor, kept: tuple[int, ...], dim: int, copies: int = 1) -> 
 
 
 def split_copies(weight: Tensor, dim: int, copies: int) -> Tensor:
-    """A view of a weight in which a dimension becomes two: one for the copies, one for the rows of each."""
+    """Return a view of a weight in which a dimension becomes two: one for the copies, one for the rows of each."""
     return weight.view(*weight.shape[:dim], copies, -1, *weight.shape[dim + 1 :])
 
 
 def _sliced_forward(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: int = 1) -> Callable[[Tensor], Tensor]:
-    """What computes as `module` with these rows or columns of its weight alone."""
+    """Return what computes as `module` with these rows or columns of its weight alone."""
     gathered: list[tuple[Tensor, Tensor | None]] = []
 
     def sliced() -> tuple[Tensor, Tensor | None]:
@@ -117,7 +117,7 @@ def _sliced_forward(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: 
 
 @contextmanager
 def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
-    """For the time of the block an attribute of a module has another value."""
+    """Give an attribute of a module another value for the time of the block."""
     before = module.__dict__.get(name)
     module.__dict__[name] = value
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def get_family(model_type: str) -> EncoderFamily:
-    """The entry of a `model_type`, of a sliced model too.
+    """Return the entry of a `model_type`, of a sliced model too.
 
     Raises:
         ModelError: the family is not supported; the message lists those that are.
@@ -44,14 +44,14 @@ def get_family(model_type: str) -> EncoderFamily:
 
 
 def get_layers(model: "PreTrainedModel") -> nn.ModuleList:
-    """The encoder layers of a model with any task head."""
+    """Return the encoder layers of a model with any task head."""
     layers = model.base_model.get_submodule(get_family(model.config.model_type).layers)
     assert isinstance(layers, nn.ModuleList)
     return layers
 
 
 def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
-    """The encoder sizes of a super-network, read from its weights.
+    """Return the encoder sizes of a super-network, read from its weights.
 
     Raises:
         ModelError: the family is not supported, the model is a decoder, or it has no layers.
@@ -81,7 +81,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
 
 
 def kept_members(model: "PreTrainedModel", sub_network: SubNetwork) -> list[IndexSets]:
-    """What a sub-network keeps of each layer of its super-network, by group: the members' places in the weights."""
+    """Return what a sub-network keeps of each layer of its super-network by group: places in the weights."""
     groups = get_family(model.config.model_type).groups
     by_group = []
     for group in groups:
@@ -93,7 +93,7 @@ def kept_members(model: "PreTrainedModel", sub_network: SubNetwork) -> list[Inde
 
 
 def get_member_order(model: "PreTrainedModel", group: PrunableGroup) -> tuple[tuple[int, ...], ...]:
-    """The members of each layer, the most important first, where they could not change places; else ().
+    """Return the members of each layer, the most important first, where they could not change places; else ().
 
     A sub-network's numbers then count in this order.
     """
@@ -102,7 +102,7 @@ def get_member_order(model: "PreTrainedModel", group: PrunableGroup) -> tuple[tu
 
 
 def note_member_order(model: "PreTrainedModel", group: PrunableGroup, orders: Sequence[Sequence[int]]) -> None:
-    """Writes the order of a group's members in each layer into the configuration; none where `orders` is empty."""
+    """Write the order of a group's members in each layer into the configuration; none where `orders` is empty."""
     if orders:
         setattr(model.config, f"{group.name}_order", [list(order) for order in orders])
     else:
@@ -110,7 +110,7 @@ def note_member_order(model: "PreTrainedModel", group: PrunableGroup, orders: Se
 
 
 def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
-    """The layers of a super-network, the most important first, as its training noted them; () where it did not."""
+    """Return a super-network's layers, the most important first, as its training noted them; () where it did not."""
     order = getattr(model.config, "layer_order", None)
     if not isinstance(order, list) or any(type(layer) is not int for layer in order):
         return ()
@@ -118,26 +118,26 @@ def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
 
 
 def note_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
-    """Writes the order of the layers into the model's configuration, with which it is saved and loaded."""
+    """Write the order of the layers into the model's configuration, with which it is saved and loaded."""
     model.config.layer_order = list(order)
 
 
 def forget_orders(model: "PreTrainedModel") -> None:
-    """Removes the orders of layers and of their members from the model's configuration, where there are some."""
+    """Remove the orders of layers and of their members from the model's configuration, where there are some."""
     model.config.__dict__.pop("layer_order", None)
     for group in get_family(model.config.model_type).groups:
         note_member_order(model, group, ())
 
 
 def shift_outputs(model: "PreTrainedModel", shift: float) -> None:
-    """Adds a number to all outputs of a model, in the bias of its task head's last linear module."""
+    """Add a number to all outputs of a model, in the bias of its task head's last linear module."""
     encoder = set(model.base_model.modules())
     last = [module for module in model.modules() if isinstance(module, nn.Linear) and module not in encoder][-1]
     last.bias.data += shift
 
 
 def max_positions(model: "PreTrainedModel") -> int:
-    """The longest text in tokens that the position table has room for (RoBERTa counts from the padding index + 1)."""
+    """Return the longest text in tokens that the position table holds (RoBERTa counts from the padding index + 1)."""
     positions = int(model.config.max_position_embeddings)
     if get_family(model.config.model_type).counts_positions_from_padding:
         positions -= model.base_model.get_submodule("embeddings").padding_idx + 1
@@ -145,7 +145,7 @@ def max_positions(model: "PreTrainedModel") -> int:
 
 
 def require_weights(model_dir: Path) -> None:
-    """Nothing, if a local model directory holds a configuration and safetensors weights.
+    """Raise unless a local model directory holds a configuration and safetensors weights.
 
     Raises:
         ModelError: one of them is missing.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def resolve_model(name_or_path: str) -> str:
-    """The absolute directory of a local model or of a demo encoder; anything else is a Hub name and stays.
+    """Return the absolute directory of a local model or of a demo encoder; anything else is a Hub name and stays.
 
     Raises:
         ModelError: the directory is not there, or its files are missing, broken or of different models; the
@@ -41,7 +41,7 @@ def resolve_model(name_or_path: str) -> str:
 
 
 def digest_model(name_or_path: str) -> str:
-    """What a base model is: a digest of the files of its directory, or its name on the Hub."""
+    """Return what a base model is: a digest of the files of its directory, or its name on the Hub."""
     resolved = resolve_model(name_or_path)
     return combine(digest_files(Path(resolved))) if Path(resolved).is_dir() else resolved
 
@@ -55,7 +55,7 @@ def load_base_model(
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """A pre-trained encoder with a task head, and its tokenizer; new weights are drawn from `seed`.
+    """Return a pre-trained encoder with a task head, and its tokenizer; new weights are drawn from `seed`.
 
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, lacks encoder weights, or its tokenizer does
@@ -92,7 +92,7 @@ def load_base_model(
 def load_fine_tuned_model(
     name_or_path: str, *, attn_implementation: str = "sdpa", trust_remote_code: bool = False
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """A model with the head that it was fine-tuned with, and its tokenizer; no weight is drawn anew.
+    """Return a model with the head that it was fine-tuned with, and its tokenizer; no weight is drawn anew.
 
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, or lacks weights, as one without a head.
@@ -116,7 +116,7 @@ def load_fine_tuned_model(
 
 
 def find_config(name_or_path: str, *, trust_remote_code: bool = False) -> Any:
-    """The configuration of a model before it is loaded; None where it has none that transformers reads."""
+    """Return the configuration of a model before it is loaded; None where it has none that transformers reads."""
     from transformers import AutoConfig
 
     try:
@@ -134,7 +134,7 @@ def _load(
     attn_implementation: str,
     trust_remote_code: bool,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", list[str]]:
-    """A model of the form that its configuration is given, its tokenizer, and the weights that were drawn anew."""
+    """Return a model of the given `ModelForm`, its tokenizer, and the names of newly initialised weights."""
     from transformers import AutoConfig
 
     source = resolve_model(name_or_path)

@@ -29,13 +29,13 @@ MIN_TRANSFORMERS = "5.14"
 
 
 def is_older(version: str, least: str) -> bool:
-    """Whether a version comes before another one, by their first two numbers."""
+    """Return whether a version comes before another one, by their first two numbers."""
     first, second = ([int(number) for number in text.split(".")[:2]] for text in (version, least))
     return first < second
 
 
 def require_transformers(version: str) -> None:
-    """Nothing, if these classes work with this version of transformers.
+    """Raise unless these classes work with this version of transformers.
 
     Raises:
         ImportError: it is too old.
@@ -152,26 +152,26 @@ class PrunableGroup:
     """
 
     def producers_of(self, layer: nn.Module) -> Iterator[tuple[Producer, nn.Linear]]:
-        """The producers that a layer has."""
+        """Yield the producers that a layer has."""
         for producer in self.producers:
             parent, _, name = producer.path.rpartition(".")
             if not producer.optional or hasattr(layer.get_submodule(parent), name):
                 yield producer, _linear(layer, producer.path)
 
     def consumer_of(self, layer: nn.Module) -> nn.Linear:
-        """The consumer of a layer."""
+        """Return the consumer of a layer."""
         return _linear(layer, self.consumer)
 
     def num_members(self, config: Any) -> int:
-        """The members of a layer that has lost none."""
+        """Return the members of a layer that has lost none."""
         return int(getattr(config, self.size_field))
 
     def member_size(self, layer: nn.Module, config: Any) -> int:
-        """The rows of a producer (columns of the consumer) that belong to a member, from a layer that has lost none."""
+        """Return the rows of a producer (columns of the consumer) of a member, from a layer that has lost none."""
         return self.consumer_of(layer).in_features // self.num_members(config)
 
     def counts_of(self, layer: nn.Module, num_members: int, num_rows: int) -> Iterator[tuple[nn.Module, str, int]]:
-        """The modules and attributes of a layer that hold a number, and which one it has to be."""
+        """Yield the modules and attributes of a layer that hold a number, and which one it has to be."""
         for paths, number in ((self.member_counts, num_members), (self.row_counts, num_rows)):
             for path in paths:
                 parent, _, name = path.rpartition(".")
@@ -218,23 +218,23 @@ class EncoderFamily:
         return bool(getattr(transformers, f"{self.classes}ForSequenceClassification")._supports_sdpa)
 
     def attention(self, wanted: str) -> str:
-        """The implementation of attention that is `wanted`, or the eager one where there is no other."""
+        """Return the implementation of attention that is `wanted`, or the eager one where there is no other."""
         return wanted if self.has_sdpa else "eager"
 
     def kept_layers(self, config: Any, kept: Sequence[Sequence[Any]]) -> list[int]:
-        """Which layers a sliced model has: those of which something is kept, and the first where it has to stay."""
+        """Return which layers a sliced model has: those with something kept, and the first where it has to stay."""
         first = [0] if self.first_layer_differs(config) else []
         layers = sorted({*first, *(layer for layer, groups in enumerate(kept) if any(groups))})
         return layers if layers or not self.needs_a_layer else [0]
 
 
 def attention_macs(_config: Any, head_size: int) -> tuple[int, int, int]:
-    """Of one head: scores and weighted sums over all pairs of tokens."""
+    """Return the MACs of one head: scores and weighted sums over all pairs of tokens."""
     return 0, 0, 2 * head_size
 
 
 def _disentangled_macs(config: Any, head_size: int) -> tuple[int, int, int]:
-    """Of one head of DeBERTa: attention, and products of tokens with relative positions, which are projected first."""
+    """Return the MACs of one head of DeBERTa: attention, and products with relative positions, projected first."""
     if not config.relative_attention:
         return attention_macs(config, head_size)
     longest = getattr(config, "max_relative_positions", -1)
@@ -389,7 +389,7 @@ ENCODER_FAMILIES = {name: family for name, family in ENCODER_FAMILIES.items() if
 def cut_layer(
     layer: nn.Module, family: EncoderFamily, config: Any, sizes: Sequence[int], numbers: Sequence[Sequence[int]]
 ) -> list[nn.Linear]:
-    """Gives an encoder layer so many members of each group, in place, instead of those that `config` says.
+    """Give an encoder layer so many members of each group, in place, instead of those that `config` says.
 
     `numbers` says which members of a whole layer they are, for groups that have to know. Returns the new modules, whose
     weights are still to be set.
@@ -410,7 +410,7 @@ def cut_layer(
 def finish_group(
     layer: nn.Module, group: PrunableGroup, config: Any, size: int, rows: int, members: Sequence[int]
 ) -> None:
-    """Sets what a layer knows of its number of members, in place; `config` says how many a whole layer has."""
+    """Set what a layer knows of its number of members, in place; `config` says how many a whole layer has."""
     for module, name, number in group.counts_of(layer, size, rows):
         setattr(module, name, number)
     for path, argument in group.member_inputs.items() if size < group.num_members(config) else ():
@@ -418,7 +418,7 @@ def finish_group(
 
 
 def stand_in(layer: nn.Module, modules: dict[str, type[nn.Module]]) -> None:
-    """Replaces modules of a layer, in place."""
+    """Replace modules of a layer, in place."""
     for path, module in modules.items():
         layer.set_submodule(path, module())
 
@@ -460,7 +460,7 @@ class SlicedConfig:
         return ENCODER_FAMILIES[cls.model_type.removeprefix(SLICED_PREFIX)]
 
     def to_dict(self) -> dict[str, Any]:
-        """The written form, which no stock class takes for its own."""
+        """Return the written form, which no stock class takes for its own."""
         values: dict[str, Any] = super().to_dict()  # type: ignore[misc]
         return values | {self._family().groups[-1].size_field: PER_LAYER}
 
@@ -495,7 +495,7 @@ TASK_HEADS = {
 
 
 def _make_classes(model_type: str, family: EncoderFamily) -> dict[str, Any]:
-    """A family's sliced configuration and models, by name."""
+    """Return a family's sliced configuration and models, by name."""
     # `__init__` stands in each class itself, or the one that transformers makes would take its place.
     namespace = {"model_type": SLICED_PREFIX + model_type, "__init__": SlicedConfig.__init__}
     config = type(f"Sliced{family.classes}Config", (SlicedConfig, family.config_class), namespace)
@@ -513,14 +513,14 @@ for _model_type, _family in ENCODER_FAMILIES.items():
 
 
 def sliced_classes(model_type: str) -> tuple[Any, dict[str, Any]]:
-    """The configuration class of a family's sliced models, and their model classes by task head."""
+    """Return the configuration class of a family's sliced models, and their model classes by task head."""
     classes = ENCODER_FAMILIES[model_type].classes
     models = {head: globals()[f"Sliced{classes}{head}"] for head in TASK_HEADS}
     return globals()[f"Sliced{classes}Config"], models
 
 
 def register() -> None:
-    """Makes transformers' Auto classes know the sliced models, so that they load without `trust_remote_code`.
+    """Make transformers' Auto classes know the sliced models, so that they load without `trust_remote_code`.
 
     Saving one writes this file beside its weights.
     """

@@ -64,7 +64,7 @@ def save_sliced_model(
     dimensions: EncoderDimensions,
     info: Mapping[str, Any],
 ) -> Path:
-    """Writes a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`.
+    """Write a sliced model into the existing directory `path` as `save_pretrained` does, and `sub_network.json`.
 
     That file holds the sub-network, the digests of the files, and what `info` says besides.
     """
@@ -77,7 +77,7 @@ def save_sliced_model(
 
 
 def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: EncoderDimensions) -> "PreTrainedModel":
-    """A sliced model as an instance of the classes that load it again; it shares the weights.
+    """Return a sliced model as an instance of the classes that load it again; it shares the weights.
 
     Its classes are stock ones where the kept layers have all heads and equally many units, else our own.
     """
@@ -106,7 +106,7 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
 
 
 def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions, family: EncoderFamily, config: Any) -> bool:
-    """Whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer.
+    """Return whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer.
 
     What the configuration lists for each layer must be what it says of so many layers when it is not told: what serves
     models without transformers, or with an old one, does not read such lists. `config` is the sliced model's.
@@ -122,13 +122,13 @@ def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions, family: Enc
 
 
 def _kept_sizes(sub_network: SubNetwork, family: EncoderFamily, config: Any) -> list[tuple[int, ...]]:
-    """Numbers of members of each group in the layers that are left."""
+    """Return numbers of members of each group in the layers that are left."""
     kept = list(zip(*(getattr(sub_network, group.name) for group in family.groups), strict=True))
     return [tuple(map(len, kept[layer])) for layer in family.kept_layers(config, kept)]
 
 
 def load_sliced_model(path: Path) -> SlicedModel:
-    """A model saved by `save_sliced_model`, on the CPU, ready to evaluate.
+    """Return a model saved by `save_sliced_model`, on the CPU, ready to evaluate.
 
     Raises:
         ModelError: the directory does not hold a sliced model, its files do not fit each other, or they were changed.
@@ -172,7 +172,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
 
 
 def read_sub_network(path: Path, record: type[Record]) -> Record:
-    """A record of `sub_network.json` in a directory.
+    """Return a record of `sub_network.json` in a directory.
 
     Raises:
         FileError: the file is broken.
@@ -181,7 +181,7 @@ def read_sub_network(path: Path, record: type[Record]) -> Record:
 
 
 def is_sliced(path: Path) -> bool:
-    """Whether a model directory holds a sliced model."""
+    """Return whether a model directory holds a sliced model."""
     return (path / SUB_NETWORK_FILE).is_file()
 
 
@@ -192,7 +192,7 @@ def require_parity(
     limit: float = MAX_PARITY_DIFFERENCE,
     scale: float | None = None,
 ) -> float:
-    """The largest difference of two forms' logits, relative to `scale`, or else to the largest logit of these rows.
+    """Return the largest difference of two forms' logits, relative to `scale` or to the largest logit of the rows.
 
     Raises:
         ParityError: it exceeds `limit`.
@@ -208,7 +208,7 @@ def require_parity(
 
 
 def require_error(expected: float, error: float, logits: np.ndarray, task: Task, rows: EncodedRows) -> None:
-    """Nothing, if two forms of one sub-network have the same task error (law 4), up to what rounding may move.
+    """Raise unless two forms of one sub-network have the same task error (law 4), up to what rounding may move.
 
     Raises:
         ParityError: the errors differ by more than that.
@@ -221,5 +221,5 @@ def require_error(expected: float, error: float, logits: np.ndarray, task: Task,
 
 
 def file_size_mb(path: Path) -> float:
-    """The size of a file in MB (10⁶ bytes)."""
+    """Return the size of a file in MB (10⁶ bytes)."""
     return path.stat().st_size / 1e6

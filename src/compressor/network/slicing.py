@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTrainedModel":
-    """A new model that holds the weights of `sub_network` alone and shares no memory with `model`.
+    """Return a new model that holds the weights of `sub_network` alone and shares no memory with `model`.
 
     Dropped layers are gone, the kept ones closed up. The configuration is a copy with the new `num_hidden_layers`.
 
@@ -59,7 +59,7 @@ def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTraine
 def slice_layer(
     layer: nn.Module, family: EncoderFamily, config: "PreTrainedConfig", kept: Sequence[tuple[int, ...]]
 ) -> nn.Module:
-    """A copy of an encoder layer that holds these members of each group alone; `config` is the super-network's."""
+    """Return a copy of an encoder layer with these members of each group alone; `config` is the super-network's."""
     memo: dict[int, object] = {}
     rows: list[tuple[int, ...]] = []
     for group, members in zip(family.groups, kept, strict=True):
@@ -83,7 +83,7 @@ def reorder(
     orders: Mapping[str, Sequence[Sequence[int]]],
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Permutes the members of each group within each layer, in place; what the super-network computes does not change.
+    """Permute the members of each group within each layer, in place; what the super-network computes does not change.
 
     `orders["heads"][i]` lists layer i's old head numbers in their new order; likewise `units`. The `optimizer`'s
     moments move with their weights, so that its next step is the one it would have made, permuted. Where members have
@@ -138,7 +138,7 @@ def _slice_linear(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: in
 
 
 def _set_config(layer: nn.Module, model: "PreTrainedModel", position: int) -> None:
-    """Points a layer's modules to the new model's configuration (the attention implementation is read from there)."""
+    """Point a layer's modules to the new model's configuration (the attention implementation is read from there)."""
     for module in layer.modules():
         if hasattr(module, "config"):
             module.config = model.config

@@ -67,7 +67,7 @@ class SubNetwork:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def check(self, dimensions: EncoderDimensions) -> "SubNetwork":
-        """Itself, if an encoder of these sizes has it.
+        """Raise unless an encoder of these sizes has it; return the sub-network itself.
 
         Raises:
             SubNetworkError: the number of layers differs or an index is too large; all wrong layers are named.
@@ -91,7 +91,7 @@ class SubNetwork:
         return self
 
     def to_json(self, dimensions: EncoderDimensions) -> dict[str, Any]:
-        """The written form: sizes of the super-network and index sets as ranges."""
+        """Return the written form: sizes of the super-network and index sets as ranges."""
         return {
             "dimensions": dimensions.to_json(),
             "heads": _to_ranges_all(self.heads),
@@ -101,7 +101,7 @@ class SubNetwork:
 
     @classmethod
     def from_json(cls, value: Any, dimensions: EncoderDimensions) -> "SubNetwork":
-        """The sub-network of a written form, checked against the encoder it is wanted for.
+        """Return the sub-network of a written form, checked against the encoder it is wanted for.
 
         Raises:
             SubNetworkError: the form is broken or was made for an encoder of other sizes.
@@ -139,7 +139,7 @@ class WrittenSubNetwork:
 
     @classmethod
     def of(cls, sub_network: SubNetwork, dimensions: EncoderDimensions) -> "WrittenSubNetwork":
-        """The written form of a sub-network."""
+        """Return the written form of a sub-network."""
         return cls(
             dimensions=dimensions,
             heads=tuple(_to_ranges_all(sub_network.heads)),
@@ -148,7 +148,7 @@ class WrittenSubNetwork:
         )
 
     def read(self) -> SubNetwork:
-        """The sub-network.
+        """Return the sub-network.
 
         Raises:
             SubNetworkError: it is none of an encoder of these sizes, or has another hash.
@@ -160,13 +160,13 @@ class WrittenSubNetwork:
 
 
 def full_sub_network(dimensions: EncoderDimensions) -> SubNetwork:
-    """The super-network itself: every head and unit of every layer."""
+    """Return the super-network itself: every head and unit of every layer."""
     heads, units = tuple(range(dimensions.num_heads)), tuple(range(dimensions.num_units))
     return SubNetwork(heads=(heads,) * dimensions.num_layers, units=(units,) * dimensions.num_layers)
 
 
 def keep_layers(sub_network: SubNetwork, layers: Collection[int]) -> SubNetwork:
-    """A sub-network without all layers but these."""
+    """Return a sub-network without all layers but these."""
     heads, units = (
         tuple(members if layer in layers else () for layer, members in enumerate(sets))
         for sets in (sub_network.heads, sub_network.units)
@@ -175,7 +175,7 @@ def keep_layers(sub_network: SubNetwork, layers: Collection[int]) -> SubNetwork:
 
 
 def to_ranges(indices: Iterable[int]) -> str:
-    """Ascending indices as text, runs written as ranges: (0, 1, 2, 7) becomes "0-2,7"."""
+    """Return ascending indices as text, runs written as ranges: (0, 1, 2, 7) becomes "0-2,7"."""
     array = np.asarray(list(indices), dtype=np.int64)
     if not array.size:
         return ""
@@ -186,7 +186,7 @@ def to_ranges(indices: Iterable[int]) -> str:
 
 
 def from_ranges(text: str) -> tuple[int, ...]:
-    """The indices of a text made by `to_ranges`.
+    """Return the indices of a text made by `to_ranges`.
 
     Raises:
         SubNetworkError: the text has another form.

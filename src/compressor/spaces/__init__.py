@@ -30,7 +30,7 @@ SEARCH_SPACES: dict[str, type[SearchSpace]] = {
 
 
 def create_search_space(name: str, dimensions: EncoderDimensions, layer_order: Sequence[int] = ()) -> SearchSpace:
-    """The search space of that name over an encoder of these sizes, whose layers have this order of importance.
+    """Return the search space of that name over an encoder of these sizes, whose layers have this order of importance.
 
     Raises:
         SearchSpaceError: there is no such space; the message lists those there are.

@@ -8,19 +8,19 @@ from compressor.errors import SearchSpaceError
 
 
 def draw_subset(length: int, rng: np.random.Generator) -> np.ndarray:
-    """A random subset as `length` booleans: first how many, uniformly, then which ones."""
+    """Return a random subset as `length` booleans: first how many, uniformly, then which ones."""
     bits = np.zeros(length, dtype=bool)
     bits[rng.permutation(length)[: rng.integers(length + 1)]] = True
     return bits
 
 
 def bits_to_text(bits: np.ndarray) -> str:
-    """Booleans as hexadecimal text, eight to two digits."""
+    """Return booleans as hexadecimal text, eight to two digits."""
     return np.packbits(bits).tobytes().hex()
 
 
 def text_to_bits(text: Any, length: int) -> np.ndarray:
-    """The first `length` booleans of a text made by `bits_to_text`.
+    """Return the first `length` booleans of a text made by `bits_to_text`.
 
     Raises:
         SearchSpaceError: the text does not hold exactly that many.

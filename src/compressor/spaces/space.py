@@ -31,7 +31,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def config_space(self) -> dict[str, Any]:
-        """The space in Syne Tune's terms: a domain per config key."""
+        """Return the space in Syne Tune's terms: a domain per config key."""
 
     @property
     @abstractmethod
@@ -40,23 +40,23 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def draw_config(self, rng: np.random.Generator) -> Config:
-        """The config of a random sub-network; its randomness comes from `rng` alone."""
+        """Return the config of a random sub-network; its randomness comes from `rng` alone."""
 
     @abstractmethod
     def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
-        """A config that differs in one key, by a small step or a large one."""
+        """Return a config that differs in one key, by a small step or a large one."""
 
     @abstractmethod
     def to_vector(self, config: Config) -> np.ndarray:
-        """A config as coordinates in 0..1, shape [dimensions], for methods that compute with it."""
+        """Return a config as coordinates in 0..1, shape [dimensions], for methods that compute with it."""
 
     @abstractmethod
     def from_vector(self, vector: np.ndarray) -> Config:
-        """The config nearest to coordinates made by `to_vector`."""
+        """Return the config nearest to coordinates made by `to_vector`."""
 
     @abstractmethod
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
-        """The sub-network of a config.
+        """Return the sub-network of a config.
 
         Raises:
             SearchSpaceError: a key is missing or a value lies outside of the space.
@@ -64,7 +64,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def to_config(self, sub_network: SubNetwork) -> Config:
-        """The config of a sub-network; `from_config` gives the sub-network back.
+        """Return the config of a sub-network; `from_config` gives the sub-network back.
 
         Raises:
             SearchSpaceError: the sub-network lies outside of the space.
@@ -86,11 +86,11 @@ class SearchSpace(ABC):
         return self._first(*((count + 1) // 2 for count in self._all))
 
     def draw(self, rng: np.random.Generator) -> SubNetwork:
-        """A random sub-network; its randomness comes from `rng` alone."""
+        """Return a random sub-network; its randomness comes from `rng` alone."""
         return self.from_config(self.draw_config(rng))
 
     def draw_trainable(self, rng: np.random.Generator) -> SubNetwork:
-        """A random sub-network that can learn; its randomness comes from `rng` alone.
+        """Return a random sub-network that can learn; its randomness comes from `rng` alone.
 
         As a share of as many whole layers as it has, it keeps at least a sixth of the heads, and a 24th of the units
         if any. So one head is left: without any the first token, which the task head reads, never sees the text.
@@ -103,7 +103,7 @@ class SearchSpace(ABC):
                 return drawn
 
     def _first(self, num_layers: int, num_heads: int, num_units: int) -> SubNetwork:
-        """The first heads and units of the layers that the space drops last."""
+        """Return the first heads and units of the layers that the space drops last."""
         return self._of_layers(range(num_layers), num_heads, num_units)
 
     def _of_layers(self, layers: Sequence[int], num_heads: int, num_units: int) -> SubNetwork:
@@ -118,7 +118,7 @@ class SearchSpace(ABC):
         return self.dimensions.num_layers, self.dimensions.num_heads, self.dimensions.num_units
 
     def _values(self, config: Mapping[str, Any], ranges: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        """The integers of a config, checked against the allowed values of each key."""
+        """Return the integers of a config, checked against the allowed values of each key."""
         wrong = [
             f"{key} must be {_describe(allowed)}, but got {config.get(key)!r}"
             for key, allowed in ranges.items()

@@ -22,7 +22,7 @@ class SubsetDomain(Domain):  # type: ignore[misc]
     def sample(
         self, spec: Any = None, size: int = 1, random_state: np.random.RandomState | None = None
     ) -> str | list[str]:
-        """One subset (or `size` of them): first how many, uniformly, then which ones."""
+        """Return one subset (or `size` of them): first how many, uniformly, then which ones."""
         seed = None if random_state is None else random_state.randint(2**31)
         rng = np.random.default_rng(seed)
         values = [bits_to_text(draw_subset(self.length, rng)) for _ in range(size)]

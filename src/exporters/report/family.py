@@ -154,7 +154,7 @@ def _size_cells(variant: Variant) -> list[str]:
 
 
 def _latency_cells(timed: tuple[str, Latency] | None) -> list[str]:
-    """Median and 99th percentile."""
+    """Return median and 99th percentile."""
     return ["", ""] if timed is None else [f"{timed[1].p50_ms:.2f}", f"{timed[1].p99_ms:.2f}"]
 
 
@@ -216,7 +216,7 @@ def _at_a_glance(reported: ReportedFamily) -> str:
 
 
 def _errors(reported: ReportedFamily) -> Chart | None:
-    """Validation and test errors of the super-network and of the members."""
+    """Return validation and test errors of the super-network and of the members."""
     full = reported.members[0].report.super_network
     known = [] if full is None else [("super-network", full)]
     known += [(member.name, member.report.extracted) for member in reported.members]
@@ -226,7 +226,7 @@ def _errors(reported: ReportedFamily) -> Chart | None:
 
 
 def _parity_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]:
-    """How far the forms of each member are from what was searched, and what became of its smaller forms."""
+    """Return how far the forms of each member are from what was searched, and what became of its smaller forms."""
     rows = []
     for member in reported.members:
         export = member.export
@@ -247,7 +247,7 @@ def _parity_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]
 
 
 def _serving(reported: ReportedFamily) -> str:
-    """The commands that register the family and serve its champion."""
+    """Return the commands that register the family and serve its champion."""
     lines = [
         f"compressor export --model {quote(reported.model_folder.name)} --register-as NAME",
         "mlflow models serve -m models:/NAME@champion --env-manager local -p 5001",
@@ -256,7 +256,7 @@ def _serving(reported: ReportedFamily) -> str:
 
 
 def _reproduce(reported: ReportedFamily) -> Sequence[str]:
-    """The commands that make it again."""
+    """Return the commands that make it again."""
     searched, first = reported.of_search, reported.members[0]
     search, model = (path.expanduser().absolute() for path in (reported.folders.search, reported.model_folder))
     search = search if search.is_dir() else search.parent

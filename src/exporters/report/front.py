@@ -9,13 +9,13 @@ _SPARE_COLUMNS = ("units", "heads", "layers", _PARAMS, "95 % interval", "test er
 
 
 def spare_columns(result: SearchResult) -> list[str]:
-    """Columns of a front that a narrow terminal can do without, the first one first: costs that were no objectives."""
+    """Return columns of a front that narrow terminals can omit, the first one first: costs that were no objectives."""
     costs = [OBJECTIVES[name].column for name in other_cost_names() if name not in result.objectives]
     return [name_error(name, result.against_full_model) for name in (*costs, *_SPARE_COLUMNS)]
 
 
 def describe_useless(result: SearchResult) -> str | None:
-    """Where the front falls to the trivial predictor, in a sentence; None where it does not."""
+    """Return where the front falls to the trivial predictor, in a sentence; None where it does not."""
     places = result.useless
     if not places:
         return None
@@ -26,7 +26,7 @@ def describe_useless(result: SearchResult) -> str | None:
 
 
 def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a front, the super-network first, the trivial predictor last; costs if measured."""
+    """Return header and rows of a front, the super-network first, the trivial predictor last; costs if measured."""
     front, full, trivial = result.front, result.full, result.trivial
     costs = {name: OBJECTIVES[name] for name in result.shown_costs}
     header = [

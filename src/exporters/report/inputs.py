@@ -46,7 +46,7 @@ class Reported:
 
 
 def read_reported(folders: ReportFolders, find_super_network: FindSuperNetwork) -> Reported:
-    """What the files of these directories say, checked to belong together.
+    """Return what the files of these directories say, checked to belong together.
 
     Raises:
         OutputError: they do not, or a file is broken.

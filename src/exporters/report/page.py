@@ -72,7 +72,7 @@ def write_report(path: Path, reported: Reported) -> Path:
 
 
 def _useless(result: SearchResult) -> list[str]:
-    """A remark where the front falls to the trivial predictor."""
+    """Return a remark where the front falls to the trivial predictor."""
     note = describe_useless(result)
     return [] if note is None else [page.note(note)]
 
@@ -116,7 +116,7 @@ def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> str:
 
 
 def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
-    """How long dense and extracted take for the first inputs that were timed: in a sentence, and as rows of a table."""
+    """Return how long dense and extracted take for the first timed inputs: in a sentence, and as rows of a table."""
     benchmark = reported.benchmark
     if benchmark is None:
         return [], []
@@ -143,14 +143,14 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
 
 
 def _speed_up(row: Latency, times: float) -> str:
-    """How much faster than the base; of a noisy row the ends of its interval alone."""
+    """Return how much faster than the base; of a noisy row the ends of its interval alone."""
     if row.noisy and row.ratio_low > 0:
         return f"{1 / row.ratio_high:.1f} to {1 / row.ratio_low:.1f} times as fast: the machine was busy"
     return f"{times:.1f} times as fast"
 
 
 def _error_chart(reported: Reported) -> Chart | None:
-    """Validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
+    """Return validation errors of the models that were timed, or else exported; test errors of dense and extracted."""
     dense, extracted = _roles(reported)
     report = reported.extraction
     variants = {} if report is None else {dense: report.super_network, extracted: report.extracted}
@@ -172,7 +172,7 @@ def _error_chart(reported: Reported) -> Chart | None:
 
 
 def _roles(reported: Reported) -> tuple[str, str]:
-    """What the benchmark calls the dense and the extracted model, as far as it timed their exports."""
+    """Return what the benchmark calls the dense and the extracted model, as far as it timed their exports."""
     if reported.benchmark is None or reported.export is None:
         return "dense", "extracted"
     extracted = reported.benchmark.role_at(reported.export.directory)
@@ -182,7 +182,7 @@ def _roles(reported: Reported) -> tuple[str, str]:
 
 
 def _sizes(reported: Reported) -> str:
-    """What the timed models weigh."""
+    """Return what the timed models weigh."""
     if reported.benchmark is None:
         return ""
     note = reported.benchmark.noise_note()
@@ -190,7 +190,7 @@ def _sizes(reported: Reported) -> str:
 
 
 def _parity(reported: Reported) -> str:
-    """How far each form of the sub-network is from the one before it."""
+    """Return how far each form of the sub-network is from the one before it."""
     from compressor.network.saving import MAX_PARITY_DIFFERENCE
     from exporters.graph.parity import MAX_ONNX_DIFFERENCE
 

@@ -42,7 +42,7 @@ def make_search(origin: SearchOrigin, trained: TrainingRecord | None, folder: st
 
 
 def make_model(extraction: ExtractionReport, front: list[str], search: str, folder: Path) -> str:
-    """The command of an extraction; `front` are the names of the front's members."""
+    """Return the command of an extraction; `front` are the names of the front's members."""
     on_front = extraction.name in front
     chosen = {"index": front.index(extraction.name)} if on_front else {"config": f"{folder}/{SUB_NETWORK_FILE}"}
     given = {"search": search} | chosen | _after_cutting(extraction)
@@ -50,7 +50,7 @@ def make_model(extraction: ExtractionReport, front: list[str], search: str, fold
 
 
 def _after_cutting(extraction: ExtractionReport) -> dict[str, Any]:
-    """The options of an extraction that do not choose the sub-network."""
+    """Return the options of an extraction that do not choose the sub-network."""
     given: dict[str, Any] = {}
     given["finetune_epochs"] = 0 if extraction.finetuning is None else extraction.finetuning.most_epochs
     if (trimmed := extraction.vocabulary) is not None:
@@ -60,14 +60,14 @@ def _after_cutting(extraction: ExtractionReport) -> dict[str, Any]:
 
 
 def make_family_model(family: Family, member: ExtractionReport, search: str, folder: Path) -> str:
-    """The command of the extraction of a family, whose members are treated as this one is."""
+    """Return the command of the extraction of a family, whose members are treated as this one is."""
     several: dict[str, Any] = {"tiers": family.tiers} if family.tiers else {"all": True}
     given = {"search": search} | several | _after_cutting(member)
     return _line("extract", given, {"vocabulary_file": None}, output_dir=folder.name)
 
 
 def make_export(export: Export, model: str | None = None, folder: str | None = None) -> str:
-    """The command of an export; of a family the names of its folders."""
+    """Return the command of an export; of a family the names of its folders."""
     losses = [form.max_loss for form in export.smaller.values()]
     runtimes = {FORMS[form][0] for form in export.forms if form != "fp32"} or {"onnxruntime"}
     precisions = {FORMS[form][1] for form in export.forms}
@@ -83,7 +83,7 @@ def make_export(export: Export, model: str | None = None, folder: str | None = N
 
 
 def make_benchmark(benchmark: Benchmark, folder: Path) -> list[str]:
-    """The command of a benchmark in a folder, after those of its exports."""
+    """Return the command of a benchmark in a folder, after those of its exports."""
     paths = [model.path for model in benchmark.models.values()]
     single = (path.parent if path.suffix in GRAPH_SUFFIXES else path for path in paths)
     folders = list(dict.fromkeys(path.parent if is_family(path.parent) else path for path in single))
@@ -103,7 +103,7 @@ def _line(command: str, values: Mapping[str, Any], defaults: Mapping[str, Any], 
 
 
 def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """Options with values, as a shell takes them; those at their defaults are left out."""
+    """Return options with values, as a shell takes them; those at their defaults are left out."""
     words = []
     for name, value in values.items():
         if name in _MADE or value is None or _plain(value) == "" or _plain(value) == _plain(defaults.get(name)):

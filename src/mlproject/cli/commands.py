@@ -99,7 +99,7 @@ class UnderscoreGroup(click.Group):
     """A group that takes `train_supernet` for `train-supernet`."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
+        """Return the command of that name."""
         return super().get_command(ctx, cmd_name.replace("_", "-"))
 
 
@@ -455,7 +455,7 @@ def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; an error is one line on stderr and exit code 1."""
+    """Run the command line; an error is one line on stderr and exit code 1."""
     with spelled_as_flags(), silent_follower():
         _run(sys.argv[1:] if arguments is None else arguments)
 
@@ -492,7 +492,7 @@ def _run(words: list[str]) -> None:
 
 @contextmanager
 def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
-    """The MLflow run of a command and its checked output directory."""
+    """Yield the MLflow run of a command and its checked output directory."""
     context = click.get_current_context()
     values = context.params
     _quiet_libraries()
@@ -526,7 +526,7 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
 
 
 def _show_plan(parts: dict[str, Any]) -> None:
-    """Tells what a command with these options would do, and begins nothing.
+    """Print what a command with these options would do, and begin nothing.
 
     They are those of a training, or fields of `CompressOptions`.
     """
@@ -549,13 +549,13 @@ def _show_plan(parts: dict[str, Any]) -> None:
 
 
 def _open_model(parts: dict[str, Any]) -> dict[str, Any]:
-    """Options of a training whose model is on this machine, and known to rows that learn its outputs."""
+    """Return options of a training whose model is on this machine, and known to rows that learn its outputs."""
     model = _located(parts["model"])
     return {**parts, "model": model, "source": _learning_from(parts["source"], model)}
 
 
 def _log_the_rest(output_dir: Path) -> NoReturn:
-    """Ends a command that was killed after its work was done, but not all of it was logged."""
+    """End a command that was killed after its work was done, but not all of it was logged."""
     from mlproject.tracking import tracker as tracking
 
     count, run = tracking.sync(output_dir)
@@ -565,7 +565,7 @@ def _log_the_rest(output_dir: Path) -> NoReturn:
 
 
 def _done(run: "StageRun", made: str, following: str | None = None) -> None:
-    """The last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
+    """Print the last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
     look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
     left = run.tracker.finish()
     if left:
@@ -586,7 +586,7 @@ def _fail(message: str, words: list[str], code: int = 1) -> None:
 
 
 def _shorten(text: str) -> str:
-    """A text that may quote whatever was typed, its middle left out where it is long."""
+    """Return a text that may quote whatever was typed, its middle left out where it is long."""
     return text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED // 2]} … {text[-_MAX_QUOTED // 2 :]}"
 
 
@@ -598,7 +598,7 @@ def _fail_joined(message: str) -> None:
 
 
 def _check(values: dict[str, Any], *makers: _Maker) -> tuple[Any, ...]:
-    """What each options class or function makes of a command's options, before any run is started or work is done.
+    """Return what each class or function makes of a command's options, before any run is started or work is done.
 
     Raises:
         CompressorError: options are wrong; numbers out of their range all at once.
@@ -629,7 +629,7 @@ def _source(values: dict[str, Any]) -> DataSource:
 
 
 def _whole_source(values: dict[str, Any]) -> DataSource:
-    """A source that adds nothing to another one, so that it must fit its task."""
+    """Return a source that adds nothing to another one, so that it must fit its task."""
     source = _source(values)
     assert source.task
     return source
@@ -657,7 +657,7 @@ def _search_options(values: dict[str, Any]) -> SearchOptions:
 
 
 def _search_options_of_compress(values: dict[str, Any]) -> SearchOptions:
-    """Those of its search: `--threads` are the benchmark's alone where no latency is an objective."""
+    """Return those of its search: `--threads` are the benchmark's alone where no latency is an objective."""
     is_timed = LATENCY_OBJECTIVE in values["objectives"]
     return _search_options(values if is_timed else {**values, "threads": None})
 
@@ -681,7 +681,7 @@ def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
 
 
 def _fit(values: dict[str, Any]) -> None:
-    """Whether the search of a `compress` can give what the choice asks for, and the export name what it gives."""
+    """Raise unless the search of a `compress` can give what the choice asks for, and the export name what it gives."""
     choice = _choice(values)
     require_fit(choice, values["objectives"], values["num_samples"])
     if choice.several:
@@ -692,7 +692,7 @@ def _fit(values: dict[str, Any]) -> None:
 
 
 def _hub(values: dict[str, Any]) -> str | None:
-    """The repository that the model is pushed to, on a Hub that takes it."""
+    """Return the repository that the model is pushed to, on a Hub that takes it."""
     repository: str | None = values["push_to_hub"]
     if repository is not None:
         require_hub(repository)
@@ -700,7 +700,7 @@ def _hub(values: dict[str, Any]) -> str | None:
 
 
 def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> None:
-    """Pushes extracted models, of several each to a repository of its own."""
+    """Push extracted models, of several each to a repository of its own."""
     from compressor.network.saving import SUB_NETWORK_FILE
 
     for model in models if repository is not None else ():
@@ -711,13 +711,13 @@ def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> No
 
 
 def _located(options: ModelOptions) -> ModelOptions:
-    """With the local path of a base model that is an address in MLflow."""
+    """Return the options with the local path of a base model that is an address in MLflow."""
     name = options.model_name_or_path
     return replace(options, model_name_or_path=str(locate(name, *MODEL_DIR))) if is_address(name) else options
 
 
 def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:
-    """With the model that is trained as the one whose outputs are learnt, where the task's head learns those."""
+    """Return the source with the trained model as the one whose outputs are learnt, where its head learns those."""
     if not source.task.head.learns_reference:
         return source
     path = Path(model.model_name_or_path).expanduser()
@@ -725,13 +725,13 @@ def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:
 
 
 def _num_processes(values: dict[str, Any]) -> int:
-    """How many train together; noted in `values` for the settings."""
+    """Return how many train together; noted in `values` for the settings."""
     values["num_processes"] = count_processes(values["num_processes"])
     return int(values["num_processes"])
 
 
 def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
-    """Names for the models of a benchmark: the directories' names, numbered where they repeat; of a family its own."""
+    """Return names for the models of a benchmark: of directories, numbered where they repeat; of a family its own."""
     from compressor.extraction import family
 
     names: dict[str, Path] = {}
@@ -747,7 +747,7 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
 
 
 def _quiet_libraries() -> None:
-    """Keeps the terminal for our own lines: libraries log errors only, and their progress bars stay off."""
+    """Keep the terminal for our own lines: libraries log errors only, and their progress bars stay off."""
     import logging
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -30,7 +30,7 @@ _NULL = ("", "~", "null", "Null", "NULL")
 
 
 def read_config(text: str, command: click.Command) -> dict[str, Any]:
-    """The values of a configuration file by the names of a command's parameters, as they would be typed.
+    """Return the values of a configuration file by the names of a command's parameters, as they would be typed.
 
     Raises:
         OptionError: it cannot be read, or has keys that are no options of the command.
@@ -65,7 +65,7 @@ def read_config(text: str, command: click.Command) -> dict[str, Any]:
 
 
 def render_config(command: click.Command, values: Mapping[str, Any]) -> str:
-    """All options of a command with these values as a configuration file, but those that say how it runs.
+    """Return all options of a command with these values as a configuration file, but those that say how it runs.
 
     What is not given is null. Given again as `--config-file` the file says the same.
     """
@@ -79,7 +79,7 @@ def render_config(command: click.Command, values: Mapping[str, Any]) -> str:
 
 
 def _options_by_key(command: click.Command) -> dict[str, click.Option]:
-    """Options by each of their names, in the order of the command."""
+    """Return options by each of their names, in the order of the command."""
     shown = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     return {_key(word): option for option in shown if option.name not in _NOT_IN_A_FILE for word in option.opts}
 
@@ -89,7 +89,7 @@ def _key(word: str) -> str:
 
 
 def _read_pairs(path: Path) -> list[tuple[str, int, "Node"]]:
-    """Keys, their lines and values of a file, in its order.
+    """Return keys, their lines and values of a file, in its order.
 
     Raises:
         OptionError: it is no file of YAML, or holds something else than keys and values.
@@ -120,7 +120,7 @@ def _read_pairs(path: Path) -> list[tuple[str, int, "Node"]]:
 
 
 def _typed(node: "Node", option: click.Option, path: Path) -> str | list[str]:
-    """A value as it would be typed; empty for what is not given.
+    """Return a value as it would be typed; empty for what is not given.
 
     Raises:
         OptionError: it is neither one word nor a list of words.
@@ -138,7 +138,7 @@ def _typed(node: "Node", option: click.Option, path: Path) -> str | list[str]:
 
 
 def _plain(option: click.Option, values: Mapping[str, Any]) -> Any:
-    """An option's value in the types that YAML has."""
+    """Return an option's value in the types that YAML has."""
     value = values[option.name or ""]
     if option.name in _SAME_AS:
         value = (*values[_SAME_AS[option.name]], *value)

@@ -43,7 +43,7 @@ _TYPES: dict[Any, click.ParamType] = {  # type: ignore[type-arg]
 
 
 def _parameter(name: str, given: Option) -> str:
-    """The name of an option's value in Click: the field's, unless words stand for the field's values."""
+    """Return the name of an option's value in Click: the field's, unless words stand for the field's values."""
     return name if given.words is None else flags_of(name, given)[0].removeprefix("--").replace("-", "_")
 
 
@@ -63,7 +63,7 @@ def pick(make: type[Options], values: dict[str, Any], **changes: Any) -> Options
 
 
 def _attributes(kind: Any, default: Any, given: Option) -> dict[str, Any]:
-    """What a field's type and default say of its option: Click's arguments."""
+    """Return what a field's type and default say of its option: Click's arguments."""
     if isinstance(kind, UnionType):
         (kind,) = (one for one in get_args(kind) if one is not NoneType)
     if given.words is not None:
@@ -80,7 +80,7 @@ def _attributes(kind: Any, default: Any, given: Option) -> dict[str, Any]:
 
 
 def _of(heading: str, options: type, *names: str, **changes: Any) -> list[Decorator]:
-    """Click options of these fields of a class, or of all that are options; `changes` are Click's arguments."""
+    """Return Click options of these fields of a class, or of all that are options; `changes` are Click's arguments."""
     offered, found = find_options(options), {one.name: one for one in fields(options)}
     made: list[Decorator] = []
     for name in names or offered:
@@ -152,7 +152,7 @@ class RunOptions:
 
 
 def _read_config_file(ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Has the options that the command line does not give taken from a file."""
+    """Have the options that the command line does not give taken from a file."""
     if value and not ctx.resilient_parsing:
         from mlproject.cli.config_file import read_config
 

@@ -50,7 +50,7 @@ class HuggingFaceCommand(click.Command):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Click's own parsing, after the words are put into its form; a home that nobody has is told here."""
+        """Return Click's own parsing, after the words are put into its form; a home that nobody has is told here."""
         left = super().parse_args(ctx, normalise_arguments(args))
         if ctx.resilient_parsing:  # a shell asks how a word goes on
             return left
@@ -62,12 +62,12 @@ class HuggingFaceCommand(click.Command):
         return left
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command, its models on the device that it was given."""
+        """Run the command, its models on the device that it was given."""
         with chosen_device(ctx.params["device"]) if "device" in ctx.params else nullcontext():
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options below the headings of their groups."""
+        """Write the options below their headings."""
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -81,7 +81,7 @@ class HuggingFaceCommand(click.Command):
 
 
 def _require_home(path: str, ctx: click.Context) -> None:
-    """Raises unless a path that begins with ~ or ~NAME begins with a home that there is."""
+    """Raise unless a path that begins with ~ or ~NAME begins with a home that there is."""
     try:
         Path(path).expanduser()
     except RuntimeError:
@@ -91,7 +91,7 @@ def _require_home(path: str, ctx: click.Context) -> None:
 
 
 def _tell_overridden(ctx: click.Context) -> None:
-    """Prints which options of the configuration file do not count, as the command line has them too."""
+    """Print which options of the configuration file do not count, as the command line has them too."""
     given = ctx.default_map or {}
     both = [one.opts[0] for one in ctx.command.params if one.name in given and _is_typed(ctx, str(one.name))]
     if both and not is_follower():
@@ -119,7 +119,7 @@ class IntegerList(click.ParamType):  # type: ignore[type-arg]
     name = "integers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The numbers of a text."""
+        """Return the numbers of a text."""
         if isinstance(value, tuple):
             return value
         try:
@@ -135,7 +135,7 @@ class TrainingPrecision(click.Choice[str]):
         super().__init__(["auto", "fp32", "bf16"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The precision of a text."""
+        """Return the precision of a text."""
         switched = {"true": "bf16", "false": "fp32"}
         return super().convert(switched.get(str(value).lower(), value), param, ctx)
 
@@ -146,7 +146,7 @@ class DeviceName(click.ParamType):  # type: ignore[type-arg]
     name = "device"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name of a device."""
+        """Return the name of a device."""
         if not is_device(str(value)):
             self.fail(f"{str(value)[:40]!r} is not auto, cpu, cuda or a GPU by its number such as cuda:1.", param, ctx)
         return str(value)
@@ -158,7 +158,7 @@ class TextList(click.ParamType):  # type: ignore[type-arg]
     name = "words"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The words of a text."""
+        """Return the words of a text."""
         return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
 
 
@@ -168,7 +168,7 @@ class NamedNumber(click.ParamType):  # type: ignore[type-arg]
     name = "name=number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """The name and the number of a text."""
+        """Return the name and the number of a text."""
         if isinstance(value, tuple):
             return value
         name, _, number = str(value).partition("=")
@@ -179,7 +179,7 @@ class NamedNumber(click.ParamType):  # type: ignore[type-arg]
 
 
 def normalise_arguments(args: list[str]) -> list[str]:
-    """The words of a command line with hyphens in option names and without options whose value is empty."""
+    """Return the words of a command line with hyphens in option names and without options whose value is empty."""
     words: list[str] = []
     for word in args:
         if word == "" and words and words[-1].startswith("--"):

@@ -28,13 +28,13 @@ _STOPPED_BY = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
 def count_started() -> int:
-    """The processes that torchrun has started, this one among them; 1 without it."""
+    """Return the processes that torchrun has started, this one among them; 1 without it."""
     size = os.environ.get("WORLD_SIZE", "1")
     return int(size) if "RANK" in os.environ and size.isdigit() else 1
 
 
 def is_follower() -> bool:
-    """Whether torchrun has started this process beside a first one, which speaks for all."""
+    """Return whether torchrun has started this process beside a first one, which speaks for all."""
     return count_started() > 1 and os.environ["RANK"] != "0"
 
 
@@ -51,7 +51,7 @@ def require_training(command: str | None) -> None:
 
 
 def count_processes(asked: int) -> int:
-    """The processes of a command that is asked for so many, of which torchrun may have started them already.
+    """Return the processes of a command that is asked for so many, of which torchrun may have started them already.
 
     Raises:
         OptionError: it has started others, or the number is out of its range.
@@ -67,7 +67,7 @@ def count_processes(asked: int) -> int:
 
 @contextmanager
 def silent_follower() -> Iterator[None]:
-    """For the time of the block a follower prints nothing on stdout, from the reading of its options on."""
+    """Have a follower print nothing on stdout for the time of the block, from the reading of its options on."""
     with ExitStack() as stack:
         if is_follower():
             stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
@@ -76,7 +76,7 @@ def silent_follower() -> Iterator[None]:
 
 @contextmanager
 def take_part() -> Iterator[bool]:
-    """Whether this process is the one that does the command's work, or the only one; others follow it, in silence."""
+    """Yield whether this process does the command's work, first or alone; others follow it, in silence."""
     if count_started() == 1:
         yield True
         return
@@ -129,7 +129,7 @@ def start_processes(words: list[str], num_processes: int) -> None:
 
 
 def _failure(error: "ChildFailedError") -> BaseException:
-    """What to raise where a process has failed: an exit where it has said why."""
+    """Return what to raise where a process has failed: an exit where it has said why."""
     killed = {rank: -failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
     for rank, number in killed.items():
         if number != signal.SIGTERM:
@@ -143,7 +143,7 @@ def _failure(error: "ChildFailedError") -> BaseException:
 
 @contextmanager
 def _setting(num_processes: int) -> Iterator[None]:
-    """The environment that the processes get: this very code, and their share of the cores."""
+    """Yield the environment that the processes get: this very code, and their share of the cores."""
     import logging
 
     before = dict(os.environ)
@@ -160,7 +160,7 @@ def _setting(num_processes: int) -> Iterator[None]:
 
 @contextmanager
 def _signals_as_before(names: list[str]) -> Iterator[None]:
-    """The launcher leaves its handlers behind."""
+    """Restore the handlers of signals, which the launcher replaces."""
     with ExitStack() as stack:
         for name in names:
             number = getattr(signal, name)

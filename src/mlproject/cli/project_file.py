@@ -15,7 +15,7 @@ NO_PARAMETERS = ("debug", "config_file", "dry_run")
 
 
 def render_project() -> str:
-    """The content of MLproject: one entry point per command, `main` for `compress`."""
+    """Return the content of MLproject: one entry point per command, `main` for `compress`."""
     from mlproject.cli import cli
 
     lines = ["name: mlflow-compressor", "", "conda_env: conda.yaml", "", "entry_points:"]
@@ -32,7 +32,7 @@ def render_project() -> str:
 
 
 def parameter_default(option: click.Option) -> Any:
-    """An option's default as MLproject writes it: "" for "not given", None for "required", text for switches."""
+    """Return an option's default as MLproject writes it: "" for "not given", None for "required", text for switches."""
     if option.required:
         return None
     if option.default in (None, ()) or type(option.default).__name__ == "Sentinel":

@@ -35,7 +35,7 @@ _SPLIT = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_pro
 
 
 def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Command]:
-    """The output directory of a command with these options, and what is begun there.
+    """Return the output directory of a command with these options, and what is begun there.
 
     It is new or empty, may be overwritten (then what the tool kept there is to be cleared), or was begun by the same
     command with the same options and is not finished: then the command goes on.
@@ -64,7 +64,7 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Co
 
 @contextmanager
 def take_output_dir(command: str, values: Mapping[str, Any]) -> Iterator[tuple[Path, Command]]:
-    """`choose_output_dir`, the directory being this process's alone for the time of the block.
+    """Yield `choose_output_dir`, the directory being this process's alone for the time of the block.
 
     What killed processes have left half written is removed; a directory that was made for nothing is too.
 
@@ -81,7 +81,7 @@ def take_output_dir(command: str, values: Mapping[str, Any]) -> Iterator[tuple[P
 
 @contextmanager
 def lock_output_dir(path: Path) -> Iterator[None]:
-    """Holds the lock of an output directory, which is made for it; it is removed again where it stays empty.
+    """Hold the lock of an output directory, which is made for it; it is removed again where it stays empty.
 
     Raises:
         OutputError: another command is at work there.
@@ -105,13 +105,13 @@ def lock_output_dir(path: Path) -> Iterator[None]:
 
 
 def _unused(path: Path) -> Path:
-    """A path that is not there: this one, or this one with a number."""
+    """Return a path that is not there: this one, or this one with a number."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in range(2, 1000))
     return next(candidate for candidate in (path, *numbered) if not candidate.exists())
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a command was begun in a directory, or was killed before it could say so."""
+    """Return whether a command was begun in a directory, or was killed before it could say so."""
     return read_header(path) is not None or (
         path.is_dir() and {entry.name for entry in path.iterdir()} == {STATE_FOLDER}
     )
@@ -162,7 +162,7 @@ def _differences(begun: Command, now: Command) -> list[str]:
 
 
 def _inputs(command: Command, free: tuple[str, ...] = ()) -> Inputs:
-    """What a command's results depend on; `free` are names of options that may differ besides its budget's."""
+    """Return what a command's results depend on; `free` are names of options that may differ besides its budget's."""
     return Inputs(values=command.options, budget=(*_BUDGETS.get(command.command, ()), *free))
 
 

@@ -17,12 +17,12 @@ FAMILY = ("family.json",)
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address in MLflow rather than a path."""
+    """Return whether a text is an address in MLflow rather than a path."""
     return text.startswith(("runs:/", "models:/"))
 
 
 def locate(text: str, *markers: str) -> Path:
-    """The local path behind a directory or an address; the folder (or ONNX file) below it that holds a marker.
+    """Return the local path behind a directory or an address; the folder (or ONNX file) below it that holds a marker.
 
     What is fetched over a network is kept in the user's cache folder; a local artifact store is read in place.
 
@@ -52,12 +52,12 @@ def locate(text: str, *markers: str) -> Path:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a directory's `config.json` describes graphs in ONNX, not weights for PyTorch."""
+    """Return whether a directory's `config.json` describes graphs in ONNX, not weights for PyTorch."""
     return any((folder / name).is_file() for name in EXPORTED)
 
 
 def _with_tokenizer(folder: Path, root: Path) -> Path:
-    """The model folder of MLflow's transformers flavour together with its tokenizer, which lies elsewhere there."""
+    """Return the model folder of MLflow's transformers flavour with its tokenizer, which lies elsewhere there."""
     tokenizer = root / "components" / "tokenizer"
     if not tokenizer.is_dir() or not (folder / "config.json").is_file() or (folder / "tokenizer.json").is_file():
         return folder

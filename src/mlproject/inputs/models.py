@@ -16,7 +16,7 @@ from mlproject.inputs.addresses import SUPER_NETWORK, locate
 
 
 def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) -> TaskData:
-    """The rows of a training; texts without labels are answered by its model, whose answers are kept in `output_dir`.
+    """Return the rows of a training; its model answers texts without labels, and the answers stay in `output_dir`.
 
     Without one they are not kept.
 
@@ -71,7 +71,7 @@ def open_super_network(
 
 
 def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any]) -> DataSource:
-    """The source of the training with what the user set anew; other files of the same task leave the task as it was."""
+    """Return the training's source with what the user overrides; other files leave the task as it was."""
     source = trained_on or DataSource()
     if overrides.get("task_name", source.task_name) != source.task_name:
         source = DataSource()

@@ -11,7 +11,7 @@ _LOGGED = "MLmodel"
 
 
 def find_served(text: str) -> ServedModel:
-    """The served model behind `models:/NAME@alias`, `runs:/<id>/…`, or a directory.
+    """Return the served model behind `models:/NAME@alias`, `runs:/<id>/…`, or a directory.
 
     Raises:
         TrackingError: MLflow has no such thing, or is away.
@@ -28,7 +28,7 @@ def find_served(text: str) -> ServedModel:
 
 
 def find_pair(champion: str, challenger: str) -> tuple[ServedModel, ServedModel]:
-    """Two served models of the same task; one of them may be a server over HTTP.
+    """Return two served models of the same task; one of them may be a server over HTTP.
 
     Raises:
         OptionError: both are servers, so that nothing tells what they take.

@@ -22,7 +22,7 @@ PNG_FILE = "latency.png"
 def benchmark(
     output_dir: Path, models: Sequence[tuple[str, Path]], options: BenchmarkOptions, run: StageRun
 ) -> Benchmark:
-    """Times models by role, the first being the base, logs and shows what was measured."""
+    """Time models by role, the first being the base; log and show what was measured."""
     run.log_params(asdict(options) | {"models": ", ".join(str(path) for _, path in models)})
     made = benchmark_models(models, options)
     made.save(output_dir)
@@ -56,7 +56,7 @@ def _noise_metrics(noise: Noise) -> dict[str, float]:
 
 
 def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
-    """A run for each model, which MLflow can plot, and the view "Latency" of them."""
+    """Log a run for each model, which MLflow can plot, and the view "Latency" of them."""
     batch_size, length = benchmark.first_shape
     for name, row in benchmark.at(benchmark.first_shape).items():
         model = benchmark.models[name]

@@ -205,12 +205,12 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
 
 
 def _of_rows(data: TaskData) -> dict[str, Any]:
-    """What stages depend on of their rows."""
+    """Return what stages depend on of their rows."""
     return {"data": data.digest, "label_names": data.label_names}
 
 
 def _digest_members(directory: Path) -> dict[str, Any]:
-    """Digests of a model's files; of a family those of each member."""
+    """Return digests of a model's files; of a family those of each member."""
     members = find_members(directory)
     return {name: digest_files(at) for name, at in members.items()} if is_family(directory) else digest_files(directory)
 
@@ -269,14 +269,14 @@ class _Stages:
         return folder
 
     def _find(self, stage: str, folder: Path, key: str) -> Iterator[tuple[Path, str]]:
-        """Where the stage may be finished, with MLflow's id of its run: here, or in the folder of an earlier run."""
+        """Yield where the stage may be finished, with MLflow's id of its run: here, or an earlier run's folder."""
         yield folder, self._tracker.outbox.run_ids.get(stage, "of this command")
         for run_id, directory in self._tracker.find_finished(key) if self._use_cache else ():
             yield directory, run_id
 
 
 def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
-    """Prints, writes and logs the comparison of the dense super-network with the extracted sub-network's forms."""
+    """Print, write and log the comparison of the dense super-network with the extracted sub-network's forms."""
     extractions = {role: ExtractionReport.load(model) for role, (model, _) in folders.members.items()}
     exports = {"dense": folders.dense} | {role: at for role, (_, at) in folders.members.items()}
     loaded = {role: Export.load(at) for role, at in exports.items()}
@@ -321,7 +321,7 @@ def _describe(
     tables: str,
     run: StageRun,
 ) -> None:
-    """Sets the description of the parent run: what was made, from what, and the commands that follow."""
+    """Set the description of the parent run: what was made, from what, and the commands that follow."""
     another = f"compressor extract --search {quote(str(folders.search))} --index I"
     register = f"compressor export --model {quote(str(folders.model))} --register-as NAME"
     register += "" if is_family(folders.model) else " --alias champion"
@@ -344,7 +344,7 @@ _MAX_MEMBERS = 20
 
 
 def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> str:
-    """One table in Markdown: the super-network, the members of the front as searched, the chosen one as extracted, and
+    """Return a table in Markdown: the super-network, the front's members as searched, the chosen one as extracted, and
     the trivial predictor.
 
     Members have the index that `extract` takes, and the chosen one is marked.

@@ -28,7 +28,7 @@ def export(
     *,
     log_models: bool = True,
 ) -> Export:
-    """Exports a sliced model or a super-network, logs and shows what was made.
+    """Export a sliced model or a super-network; log and show what was made.
 
     `name` is the prefix of its metrics and the folder of its artifacts in MLflow; with `log_models` the best
     accepted form is logged as a model that MLflow serves, and fp32 as ONNX.
@@ -50,7 +50,7 @@ def export(
 
 
 def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptions, run: StageRun) -> dict[str, Export]:
-    """Exports each member of a family into a folder of its own; registers all once all are proven.
+    """Export each member of a family into a folder of its own; registers all once all are proven.
 
     They become versions of one registered model with the aliases of their tiers, and `champion`. Members that a killed
     command has exported are not exported again.
@@ -99,7 +99,7 @@ def _option_params(options: LoggedExportOptions) -> dict[str, str]:
 
 
 def _export(model_dir: Path, output_dir: Path, options: LoggedExportOptions) -> tuple[Export, TaskData]:
-    """Exports a model and shows what was made; also the rows that it was judged on."""
+    """Export a model and show what was made; also the rows that it was judged on."""
     opened = open_model(model_dir)
     data = opened.load_data()
     made = export_model(opened, data, output_dir, options)
@@ -108,7 +108,7 @@ def _export(model_dir: Path, output_dir: Path, options: LoggedExportOptions) -> 
 
 
 def _log(run: StageRun, made: Export, name: str, *, files: bool = True) -> None:
-    """Logs the metrics of an export, with `name` as prefix, and its files, or the record of them alone."""
+    """Log the metrics of an export, with `name` as prefix, and its files, or the record of them alone."""
     for form_name, form in made.forms.items():
         prefix = name if form_name == "fp32" else f"{name}_{form_name}"
         run.log_metrics({f"{prefix}/error": form.error, f"{prefix}/mb": form.mb})

@@ -51,7 +51,7 @@ _MEMBER = "extract member"
 def extract(
     output_dir: Path, search_dir: Path, choice: Choice, options: ExtractionOptions, run: StageRun
 ) -> list[Path]:
-    """The directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
+    """Return the directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
 
     Raises:
         SearchError: nothing fits the choice.
@@ -96,7 +96,7 @@ def extract(
 
 
 def _show_family(family: Family, reports: Mapping[str, ExtractionReport], *, surely: bool) -> None:
-    """Prints the members of a family side by side, and which is the champion."""
+    """Print the members of a family side by side, and which is the champion."""
     rows = [
         [
             name,
@@ -140,7 +140,7 @@ def trim(output_dir: Path, model: str, options: ExtractionOptions, run: StageRun
 
 
 def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> Extractor:
-    """What extracts members of a search, its models and rows checked to be those that were searched."""
+    """Return what extracts members of a search, its models and rows checked to be those that were searched."""
     origin = result.made_of
     weights: SharedWeights | TrainedAlone
     if origin.is_shared:
@@ -160,7 +160,7 @@ def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> E
 
 
 def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str | None) -> None:
-    """Logs an extracted model, with `folder` as one of several."""
+    """Log an extracted model, with `folder` as one of several."""
     if report.finetuning is not None and report.finetuning.bf16 is not None:
         run.log_params({"bf16": report.finetuning.bf16})
     metrics = _metrics(report)
@@ -175,7 +175,7 @@ def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str |
 def _log_model(
     run: StageRun, directory: Path, report: ExtractionReport, data: TaskData, name: str | None, step: int
 ) -> None:
-    """Logs what was measured of an extracted model; of one of several the run gets it at a step of its own."""
+    """Log what was measured of an extracted model; of one of several the run gets it at a step of its own."""
     extracted = report.extracted
     judged = judge("error", extracted.error, extracted.error_interval, data, "validation")
     costs = {name: _metrics_of_model(report)[name] for name in ("params", "relative_params")}
@@ -183,7 +183,7 @@ def _log_model(
 
 
 def _metrics_of_model(report: ExtractionReport) -> dict[str, float]:
-    """The metrics that are told of an extracted model itself, and with it of the run."""
+    """Return the metrics that are told of an extracted model itself, and with it of the run."""
     extracted = report.extracted
     return {
         "error": extracted.error,
@@ -194,7 +194,7 @@ def _metrics_of_model(report: ExtractionReport) -> dict[str, float]:
 
 
 def _metrics(report: ExtractionReport) -> dict[str, float]:
-    """The other metrics of an extracted model's run, as far as they are known."""
+    """Return the other metrics of an extracted model's run, as far as they are known."""
     extracted, parity = report.extracted, report.parity
     metrics: dict[str, float | None] = {
         "relative_encoder_params": extracted.relative_encoder_params,
@@ -215,7 +215,7 @@ def _metrics(report: ExtractionReport) -> dict[str, float]:
 
 
 def _show(report: ExtractionReport) -> None:
-    """Prints the extracted model beside the super-network."""
+    """Print the extracted model beside the super-network."""
     parity = report.parity
     if report.chosen.reason:
         print(f"Chosen: {report.name}, {report.chosen.reason}")

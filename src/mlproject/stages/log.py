@@ -11,13 +11,13 @@ from mlproject.tracking.tracker import StageRun
 
 
 def option_params(*options: Any) -> dict[str, Any]:
-    """The fields of some option classes as MLflow parameters; what is not set is left out."""
+    """Return the fields of some option classes as MLflow parameters; what is not set is left out."""
     values = {field.name: getattr(option, field.name) for option in options for field in fields(option)}
     return {name: value for name, value in values.items() if value not in (None, ())}
 
 
 def log_files(run: StageRun, directory: Path, folder: str | None = None) -> None:
-    """Uploads the files of a directory; of what is in folders below it the pooling of sentence embeddings alone."""
+    """Upload the files of a directory; of what is in folders below it the pooling of sentence embeddings alone."""
     for file in sorted(directory.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             run.log_artifact(file, folder)
@@ -27,12 +27,12 @@ def log_files(run: StageRun, directory: Path, folder: str | None = None) -> None
 
 
 def _name_rows(source: DataSource) -> str:
-    """Where rows come from that no file of their own names."""
+    """Return where rows come from that no file of their own names."""
     return source.train_file or source.unlabeled_file or source.dataset_name or source.task_name
 
 
 def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
-    """Logs the three parts of the data with their content hashes."""
+    """Log the three parts of the data with their content hashes."""
     import pandas as pd
 
     named, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
@@ -52,6 +52,6 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Prints what is odd about some data, a line each."""
+    """Print what is odd about some data, a line each."""
     for note in notes:
         print(f"Note: {note}")

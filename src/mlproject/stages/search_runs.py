@@ -36,7 +36,7 @@ def write_search_results(output_dir: Path, result: SearchResult, title: str) -> 
 
 
 def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:
-    """Logs what a search found as a whole, saves the view of that name, and prints the front."""
+    """Log what a search found as a whole, save the view of that name, and print the front."""
     run.log_series("search/hypervolume", result.hypervolumes)
     run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
     for name in ARTIFACTS:
@@ -65,7 +65,7 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
 
 
 def child_tags(run: StageRun, model: str, task_name: str, search_space: str, search_method: str) -> dict[str, str]:
-    """The tags of a sub-network's run, by which it is found; those on the front are marked at the end."""
+    """Return the tags of a sub-network's run, by which it is found; those on the front are marked at the end."""
     return {
         "stage": "subnet",
         "model": model,
@@ -78,14 +78,14 @@ def child_tags(run: StageRun, model: str, task_name: str, search_space: str, sea
 
 
 def child_metrics(evaluation: EvaluatedSubNetwork, hypervolume: float) -> dict[str, float]:
-    """The metrics of a sub-network's run; the same keys in every run, so that MLflow can plot them."""
+    """Return the metrics of a sub-network's run; the same keys in every run, so that MLflow can plot them."""
     more = {name: getattr(evaluation, name) for name in ("relative_params", "relative_encoder_params", "eval_seconds")}
     known = evaluation.objectives | more | {"hypervolume": hypervolume}
     return {name: float(value) for name, value in known.items()}
 
 
 def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, Any]:
-    """The parameters of a sub-network's run: numbers, so that MLflow can draw parallel coordinates."""
+    """Return the parameters of a sub-network's run: numbers, so that MLflow can draw parallel coordinates."""
     counts = {
         "num_layers": sub_network.num_layers,
         "num_heads": sub_network.num_heads,
@@ -97,7 +97,7 @@ def architecture(sub_network: SubNetwork, config: Config | None) -> dict[str, An
 
 
 def kept_per_layer(sub_network: SubNetwork) -> list[list[str]]:
-    """Layers, heads and units that are kept; neighbours that keep as much share a row."""
+    """Return layers, heads and units that are kept; neighbours that keep as much share a row."""
     counts = [(len(heads), len(units)) for heads, units in zip(sub_network.heads, sub_network.units, strict=True)]
     rows, first = [], 0
     for count, group in itertools.groupby(counts):
@@ -108,7 +108,7 @@ def kept_per_layer(sub_network: SubNetwork) -> list[list[str]]:
 
 
 def mark_front_member(child: StageRun, member: EvaluatedSubNetwork, place: int, run: StageRun) -> None:
-    """Tags a sub-network's run as on the front; adds its test error, what it keeps, and how it is deployed."""
+    """Tag a sub-network's run as on the front; add its test error, what it keeps, and how it is deployed."""
     child.set_tags({"pareto": "true", "front_index": str(place)})
     child.describe(
         f"Error **{member.error:.4f}** with {member.relative_encoder_params:.1%} of the encoder. Deploy it:\n\n"

@@ -110,19 +110,19 @@ def follow(source: DataSource, model_options: ModelOptions, settings: TrainingSe
 
 
 def in_turn(make: Callable[[], Made]) -> Made:
-    """What each process of a training makes, the first one before the others."""
+    """Return what each process of a training makes, the first one before the others."""
     with current_ranks().in_turn():
         return make()
 
 
 def _open_in_turn(source: DataSource, model_options: ModelOptions, output_dir: Path | None) -> TaskData:
-    """The rows; where the first process's output directory is on this disk, its answers to texts are read there."""
+    """Return the rows; where the first process's output directory is on this disk, its answers are read there."""
     folder = Path(current_ranks().agree(lambda: str(output_dir)))
     return in_turn(lambda: open_rows(source, model_options, output_dir or (folder if folder.is_dir() else None)))
 
 
 def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, plan: Plan | None) -> str:
-    """What training, and the stages that a plan says, will take."""
+    """Return what training, and the stages that a plan says, will take."""
     net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
     assert net.record is not None and net.record.params is not None
     is_fine_tuned = net.record.source.unlabeled_file is not None
@@ -142,7 +142,7 @@ def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, pla
 
 
 def _losses(report: EpochReport) -> str:
-    """The losses of an epoch in words, those that there are."""
+    """Return the losses of an epoch in words, those that there are."""
     named = {"super-network": report.own_loss, "sub-networks": report.sub_network_loss}
     found = ", ".join(f"{loss:.3f} ({name})" for name, loss in named.items() if loss is not None)
     return f"loss {found}, "

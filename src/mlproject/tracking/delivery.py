@@ -55,7 +55,7 @@ class MlflowLog:
     """An MLflow tracking server, or database, that events are delivered to."""
 
     def __init__(self) -> None:
-        """Opens the store that MLflow's environment names; a SQLite database that is not there yet is made.
+        """Open the store that MLflow's environment names; a SQLite database that is not there yet is made.
 
         Raises:
             TrackingError: there is no such store, or it cannot be used.
@@ -77,7 +77,7 @@ class MlflowLog:
             ) from error
 
     def start_run(self, name: str, tags: Mapping[str, str], key: str, run_id: str | None = None) -> tuple[str, str]:
-        """The ids of a run and its experiment: the one to go on with, the one `mlflow run` made, or a new one.
+        """Return the ids of a run and its experiment: the one to go on with, the one `mlflow run` made, or a new one.
 
         A new one is tagged with `key`, by which it is found again if its id was not noted.
 
@@ -124,7 +124,7 @@ class MlflowLog:
         return str(run.info.run_id), str(run.info.experiment_id)
 
     def _whose_experiment(self, run_id: str | None) -> str:
-        """The name of the experiment that a run belongs to, or would, as far as the server tells it."""
+        """Return the name of the experiment that a run belongs to, or would, as far as the server tells it."""
         try:
             number = self.client.get_run(run_id).info.experiment_id if run_id else self._experiment_id()
             return f"{self.client.get_experiment(number).name!r} (experiment {number})"
@@ -132,18 +132,18 @@ class MlflowLog:
             return "it"
 
     def _find_run(self, key: str) -> str | None:
-        """The id of the run with that key; None where there is none."""
+        """Return the id of the run with that key; None where there is none."""
         found = self.client.search_runs([self._experiment_id()], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
     def _create_run(self, name: str, tags: Mapping[str, str]) -> Any:
-        """A new run in the experiment that the environment names, with MLflow's own tags of user, source and commit."""
+        """Return a new run in the experiment of the environment, with MLflow's own tags of user, source and commit."""
         from mlflow.tracking.context.registry import resolve_tags
 
         return self.client.create_run(self._experiment_id(), tags=resolve_tags(dict(tags)), run_name=name)
 
     def _experiment_id(self) -> str:
-        """The id of the experiment that the environment names, made where it is not there."""
+        """Return the id of the experiment that the environment names, made where it is not there."""
         from mlflow.exceptions import MlflowException
 
         experiment_id = os.getenv("MLFLOW_EXPERIMENT_ID")
@@ -159,7 +159,7 @@ class MlflowLog:
         return str(experiment_id)
 
     def find_finished(self, experiment_id: str, fingerprint: str) -> list[tuple[str, Path]]:
-        """Finished runs of an experiment with that fingerprint, newest first, each with its directory."""
+        """Return finished runs of an experiment with that fingerprint, newest first, each with its directory."""
         found = self.client.search_runs(
             [experiment_id],
             f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and attributes.status = 'FINISHED'",
@@ -169,13 +169,13 @@ class MlflowLog:
         return [(run.info.run_id, Path(run.data.tags.get(DIRECTORY_TAG, "/nonexistent"))) for run in found]
 
     def kill(self, key: str) -> None:
-        """Marks the run with that key as KILLED, if there is one."""
+        """Mark the run with that key as KILLED, if there is one."""
         run_id = self._find_run(key)
         if run_id is not None:
             self.client.set_terminated(run_id, "KILLED")
 
     def kill_running(self, run_id: str) -> None:
-        """Marks a run and those below it as KILLED, where they are still said to be running."""
+        """Mark a run and those below it as KILLED, where they are still said to be running."""
         experiment_id = self.client.get_run(run_id).info.experiment_id
         below = self.client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
         for run in (self.client.get_run(run_id), *below):
@@ -185,7 +185,7 @@ class MlflowLog:
                 self.client.set_terminated(run_id, "KILLED")
 
     def fail(self, run_id: str, message: str) -> None:
-        """Marks a run as FAILED, with the reason."""
+        """Mark a run as FAILED, with the reason."""
         self.client.set_tag(run_id, "error", message)
         self.client.set_terminated(run_id, "FAILED")
 
@@ -206,11 +206,11 @@ class SystemReadings:
         """Readings of which a mean is logged."""
 
     def take(self) -> None:
-        """Takes a reading."""
+        """Take a reading."""
         self._monitor.collect_metrics()
 
     def means(self) -> dict[str, float]:
-        """The means of the readings since the last call."""
+        """Return the means of the readings since the last call."""
         found = self._monitor.aggregate_metrics()
         for monitor in self._monitor.monitors:
             monitor.clear_metrics()
@@ -219,7 +219,7 @@ class SystemReadings:
 
 
 def is_random_name(name: str | None) -> bool:
-    """Whether a run's name is one that MLflow draws where nobody gives one, such as intelligent-fly-553."""
+    """Return whether a run's name is one that MLflow draws where nobody gives one, such as intelligent-fly-553."""
     from mlflow.utils import name_utils
 
     predicates, nouns = (
@@ -231,7 +231,7 @@ def is_random_name(name: str | None) -> bool:
 
 
 def find_registration_problems(name: str | None, alias: str | None) -> list[Problem]:
-    """What MLflow will have against a registered model's name and alias, by its own rules."""
+    """Return what MLflow will have against a registered model's name and alias, by its own rules."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils import validation
 
@@ -261,7 +261,7 @@ def find_registration_problems(name: str | None, alias: str | None) -> list[Prob
 
 
 def describe_dataset(table: "pd.DataFrame", *, name: str, source: str, digest: str) -> dict[str, str]:
-    """What MLflow keeps of a data set: its name, hash, source, schema and size."""
+    """Return what MLflow keeps of a data set: its name, hash, source, schema and size."""
     import mlflow.data
 
     entity = mlflow.data.from_pandas(table, source=source, name=name, digest=digest)._to_mlflow_entity()
@@ -269,7 +269,7 @@ def describe_dataset(table: "pd.DataFrame", *, name: str, source: str, digest: s
 
 
 def download(uri: str, folder: Path) -> Path:
-    """What a `runs:/…` or `models:/…` address holds: where it is on this machine, or a copy in `folder`.
+    """Return what a `runs:/…` or `models:/…` address holds: where it is on this machine, or a copy in `folder`.
 
     Raises:
         TrackingError: there is no such thing, or the server is away.
@@ -297,7 +297,7 @@ def _not_to_be_had(uri: str, error: Exception) -> TrackingError:
 
 
 def load_served(uri: str) -> tuple[Any, str, Mapping[str, str], str | None]:
-    """A served model behind an address or in a directory: its `predict`, its kind, what its graph says, its id.
+    """Return a served model behind an address or in a directory: its `predict`, its kind, what its graph says, its id.
 
     Raises:
         TrackingError: there is no such model, or the server is away.
@@ -321,7 +321,7 @@ def load_served(uri: str) -> tuple[Any, str, Mapping[str, str], str | None]:
 
 
 def find_failed_thresholds(metrics: Mapping[str, float], limits: Mapping[str, float]) -> str | None:
-    """What MLflow's `validate_evaluation_results` has against metrics above their limits; None where it has nothing."""
+    """Return what MLflow's `validate_evaluation_results` has against metrics above their limits; None for nothing."""
     import mlflow
     from mlflow.models import MetricThreshold
     from mlflow.models.evaluation import EvaluationResult
@@ -336,19 +336,19 @@ def find_failed_thresholds(metrics: Mapping[str, float], limits: Mapping[str, fl
 
 
 def http_status(error: BaseException) -> int | None:
-    """The status with which the server refused; None where it did not say."""
+    """Return the status with which the server refused; None where it did not say."""
     found = re.search(r"failed with error code (\d{3}) != 200", str(error))
     named = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}.get(getattr(error, "error_code", ""))
     return int(found[1]) if found else named
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Whether the server is there, but does not let this user do what was asked."""
+    """Return whether the server is there, but does not let this user do what was asked."""
     return http_status(error) in (401, 403)
 
 
 def is_connection_problem(error: BaseException) -> bool:
-    """Whether the server is away, rather than displeased with one event."""
+    """Return whether the server is away, rather than displeased with one event."""
     import requests
 
     causes = [error, error.__cause__, error.__context__]
@@ -358,7 +358,7 @@ def is_connection_problem(error: BaseException) -> bool:
 
 
 def has_saved_views() -> bool:
-    """Whether this MLflow has saved views of the runs page."""
+    """Return whether this MLflow has saved views of the runs page."""
     import mlflow
 
     major, minor = (int(part) for part in mlflow.__version__.split(".")[:2])
@@ -366,7 +366,7 @@ def has_saved_views() -> bool:
 
 
 def require_server(uri: str) -> None:
-    """Nothing, if the tracking server answers.
+    """Raise unless the tracking server answers.
 
     Raises:
         TrackingError: it does not.
@@ -386,7 +386,7 @@ def require_server(uri: str) -> None:
 
 
 def make_database(uri: str) -> None:
-    """Makes the SQLite database of an address, where it is not there: beside its place, and then put into it.
+    """Make the SQLite database of an address, where it is not there: beside its place, and then put into it.
 
     MLflow builds it in dozens of steps. Two processes at once, or one that is killed, would leave half of them.
     """
@@ -412,13 +412,13 @@ def make_database(uri: str) -> None:
 
 
 def _database_file(uri: str) -> Path | None:
-    """The file of a SQLite database; None for any other store."""
+    """Return the file of a SQLite database; None for any other store."""
     path = uri.removeprefix("sqlite:///")
     return Path(path) if path != uri and path != ":memory:" and "?" not in path else None
 
 
 def _reason(error: Exception) -> str:
-    """What an error of MLflow says, without the statement that failed and the address of an explanation of it."""
+    """Return what an error of MLflow says, without the statement that failed and the address of an explanation."""
     return re.split(r" \(Background on this error| \[SQL:", brief(error))[0].rstrip(". ")
 
 
@@ -427,13 +427,13 @@ def _without_password(uri: str) -> str:
 
 
 def _absolute(uri: str) -> str:
-    """The address of a store, a database's file by its whole path: commands may go on in another folder."""
+    """Return the address of a store, a database's file by its whole path: commands may go on in another folder."""
     path = uri.removeprefix("sqlite:///")
     return f"sqlite:///{Path(path).absolute()}" if uri.startswith("sqlite:///") and path != ":memory:" else uri
 
 
 def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:
-    """An experiment that a server made keeps its artifacts behind that server, out of reach of a local database."""
+    """Warn: an experiment that a server made keeps its artifacts behind it, out of reach of a local database."""
     if artifact_uri.startswith("mlflow-artifacts:") and not tracking_uri.startswith("http"):
         raise TrackingError(
             "the experiment must take artifacts from here, but an MLflow server made it and keeps them behind itself. "
@@ -456,28 +456,28 @@ class Delivery:
     """Whether the event may have been sent before: a run is then looked for before it is made."""
 
     def run_id(self, event: events.Event) -> str:
-        """The id of the run an event belongs to."""
+        """Return the id of the run an event belongs to."""
         return self.run_ids[event.run]
 
     def tags(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """Tags, names of runs replaced by their ids."""
+        """Return tags, names of runs replaced by their ids."""
         return {key: self.with_ids(value) for key, value in tags.items()}
 
     def with_ids(self, text: str) -> str:
-        """A text with the ids of runs that were not yet known when it was written."""
+        """Return a text with the ids of runs that were not yet known when it was written."""
         for name, run_id in self.run_ids.items():
             text = text.replace(run_placeholder(name), run_id)
         return text
 
 
 def run_placeholder(name: str) -> str:
-    """What stands for the id of a run that MLflow has not made yet."""
+    """Return what stands for the id of a run that MLflow has not made yet."""
     return f"<run id of {name}>"
 
 
 @singledispatch
 def deliver(event: events.Event, to: Delivery) -> str | None:
-    """Sends one event; the id of the run or the address of the model that it made."""
+    """Send one event; the id of the run or the address of the model that it made."""
     raise NotImplementedError(event.kind)
 
 
@@ -576,7 +576,7 @@ def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
 
 
 def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
-    """A new logged model of the event's run, without files yet; those that were begun before and cut short go."""
+    """Return a new logged model of the event's run, without files yet; those begun before and cut short are deleted."""
     run_id = to.run_id(event)
     tags = {**event.tags, DIGEST_TAG: event.digest, COMPUTES_TAG: event.computes_with}
     for model in _find_models(to, f"source_run_id = '{run_id}' AND name = '{event.name}'"):
@@ -593,14 +593,14 @@ def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
 
 
 def _made_before(event: events.LogModel, to: Delivery) -> "LoggedModel | None":
-    """The whole model that the event has made, before a process was killed or refused; None where there is none."""
+    """Return the whole model that the event has made before a process was killed or refused; None where it has not."""
     own = f"source_run_id = '{to.run_id(event)}' AND name = '{event.name}'"
     found = _find_models(to, f"tags.`{DIGEST_TAG}` = '{event.digest}' AND {own}") if event.digest else []
     return next((model for model in found if model.status == "READY"), None)
 
 
 def _find_computing(to: Delivery, computes_with: str, run_id: str | None = None) -> "list[LoggedModel]":
-    """The models that compute with something, the served one first: those of a run, or else of the newest that has any.
+    """Return the models that compute with something, the served one first: of a run, or of the newest that has any.
 
     fp32 can be there twice, as it is served and in MLflow's ONNX flavour.
     """
@@ -616,7 +616,7 @@ def _find_models(to: Delivery, filter_string: str) -> "list[LoggedModel]":
 
 
 def _registered_before(event: events.LogServedModel, to: Delivery, model_id: str | None) -> "ModelVersion | None":
-    """The version that was registered of this very model, before a process was killed or refused; None without."""
+    """Return the version registered of this very model before a process was killed or refused; None without one."""
     if not event.register_as:
         return None
     found = to.client.search_model_versions(f"run_id = '{to.run_id(event)}'")
@@ -626,7 +626,7 @@ def _registered_before(event: events.LogServedModel, to: Delivery, model_id: str
 
 
 def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> str | None:
-    """Tells what a registered version is, as tags too, by which versions are found and compared; gives it its aliases.
+    """Print what a registered version is, as tags too, by which versions are found and compared; gives it its aliases.
 
     Returns its address by that, if it has one.
     """
@@ -644,7 +644,7 @@ def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> st
 
 
 def _forget_paths(to: Delivery, model_id: str) -> None:
-    """Writes a served model's description anew, without the paths that its files had on this machine."""
+    """Write a served model's description anew, without the paths that its files had on this machine."""
     from mlflow.models import Model
     from mlflow.pyfunc import FLAVOR_NAME, MODEL_CODE_PATH
     from mlflow.pyfunc.model import CONFIG_KEY_ARTIFACT_RELATIVE_PATH, CONFIG_KEY_ARTIFACT_URI, CONFIG_KEY_ARTIFACTS
@@ -662,7 +662,7 @@ def _forget_paths(to: Delivery, model_id: str) -> None:
 
 @deliver.register
 def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
-    """Takes any batch and length."""
+    """Take any batch and length."""
     import mlflow
     import numpy as np
     import onnx
@@ -725,7 +725,7 @@ def _use_models(event: events.UseModels, to: Delivery) -> None:
 
 @deliver.register
 def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
-    """Lets MLflow evaluate answers that are known already."""
+    """Let MLflow evaluate answers that are known already."""
     import matplotlib
     import mlflow
     import pandas as pd
@@ -753,7 +753,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
 
 
 def _known_metric(name: str, value: float) -> Any:
-    """A metric of MLflow's `evaluate` whose value is known already."""
+    """Return a metric of MLflow's `evaluate` whose value is known already."""
     from mlflow.metrics import MetricValue, make_metric
 
     def tell(predictions: Any, targets: Any) -> Any:  # noqa: ARG001
@@ -776,7 +776,7 @@ def _reopen(event: events.ReopenRun, to: Delivery) -> None:
 
 @contextmanager
 def _active(run_id: str) -> Iterator[None]:
-    """A run as MLflow's active one in this thread, which is where models are logged."""
+    """Yield a run as MLflow's active one in this thread, which is where models are logged."""
     import mlflow
 
     with mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):  # see system_metrics.py
@@ -784,5 +784,5 @@ def _active(run_id: str) -> Iterator[None]:
 
 
 def now_ms() -> int:
-    """The time as MLflow writes it."""
+    """Return the time as MLflow writes it."""
     return int(time.time() * 1000)

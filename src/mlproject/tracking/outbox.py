@@ -103,19 +103,19 @@ class Outbox:
         self._lock = threading.RLock()  # events are added by some threads and delivered by another
 
     def begin(self, header: Header) -> None:
-        """Sets the header, and makes the directory for it."""
+        """Set the header, and make the directory for it."""
         self._header_written = self._header_written and header == self.header
         self.header = header
         self._made += make_directory(self.output_dir)
         self.write()
 
     def keep(self, name: str, text: str) -> Path:
-        """Writes a file beside the events, which goes with them; its path."""
+        """Write a file beside the events, which goes with them; its path."""
         self._own.add(name)
         return write_text(self._folder / name, text)
 
     def forget_if_empty(self) -> None:
-        """Takes the outbox away again, where nothing was made and all was told; the directory too, if it made it."""
+        """Take the outbox away again, where nothing was made and all was told; the directory too, if it made it."""
         empty = all(path.name == STATE_FOLDER for path in self.output_dir.glob("*"))
         empty = empty and all(path.name in self._own for path in self._folder.glob("*"))
         if empty and not self.kept and not self.num_pending:
@@ -124,7 +124,7 @@ class Outbox:
             remove_empty([self._folder, *self._made])
 
     def add(self, event: Event) -> bool:
-        """Adds what of an event is not known yet; False where all is."""
+        """Add what of an event is not known yet; False where all is."""
         with self._lock:
             new = event.without(self._known)
             if new is None or self._ends.get(event.run) == event:
@@ -135,13 +135,13 @@ class Outbox:
             return True
 
     def open_below(self, run: str) -> list[str]:
-        """Runs below another one that were made and have not ended."""
+        """Run below another one that were made and have not ended."""
         made = [event.run for event in self._events if isinstance(event, CreateRun)]
         below = [name for name in made if name != run and (run == TOP or name.startswith(f"{run}/"))]
         return [name for name in below if self.last_status(name) is None]
 
     def pending(self) -> Iterator[Event]:
-        """The events that were not delivered, oldest first; each is to be marked before the next is taken."""
+        """Yield the events that were not delivered, oldest first; each is to be marked before the next is taken."""
         while self._delivered < self._written:  # not those that a full disk has refused
             yield self._events[self._delivered]
 
@@ -156,12 +156,12 @@ class Outbox:
         return self.last_status(TOP) == "FINISHED"
 
     def last_status(self, run: str) -> str | None:
-        """What a run ended with the last time; None for one that has not ended."""
+        """Return what a run ended with the last time; None for one that has not ended."""
         end = self._ends.get(run)
         return end.status if end else None
 
     def next_step(self, run: str, prefix: str) -> int:
-        """The step after the last that was told of a run's metrics whose names begin so."""
+        """Return the step after the last that was told of a run's metrics whose names begin so."""
         told = (event for event in self._events if isinstance(event, LogMetrics) and event.run == run)
         steps = (step for event in told for name, _, step in event.metrics if name.startswith(prefix))
         return max(steps, default=-1) + 1
@@ -172,11 +172,11 @@ class Outbox:
         return len(self._events) - self._delivered
 
     def result(self, model: LogModel) -> str | None:
-        """The address of a model that was logged by this process or an earlier one; None where it was not."""
+        """Return the address of a model that was logged by this process or an earlier one; None where it was not."""
         return self._results.get(model.identity)
 
     def mark_delivered(self, event: Event, result: str | None = None) -> None:
-        """Notes that the oldest pending event was delivered, and the id of the run or address of the model it made."""
+        """Note that the oldest pending event was delivered, and the id of the run or address of the model it made."""
         self._delivered += 1
         mark = _Mark(self._delivered, result=result)
         if isinstance(event, CreateRun) and result is not None:
@@ -189,7 +189,7 @@ class Outbox:
         self.write()
 
     def _note(self, event: Event) -> None:
-        """Keeps by what an event is known."""
+        """Keep by what an event is known."""
         self._known |= event.keys()
         if isinstance(event, EndRun):
             self._ends[event.run] = event
@@ -197,12 +197,12 @@ class Outbox:
             self._ends.pop(event.run, None)
 
     def _forget_refused(self, event: Event) -> None:
-        """Lets a delivered model be told again, where nothing came of it."""
+        """Let a delivered model be told again, where nothing came of it."""
         if isinstance(event, LogModel) and event.identity not in self._results:
             self._known -= event.keys()
 
     def _read_marks(self, marks: list[_Mark]) -> int:
-        """Takes over what came of the deliveries that are marked; how many they were."""
+        """Take over what came of the deliveries that are marked; how many they were."""
         for mark in marks:
             if mark.run is not None and mark.run_id is not None:
                 self.run_ids[mark.run] = mark.run_id
@@ -212,7 +212,7 @@ class Outbox:
         return marks[-1].number if marks else 0
 
     def write(self) -> None:
-        """Brings the files up to date; makes the output directory for what a command that was begun there has said."""
+        """Bring the files up to date; makes the output directory for what a command that was begun there has said."""
         with self._lock:
             if self.header is None and not self.output_dir.is_dir():
                 return
@@ -230,7 +230,7 @@ class Outbox:
 
 
 def read_header(output_dir: Path) -> Header | None:
-    """What an output directory was begun with; None for another one.
+    """Return what an output directory was begun with; None for another one.
 
     Raises:
         OutputError: the file that says it is damaged.
@@ -248,7 +248,7 @@ def read_header(output_dir: Path) -> Header | None:
 
 
 def clear(output_dir: Path) -> Header | None:
-    """Forgets what an output directory was begun with, but not that it is locked; the header, as far as it is known."""
+    """Forget what an output directory was begun with, but not that it is locked; the header, as far as it is known."""
     try:
         before = read_header(output_dir)
     except OutputError:

@@ -31,7 +31,7 @@ def log_served_models(
     known: KnownModel,
     further_aliases: tuple[str, ...] = (),
 ) -> str | None:
-    """Logs the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
+    """Log the best accepted form as a served model, and fp32 in MLflow's ONNX flavour; the first's URI."""
     form, graph = export.best, export.path()
     runtime, precision = FORMS[form]
     artifacts = served_files(export, form)
@@ -89,7 +89,7 @@ def _metrics(export: Export, name: Form) -> dict[str, float]:
 
 
 def _describe(export: Export, task: Task, name: Form) -> str:
-    """What a version of a registered model is, in a sentence."""
+    """Return what a version of a registered model is, in a sentence."""
     form, (runtime, precision) = export.forms[name], FORMS[name]
     low, high = form.error_interval
     return (
@@ -100,7 +100,7 @@ def _describe(export: Export, task: Task, name: Form) -> str:
 
 
 def show_serving(uri: str | None, task: Task) -> None:
-    """Prints how the logged model is served and asked."""
+    """Print how the logged model is served and asked."""
     if uri is not None:
         body = json.dumps({"inputs": [task.head.ask(task)[1]]})
         print(f"Serve it: mlflow models serve -m {uri} --env-manager local -p 5001")

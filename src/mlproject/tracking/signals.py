@@ -27,7 +27,7 @@ class StopSignal(KeyboardInterrupt):
 
 @contextmanager
 def stop_signals() -> Iterator[None]:
-    """Turns the signals into exceptions for the time of the block; one that is ignored (`nohup`) stays ignored."""
+    """Turn the signals into exceptions for the time of the block; one that is ignored (`nohup`) stays ignored."""
     _last.clear()
     main_thread = threading.current_thread() is threading.main_thread()
     taken = [number for number in _SIGNALS if main_thread and signal.getsignal(number) == signal.SIG_DFL]
@@ -41,7 +41,7 @@ def stop_signals() -> Iterator[None]:
 
 
 def stopped() -> KeyboardInterrupt:
-    """What a command that has kept what was finished ends with: the signal it was stopped by, or Ctrl-C."""
+    """Return what a command that has kept what was finished ends with: the signal it was stopped by, or Ctrl-C."""
     return _last[0] if _last else KeyboardInterrupt()
 
 

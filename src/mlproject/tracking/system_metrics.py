@@ -16,7 +16,7 @@ from mlproject.tracking.tracker import StageRun
 
 @contextmanager
 def log_system_metrics(run: StageRun) -> Iterator[None]:
-    """Logs system metrics of a run while the block lasts, every ten seconds (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
+    """Log system metrics of a run while the block lasts, every ten seconds (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
 
     A run that goes on goes on with its steps. What cannot be read costs one warning.
     """
@@ -31,7 +31,7 @@ def log_system_metrics(run: StageRun) -> Iterator[None]:
 
 
 def _log_until(ended: threading.Event, run: StageRun) -> None:
-    """Logs means of some readings at a time, and of the last ones however few."""
+    """Log means of some readings at a time, and of the last ones however few."""
     try:
         readings = SystemReadings()
         readings.take()  # the first only says from when on the next one counts

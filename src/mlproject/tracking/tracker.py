@@ -61,40 +61,40 @@ class StageRun:
         return self.tracker.experiment_id
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Logs parameters the run does not have yet: `mlflow run` logs the declared ones before our code starts."""
+        """Log parameters the run does not have yet: `mlflow run` logs the declared ones before our code starts."""
         self.tracker.add(events.LogParams(run=self.name, params=_texts(params), new_params_only=True))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Logs metrics, all in one call."""
+        """Log metrics, all in one call."""
         self._log_points((key, value, step) for key, value in metrics.items())
 
     def log_series(self, name: str, values: Sequence[float]) -> None:
-        """Logs a metric's values as steps 0, 1, …, all in one call."""
+        """Log a metric's values as steps 0, 1, …, all in one call."""
         self._log_points((name, value, step) for step, value in enumerate(values))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags, all in one call."""
+        """Set tags, all in one call."""
         self.tracker.add(events.SetTags(run=self.name, tags=dict(tags)))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """Uploads a file, or the files of a directory."""
+        """Upload a file, or the files of a directory."""
         self.tracker.add(events.Upload(run=self.name, path=self.tracker.seen_from_output(path), folder=folder))
 
     def log_state(self, name: str, text: str) -> None:
-        """Uploads a text that is kept with what is told of the output directory, not among its results."""
+        """Upload a text that is kept with what is told of the output directory, not among its results."""
         self.log_artifact(self.tracker.outbox.keep(name, text))
 
     def log_dataset(self, table: "pd.DataFrame", *, name: str, source: str, digest: str, context: str) -> None:
-        """Logs which rows were used, by content hash."""
+        """Log which rows were used, by content hash."""
         dataset = describe_dataset(table, name=name, source=source, digest=digest)
         self.tracker.add(events.LogDataset(run=self.name, dataset=dataset, context=context))
 
     def describe(self, markdown: str) -> None:
-        """Sets the description that the run's page shows."""
+        """Set the description that the run's page shows."""
         self.set_tags({"mlflow.note.content": markdown})
 
     def open_child(self, name: str, *, params: Mapping[str, Any], tags: Mapping[str, str]) -> "StageRun":
-        """A running run under this one."""
+        """Return a running run under this one."""
         run = name if self.name == TOP else f"{self.name}/{name}"
         self.tracker.add(events.CreateRun(run=run, parent=self.name, name=name, tags=dict(tags), start_ms=now_ms()))
         self.tracker.add(events.LogParams(run=run, params=_texts(params)))
@@ -103,42 +103,42 @@ class StageRun:
     def log_child(
         self, name: str, *, metrics: Mapping[str, float], params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> "StageRun":
-        """A finished run under this one."""
+        """Return a finished run under this one."""
         child = self.open_child(name, params=params, tags=tags)
         child.log_metrics(metrics)
         child.end()
         return child
 
     def end(self, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
-        """Ends the run; of a run that ends twice alike the first time counts."""
+        """End the run; of a run that ends twice alike the first time counts."""
         self.tracker.add(events.EndRun(run=self.name, status=status, tags=dict(tags or {}), end_ms=now_ms()))
 
     def log_model(self, model: events.LogModel) -> str | None:
-        """Logs a model; its URI, or None where it was not logged."""
+        """Log a model; its URI, or None where it was not logged."""
         self.tracker.add(model)
         self.tracker.wait()
         return self.tracker.outbox.result(model)
 
     def picture(self, artifact: str) -> str:
-        """The address of a picture among this run's artifacts, for its description."""
+        """Return the address of a picture among this run's artifacts, for its description."""
         return f"get-artifact?path={artifact}&run_uuid={self.run_id}"
 
     def keep(self) -> None:
-        """Says that there is work to lose from here on: a failure leaves the output directory, for another try."""
+        """Say that there is work to lose from here on: a failure leaves the output directory, for another try."""
         self.tracker.outbox.kept = True
 
     def link(self) -> str:
-        """Where the run's page is."""
+        """Return where the run's page is."""
         page = f"{self.tracker.base_url}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         return f"{page}?workflowType=machine_learning"  # without it the page opens in the GenAI view
 
     def runs_link(self, search_filter: str, order_by: str = "error") -> str:
-        """Where the runs that match a filter are listed, best first."""
+        """Return where the runs that match a filter are listed, best first."""
         order = f"metrics.`{order_by}`"
         return runs_link(self.tracker.base_url, self.experiment_id, search_filter, order, True, "TABLE")
 
     def save_view(self, name: str, state: State) -> str | None:
-        """Saves a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
+        """Save a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
 
         The first digits of the run's id are added to its name.
 
@@ -195,7 +195,7 @@ class Tracker:
 
     @contextmanager
     def start_run(self, name: str, tags: Mapping[str, str], command: Command) -> Iterator[StageRun]:
-        """The run of a command; FAILED if the block raises.
+        """Yield the run of a command; FAILED if the block raises.
 
         It is the one that the output directory was begun with, else the one `mlflow run` made (MLFLOW_RUN_ID), else a
         new one. `command` is kept with the outbox, so that the same command can go on.
@@ -231,7 +231,7 @@ class Tracker:
 
     @contextmanager
     def start_stage(self, parent: StageRun, stage: str, tags: Mapping[str, str]) -> Iterator[StageRun]:
-        """A run under `parent`, the one begun before where there is one; FAILED if the block raises."""
+        """Yield a run under `parent`, the one begun before where there is one; FAILED if the block raises."""
         run = StageRun(self, stage)
         known = stage in self.outbox.run_ids
         told = {**tags, "stage": stage}
@@ -258,37 +258,37 @@ class Tracker:
         self.finish()
 
     def end_stage(self, stage: str) -> None:
-        """Ends the run of a stage that was killed between its last result and its end."""
+        """End the run of a stage that was killed between its last result and its end."""
         if stage in self.outbox.run_ids and self.outbox.last_status(stage) != "FINISHED":
             StageRun(self, stage).end()
 
     def end_overwritten(self, before: Header | None) -> None:
-        """Ends the run of an output directory that is overwritten, given its header, if it was killed."""
+        """End the run of an output directory that is overwritten, given its header, if it was killed."""
         run_id = before.run_id if before is not None and before.tracking_uri == self.log.uri else None
         if run_id is not None:
             _quietly(lambda: self.log.kill_running(run_id))
 
     def is_done(self, command: Command) -> bool:
-        """Whether the output directory was begun with these very options, and the work came to its end."""
+        """Return whether the output directory was begun with these very options, and the work came to its end."""
         before = self.outbox.header
         return before is not None and self.outbox.says_finished and before.options == command.options
 
     def add(self, event: events.Event) -> None:
-        """Adds an event to the outbox and has it delivered in the background."""
+        """Add an event to the outbox and have it delivered in the background."""
         if self.outbox.add(event):
             self._background.submit(self._deliver_pending)
 
     def wait(self) -> None:
-        """Waits until all that was added is delivered, or the server is lost."""
+        """Wait until all that was added is delivered, or the server is lost."""
         self._background.submit(self._deliver_pending).result()
 
     def close(self) -> None:
-        """Ends the delivery: whoever goes on in the output directory is alone from here on."""
+        """End the delivery: whoever goes on in the output directory is alone from here on."""
         self.lost = True
         self._background.shutdown(wait=True, cancel_futures=True)
 
     def finish(self) -> int:
-        """Waits for the delivery, with a second try where the server was lost; how many events are left."""
+        """Wait for the delivery, with a second try where the server was lost; how many events are left."""
         self.wait()
         if self.lost:
             try:
@@ -301,7 +301,7 @@ class Tracker:
         return self.outbox.num_pending
 
     def require_registered(self) -> None:
-        """Raises where MLflow has refused to register a model: without it the command did not do what it was asked to.
+        """Raise where MLflow has refused to register a model: without it the command did not do what it was asked to.
 
         Raises:
             TrackingError: it has.
@@ -314,7 +314,7 @@ class Tracker:
             )
 
     def find_finished(self, fingerprint: str) -> list[tuple[str, Path]]:
-        """Finished runs of this experiment that were given the same, newest first, each with its directory."""
+        """Return finished runs of this experiment that were given the same, newest first, each with its directory."""
         if self.lost:
             return []
         try:
@@ -324,12 +324,12 @@ class Tracker:
             return []
 
     def seen_from_output(self, path: Path) -> str:
-        """A path as an event keeps it: relative to the output directory where it lies inside, else absolute."""
+        """Return a path as an event keeps it: relative to the output directory where it lies inside, else absolute."""
         absolute, folder = path.absolute(), self.outbox.output_dir
         return str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute)
 
     def _deliver_pending(self) -> None:
-        """Delivers what is pending, in order; runs in the one background thread."""
+        """Deliver what is pending, in order; runs in the one background thread."""
         for event in self.outbox.pending():
             if self.lost:
                 return
@@ -350,7 +350,7 @@ class Tracker:
             self.outbox.mark_delivered(event, made)
 
     def _report(self, error: Exception, model: str | None = None) -> bool:
-        """Prints what went wrong, once; whether the server is lost, or lets us write no longer.
+        """Print what went wrong, once; whether the server is lost, or lets us write no longer.
 
         `model` is the name under which a model was to be registered.
         """
@@ -372,7 +372,7 @@ class Tracker:
 
 
 def sync(output_dir: Path) -> tuple[int, StageRun]:
-    """Logs what an output directory still has to tell MLflow; how many entries that were, and the run.
+    """Log what an output directory still has to tell MLflow; how many entries that were, and the run.
 
     Raises:
         TrackingError: nothing was logged from there, the server is away or another one, or it went away again.
@@ -395,7 +395,7 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
 
 
 def require_same_server(before: str, now: str, output_dir: Path) -> None:
-    """Nothing, if an output directory was begun with the tracking server of now.
+    """Raise unless an output directory was begun with the current tracking server.
 
     Raises:
         TrackingError: it was another one.
@@ -408,7 +408,7 @@ def require_same_server(before: str, now: str, output_dir: Path) -> None:
 
 
 def fail_joined_run(message: str) -> None:
-    """Marks the run that `mlflow run` made as FAILED, for an error that comes before any run was started."""
+    """Mark the run that `mlflow run` made as FAILED, for an error that comes before any run was started."""
     run_id = os.getenv("MLFLOW_RUN_ID")
     if run_id:
         _quietly(lambda: MlflowLog().fail(run_id, message))

@@ -25,7 +25,7 @@ SECTION = "compressor"
 
 
 def pareto_view(search_run_id: str, params: list[str], cost: str = "params") -> State:
-    """Sub-networks of one search: error against a cost, parallel coordinates, table by error."""
+    """Return sub-networks of one search: error against a cost, parallel coordinates, table by error."""
     charts = [
         _scatter("pareto-scatter", x=cost, y="error"),
         {
@@ -46,7 +46,7 @@ def pareto_view(search_run_id: str, params: list[str], cost: str = "params") -> 
 
 
 def latency_view(benchmark_run_id: str) -> State:
-    """The models of one benchmark: error against median latency, table by latency."""
+    """Return the models of one benchmark: error against median latency, table by latency."""
     charts = [_scatter("latency-scatter", x="latency_ms_p50", y="error")]
     metrics = _columns("metrics", ["latency_ms_p50", "error", "mb", "peak_mb"])
     columns = [*metrics, *_columns("tags", ["runtime", "precision"])]
@@ -54,12 +54,12 @@ def latency_view(benchmark_run_id: str) -> State:
 
 
 def view_key(name: str, state: State) -> str:
-    """What a view is found by: the same name and filter give the same key."""
+    """Return what a view is found by: the same name and filter give the same key."""
     return hashlib.sha256(f"{name}\n{state['searchFilter']}".encode()).hexdigest()[:16]
 
 
 def encode_view(name: str, state: State, now_ms: int) -> str:
-    """The value of a view's tag.
+    """Return the value of a view's tag.
 
     Raises:
         ValueError: it is longer than a tag may be.

@@ -21,7 +21,7 @@ _MODEL_TYPES = {"classification": "classifier", "multiple_choice": "classifier",
 def evaluate(
     output_dir: Path, model: str, file: Path, columns: ColumnOptions, options: GateOptions, run: StageRun
 ) -> Evaluation:
-    """Judges a served model on the rows of a file, logs and shows it.
+    """Judge a served model on the rows of a file; log and show it.
 
     Raises:
         GateError: the model does not keep what was asked of it; everything is written and logged.
@@ -59,7 +59,7 @@ def _log(made: Evaluation, output_dir: Path, run: StageRun) -> None:
 
 
 def _event(made: Evaluation, name: str, output_dir: Path, run: StageRun) -> LogEvaluation:
-    """What MLflow is to evaluate of one of the models."""
+    """Return what MLflow is to evaluate of one of the models."""
     judged, head = made.models[name], made.task.head.name
     classes = made.labels if head == "classification" else ()
     return LogEvaluation(

@@ -15,7 +15,7 @@ from mlproject.tracking.tracker import StageRun
 def replay(
     output_dir: Path, champion: str, challenger: str, file: Path, options: ReplayOptions, run: StageRun
 ) -> replaying.Replay:
-    """Sends the requests of a file to both models, logs and shows what came of it.
+    """Send the requests of a file to both models; log and show what came of it.
 
     Raises:
         TaskDataError: the file holds something else than requests of such models.
