@@ -76,6 +76,10 @@ def test_commands_that_do_not_run_here_parse(page: str, line: str) -> None:
         import mlflow.cli  # takes seconds, which every process of the tests would wait for
 
         mlflow.cli.cli.commands[words[0]].make_context(words[0], words[1:])
+    elif command == "ray":
+        from ray.scripts.scripts import cli as ray_cli
+
+        ray_cli.commands[words[0]].make_context(words[0], words[1:])
     elif command == "python":
         assert (ROOT / words[0]).is_file()
     else:

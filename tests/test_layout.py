@@ -83,6 +83,7 @@ def test_folders_are_short(folder: Path) -> None:
 NO_LOGIC = {
     "compressor/errors": "names of errors",
     "compressor/network/dimensions": "five numbers",
+    "compressor/cluster/options": "numbers whose limits are tested in test_options.py",
     "compressor/extraction/options": "numbers whose limits are tested in test_options.py",
     "compressor/search/options": "numbers whose limits are tested in test_options.py",
     "exporters/options": "numbers whose limits are tested in test_options.py",
@@ -101,6 +102,7 @@ TESTED_IN = {
     "compressor/spaces/layers": "compressor/spaces/test_space",
     "compressor/spaces/medium": "compressor/spaces/test_space",
     "compressor/spaces/subsets": "compressor/spaces/test_space",
+    "compressor/standard_nas/backend": "compressor/standard_nas/test_tuner",
     "compressor/standard_nas/trial": "mlproject/commands/test_nas",
     "exporters/figures": "compressor/drawing/test_files",
     "exporters/report/front": "exporters/report/test_page",

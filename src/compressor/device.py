@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 AUTO = "auto"
-_VARIABLE = "COMPRESSOR_DEVICE"
+DEVICE_VARIABLE = "COMPRESSOR_DEVICE"
 """Of the environment, so that processes which this one starts compute where it does."""
 _NAMES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
@@ -25,15 +25,15 @@ def is_device(name: str) -> bool:
 @contextmanager
 def chosen_device(name: str) -> Iterator[None]:
     """Have `pick_device` return the device of that name for the time of the block, also in processes started then."""
-    before = os.environ.get(_VARIABLE)
-    os.environ[_VARIABLE] = name
+    before = os.environ.get(DEVICE_VARIABLE)
+    os.environ[DEVICE_VARIABLE] = name
     try:
         yield
     finally:
         if before is None:
-            del os.environ[_VARIABLE]
+            del os.environ[DEVICE_VARIABLE]
         else:
-            os.environ[_VARIABLE] = before
+            os.environ[DEVICE_VARIABLE] = before
 
 
 def pick_device() -> "torch.device":
@@ -44,7 +44,7 @@ def pick_device() -> "torch.device":
     """
     import torch
 
-    name, count = os.environ.get(_VARIABLE) or AUTO, torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name, count = os.environ.get(DEVICE_VARIABLE) or AUTO, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == AUTO:
         return torch.device("cuda" if count else "cpu")
     if not is_device(name) or (name != "cpu" and int(name.partition(":")[2] or 0) >= count):

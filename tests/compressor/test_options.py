@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from compressor.cluster.options import TrialsOnCluster
 from compressor.data.sources import DataSource
 from compressor.errors import OptionError
 from compressor.extraction.options import ExtractionOptions
@@ -43,6 +44,7 @@ CLASSES = (
     BenchmarkOptions,
     GateOptions,
     ReplayOptions,
+    TrialsOnCluster,
 )
 FIELDS = [(cls, name) for cls in CLASSES for name in find_limits(cls)]
 
@@ -52,6 +54,8 @@ def make(cls: Any, name: str, value: Any) -> Any:
     more: dict[str, Any] = {"objectives": ("error", "latency_ms")} if timed else {}
     if cls is GateOptions:
         more = {"baseline": "another model"}
+    if cls is TrialsOnCluster:
+        more = {"ray": "local"}
     return cls(**{name: (value,) if name in ("batch_sizes", "lengths") else value}, **more)
 
 
@@ -161,6 +165,11 @@ def test_all_wrong_ones_are_told_at_once() -> None:
             {"latency_of": "onnx-int8", "threads": 1},
             "--latency-of must be given with the objective latency_ms, but got --objectives error,params. Add "
             "--objectives error,latency_ms.",
+        ),
+        (
+            TrialsOnCluster,
+            {"gpus_per_trial": 0.5},
+            "--gpus-per-trial must be given with --ray, but got it alone. Add --ray, or drop it.",
         ),
         (NasOptions, {"length": 128}, "--length must be given with the objective latency_ms, but got --objectives"),
         *(

@@ -1,13 +1,16 @@
 """Standard NAS as a whole: sub-networks cut out of the pre-trained encoder, each trained alone by its own process."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compressor.cluster.connection import connect
+from compressor.cluster.options import TrialsOnCluster
 from compressor.data.batches import EncodedParts, encode_parts, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData
@@ -24,6 +27,8 @@ from compressor.search.journal import JOURNAL_FILE, add_to_journal
 from compressor.search.options import NasOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.spaces import create_search_space
+from compressor.standard_nas.inputs import pack_inputs
+from compressor.standard_nas.ray_backend import RemoteTrials
 from compressor.standard_nas.record import BaseModel, TrialSpec
 from compressor.standard_nas.tuner import TRIALS_DIR, NasProblem, RunningTrial, run_standard_nas
 from compressor.training.precision import Precision, decide_precision
@@ -45,6 +50,8 @@ class NasInputs:
     settings: TrainingSettings
     """Of each trial."""
     options: NasOptions
+    cluster: TrialsOnCluster = field(default_factory=TrialsOnCluster)
+    """Where trials run; by default they are processes of this machine."""
 
     @property
     def training_options(self) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def search_by_training(
         SearchError: there is no such method, no trial has finished an epoch, or a latency is an objective that nothing
             measures.
         ParityError: a saved model's validation error is not the one its trial reported.
+        ClusterError: a cluster is asked for, and it cannot be reached.
     """
     data, settings = inputs.data, inputs.settings.for_rows(len(inputs.data.train))
     base_model = BaseModel(
@@ -109,7 +117,9 @@ def search_by_training(
             on_trial(trial)
 
     started = time.perf_counter()
-    result = run_standard_nas(problem, directory, _spec(inputs, base_model), inputs.options, observe, resume=resume)
+    spec = _spec(inputs, base_model)
+    with _remote_trials(inputs, base_model, rows) as remote:
+        result = run_standard_nas(problem, directory, spec, inputs.options, observe, resume=resume, remote=remote)
     seconds = time.perf_counter() - started
     result, predictions = _examine_front(result, directory, data, rows)
     origin = SearchOrigin(
@@ -130,6 +140,17 @@ def search_by_training(
         origin=origin,
         known_predictions=known,
     )
+
+
+@contextmanager
+def _remote_trials(inputs: NasInputs, base_model: BaseModel, rows: EncodedParts) -> Iterator[RemoteTrials | None]:
+    """The cluster that trials run on, connected and with all they need, for the time of the block; None without one."""
+    address = inputs.cluster.ray
+    if address is None:
+        yield None
+        return
+    with connect(address) as ray:
+        yield RemoteTrials.send(ray, inputs.cluster, pack_inputs(base_model, inputs.data, rows))
 
 
 def _known_precision(directory: Path, settings: TrainingSettings) -> Precision | None:

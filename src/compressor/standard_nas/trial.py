@@ -7,7 +7,6 @@ trial that is started again reports its known epochs at once and trains only if 
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from compressor.errors import CompressorError, spelled_as_flags
@@ -37,27 +36,20 @@ def run_trial(directory: Path) -> None:
     if len(known) >= settings.epochs:
         return
 
-    from compressor.data.batches import encode
-    from compressor.data.sources import load_task_data
     from compressor.device import pick_device
-    from compressor.network.families import get_dimensions, max_positions
-    from compressor.network.loading import load_base_model
+    from compressor.network.families import get_dimensions
     from compressor.network.saving import save_sliced_model
     from compressor.network.slicing import slice_model
+    from compressor.standard_nas.inputs import open_inputs
     from compressor.training.loop import fine_tune
     from compressor.training.state import EpochReport
 
-    data = load_task_data(source)
-    base, tokenizer = load_base_model(
-        task=data.task, label_names=data.label_names, seed=settings.seed, **asdict(spec.base_model)
-    )
-    dimensions = get_dimensions(base)
+    inputs = open_inputs(spec, directory.parent)
+    dimensions = get_dimensions(inputs.base)
     sub_network = trial.kept.read().check(dimensions)
-    train, validation = (
-        encode(rows, data.task, tokenizer, max_positions(base)) for rows in (data.train, data.validation)
-    )
-    model = slice_model(base, sub_network).to(pick_device())
-    info = {"source": source.to_json(), "data_digest": data.digest, "label_names": list(data.label_names)}
+    model = slice_model(inputs.base, sub_network).to(pick_device())
+    label_names = list(inputs.label_names)
+    info = {"source": source.to_json(), "data_digest": inputs.data_digest, "label_names": label_names}
     best: list[EpochReport] = []
 
     def on_epoch(epoch: EpochReport) -> None:
@@ -65,7 +57,9 @@ def run_trial(directory: Path) -> None:
             best[:] = [epoch]
             chosen = {"name": directory.name, "error": epoch.error, "epochs": epoch.epoch, **trial.costs}
             with new_directory(epoch_directory(directory, epoch.epoch)) as temporary:
-                save_sliced_model(temporary, model, tokenizer, sub_network, dimensions, info | {"chosen": chosen})
+                save_sliced_model(
+                    temporary, model, inputs.tokenizer, sub_network, dimensions, info | {"chosen": chosen}
+                )
         if epoch.epoch <= len(known):
             return
         told = TrialReport(
@@ -80,7 +74,7 @@ def run_trial(directory: Path) -> None:
         told.append(directory)
         report(**told.to_json())
 
-    fine_tune(model, data.task, train, validation, settings, on_epoch)
+    fine_tune(model, inputs.task, inputs.train, inputs.validation, settings, on_epoch)
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ process per trial (`trial.py`), hears of each epoch, and lets `moasha` stop the 
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +16,16 @@ from typing import Any
 
 import torch
 from syne_tune import Tuner
-from syne_tune.backend import LocalBackend
-from syne_tune.backend.trial_status import Status, Trial, TrialResult
+from syne_tune.backend.trial_status import Status, Trial
 from syne_tune.constants import SYNE_TUNE_ENV_FOLDER
 from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.tuner_callback import TunerCallback
 from tqdm import tqdm
 
 from compressor.digests import Inputs
-from compressor.errors import FileError, SearchError
+from compressor.errors import SearchError
 from compressor.evaluation.latency_table import LatencyTable
-from compressor.files import module_environment, write_json
+from compressor.files import write_json
 from compressor.network.costs import CostModel
 from compressor.network.sub_network import SubNetwork, WrittenSubNetwork
 from compressor.progress import progress_bar
@@ -38,12 +36,12 @@ from compressor.search.options import LATENCY_OBJECTIVE, NasOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
 from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.spaces.space import Config, SearchSpace
-from compressor.standard_nas.record import SPEC_FILE, TRIAL_FILE, TrialReport, TrialSpec, TrialTask
+from compressor.standard_nas.backend import TRIAL_COMMAND, TrialBackend
+from compressor.standard_nas.ray_backend import RayTrialBackend, RemoteTrials
+from compressor.standard_nas.record import SPEC_FILE, TrialReport, TrialSpec, TrialTask
 from compressor.standard_nas.trial import epoch_directory
-from compressor.standard_nas.trial_process import PARENT_VARIABLE
 
 TRIALS_DIR = "trials"
-TRIAL_COMMAND = (sys.executable, str(Path(__file__).with_name("trial_process.py")))
 FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"
 """How a trial ends: all epochs, stopped by the method, cut short by the budget or the user, crashed."""
 _SLEEP_S = 0.5
@@ -121,10 +119,12 @@ def run_standard_nas(
     *,
     resume: bool = False,
     command: Sequence[str] = TRIAL_COMMAND,
+    remote: RemoteTrials | None = None,
 ) -> SearchResult:
     """Return the result of the trials that ended with at least one epoch; a trial counts with its best epoch.
 
     With `resume` trials of the same `spec` that are in `output_dir` report what they know at once; else they go.
+    Where trials are `remote` a cluster runs them; they leave here what they leave on one machine.
 
     `spec` is what trials read. Below `output_dir/trials` each trial has its log, and those on the front
     (and the super-network) keep their weights. An interruption by the user ends the search as an exhausted budget does,
@@ -152,7 +152,7 @@ def run_standard_nas(
     total = min(options.num_trials or space.size, space.size)
     with progress_bar(desc="standard NAS", **_bar_of(total, options.max_wallclock_time, options.num_trials)) as bar:
         recorder = _Recorder(problem, scheduler, options, trials_dir, observe, bar)
-        interrupted = _tune(recorder, min(options.num_workers, total), list(command))
+        interrupted = _tune(recorder, min(options.num_workers, total), list(command), remote)
     if not recorder.evaluations:
         if not recorder.num_failed:
             shutil.rmtree(trials_dir, ignore_errors=True)  # logs of crashes stay
@@ -162,7 +162,7 @@ def run_standard_nas(
     return replace(recorder.summarise(), interrupted=interrupted)
 
 
-def _tune(recorder: "_Recorder", num_workers: int, command: list[str]) -> bool:
+def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: RemoteTrials | None) -> bool:
     """Run Syne Tune's tuner, without its prints and its pickled state; return whether the user interrupted it."""
     start, limit = time.perf_counter(), recorder.options.max_wallclock_time
     scheduler, trials_dir, problem = recorder.scheduler, recorder.trials_dir, recorder.problem
@@ -176,7 +176,11 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str]) -> bool:
         out_of_time = limit is not None and time.perf_counter() - start > limit
         return out_of_time or (not recorder.heard and recorder.num_failed >= _MAX_FAILURES)
 
-    recorder.backend = backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
+    if remote is None:
+        backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
+    else:
+        backend = RayTrialBackend(command, describe, remote, recorder.may_be_on_front)
+    recorder.backend = backend
     before = os.environ.get(SYNE_TUNE_ENV_FOLDER)
     os.environ[SYNE_TUNE_ENV_FOLDER] = str(trials_dir.parent)  # the tuner's metadata.json goes beside the trials
     try:
@@ -206,63 +210,6 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str]) -> bool:
     return False
 
 
-class TrialBackend(LocalBackend):  # type: ignore[misc]
-    """Syne Tune's local backend (a GPU per trial where there are several) that starts trials without a shell string.
-
-    Its own way joins the command with spaces and splits it again, so no path may hold one. Trials get a session of
-    their own: Ctrl-C reaches the tuner alone, which then stops them.
-    """
-
-    def __init__(self, command: list[str], describe: Callable[[Config], TrialTask], num_threads: int) -> None:
-        super().__init__(entry_point=__file__)
-        self._command, self._describe = command, describe
-        self._environment = module_environment() | {
-            "OMP_NUM_THREADS": str(num_threads),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "TQDM_DISABLE": "1",
-            PARENT_VARIABLE: str(os.getpid()),
-        }
-
-    def start_trial(self, config: Config, checkpoint_trial_id: int | None = None) -> TrialResult:
-        """Start a trial; one that an interruption cut short was none, or stopping all trials would look for it."""
-        try:
-            started: TrialResult = super().start_trial(config, checkpoint_trial_id)
-        except BaseException:
-            self.trial_ids: list[int] = [trial_id for trial_id in self.trial_ids if trial_id in self._trial_dict]
-            raise
-        return started
-
-    def _schedule(self, trial_id: int, config: Config) -> None:
-        self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
-        directory = self.trial_path(trial_id)
-        task = self._describe(config)
-        if not _is_of(directory, task):
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir()
-        write_json(directory / TRIAL_FILE, asdict(task))
-        environment = dict(self._environment)
-        self._allocate_gpu(trial_id, environment)
-        with (directory / "std.out").open("w") as out, (directory / "std.err").open("w") as err:
-            self.trial_subprocess[trial_id] = subprocess.Popen(
-                [*self._command, str(directory)], stdout=out, stderr=err, env=environment, start_new_session=True
-            )
-        self._busy_trial_id_candidates.add(trial_id)
-
-    def reap(self) -> None:
-        """Kills what still runs, however the search ended, and waits for it to be gone."""
-        for process in self.trial_subprocess.values():
-            process.kill()
-            process.wait()
-
-
-def _is_of(directory: Path, task: TrialTask) -> bool:
-    """Whether a trial's directory is of the same sub-network; an older version knew less of what it costs."""
-    try:
-        return TrialTask.load(directory).kept == task.kept
-    except FileError:
-        return False
-
-
 class _Recorder(TunerCallback):  # type: ignore[misc]
     """Turns what the tuner hears into evaluations, in the order in which trials end."""
 
@@ -290,6 +237,14 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
     def summarise(self) -> SearchResult:
         """Return the result so far."""
         return summarise(self.evaluations, self.hypervolumes, self.options.objectives, self._full_costs)
+
+    def may_be_on_front(self, trial_id: int, report: TrialReport) -> bool:
+        """Whether a report's weights may be wanted: the super-network's are, others where no ended trial beats them."""
+        if self.trials[trial_id].sub_network == self.problem.cost_model.full:
+            return True
+        told = {"error": report.error, **report.costs}
+        pairs = [[(e.objectives[name], told[name]) for name in self.options.objectives] for e in self.evaluations]
+        return not any(all(x <= y for x, y in each) and any(x < y for x, y in each) for each in pairs)
 
     @property
     def heard(self) -> bool:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from compressor import __version__
+from compressor.cluster.connection import require_cluster
+from compressor.cluster.options import TrialsOnCluster
 from compressor.data.sources import DataSource, find_path, make_source
 from compressor.device import AUTO, pick_device
 from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
@@ -43,6 +45,7 @@ from mlproject.cli.options import (
     MODEL,
     OUTPUT,
     PROCESSES,
+    RAY,
     REPLAY,
     RUNTIME,
     RUNTIME_OF_COMPRESS,
@@ -58,6 +61,7 @@ from mlproject.cli.options import (
     TRAINING,
     TRIAL_LATENCY,
     TRIALS,
+    TRIALS_ON_CLUSTER,
     VOCABULARY,
     add_options,
     pick,
@@ -179,16 +183,19 @@ def search(supernet: str, **values: Any) -> None:
 
 
 @cli.command("nas", cls=HuggingFaceCommand)
-@add_options(MODEL, DATA, TRAINING, SPACE, EVALUATION, DEVICE, TRIALS, TRIAL_LATENCY, THREADS, OUTPUT)
+@add_options(
+    *(MODEL, DATA, TRAINING, SPACE, EVALUATION, DEVICE, RAY, TRIALS_ON_CLUSTER, TRIALS, TRIAL_LATENCY, THREADS, OUTPUT)
+)
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
     values |= {"save_strategy": "no", "sampling_strategy": "standard"}
-    source, model, settings, options = _check(values, _whole_source, ModelOptions, TrainingSettings, _nas_options)
+    makers = (_whole_source, ModelOptions, TrainingSettings, _nas_options, _trials_on_cluster)
+    source, model, settings, options, cluster = _check(values, *makers)
     with _top_run("nas") as (run, output_dir, _):
         from mlproject.stages import nas as nas_stage
 
         model = _located(model)
-        result = nas_stage.nas(output_dir, _learning_from(source, model), model, settings, options, run)
+        result = nas_stage.nas(output_dir, _learning_from(source, model), model, settings, options, cluster, run)
         count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
         _done(
             run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
@@ -666,6 +673,13 @@ def _nas_options(values: dict[str, Any]) -> NasOptions:
     options = pick(NasOptions, values)
     require_method_fit(options.search_strategy, options.search_space)
     return options
+
+
+def _trials_on_cluster(values: dict[str, Any]) -> TrialsOnCluster:
+    cluster = pick(TrialsOnCluster, values)
+    if cluster.ray is not None:
+        require_cluster(cluster.ray)
+    return cluster
 
 
 def _export_options(values: dict[str, Any]) -> LoggedExportOptions:

@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from compressor.cluster.options import TrialsOnCluster
 from compressor.data.sources import DataSource
 from compressor.device import AUTO
 from compressor.extraction.options import ExtractionOptions
-from compressor.options import Option, find_options, flags_of, option
+from compressor.options import Option, find_options, flags_of, option, option_like
 from compressor.search.options import Choice, LatencyOptions, NasOptions, SearchOptions
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions
@@ -112,11 +113,7 @@ class RunOptions:
         AUTO,
         "Where PyTorch computes: cpu, cuda, or a GPU by its number such as cuda:1. auto: a GPU if there is one.",
     )
-    ray: str | None = option(
-        None,
-        "Ray cluster that computes: HOST:PORT, ray://HOST:PORT, auto for the one that runs on this machine, or "
-        "local to start one here. Default: none, all in processes of this machine.",
-    )
+    ray: str | None = option_like(TrialsOnCluster, "ray")
     use_cache: bool = option(
         True, "Skip stages that a finished run of this experiment has done with the same inputs and the same code."
     )
@@ -214,6 +211,7 @@ LATENCY = _of("Timing", BenchmarkOptions)
 
 DEVICE = _of("Device", RunOptions, "device", type=DeviceName())
 RAY = _of("Cluster", RunOptions, "ray", envvar="RAY_ADDRESS", show_envvar=True)
+TRIALS_ON_CLUSTER = _of("Cluster", TrialsOnCluster, "cpus_per_trial", "gpus_per_trial", "max_failures")
 CACHE = _of("Output", RunOptions, "use_cache", "fresh")
 HUB = _of("Output", RunOptions, "push_to_hub")
 DRY_RUN = _of("Output", RunOptions, "dry_run")

@@ -23,7 +23,10 @@ from mlproject.cli.options import HOW_IT_RUNS
 from mlproject.tracking.outbox import LOCK_FILE, Command, Outbox, read_header
 
 DEFAULT_FOLDER = Path("compressor-output")
-_NOT_COMPARED = (*HOW_IT_RUNS, "use_cache", "fresh", "push_to_hub", "system_metrics", "device", "ray")
+_NOT_COMPARED = (
+    *(*HOW_IT_RUNS, "use_cache", "fresh", "push_to_hub", "system_metrics"),
+    *("device", "ray", "cpus_per_trial", "gpus_per_trial", "max_failures"),
+)
 _BUDGETS = {
     "search": ("num_samples",),
     "compress": ("num_samples",),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from compressor.cluster.options import TrialsOnCluster
 from compressor.data.sources import DataSource
 from compressor.evaluation.latency_table import LatencyTable
 from compressor.search.options import NasOptions
@@ -30,12 +31,14 @@ def nas(
     model_options: ModelOptions,
     settings: TrainingSettings,
     options: NasOptions,
+    cluster: TrialsOnCluster,
     run: StageRun,
 ) -> SearchResult:
     """Train sub-networks one by one; writes what `search` writes, and the front members' weights below `trials/`."""
     data = open_rows(source, model_options, output_dir)
     print_notes(data.all_notes)
-    inputs = NasInputs(model=model_options, data=data, settings=settings.for_rows(len(data.train)), options=options)
+    settings = settings.for_rows(len(data.train))
+    inputs = NasInputs(model=model_options, data=data, settings=settings, options=options, cluster=cluster)
     given = {name: value for name, value in inputs.training_options.items() if value is not None}
     run.log_params(option_params(source, options) | given | {"model_name_or_path": model_options.model_name_or_path})
     log_data(run, data, source)

@@ -21,6 +21,7 @@ from compressor.search.methods import TRIAL_METHODS
 from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
 from compressor.spaces import create_search_space
+from compressor.standard_nas.backend import TrialBackend, _is_of
 from compressor.standard_nas.record import TRIAL_FILE, BaseModel, TrialSpec, TrialTask
 from compressor.standard_nas.tuner import (
     FAILED,
@@ -29,8 +30,6 @@ from compressor.standard_nas.tuner import (
     UNFINISHED,
     NasProblem,
     RunningTrial,
-    TrialBackend,
-    _is_of,
     run_standard_nas,
 )
 from compressor.training.settings import TrainingSettings

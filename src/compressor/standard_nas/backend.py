@@ -1,0 +1,84 @@
+"""Syne Tune's backend of standard NAS: how a trial is started, watched and ended on this machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from syne_tune.backend import LocalBackend
+from syne_tune.backend.trial_status import TrialResult
+
+from compressor.errors import FileError
+from compressor.files import module_environment, write_json
+from compressor.spaces.space import Config
+from compressor.standard_nas import trial_process
+from compressor.standard_nas.record import TRIAL_FILE, TrialTask
+from compressor.standard_nas.trial_actor import ERR, OUT
+
+TRIAL_COMMAND = (sys.executable, trial_process.__file__)
+
+
+class TrialBackend(LocalBackend):  # type: ignore[misc]
+    """Syne Tune's local backend (a GPU per trial where there are several) that starts trials without a shell string.
+
+    Its own way joins the command with spaces and splits it again, so no path may hold one. Trials get a session of
+    their own: Ctrl-C reaches the tuner alone, which then stops them.
+    """
+
+    def __init__(self, command: list[str], describe: Callable[[Config], TrialTask], num_threads: int) -> None:
+        super().__init__(entry_point=__file__)
+        self._command, self._describe = command, describe
+        self._environment = module_environment() | {
+            "OMP_NUM_THREADS": str(num_threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "TQDM_DISABLE": "1",
+            trial_process.PARENT_VARIABLE: str(os.getpid()),
+        }
+
+    def start_trial(self, config: Config, checkpoint_trial_id: int | None = None) -> TrialResult:
+        """Start a trial; one that an interruption cut short was none, or stopping all trials would look for it."""
+        try:
+            started: TrialResult = super().start_trial(config, checkpoint_trial_id)
+        except BaseException:
+            self.trial_ids: list[int] = [trial_id for trial_id in self.trial_ids if trial_id in self._trial_dict]
+            raise
+        return started
+
+    def _schedule(self, trial_id: int, config: Config) -> None:
+        self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
+        directory = self.trial_path(trial_id)
+        task = self._describe(config)
+        if not _is_of(directory, task):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        write_json(directory / TRIAL_FILE, asdict(task))
+        self.trial_subprocess[trial_id] = self._start(trial_id, directory)
+        self._busy_trial_id_candidates.add(trial_id)
+
+    def _start(self, trial_id: int, directory: Path) -> Any:
+        """Start the trial in a directory; what it gives answers as a process does."""
+        environment = dict(self._environment)
+        self._allocate_gpu(trial_id, environment)
+        with (directory / OUT).open("w") as out, (directory / ERR).open("w") as err:
+            return subprocess.Popen(
+                [*self._command, str(directory)], stdout=out, stderr=err, env=environment, start_new_session=True
+            )
+
+    def reap(self) -> None:
+        """Kills what still runs, however the search ended, and waits for it to be gone."""
+        for process in self.trial_subprocess.values():
+            process.kill()
+            process.wait()
+
+
+def _is_of(directory: Path, task: TrialTask) -> bool:
+    """Whether a trial's directory is of the same sub-network; an older version knew less of what it costs."""
+    try:
+        return TrialTask.load(directory).kept == task.kept
+    except FileError:
+        return False

@@ -1,0 +1,147 @@
+"""What a trial trains on: read from where the search read it, or where a cluster runs it, sent to it as files.
+
+What is sent is the base model's own files and the training and validation rows as tokens, never the test rows.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressor.data.batches import EncodedParts, EncodedRows, encode
+from compressor.data.heads import HEADS
+from compressor.data.heads.classification import CLASSIFICATION_OF_ANSWERS
+from compressor.data.ratios import Structure
+from compressor.data.sources import TaskData, load_task_data
+from compressor.data.tasks import Task
+from compressor.files import read_json
+from compressor.network.families import max_positions
+from compressor.network.loading import load_base_model, resolve_model
+from compressor.standard_nas.record import BaseModel, TrialSpec
+from compressor.standard_nas.trial_actor import INPUTS_DIR
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_MODEL, _DATA_FILE, _PARTS = "model", "data.json", ("train", "validation")
+_OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".data", ".xml"}
+"""Weights in forms that are not read here, and graphs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialInputs:
+    """What a trial trains on."""
+
+    task: Task
+    label_names: tuple[str, ...]
+    data_digest: str
+    base: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    train: EncodedRows
+    validation: EncodedRows
+
+
+def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
+    """The inputs of the trials in a directory: those that were sent there, or those that the spec names.
+
+    Raises:
+        CompressorError: the model or the data cannot be used.
+    """
+    sent = directory / INPUTS_DIR
+    if sent.is_dir():
+        return _open_sent(spec, sent)
+    data = load_task_data(spec.source)
+    base, tokenizer = _load(spec.base_model, data.task, data.label_names, spec.settings.seed)
+    train, validation = (encode(r, data.task, tokenizer, max_positions(base)) for r in (data.train, data.validation))
+    return TrialInputs(
+        task=data.task,
+        label_names=data.label_names,
+        data_digest=data.digest,
+        base=base,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+    )
+
+
+def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> dict[str, np.ndarray]:
+    """The same as files to be sent, by name: arrays where names end in `.npy`, else bytes."""
+    folder = Path(resolve_model(base_model.name_or_path))
+    if not folder.is_dir():
+        from transformers.utils import cached_file
+
+        folder = Path(str(cached_file(base_model.name_or_path, "config.json", local_files_only=True))).parent
+    files = [file for pattern in ("*", "*/config.json") for file in folder.glob(pattern) if file.is_file()]
+    packed: dict[str, np.ndarray] = {
+        f"{_MODEL}/{file.relative_to(folder)}": np.fromfile(file, np.uint8)
+        for file in files
+        if file.suffix not in _OTHER_WEIGHTS and not file.name.startswith(".")
+    }
+    parts = {name: getattr(rows, name) for name in _PARTS}
+    for name, part in parts.items():
+        packed |= {f"{name}/{key}.npy": np.asarray(array) for key, array in _arrays_of(part).items()}
+    task = {field.name: getattr(data.task, field.name) for field in fields(data.task) if field.name != "head"}
+    described = {
+        "task": task | {"head": data.task.head.name},
+        "label_names": data.label_names,
+        "data_digest": data.digest,
+        "parts": {
+            name: {key: getattr(part, key) for key in ("num_choices", "takes_choices", "pad_values")}
+            for name, part in parts.items()
+        },
+    }
+    return packed | {_DATA_FILE: np.frombuffer(json.dumps(described).encode(), np.uint8)}
+
+
+def _open_sent(spec: TrialSpec, folder: Path) -> TrialInputs:
+    described = read_json(folder / _DATA_FILE)
+    task, label_names = _read_task(described["task"]), tuple(described["label_names"])
+    base_model = replace(spec.base_model, name_or_path=str(folder / _MODEL))
+    base, tokenizer = _load(base_model, task, label_names, spec.settings.seed)
+    train, validation = (_read_rows(folder / name, described["parts"][name]) for name in _PARTS)
+    return TrialInputs(
+        task=task,
+        label_names=label_names,
+        data_digest=described["data_digest"],
+        base=base,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+    )
+
+
+def _load(
+    base_model: BaseModel, task: Task, label_names: tuple[str, ...], seed: int
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    return load_base_model(task=task, label_names=label_names, seed=seed, **asdict(base_model))
+
+
+def _read_task(written: Mapping[str, Any]) -> Task:
+    """The task that was written down; its head by name, and where two share one by the metric."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
+    }
+    heads = (*HEADS.values(), CLASSIFICATION_OF_ANSWERS)
+    head = next(head for head in heads if head.name == values["head"] and values["metric"] in head.metrics)
+    return Task(**values | {"head": head})
+
+
+def _arrays_of(rows: EncodedRows) -> dict[str, np.ndarray]:
+    """The arrays of tokenised rows by name, without what is None."""
+    structure = {} if rows.structure is None else {"groups": rows.structure.groups, "tags": rows.structure.tags}
+    others = {name: getattr(rows, name) for name in ("offsets", "labels", "units", "reference")}
+    named = {f"column-{name}": values for name, values in rows.columns.items()} | others | structure
+    return {name: values for name, values in named.items() if values is not None}
+
+
+def _read_rows(folder: Path, described: Mapping[str, Any]) -> EncodedRows:
+    """Tokenised rows of their files, which stay on disk."""
+    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
+    columns = {name.removeprefix("column-"): arrays.pop(name) for name in list(arrays) if name.startswith("column-")}
+    structure = {name: arrays.pop(name) for name in ("groups", "tags") if name in arrays}
+    return EncodedRows(
+        columns=columns, structure=Structure(**structure) if structure else None, **arrays, **dict(described)
+    )
