@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compressor.cluster.options import TrialsOnCluster as TrialsOnCluster
     from compressor.data.sources import DataSource as DataSource
     from compressor.data.sources import TaskData as TaskData
     from compressor.data.sources import load_data as load_data
@@ -62,6 +63,7 @@ _PUBLIC = {
     "TrainingSettings": "training.settings",
     "SearchOptions": "search.options",
     "NasOptions": "search.options",
+    "TrialsOnCluster": "cluster.options",
     "NasInputs": "standard_nas.search",
     "ExtractionOptions": "extraction.options",
     "Choice": "search.options",

@@ -23,8 +23,8 @@ class TrialsOnCluster:
     )
     gpus_per_trial: float | None = option(
         None,
-        "With --ray: GPUs of a trial; 0.5 lets two share one. Default: 1 where the cluster has GPUs and --device is not "
-        "cpu, else 0.",
+        "With --ray: GPUs of a trial; 0.5 lets two share one. Default: 1 where the cluster has GPUs and --device is "
+        "not cpu, else 0.",
         limit=Limit(least=0, most=1, reason="a trial is one process, which computes on one GPU"),
     )
     max_failures: int | None = option(
