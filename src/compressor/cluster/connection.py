@@ -38,7 +38,7 @@ _TOUCHED = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_CLIEN
 
 @contextmanager
 def connect(address: str) -> Iterator[Any]:
-    """The module `ray`, connected for the time of the block to a cluster: HOST:PORT, ray://HOST:PORT, auto or local.
+    """Give the module `ray`, connected to the cluster at HOST:PORT, ray://HOST:PORT, auto or local for the block.
 
     One that the caller has connected already is used as it is, and stays.
 
@@ -106,7 +106,7 @@ def _no_answer(address: str, reason: str) -> ClusterError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that Ray's modules give of themselves."""
+    """Silence the warnings that Ray's modules give of themselves."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"ray($|\.)")
         yield
@@ -114,7 +114,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _environment(*, local: bool) -> Iterator[None]:
-    """The settings that Ray and the processes it starts read; for a local cluster with a token, unless one is set."""
+    """Set what Ray and the processes it starts read; for a local cluster also a token, unless there is one."""
     settings = dict(_SETTINGS)
     if local and "RAY_AUTH_MODE" not in os.environ:
         settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -142,6 +142,6 @@ def _read_environment() -> None:
 
 
 def _make_folder() -> Path:
-    """Where a local cluster keeps sockets and logs; in a short path, as those of sockets end at 107 characters."""
+    """Make a folder for the sockets and logs of a local cluster; paths of sockets end at 107 characters."""
     base = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix="ray-", dir=base if len(base) < 40 else "/tmp"))

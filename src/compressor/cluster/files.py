@@ -9,7 +9,7 @@ from compressor.errors import ClusterError, brief
 
 
 def pack_files(folder: Path) -> dict[str, np.ndarray]:
-    """The bytes [bytes] of all files below a folder, by their names in it."""
+    """Return the bytes [bytes] of all files below a folder, by their names in it."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): np.fromfile(file, np.uint8) for file in files}
 

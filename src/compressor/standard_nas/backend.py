@@ -70,14 +70,14 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
             )
 
     def reap(self) -> None:
-        """Kills what still runs, however the search ended, and waits for it to be gone."""
+        """Kill what still runs, however the search ended, and wait for it to be gone."""
         for process in self.trial_subprocess.values():
             process.kill()
             process.wait()
 
 
 def _is_of(directory: Path, task: TrialTask) -> bool:
-    """Whether a trial's directory is of the same sub-network; an older version knew less of what it costs."""
+    """Return whether a trial's directory is of the same sub-network; an older version knew less of what it costs."""
     try:
         return TrialTask.load(directory).kept == task.kept
     except FileError:

@@ -45,7 +45,7 @@ class TrialInputs:
 
 
 def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
-    """The inputs of the trials in a directory: those that were sent there, or those that the spec names.
+    """Return the inputs of the trials in a directory: those that were sent there, or those that the spec names.
 
     Raises:
         CompressorError: the model or the data cannot be used.
@@ -68,7 +68,7 @@ def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
 
 
 def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> dict[str, np.ndarray]:
-    """The same as files to be sent, by name: arrays where names end in `.npy`, else bytes."""
+    """Return the same as files to be sent, by name: arrays where names end in `.npy`, else bytes."""
     folder = Path(resolve_model(base_model.name_or_path))
     if not folder.is_dir():
         from transformers.utils import cached_file
@@ -120,7 +120,7 @@ def _load(
 
 
 def _read_task(written: Mapping[str, Any]) -> Task:
-    """The task that was written down; its head by name, and where two share one by the metric."""
+    """Return the task that was written down; its head by name, and where two share one by the metric."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
     }
@@ -130,7 +130,7 @@ def _read_task(written: Mapping[str, Any]) -> Task:
 
 
 def _arrays_of(rows: EncodedRows) -> dict[str, np.ndarray]:
-    """The arrays of tokenised rows by name, without what is None."""
+    """Return the arrays of tokenised rows by name, without what is None."""
     structure = {} if rows.structure is None else {"groups": rows.structure.groups, "tags": rows.structure.tags}
     others = {name: getattr(rows, name) for name in ("offsets", "labels", "units", "reference")}
     named = {f"column-{name}": values for name, values in rows.columns.items()} | others | structure
@@ -138,7 +138,7 @@ def _arrays_of(rows: EncodedRows) -> dict[str, np.ndarray]:
 
 
 def _read_rows(folder: Path, described: Mapping[str, Any]) -> EncodedRows:
-    """Tokenised rows of their files, which stay on disk."""
+    """Return tokenised rows of their files, which stay on disk."""
     arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
     columns = {name.removeprefix("column-"): arrays.pop(name) for name in list(arrays) if name.startswith("column-")}
     structure = {name: arrays.pop(name) for name in ("groups", "tags") if name in arrays}

@@ -95,7 +95,7 @@ class RayTrialBackend(TrialBackend):
         self.trial_subprocess[trial_id].kill()
 
     def reap(self) -> None:
-        """Ends what still runs, and waits for what nodes clean up."""
+        """End what still runs, and wait for what nodes clean up."""
         super().reap()
         closing = [trial.closing for trial in self.trial_subprocess.values() if trial.closing is not None]
         if closing:
@@ -118,7 +118,7 @@ class RemoteTrial:
         self._begin()
 
     def poll(self) -> int | None:
-        """The exit code; None while it runs, or waits for a node."""
+        """Return the exit code; None while it runs, or waits for a node."""
         return self._code
 
     def kill(self) -> None:
@@ -132,7 +132,7 @@ class RemoteTrial:
             self._remote.ray.kill(actor)
 
     def wait(self) -> None:
-        """Nothing: it is ended by `kill`."""
+        """Do nothing: it is ended by `kill`."""
 
     def look(self) -> None:
         """Take over what is new, if the node has answered; where it is lost, begin again or give up."""

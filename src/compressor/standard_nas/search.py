@@ -144,7 +144,7 @@ def search_by_training(
 
 @contextmanager
 def _remote_trials(inputs: NasInputs, base_model: BaseModel, rows: EncodedParts) -> Iterator[RemoteTrials | None]:
-    """The cluster that trials run on, connected and with all they need, for the time of the block; None without one."""
+    """Give the cluster that trials run on, with all they need, for the time of the block; None without one."""
     address = inputs.cluster.ray
     if address is None:
         yield None

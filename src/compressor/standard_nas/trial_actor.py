@@ -60,13 +60,13 @@ class TrialActor:
             )
 
     def look(self) -> tuple[int | None, str, str]:
-        """The exit code once it has ended, and the whole lines that were printed and logged since the last look."""
+        """Return the exit code once there is one, and the whole lines printed and logged since the last look."""
         assert self._process is not None
         code = self._process.poll()
         return code, self._read_on(OUT, whole=code is not None), self._read_on(ERR, whole=code is not None)
 
     def hand_over(self, name: str) -> dict[str, np.ndarray]:
-        """The files of a folder in the trial's, which is removed here."""
+        """Return the files of a folder in the trial's, which is removed here."""
         files = pack_files(self._trial / name)
         shutil.rmtree(self._trial / name)
         return files

@@ -239,7 +239,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         return summarise(self.evaluations, self.hypervolumes, self.options.objectives, self._full_costs)
 
     def may_be_on_front(self, trial_id: int, report: TrialReport) -> bool:
-        """Whether a report's weights may be wanted: the super-network's are, others where no ended trial beats them."""
+        """Return whether a report's weights may be wanted: the full network's, or those that no ended trial beats."""
         if self.trials[trial_id].sub_network == self.problem.cost_model.full:
             return True
         told = {"error": report.error, **report.costs}
