@@ -32,6 +32,7 @@ from compressor.search.objectives import DEFAULT_OBJECTIVES
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, hypervolume_of, summarise
 from compressor.training.settings import TrainingSettings
+from quick import do_not_wait_for_the_disk, remember_operators
 
 if TYPE_CHECKING:  # what takes seconds is loaded where it is used; the process that hands out tests needs none of it
     import torch
@@ -306,6 +307,12 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         monkeypatch.delenv(name, raising=False)
     with spelled_as_flags():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_libraries() -> None:
+    do_not_wait_for_the_disk()
+    remember_operators()
 
 
 @pytest.fixture(scope="session")
