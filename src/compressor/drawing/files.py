@@ -34,9 +34,12 @@ _LEGEND_WIDTH = 110
 
 
 def save_figures(chart: Chart, folder: Path) -> list[Path]:
-    """Return the chart as `<stem>.png` and `<stem>.svg` in a folder."""
+    """Save the chart as `<stem>.png` and `<stem>.svg` in a folder, laid out once."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [save_figure(chart, folder / f"{chart.stem}.{kind}") for kind in ("png", "svg")]
+    figure = draw_figure(chart)
+    paths = [_save(figure, chart, folder / f"{chart.stem}.png")]
+    figure.set_layout_engine("none")
+    return [*paths, _save(figure, chart, folder / f"{chart.stem}.svg")]
 
 
 @contextmanager
@@ -81,12 +84,15 @@ def draw_figure(chart: Chart) -> "Figure":
     return figure
 
 
-@plain_texts()
 def save_figure(chart: Chart, path: Path) -> Path:
     """Save a chart as a file; the name's end tells which kind. The same chart gives the same file."""
+    return _save(draw_figure(chart), chart, path)
+
+
+@plain_texts()
+def _save(figure: "Figure", chart: Chart, path: Path) -> Path:
     import matplotlib
 
-    figure = draw_figure(chart)
     metadata: dict[str, Any] = {"Date": None} if path.suffix == ".svg" else {}
     with matplotlib.rc_context({"svg.hashsalt": chart.stem}):
         figure.savefig(path, metadata=metadata)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from transformers.initialization import no_init_weights
 
 from compressor.data.batches import EncodedRows
 from compressor.data.heads import form_of, form_of_config
@@ -99,7 +100,7 @@ def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: 
         named = {f"kept_{group.name}": list(each) for group, each in zip(family.groups, sizes, strict=True)}
         config = make_config(**named, **values)
         config._attn_implementation = model.config._attn_implementation
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         again: PreTrainedModel = make(config)
     again.load_state_dict(model.state_dict(), strict=True, assign=True)
     return again

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -279,37 +279,46 @@ def test_other_tasks_have_no_queries(write_rows: WriteRows) -> None:
     )
 
 
+LOADER = """
+import json, sys
+from sentence_transformers import CrossEncoder
+for folder, pairs in json.loads(sys.stdin.read()):
+    model = CrossEncoder(folder, trust_remote_code=True, device="cpu")
+    print(json.dumps(model.predict(pairs).tolist()))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("sub_network", [EVEN, ODD], ids=["stock", "sliced"])
-@pytest.mark.parametrize("shift", [0, -1.5], ids=["relevances", "scores"])
-def test_cross_encoders_load_the_directory(
-    shift: float, sub_network: SubNetwork, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
-) -> None:
-    """The scores of `CrossEncoder(directory)` are those that are served, also of texts that are cut."""
+def test_cross_encoders_load_the_directory(base_model_dir: Path, write_rows: WriteRows, tmp_path: Path) -> None:
+    """The scores of `CrossEncoder(directory)`, of stock and sliced models, of relevances and a teacher's scores, are
+    those that are served, also of texts that are cut."""
     pytest.importorskip("sentence_transformers", reason="an environment with sentence-transformers loads the model")
-    code = (
-        "import json, sys; from sentence_transformers import CrossEncoder; "
-        "model = CrossEncoder(sys.argv[1], trust_remote_code=True, device='cpu'); "
-        "print(json.dumps(model.predict(json.loads(sys.argv[2])).tolist()))"
-    )
-    rows = [
-        {**row, "document": f"{row['document']} " * place, "label": row["label"] + shift}  # type: ignore[operator]
-        for place, row in enumerate(query_rows(10), start=1)
-    ]
-    data = load(write_rows(rows), max_seq_length=14)
-    model, tokenizer = load_base_model(str(base_model_dir), data.task, (), seed=0)
-    sliced = slice_model(model.eval(), sub_network)
-    save_sliced_model(tmp_path, sliced, tokenizer, sub_network, DIMENSIONS, {})
-    encoded = encode(data.test, data.task, tokenizer, 40)
-    outputs = Evaluator(sliced, data.task, encoded).evaluate().logits
-    facts: Any = None
-    asked: Any = None
-    expected = [ANSWERS[data.task.head.name](output, facts, asked).score for output in outputs]
+    asked, expected, facts = [], [], cast(Any, None)
+    for shift in (0, -1.5):  # relevances are not negative
+        rows = [
+            {**row, "document": f"{row['document']} " * place, "label": row["label"] + shift}  # type: ignore[operator]
+            for place, row in enumerate(query_rows(10), start=1)
+        ]
+        data = load(write_rows(rows), max_seq_length=14)
+        model, tokenizer = load_base_model(str(base_model_dir), data.task, (), seed=0)
+        encoded = encode(data.test, data.task, tokenizer, 40)
+        for name, sub_network in {"stock": EVEN, "sliced": ODD}.items():
+            folder = tmp_path / f"{data.task.head.name}-{name}"
+            folder.mkdir()
+            sliced = slice_model(model.eval(), sub_network)
+            save_sliced_model(folder, sliced, tokenizer, sub_network, DIMENSIONS, {})
+            outputs = Evaluator(sliced, data.task, encoded).evaluate().logits
+            asked.append((str(folder), list(data.test.texts)))
+            expected.append([ANSWERS[data.task.head.name](output, facts, facts).score for output in outputs])
+    assert len({Path(folder).name for folder, _ in asked}) == 4
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), json.dumps(list(data.test.texts))],
+        [sys.executable, "-W", "ignore", "-c", LOADER],
+        input=json.dumps(asked),
         capture_output=True,
         text=True,
         check=True,
     )
-    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, atol=1e-6)
-    assert len(set(expected)) > 2
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    for scores, served in zip(found, expected, strict=True):
+        np.testing.assert_allclose(scores, served, atol=1e-6)
+        assert len(set(served)) > 2
