@@ -33,12 +33,12 @@ from compressor.data.sources import DataSource, load_task_data
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import compute_hypervolume
 from compressor.network.costs import CostModel, create_cost_model
-from compressor.network.families import get_dimensions, get_layer_order, max_positions, note_layer_order
+from compressor.network.families import get_dimensions, get_layer_order, max_positions, set_layer_order
 from compressor.network.loading import load_base_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
-from compressor.training.importance import order_by_importance, order_layers
+from compressor.training.importance import order_layers, sort_by_importance
 from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
 from compressor.training.strategies import SAMPLING_STRATEGIES, WARM_UP_SHARES, Step, Strategy, Update
@@ -116,9 +116,9 @@ def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf1
     start = time.process_time()
     train_shared_weights(model, data.task, train, validation, settings, lambda _: None)
     if recipe.ordered == "end":
-        order_by_importance(model, data.task, train)
+        sort_by_importance(model, data.task, train)
         if recipe.space == "small_ordered":
-            note_layer_order(model, order_layers(model, data.task, train))
+            set_layer_order(model, order_layers(model, data.task, train))
     seconds = time.process_time() - start
     space = create_search_space(recipe.space, get_dimensions(model), get_layer_order(model))
     evaluator = Evaluator(model.eval(), data.task, validation)

@@ -44,7 +44,7 @@ RUN_AFTER = {
     "serving": _TUTORIAL,
     "tracking-server": _TUTORIAL,
 }
-"""Pages whose commands go on where those of others ended."""
+"""Pages whose commands continue where those of others ended."""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

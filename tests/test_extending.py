@@ -57,7 +57,7 @@ ENTRIES = {
         },
         "exporters/report/page.py": {
             "import front_chart, ": "@throwaway_chart, ",
-            '        page.section("How the search went"': (
+            '        page.section("Search progress"': (
                 '        page.section("Throw-away", page.figure(throwaway_chart(result))),\n@'
             ),
             "charts: list[Chart] = [": "@throwaway_chart(result), ",

@@ -45,7 +45,7 @@ class CompressorError(Exception):
 
 
 def brief(error: object, most: int = 200) -> str:
-    """Return what an error of other hands says, on one line of at most so many characters."""
+    """Return what a third-party error says, on one line of at most so many characters."""
     return " ".join(str(error).split())[:most]
 
 
@@ -96,7 +96,7 @@ class TaskDataError(CompressorError):
 
 
 class TrainingError(CompressorError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
 
 class OutputError(CompressorError):

@@ -157,7 +157,7 @@ def resolve_from(folder: Path, written: str) -> Path:
 
 
 def without_home(path: str) -> str:
-    """Return an absolute path with `~` in place of the user's own folder, whose name is nobody's business."""
+    """Return an absolute path with `~` in place of the user's own folder, whose name stays private."""
     home = str(Path.home())
     return f"~{path[len(home) :]}" if path.startswith(f"{home}{os.sep}") else path
 
@@ -297,7 +297,7 @@ def remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
-def claim_output_dir(path: Path, overwrite: bool = False) -> Path:
+def check_output_dir(path: Path, overwrite: bool = False) -> Path:
     """Return the absolute path of an output directory that is new, empty, or may be overwritten.
 
     Nothing is created or deleted here, so that a command that fails before its first result leaves no trace.

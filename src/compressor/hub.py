@@ -8,7 +8,7 @@ from compressor.errors import HubError, brief
 
 
 @cache
-def hub_answers() -> bool:
+def is_hub_reachable() -> bool:
     """Return whether the Hub answers at all; False in offline mode (`HF_HUB_OFFLINE=1`)."""
     import requests
     from huggingface_hub import constants
@@ -24,7 +24,7 @@ def hub_answers() -> bool:
 
 def hub_options(source: str) -> dict[str, bool]:
     """Return what `from_pretrained` is told besides: to stay in its cache for a name that no Hub answers."""
-    return {"local_files_only": True} if not Path(source).is_dir() and not hub_answers() else {}
+    return {"local_files_only": True} if not Path(source).is_dir() and not is_hub_reachable() else {}
 
 
 def require_hub(repository: str) -> None:

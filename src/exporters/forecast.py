@@ -1,7 +1,7 @@
 """What the stages of `compress` are going to take, worked out from the few steps that `training.forecast` has timed.
 
 It is an estimate: what MLflow takes is left out but for the logging of models, the chosen sub-network is taken to be of
-mean size, and distillation to go on to its last epoch. The constants of exports are CPU seconds as measured on a server
+mean size, and distillation to run to its last epoch. The constants of exports are CPU seconds as measured on a server
 (benchmarks/LOG.md); those of logging and of loading are guesses.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compressor.extraction.repair import NUM_REPAIR_ROWS
-from compressor.training.forecast import Forecast, describe_seconds
+from compressor.training.forecast import Forecast, format_duration
 
 EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
 """Tracing a graph: whatever it is of, and for each million parameters."""
@@ -77,6 +77,6 @@ def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 
 
 def describe_stages(seconds: Mapping[str, float]) -> str:
     """One sentence for people."""
-    parts = ", ".join(f"{stage} {describe_seconds(value)}" for stage, value in seconds.items())
-    total = f"; {describe_seconds(sum(seconds.values()))} in all" if len(seconds) > 1 else ""
+    parts = ", ".join(f"{stage} {format_duration(value)}" for stage, value in seconds.items())
+    total = f"; {format_duration(sum(seconds.values()))} in all" if len(seconds) > 1 else ""
     return f"Estimated from a few steps on this machine: {parts}{total}."

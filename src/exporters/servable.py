@@ -219,17 +219,17 @@ def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:
     Words are what the tokenizer takes for such. A span's score is the mean of its words' probabilities.
     """
     found: list[tuple[list[int], str, list[float]]] = []
-    goes_on = False
+    continues = False
     for place, start, end in _words(asked.encoding):
         scores = np.exp(logits[place] - logits[place].max())
         best = int(scores.argmax())
         prefix, kind = split_label(facts.labels[best])
         if kind is not None:
-            if not (goes_on and found[-1][1] == kind and prefix not in "BSU"):
+            if not (continues and found[-1][1] == kind and prefix not in "BSU"):
                 found.append(([start, end], kind, []))
             found[-1][0][1] = end
             found[-1][2].append(float(scores[best] / scores.sum()))
-        goes_on = kind is not None and prefix not in "ELSU"
+        continues = kind is not None and prefix not in "ELSU"
     spans = []
     for (start, end), kind, parts in found:
         text = asked.text[start:end]

@@ -9,7 +9,7 @@ import pytest
 from compressor.errors import FileError, OutputError
 from compressor.files import (
     append_json_line,
-    claim_output_dir,
+    check_output_dir,
     new_directory,
     new_files,
     read_json,
@@ -66,24 +66,24 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_link_to_a_directory_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
-    with new_directory(claim_output_dir(tmp_path / "link")) as directory:
+    with new_directory(check_output_dir(tmp_path / "link")) as directory:
         (directory / "file").write_text("x")
     assert (tmp_path / "link" / "file").read_text() == "x"
 
 
 def test_output_directories(tmp_path: Path) -> None:
-    assert claim_output_dir(tmp_path / "new") == tmp_path / "new"
+    assert check_output_dir(tmp_path / "new") == tmp_path / "new"
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--output-dir must be a directory, but .* is a file"):
-        claim_output_dir(tmp_path / "file")
+        check_output_dir(tmp_path / "file")
     with pytest.raises(OutputError) as raised:
-        claim_output_dir(tmp_path)
+        check_output_dir(tmp_path)
     assert str(raised.value) == (
         f"--output-dir must be new or empty, but {tmp_path} holds 1 files or folders. "
         "Choose another --output-dir or add --overwrite-output-dir."
     )
-    assert claim_output_dir(tmp_path, overwrite=True) == tmp_path
+    assert check_output_dir(tmp_path, overwrite=True) == tmp_path
 
 
 def test_a_line_that_a_full_disk_cuts_leaves_the_file_as_it_was(

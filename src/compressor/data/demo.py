@@ -36,7 +36,7 @@ def find_demo_model() -> Path:
 
 
 def read_demo_table(source: str = "rotten_tomatoes") -> "pd.DataFrame":
-    """The demo's film reviews (`text`, `label` 0 negative / 1 positive), doubles dropped.
+    """The demo's film reviews (`text`, `label` 0 negative / 1 positive), duplicates dropped.
 
     `source` is rotten_tomatoes (8,530 sentences, the demo's own) or imdb (25,000 reviews, IMDB's training split).
 

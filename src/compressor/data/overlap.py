@@ -1,7 +1,7 @@
 """Rows that stand in two places: an error measured on what a model was trained on says nothing.
 
-Rows are the same where their texts are, apart from white space; labels do not count. Some doubles are in most data and
-are told; a part that lies in another as a whole is refused.
+Rows are the same where their texts are, apart from white space; labels do not count. Most data has some duplicates, which
+are noted; a part that lies in another as a whole is refused.
 """
 
 import base64
@@ -47,7 +47,7 @@ class TrainingRows:
 
     @classmethod
     def note(cls, parts: "Mapping[str, Rows]") -> "TrainingRows":
-        """Note fingerprints and doubles of the parts of some data."""
+        """Note fingerprints and duplicates of the parts of some data."""
         seen = fingerprints(parts["train"])
         shares = {name: share_of(fingerprints(parts[name]), seen) for name in ("validation", "test")}
         packed = np.unique(seen).astype("<u8").tobytes()

@@ -55,7 +55,7 @@ def ratio_effects(sums: np.ndarray) -> np.ndarray:
 def read_tags(names: Sequence[str]) -> np.ndarray:
     """What labels such as `B-PER`, `I-PER`, `O` say of entities, [labels, 3].
 
-    `B` begins one, `S` and `U` are a whole one, `E` and `L` end one. `I`, `E` and `L` go on where one of their kind
+    `B` begins one, `S` and `U` are a whole one, `E` and `L` end one. `I`, `E` and `L` continue where one of their kind
     stands before, else they begin one. A name of another form is a kind: neighbours that share it are one entity.
     """
     kinds: dict[str, int] = {}
@@ -86,11 +86,11 @@ def find_entities(labels: np.ndarray, structure: Structure) -> tuple[np.ndarray,
     assert structure.tags is not None
     kinds, begins, ends = structure.tags[labels].T
     inside, groups = kinds >= 0, structure.groups
-    goes_on = np.zeros(len(labels), dtype=bool)
-    goes_on[1:] = (kinds[1:] == kinds[:-1]) & (groups[1:] == groups[:-1])
-    goes_on[1:] &= inside[1:] & (begins[1:] == 0) & (ends[:-1] == 0)
-    first = np.flatnonzero(inside & ~goes_on)
-    last = np.flatnonzero(inside & ~np.append(goes_on[1:], False))
+    continues = np.zeros(len(labels), dtype=bool)
+    continues[1:] = (kinds[1:] == kinds[:-1]) & (groups[1:] == groups[:-1])
+    continues[1:] &= inside[1:] & (begins[1:] == 0) & (ends[:-1] == 0)
+    first = np.flatnonzero(inside & ~continues)
+    last = np.flatnonzero(inside & ~np.append(continues[1:], False))
     return first, last, kinds[first]
 
 

@@ -28,7 +28,7 @@ from compressor.data.storage.texts import Texts
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import TASKS, RankingColumns, Task, get_task
 from compressor.errors import TaskDataError, brief
-from compressor.hub import hub_answers
+from compressor.hub import is_hub_reachable
 from compressor.options import SEED, Limit, Problem, check_numbers, option
 
 if TYPE_CHECKING:
@@ -691,7 +691,7 @@ def _is_hidden(table: "pd.DataFrame", task: Task) -> bool:
 def _load_dataset(name: str, configuration: str | None) -> Any:
     import datasets
 
-    if not hub_answers():
+    if not is_hub_reachable():
         datasets.config.HF_HUB_OFFLINE = True  # what was downloaded before is still found
     return datasets.load_dataset(name, configuration)
 

@@ -145,7 +145,7 @@ def _marks(series: Series, place: _Place) -> Iterable[str]:
 
 
 def _labels(marks: Sequence[Mark], place: _Place, taken: list[_Box], size: Point) -> Iterable[str]:
-    """Yield the marks' labels, each at the first of four places that is free; where none is, it stays away."""
+    """Yield the marks' labels, each at the first of four places that is free; where none is, it is omitted."""
     for mark in marks:
         if not mark.label:
             continue

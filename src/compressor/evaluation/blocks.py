@@ -71,7 +71,7 @@ def measure_blocks(
 ) -> list[Block]:
     """Return what `num_rows` rows, drawn by `seed`, lose without some members of each block; the model stays as it is.
 
-    What flows into a layer is computed once, and each loss goes on from there.
+    What flows into a layer is computed once, and each loss continues from there.
     """
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
     pairs = evaluation_batches(rows, 64, drawn)

@@ -155,24 +155,24 @@ _CORRELATIONS = ("pearson", "spearman")
 
 def _label_effects(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return each row's effect on a metric of labels: its gradient in the shares of hits, predictions and labels."""
-    classes, (true, told) = _joint_classes(labels, predictions)
+    classes, (true, guess) = _joint_classes(labels, predictions)
     count, num_rows = len(classes), len(labels)
-    hit = true == told
+    hit = true == guess
     hits = np.bincount(true[hit], minlength=count) / num_rows
-    trues, tolds = np.bincount(true, minlength=count) / num_rows, np.bincount(told, minlength=count) / num_rows
+    trues, guesses = np.bincount(true, minlength=count) / num_rows, np.bincount(guess, minlength=count) / num_rows
     if metric == "matthews_correlation":
-        free_told, free_true = 1 - (tolds**2).sum(), 1 - (trues**2).sum()
-        scale = math.sqrt(free_told * free_true)
-        value = (hits.sum() - (tolds * trues).sum()) / scale
+        free_guess, free_true = 1 - (guesses**2).sum(), 1 - (trues**2).sum()
+        scale = math.sqrt(free_guess * free_true)
+        value = (hits.sum() - (guesses * trues).sum()) / scale
         by_hit = np.full(count, 1 / scale)
-        by_told = -trues / scale + value * tolds / free_told
-        by_true = -tolds / scale + value * trues / free_true
+        by_guess = -trues / scale + value * guesses / free_guess
+        by_true = -guesses / scale + value * trues / free_true
     else:
-        both = trues + tolds
+        both = trues + guesses
         weight = (classes == 1).astype(float) if metric == "f1" else np.full(count, 1 / count)
         by_hit = weight * 2 / both
-        by_told = by_true = -weight * 2 * hits / both**2
-    return np.asarray(np.where(hit, by_hit[true], 0.0) + by_told[told] + by_true[true])
+        by_guess = by_true = -weight * 2 * hits / both**2
+    return np.asarray(np.where(hit, by_hit[true], 0.0) + by_guess[guess] + by_true[true])
 
 
 def _joint_classes(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

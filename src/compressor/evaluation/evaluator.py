@@ -1,4 +1,4 @@
-"""Evaluating the super-network or one of its sub-networks on encoded rows, with nothing padded or computed in vain."""
+"""Evaluating the super-network or one of its sub-networks on encoded rows, without needless padding."""
 
 import time
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""Timing calls honestly: rounds in which every call is timed once, in turn, and how much others used the machine.
+"""Timing calls side by side: every call once in each round, in turn, and how much others used the machine.
 
 On a busy machine a wall clock lies, and not by the same factor for all: a call of 1 ms often runs through between two
 interruptions, one of 20 ms never does. So the processor time of each call is read beside the wall clock, and of each

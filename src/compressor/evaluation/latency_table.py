@@ -166,7 +166,7 @@ def open_latency_table(
 ) -> LatencyTable:
     """Measure the table of a super-network and leave it in a directory.
 
-    With `resume` one that is there is taken, so that a search that goes on hears of the same times.
+    With `resume` one that is there is taken, so that a resumed search uses the same times.
 
     Raises:
         SearchError: there is none, and nothing is given to measure it.

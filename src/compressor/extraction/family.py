@@ -1,4 +1,4 @@
-"""A family: models of one search in several sizes, each in a folder of its own, that go on together.
+"""A family: models of one search in several sizes, each in a folder of its own, that are deployed together.
 
 `family.json` beside the folders names them, and the one to take where nothing else is known.
 """

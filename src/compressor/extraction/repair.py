@@ -1,4 +1,4 @@
-"""Training-free repair of a sliced model: what is left of a block's output projection makes up for what was cut.
+"""Training-free repair of a sliced model: what is left of a block's output projection compensates for what was pruned.
 
 The dropped inputs of a projection are, in part, linear in the kept ones. Least squares over the tokens of some hundred
 rows moves that part into the kept columns and the bias, with a ridge towards the weights as they are (in the spirit of

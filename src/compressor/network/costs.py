@@ -1,4 +1,4 @@
-"""What a sub-network weighs and works, in closed form: parameters and multiply-accumulate operations (MACs)."""
+"""The costs of a sub-network in closed form: parameters and multiply-accumulate operations (MACs)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

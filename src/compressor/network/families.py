@@ -101,7 +101,7 @@ def get_member_order(model: "PreTrainedModel", group: PrunableGroup) -> tuple[tu
     return tuple(map(tuple, orders)) if orders else ()
 
 
-def note_member_order(model: "PreTrainedModel", group: PrunableGroup, orders: Sequence[Sequence[int]]) -> None:
+def set_member_order(model: "PreTrainedModel", group: PrunableGroup, orders: Sequence[Sequence[int]]) -> None:
     """Write the order of a group's members in each layer into the configuration; none where `orders` is empty."""
     if orders:
         setattr(model.config, f"{group.name}_order", [list(order) for order in orders])
@@ -117,7 +117,7 @@ def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
     return tuple(order) if sorted(order) == list(range(len(get_layers(model)))) else ()
 
 
-def note_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
+def set_layer_order(model: "PreTrainedModel", order: Sequence[int]) -> None:
     """Write the order of the layers into the model's configuration, with which it is saved and loaded."""
     model.config.layer_order = list(order)
 
@@ -126,7 +126,7 @@ def forget_orders(model: "PreTrainedModel") -> None:
     """Remove the orders of layers and of their members from the model's configuration, where there are some."""
     model.config.__dict__.pop("layer_order", None)
     for group in get_family(model.config.model_type).groups:
-        note_member_order(model, group, ())
+        set_member_order(model, group, ())
 
 
 def shift_outputs(model: "PreTrainedModel", shift: float) -> None:

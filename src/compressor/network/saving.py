@@ -1,4 +1,4 @@
-"""Extraction: a chosen sub-network, physically sliced, saved, loaded again and proven equal to its shared form.
+"""Extraction: a chosen sub-network, physically sliced, saved, loaded again and verified to compute the same.
 
 A sub-network that a stock configuration can express is saved as a stock model. All others are saved as the classes of
 `modeling_sliced`, whose file is written beside the weights.
@@ -69,7 +69,7 @@ def save_sliced_model(
 
     That file holds the sub-network, the digests of the files, and what `info` says besides.
     """
-    with_classes(model, sub_network, dimensions).save_pretrained(path)
+    to_loadable_model(model, sub_network, dimensions).save_pretrained(path)
     form_of(model).finish(path, model.config)
     tokenizer.save_pretrained(path)
     of_files = {"sub_network": sub_network.to_json(dimensions), FILES_KEY: digest_files(path)}
@@ -77,7 +77,9 @@ def save_sliced_model(
     return path
 
 
-def with_classes(model: "PreTrainedModel", sub_network: SubNetwork, dimensions: EncoderDimensions) -> "PreTrainedModel":
+def to_loadable_model(
+    model: "PreTrainedModel", sub_network: SubNetwork, dimensions: EncoderDimensions
+) -> "PreTrainedModel":
     """Return a sliced model as an instance of the classes that load it again; it shares the weights.
 
     Its classes are stock ones where the kept layers have all heads and equally many units, else our own.

@@ -20,7 +20,7 @@ from compressor.network.families import (
     get_layers,
     get_member_order,
     kept_members,
-    note_member_order,
+    set_member_order,
 )
 from compressor.network.modeling_sliced import EncoderFamily, finish_group
 from compressor.network.sub_network import SubNetwork
@@ -104,7 +104,7 @@ def reorder(
         if group.member_inputs:
             before = get_member_order(model, group) or [range(group.num_members(model.config))] * len(layers)
             new = [[old[rank] for rank in order] for old, order in zip(before, orders[group.name], strict=True)]
-            note_member_order(model, group, new)
+            set_member_order(model, group, new)
             continue
         for layer, order in zip(layers, orders[group.name], strict=True):
             rows = expand_members(tuple(order), group.member_size(layer, model.config))

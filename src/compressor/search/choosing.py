@@ -42,7 +42,7 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What the validation rows tell of a member's error above the super-network's."""
+    """What the validation rows say of a member's error above the super-network's."""
 
     increase: float
     """As measured."""
@@ -62,7 +62,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A search result and what its validation rows tell of the front's members."""
+    """A search result and what its validation rows say of the front's members."""
 
     result: "SearchResult"
     front: "list[EvaluatedSubNetwork]"

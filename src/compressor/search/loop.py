@@ -1,4 +1,4 @@
-"""The loop of a multi-objective search: a method proposes, the sub-network is evaluated once, its objectives are told.
+"""The loop of a multi-objective search: a method proposes, the sub-network is evaluated once and reported back.
 
 A sub-network that was evaluated before is answered from the results and does not count. The full super-network is
 always the first result, so that every trade-off is read against it.
@@ -39,7 +39,7 @@ def run_search(
 ) -> SearchResult:
     """Return the result of `num_samples` evaluations (fewer where the space holds fewer), its front marked.
 
-    `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash: they are told to the method
+    `recorded` are evaluations of an earlier, interrupted search by the sub-network's hash: they are reported back
     in their turn and not made again, so that the search resumes as if nothing had been.
 
     `proposed` are sub-networks of the space that every method begins with, after the initial design.

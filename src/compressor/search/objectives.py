@@ -55,11 +55,11 @@ class Objective:
     scale: float = 1.0
     """By which numbers are multiplied to be in that unit."""
     measure: Callable[[Measurable], float] | None = None
-    """Its number for a sub-network; None for the error, which the validation rows tell."""
+    """Its number for a sub-network; None for the error, which the validation rows give."""
     by_length: bool = False
     """Whether it depends on the length of the text."""
     timed: bool = False
-    """Whether a clock tells it, of each sub-network or of the parts of all: then it is known only where it is an
+    """Whether a clock measures it, of each sub-network or of the parts of all: then it is known only where it is an
     objective."""
     shown: bool = False
     """Whether a front's table has it where it is no objective too."""

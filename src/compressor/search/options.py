@@ -144,7 +144,7 @@ class NasOptions(LatencyOptions):
     )
     max_wallclock_time: float | None = option(
         None,
-        "Seconds after which no trial goes on. Default: no limit.",
+        "Seconds after which no trial continues. Default: no limit.",
         flags=("--max-wallclock-time", "--runtime"),
         limit=Limit(least=1, most=31_536_000, reason="seconds; the most is a year"),
     )

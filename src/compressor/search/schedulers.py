@@ -56,7 +56,7 @@ def create_trial_scheduler(
 class SeededMoasha(MOASHA):  # type: ignore[misc]
     """MOASHA that begins with the initial design and draws from the space; Syne Tune's draws from the global state.
 
-    After 1, 3, 9, … epochs a trial goes on only if it is in the best third, by non-dominated sorting.
+    After 1, 3, 9, … epochs a trial continues only if it is in the best third, by non-dominated sorting.
     """
 
     def __init__(
@@ -113,27 +113,27 @@ class DistinctTrials(TrialScheduler):  # type: ignore[misc]
         return None
 
     def on_trial_add(self, trial: Trial) -> None:
-        """Passes on."""
+        """Delegate to the wrapped scheduler."""
         if trial.config:
             self.inner.on_trial_add(trial)
 
     def on_trial_error(self, trial: Trial) -> None:
-        """Passes on."""
+        """Delegate to the wrapped scheduler."""
         if trial.config:
             self.inner.on_trial_error(trial)
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> str:
-        """The method's decision; the super-network always goes on."""
+        """The method's decision; the super-network always continues."""
         decision: str = self.inner.on_trial_result(trial, result) if trial.config else SchedulerDecision.CONTINUE
         return SchedulerDecision.CONTINUE if self.sub_network(trial.config) == self._full else decision
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Passes on."""
+        """Delegate to the wrapped scheduler."""
         if trial.config:
             self.inner.on_trial_complete(trial, result)
 
     def on_trial_remove(self, trial: Trial) -> None:
-        """Passes on."""
+        """Delegate to the wrapped scheduler."""
         self.inner.on_trial_remove(trial)
 
     def metric_names(self) -> list[str]:

@@ -100,7 +100,7 @@ class EvolutionSearcher(SeededSearcher):
         if len(self.configs) < self.num_random:
             return self._propose_new(lambda: self.space.draw_config(self.rng))
         alive = deque(range(len(self.configs)), maxlen=self.population_size)
-        alive.extend(index for index in find_front(self.points) if index not in alive)  # the front never dies
+        alive.extend(index for index in find_front(self.points) if index not in alive)  # front members are always kept
         return self._propose_new(
             lambda: self.space.mutate_config(self.configs[self._tournament(list(alive))], self.rng)
         )

@@ -63,7 +63,7 @@ def search_sub_networks(
     """Search the sub-networks of a super-network for the best trade-offs between error and cost.
 
     `fields` are those of `SearchOptions`, such as `num_samples=60`, in place of `options`. Where a `directory` is
-    given, each evaluation is in its journal before it is told to the search method; those that are there already, of
+    given, each evaluation is in its journal before it is reported to the method; those that are there already, of
     the same search, are not made again. Errors are 1 − metric on the validation rows; those of the front on the test
     rows are looked at once, at the end. Where `latency_ms` of a served form is an objective, `measure_table` (that is
     `exporters.measure_latency_table`) times the parts of its graphs first; the table stays in the `directory`.

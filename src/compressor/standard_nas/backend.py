@@ -69,7 +69,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
                 [*self._command, str(directory)], stdout=out, stderr=err, env=environment, start_new_session=True
             )
 
-    def reap(self) -> None:
+    def kill_all(self) -> None:
         """Kill what still runs, however the search ended, and wait for it to be gone."""
         for process in self.trial_subprocess.values():
             process.kill()

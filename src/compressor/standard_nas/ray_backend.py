@@ -94,9 +94,9 @@ class RayTrialBackend(TrialBackend):
     def _kill_process(self, trial_id: int) -> None:
         self.trial_subprocess[trial_id].kill()
 
-    def reap(self) -> None:
+    def kill_all(self) -> None:
         """End what still runs, and wait for what nodes clean up."""
-        super().reap()
+        super().kill_all()
         closing = [trial.closing for trial in self.trial_subprocess.values() if trial.closing is not None]
         if closing:
             self._remote.ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)

@@ -1,7 +1,7 @@
 """Standard NAS: every sub-network is cut out of the pre-trained model first and fine-tuned alone.
 
 The baseline that weight sharing is measured against (Klein et al., TMLR 2024, section 5). Syne Tune's `Tuner` starts a
-process per trial (`trial.py`), hears of each epoch, and lets `moasha` stop the hopeless ones.
+process per trial (`trial.py`), is reported each epoch, and lets `moasha` stop dominated ones.
 """
 
 import os
@@ -202,7 +202,7 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: R
     except KeyboardInterrupt:
         return True
     finally:
-        backend.reap()
+        backend.kill_all()
         if before is None:
             del os.environ[SYNE_TUNE_ENV_FOLDER]
         else:
@@ -333,7 +333,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         )
 
     def _drop_weights(self) -> None:
-        """Deletes the weights of trials that another one beats: they never come back to the front."""
+        """Deletes the weights of trials that are dominated: they never come back to the front."""
         kept = self.summarise().reported_names
         for trial in self.trials.values():
             if trial.status is not None and trial.name not in kept:
@@ -353,7 +353,7 @@ def _last_line(log: Path, exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"killed by signal {-exit_code}{' (out of memory?)' if exit_code == -9 else ''} (log: {log})"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
-    return f"{lines[-1].strip()[:300] if lines else 'it said nothing'} (log: {log})"
+    return f"{lines[-1].strip()[:300] if lines else 'no output'} (log: {log})"
 
 
 def _no_result(trials: Mapping[int, RunningTrial], max_wallclock_time: float | None) -> SearchError:

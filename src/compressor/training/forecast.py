@@ -1,4 +1,4 @@
-"""How long training and search are going to take, told before they start from a few steps on a typical batch.
+"""How long training and search are going to take, estimated up front from a few steps on a typical batch.
 
 The steps change nothing: no optimizer moves, gradients are dropped, random states are put back.
 """
@@ -110,7 +110,7 @@ def forecast(
     )
 
 
-def describe_seconds(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration for people: "about 40 s", "about 4 min", "about 2.5 h"."""
     if seconds < 90:
         return f"about {max(1, round(seconds)):d} s"

@@ -45,7 +45,7 @@ class Importance:
         return {field.name: _descending(getattr(self, field.name)) for field in fields(self)}
 
 
-def order_by_importance(
+def sort_by_importance(
     model: "PreTrainedModel",
     task: Task,
     rows: EncodedRows,
@@ -68,7 +68,7 @@ def order_layers(
     """All layers, the most important first, by backward elimination on `num_rows` rows drawn by `seed`.
 
     Again and again the layer goes without which the loss is smallest: L (L + 1) / 2 − 1 losses. What flows into a layer
-    is computed once, and each loss goes on from there. A layer's gate says little here: what one layer writes another
+    is computed once, and each loss continues from there. A layer's gate says little here: what one layer writes another
     one can write too.
     """
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]

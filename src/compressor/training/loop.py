@@ -33,14 +33,14 @@ from compressor.network.families import (
     forget_orders,
     get_dimensions,
     get_layer_order,
-    note_layer_order,
+    set_layer_order,
     shift_outputs,
 )
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.progress import progress_bar
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from compressor.spaces.space import SearchSpace
-from compressor.training.importance import order_by_importance, order_layers
+from compressor.training.importance import order_layers, sort_by_importance
 from compressor.training.ranks import ALONE, Ranks, current_ranks
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport, TrainingState, TrainingStates
@@ -68,7 +68,7 @@ def train_shared_weights(
     Where PyTorch has a process group, its processes train together: each calls this with the same arguments, the first
     one alone evaluates and has `states`, and all get its reports.
     `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training. With `states` the
-    training goes on after the last epoch that is there, and ends with the weights of one that was never interrupted.
+    training resumes after the last epoch that is there, and ends with the weights of one that was never interrupted.
 
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
@@ -83,7 +83,7 @@ def train_shared_weights(
         return create_search_space(settings.search_space, dimensions, get_layer_order(model))
 
     if current_space().orders_layers and settings.sampling_strategy != "standard":
-        note_layer_order(model, current_space().layer_order)  # what sub-networks are trained in, till it is measured
+        set_layer_order(model, current_space().layer_order)  # what sub-networks are trained in, till it is measured
 
     learns = teacher is not None
     job = _Job(
@@ -284,7 +284,7 @@ def _train(
             reports.append(report)
             if on_epoch(report):
                 break
-            if shift and epoch < settings.epochs:  # the next one goes on from the weights that it has learnt
+            if shift and epoch < settings.epochs:  # the next one starts from the weights of this one
                 shift_outputs(model, -shift)
             if states is not None:
                 states.save(TrainingState.capture(reports, *everything))
@@ -305,10 +305,10 @@ def _take_over(ranks: Ranks, reports: list[EpochReport], everything: "_Everythin
 def _order(job: _Job, optimizer: torch.optim.Optimizer) -> None:
     """Puts heads and units in order of importance, and notes that of the layers where it matters and can be told."""
     model, settings = job.model, job.settings
-    order_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
+    sort_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
     knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
     if knows_task and SEARCH_SPACES[settings.search_space].orders_layers:
-        note_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
+        set_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
 
 
 def _shift_outputs(job: _Job, evaluator: Evaluator) -> float:

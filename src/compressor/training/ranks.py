@@ -124,7 +124,7 @@ class Ranks:
     def seed_epoch(self, seed: int, epoch: int) -> None:
         """Sets PyTorch's random state, of which dropout is drawn, to this process's own; the first one's stays.
 
-        It follows from the epoch, so a training that goes on draws what it would have drawn.
+        It follows from the epoch, so a resumed training draws what it would have drawn.
         """
         if not self.is_first:
             torch.manual_seed(int(np.random.SeedSequence([seed, 8, self.rank, epoch]).generate_state(1)[0]))
@@ -189,6 +189,6 @@ def _noticing_ends() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise TrainingError(
-            "the processes of a training must all go on to its end, but another one has ended "
-            f"({brief(error, 120)}). See what it says; the same command again goes on after the last epoch."
+            "the processes of a training must all run to its end, but another one has ended "
+            f"({brief(error, 120)}). See what it says; the same command again resumes after the last epoch."
         ) from error

@@ -1,4 +1,4 @@
-"""Where a training run stands after an epoch, on disk: whoever goes on from there gets the very same weights.
+"""Where a training run stands after an epoch, on disk: whoever resumes from there gets the very same weights.
 
 Weights, the optimizer's moments, the schedule, and every random state: PyTorch's (dropout), the data order's and the
 sub-networks'. Safetensors and JSON, written beside their place and renamed into it.
@@ -22,8 +22,8 @@ from compressor.network.families import (
     get_family,
     get_layer_order,
     get_member_order,
-    note_layer_order,
-    note_member_order,
+    set_layer_order,
+    set_member_order,
 )
 from compressor.records import Count, Errors, parse_record
 from compressor.training.ranks import Ranks
@@ -118,9 +118,9 @@ class TrainingState:
         """Puts all of them back, in place, on the devices they are on."""
         model.load_state_dict(self._kind("model"))
         if self.values.layer_order:
-            note_layer_order(model, self.values.layer_order)
+            set_layer_order(model, self.values.layer_order)
         for group in get_family(model.config.model_type).groups:
-            note_member_order(model, group, self.values.member_orders.get(group.name, ()))
+            set_member_order(model, group, self.values.member_orders.get(group.name, ()))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in self._kind("optimizer").items():
             index, _, moment = name.partition("/")

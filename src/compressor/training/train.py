@@ -61,7 +61,7 @@ def train_super_network(
     Rows whose labels are a fine-tuned model's answers (`answer_texts`) train that model: its outputs are the teacher
     throughout, and `auto` starts with the ordering.
 
-    Where `settings.bf16` is None, a few steps decide what is faster; what is resumed goes on as it began.
+    Where `settings.bf16` is None, a few steps decide what is faster; what is resumed keeps its precision.
 
     Where PyTorch has a process group, its processes train together: each calls this with the same model, rows and
     settings, and gets the result. The first one alone has the `directory`, calls `on_start` and `on_epoch`, and

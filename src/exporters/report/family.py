@@ -191,7 +191,7 @@ def write_family_report(path: Path, reported: ReportedFamily) -> Path:
         page.section("Nothing changed on the way", page.table(*_parity_table(reported))),
         _serving(reported),
         describe_environment(searched),
-        page.section("Make it again", page.commands(_reproduce(reported))),
+        page.section("Reproduce", page.commands(_reproduce(reported))),
     ]
     charts: list[Chart] = [front, *maps, *bars]
     for chart in charts:

@@ -61,7 +61,7 @@ def write_report(path: Path, reported: Reported) -> Path:
         page.section("What is kept per layer", *maps),
         *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
         *([_parity(reported)] if reported.extraction or reported.export else []),
-        page.section("How the search went", page.figure(hypervolume)),
+        page.section("Search progress", page.figure(hypervolume)),
         describe_environment(reported),
         _reproduction(reported),
     ]
@@ -289,4 +289,4 @@ def _reproduction(reported: Reported) -> str:
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
     if any(OBJECTIVES[name].timed for name in reported.result.objectives):
         lead += " Latencies differ from run to run, so this front may differ too: look before you take an index."
-    return page.section("Make it again", page.paragraph(lead), page.commands(lines))
+    return page.section("Reproduce", page.paragraph(lead), page.commands(lines))

@@ -70,7 +70,7 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What new rows tell of a served model."""
+    """What new rows say of a served model."""
 
     file: Path
     """Of the rows."""

@@ -27,7 +27,7 @@ def write_replay_page(path: Path, found: Replay) -> Path:
         page.section("Verdict", *map(page.paragraph, [verdict, *others[:1]]), *map(page.note, others[1:])),
         page.section("Latency", page.figure(latency_chart(found)), page.table(*found.table())),
         page.section("Disagreements", *_disagreements(found)),
-        page.section("Make it again", page.commands([_command(found)])),
+        page.section("Reproduce", page.commands([_command(found)])),
     ]
     lead = (
         f"{count:,} requests of {found.file.name} ({found.num_rows:,} rows), to both models in turn at {found.rate:g} "

@@ -83,7 +83,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """What a benchmark saw of others on the machine."""
+    """The load of other processes on the machine during a benchmark."""
 
     noisy: Count
     """Rows of the table that are."""

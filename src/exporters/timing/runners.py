@@ -1,4 +1,4 @@
-"""Models that are timed: a graph in its runtime, or a model directory in PyTorch (eager), behind one face."""
+"""Models that are timed: a graph in its runtime, or a model directory in PyTorch (eager), behind a common interface."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

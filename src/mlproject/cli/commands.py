@@ -250,7 +250,7 @@ def trim_vocabulary(model_dir: str, **values: Any) -> None:
 )
 @add_options(RUNTIME, EXPORT, CONFIDENCE, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
-    """Export a model to ONNX (and OpenVINO) and prove it equal to PyTorch."""
+    """Export a model to ONNX (and OpenVINO) and verify it against PyTorch."""
     (options,) = _check(values, _export_options)
     with _top_run("export") as (run, output_dir, _):
         from compressor.extraction.family import is_family
@@ -493,7 +493,7 @@ def _run(words: list[str]) -> None:
     except Exception as error:
         if is_full_disk(error):  # as safetensors and SQLite say it
             _fail(f"No space left on device: {brief(error)}. Check disk and permissions.", words)
-        # a fault of ours: still one line, and how to see more
+        # an internal error: still one line, and how to see more
         _fail(f"{type(error).__name__}: {brief(error, 300)}. Add --debug for the traceback.", words)
 
 
@@ -514,14 +514,14 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
             if values.get("device", AUTO) != AUTO:
                 pick_device()
             output_dir, begun = stack.enter_context(take_output_dir(command, values))
-        except CompressorError as error:  # no run of ours is there yet that could say so
+        except CompressorError as error:  # no run of ours is there yet that could log it
             _fail_joined(str(error))
             raise
         overwritten = clear(output_dir) if values["overwrite_output_dir"] else None
         tracker = Tracker(output_dir)
         stack.callback(tracker.close)
-        if tracker.goes_on:
-            click.echo(f"Going on in {output_dir}.")
+        if tracker.resumes:
+            click.echo(f"Resuming in {output_dir}.")
         if tracker.is_done(begun):
             _log_the_rest(output_dir)
         run = stack.enter_context(tracker.start_run(command, {"stage": command}, begun))

@@ -126,14 +126,14 @@ class RunOptions:
     dry_run: bool = option(False, "Show all options, the rows and what the work will take, and begin nothing.")
     output_dir: str | None = option(
         None,
-        "New or empty directory, or one that this command has begun: then it goes on there. Default: "
+        "New or empty directory, or one that this command has begun: then it resumes there. Default: "
         "compressor-output/<command>-<date>-<time>.",
         path=True,
     )
     overwrite_output_dir: bool = option(False, "Begin anew in a directory that is in use.")
     resume: bool = option(
         False,
-        "Go on in --output-dir, which must have been begun; without one, in the newest unfinished one of the "
+        "Resume in --output-dir, which must have been begun; without one, in the newest unfinished one of the "
         "same command and options in compressor-output/.",
     )
     system_metrics: bool = option(

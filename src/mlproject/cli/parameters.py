@@ -50,9 +50,9 @@ class HuggingFaceCommand(click.Command):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Return Click's own parsing, after the words are put into its form; a home that nobody has is told here."""
+        """Return Click's own parsing, after the words are put into its form; a home that nobody has is refused here."""
         left = super().parse_args(ctx, normalise_arguments(args))
-        if ctx.resilient_parsing:  # a shell asks how a word goes on
+        if ctx.resilient_parsing:  # a shell asks how a word continues
             return left
         _tell_overridden(ctx)
         for name, value in ctx.params.items():

@@ -136,7 +136,7 @@ def _failure(error: "ChildFailedError") -> BaseException:
             return TrainingError(
                 f"all processes of a training must come to its end, but process {rank} was killed "
                 f"({signal.Signals(number).name}). Where memory ran out lower --per-device-train-batch-size; the same "
-                "command again goes on after the last epoch."
+                "command again resumes after the last epoch."
             )
     return SystemExit(max(1, *(failure.exitcode for failure in error.failures.values())))
 

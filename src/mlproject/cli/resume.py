@@ -1,4 +1,4 @@
-"""Which output directory a command writes to, alone, and whether it goes on there with what was begun."""
+"""Which output directory a command writes to, alone, and whether it resumes there what was begun."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from compressor.digests import Inputs
 from compressor.errors import OutputError
 from compressor.files import (
     STATE_FOLDER,
-    claim_output_dir,
+    check_output_dir,
     local_path,
     make_directory,
     remove_empty,
@@ -41,10 +41,10 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Co
     """Return the output directory of a command with these options, and what is begun there.
 
     It is new or empty, may be overwritten (then what the tool kept there is to be cleared), or was begun by the same
-    command with the same options and is not finished: then the command goes on.
+    command with the same options and is not finished: then the command resumes.
 
     Raises:
-        OutputError: it is in use, the options are others, or there is nothing to go on with.
+        OutputError: it is in use, the options are others, or there is nothing to resume.
     """
     now = Command(command, _comparable(values))
     given, overwrite, resume = (values[name] for name in ("output_dir", "overwrite_output_dir", "resume"))
@@ -62,7 +62,7 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Co
         raise OutputError(
             f"--resume must find a command that was begun in {path}, but there is none. Leave --resume out to begin."
         )
-    return claim_output_dir(path, overwrite=overwrite or _is_ours(path)), now
+    return check_output_dir(path, overwrite=overwrite or _is_ours(path)), now
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def _newest_unfinished(now: Command) -> Path:
     for path in begun:
         try:
             before = Outbox(path)
-        except OutputError:  # a damaged one is none to go on with
+        except OutputError:  # a damaged one cannot be resumed
             continue
         if before.header is not None and not before.says_finished and not _differences(before.header, now):
             return path
@@ -150,7 +150,7 @@ def _require_same_command(path: Path, begun: Command, now: Command) -> None:
     different = _differences(begun, now)
     if different:
         raise OutputError(
-            f"to go on in {path} the options must be those it was begun with, but {'; '.join(different)}. {other}"
+            f"to resume in {path} the options must be those it was begun with, but {'; '.join(different)}. {other}"
         )
     outbox = Outbox(path)
     if outbox.says_finished and not outbox.num_pending and _inputs(now).same_amount_as(_inputs(begun)):

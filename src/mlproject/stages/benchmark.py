@@ -95,4 +95,4 @@ def _show(benchmark: Benchmark) -> None:
     print_table(title, *benchmark.latency_table(), spare=["p99 ms", "rows/s", "p90 ms"])
     if note := benchmark.noise_note():
         print(f"Note: {note}")
-    print_table("What they are", *benchmark.model_table(), spare=["load s", "peak MB", "runtime"])
+    print_table("Models", *benchmark.model_table(), spare=["load s", "peak MB", "runtime"])

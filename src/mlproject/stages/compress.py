@@ -241,7 +241,7 @@ class _Stages:
     ) -> None:
         self._output_dir, self._run, self._tracker = output_dir, run, tracker
         self._tags, self._use_cache = tags, use_cache
-        if not use_cache and not tracker.goes_on:
+        if not use_cache and not tracker.resumes:
             for folder in output_dir.glob("*/"):
                 clear(folder)
 
@@ -260,7 +260,7 @@ class _Stages:
             if found != folder:
                 copy_journal(found, folder)
             wanted = " and ".join(f"{name} is {inputs.values[name]}" for name in inputs.budget)
-            print(f"{stage}: goes on from {found}, as {wanted} now.")
+            print(f"{stage}: resumes from {found}, as {wanted} now.")
             break
         tags = {**self._tags, FINGERPRINT_TAG: inputs.hash, DIRECTORY_TAG: str(folder)}
         with self._tracker.start_stage(self._run, stage, tags) as stage_run:

@@ -50,7 +50,7 @@ def export(
 
 
 def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptions, run: StageRun) -> dict[str, Export]:
-    """Export each member of a family into a folder of its own; registers all once all are proven.
+    """Export each member of a family into a folder of its own; register all once all are verified.
 
     They become versions of one registered model with the aliases of their tiers, and `champion`. Members that a killed
     command has exported are not exported again.
@@ -69,7 +69,7 @@ def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptio
     for name in family.members:
         model_dir, target = family.folder_of(family_dir, name), output_dir / name
         given = stage_inputs(_MEMBER, options, model=digest_files(model_dir))
-        if run.tracker.goes_on and read_record(target, given) is not None:
+        if run.tracker.resumes and read_record(target, given) is not None:
             print(f"{name} was exported before.")
             exported[name] = Export.load(target), open_model(model_dir).load_data()
         else:

@@ -1,6 +1,6 @@
 """The stage `extract`: chosen members of a front as models of their own, each saved, logged and shown.
 
-And `trim-vocabulary`, which takes tokens from models of other hands.
+And `trim-vocabulary`, which takes tokens from third-party models.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ def extract(
         given = stage_inputs(
             _MEMBER, member=[member.name, member.sub_network.hash], options=asdict(options), search=search
         )
-        if choice.several and run.tracker.goes_on and read_record(target, given) is not None:
+        if choice.several and run.tracker.resumes and read_record(target, given) is not None:
             print(f"{member.name} was extracted before.")
             report = ExtractionReport.load(target)
         else:
@@ -183,7 +183,7 @@ def _log_model(
 
 
 def _metrics_of_model(report: ExtractionReport) -> dict[str, float]:
-    """Return the metrics that are told of an extracted model itself, and with it of the run."""
+    """Return the metrics that are logged of an extracted model itself, and with it of the run."""
     extracted = report.extracted
     return {
         "error": extracted.error,

@@ -56,7 +56,7 @@ def nas(
     result = search_by_training(
         inputs,
         output_dir,
-        resume=run.tracker.goes_on,
+        resume=run.tracker.resumes,
         measure_table=measure_latency_table,
         on_start=on_start,
         on_trial=trials.log,

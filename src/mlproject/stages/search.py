@@ -28,7 +28,7 @@ def search(
     """Search the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
 
     `data_options` are the fields of `DataSource` that differ from what the super-network was trained on. Each
-    evaluation is in `evaluations.jsonl` before it is told to the search method and logged; those that are there
+    evaluation is in `evaluations.jsonl` before it is reported to the search method and logged; those that are there
     already, of the same search, are not made again.
     """
     require_other_directory(output_dir, supernet)

@@ -1,4 +1,4 @@
-"""What a search leaves behind: its result file, pictures and table, and what MLflow is told of each sub-network."""
+"""What a search leaves behind: its result file, pictures and table, and what is logged of each sub-network."""
 
 import itertools
 from pathlib import Path

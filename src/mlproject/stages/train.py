@@ -38,7 +38,7 @@ def train_supernet(
     """Train a super-network into `output_dir`, a checkpoint per epoch; the best epoch's weights are the result.
 
     With the strategy `auto` that is the last epoch's. Where an interrupted training of the same rows and settings is
-    in `output_dir`, it resumes after its last epoch. What it will take is told first, and where a `plan` says what
+    in `output_dir`, it resumes after its last epoch. An estimate of its time is printed first; where a `plan` says what
     follows that too.
     """
     run.log_params(option_params(source, model_options, settings))

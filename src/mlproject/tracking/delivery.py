@@ -77,7 +77,7 @@ class MlflowLog:
             ) from error
 
     def start_run(self, name: str, tags: Mapping[str, str], key: str, run_id: str | None = None) -> tuple[str, str]:
-        """Return the ids of a run and its experiment: the one to go on with, the one `mlflow run` made, or a new one.
+        """Return the ids of a run and its experiment: the one to resume, the one `mlflow run` made, or a new one.
 
         A new one is tagged with `key`, by which it is found again if its id was not noted.
 
@@ -427,7 +427,7 @@ def _without_password(uri: str) -> str:
 
 
 def _absolute(uri: str) -> str:
-    """Return the address of a store, a database's file by its whole path: commands may go on in another folder."""
+    """Return the address of a store, a database's file by its whole path: commands may resume in another folder."""
     path = uri.removeprefix("sqlite:///")
     return f"sqlite:///{Path(path).absolute()}" if uri.startswith("sqlite:///") and path != ":memory:" else uri
 
@@ -483,7 +483,7 @@ def deliver(event: events.Event, to: Delivery) -> str | None:
 
 @deliver.register
 def _create(event: events.CreateRun, to: Delivery) -> str:
-    if event.run in to.run_ids:  # told twice, as the first was damaged
+    if event.run in to.run_ids:  # logged twice, as the first was damaged
         return to.run_ids[event.run]
     parent = to.run_ids[event.parent]
     if to.again:

@@ -1,8 +1,8 @@
-"""What MLflow is to be told, as values: a frozen dataclass for each kind, which is also a line of the outbox.
+"""What is to be logged to MLflow, as values: a frozen dataclass for each kind, which is also a line of the outbox.
 
-An event is known by its identity: what it says, whenever that was said. One that is known is not told again, so
-that a command that goes on may say everything once more. Of metrics each point is known; what may have changed since
-(tags, files, views, that a run goes on) is told each time.
+An event is known by its identity: what it says, whenever that was said. One that is known is not logged again, so
+that a resumed command may log everything once more. Of metrics each point is known; what may have changed since
+(tags, files, views, that a run is reopened) is logged each time.
 """
 
 import json
@@ -25,7 +25,7 @@ class Event:
     kind: ClassVar[str]
     """What a line of the outbox calls it."""
     repeats: ClassVar[bool] = False
-    """Whether it is told each time: what it names may have changed since."""
+    """Whether it is logged each time: what it names may have changed since."""
     run: str
     """Our own name for the run."""
 
@@ -78,7 +78,7 @@ class LogMetrics(Event):
     now_ms: int = field(compare=False)
 
     def keys(self) -> frozenset[Hashable]:
-        """Return its points, so that of a series that has grown the new ones alone are told."""
+        """Return its points, so that of a series that has grown the new ones alone are logged."""
         return frozenset((self.run, *point) for point in self.metrics)
 
     def without(self, known: Set[Hashable]) -> "LogMetrics | None":
@@ -135,14 +135,14 @@ class UseModels(Event):
     kind = "models_used"
     computes_with: tuple[str, ...] = ()
     model_ids: tuple[str, ...] = ()
-    """MLflow's, of others."""
+    """MLflow's model type."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogModel(Event):
     """A model: it costs much and makes something new each time, whose address is what the delivery gives.
 
-    It is told again where MLflow has refused it.
+    It is logged again where MLflow has refused it.
     """
 
     name: str
@@ -166,7 +166,7 @@ class MeasureModel(LogModel):
     kind = "measured_model"
     judged: tuple[Judged, ...] = ()
     if_made: Mapping[str, float] = field(default_factory=dict)
-    """Metrics of a model that is made here: of one that is known they were told before."""
+    """Metrics of a model that is made here: of one that is known they were logged before."""
     step: int = 0
     own: bool = True
     """Whether it is the run's own model; else that of any run, the newest."""
@@ -209,7 +209,7 @@ class LogOnnxModel(LogModel):
 class LogEvaluation(Event):
     """A model's answers to rows with labels, for MLflow's `evaluate`: metrics and pictures, linked to model and rows.
 
-    It is told each time: the file may have changed since.
+    It is logged each time: the file may have changed since.
     """
 
     kind, repeats = "evaluation", True
@@ -222,7 +222,7 @@ class LogEvaluation(Event):
     answer: str
     """The column of the answers."""
     model_type: str | None
-    """What MLflow calls such models: classifier or regressor; None for others, of which our metrics alone are told."""
+    """What MLflow calls such models: classifier or regressor; None for others, which get our metrics alone."""
     model_id: str | None
     """MLflow's, of the logged model."""
     computes_with: str = ""
@@ -246,7 +246,7 @@ class EndRun(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReopenRun(Event):
-    """A run that has ended goes on."""
+    """A run that has ended is reopened."""
 
     kind, repeats = "reopen", True
 

@@ -31,7 +31,7 @@ SUB_NETWORK, SUPER_NETWORK, OTHER = "sub-network", "super-network", "model"
 
 @dataclass(frozen=True, kw_only=True)
 class KnownModel:
-    """What is told of a model and of each form that it is exported in."""
+    """What is logged of a model and of each form that it is exported in."""
 
     name: str
     model_type: str
@@ -51,12 +51,12 @@ class KnownModel:
 
 
 def know_super_network(task: str, params: int) -> KnownModel:
-    """Return what is told of a super-network with so many parameters."""
+    """Return what is logged of a super-network with so many parameters."""
     return KnownModel(name=SUPER_NETWORK, model_type=SUPER_NETWORK, task=task, params={"params": str(params)})
 
 
 def know_sub_network(report: ExtractionReport, data: TaskData, name: str | None = None) -> KnownModel:
-    """Return what is told of an extracted model, under its own name or another."""
+    """Return what is logged of an extracted model, under its own name or another."""
     kept, extracted = report.kept, report.extracted
     layers = sum(1 for heads, units in zip(kept.heads, kept.units, strict=True) if heads or units)
     counts = {"num_layers": layers, "num_heads": sum(kept.heads), "num_units": sum(kept.units)}
@@ -75,7 +75,7 @@ def know_sub_network(report: ExtractionReport, data: TaskData, name: str | None 
 
 
 def know_directory(directory: Path, data: TaskData, params: int, name: str | None = None) -> KnownModel:
-    """Return what is told of a model directory: of an extracted model what its report says, else a super-network."""
+    """Return what is logged of a model directory: of an extracted model what its report says, else a super-network."""
     if (directory / EXTRACTION_FILE).is_file():
         return know_sub_network(ExtractionReport.load(directory), data, name)
     return know_super_network(data.source.task_name, params)

@@ -1,10 +1,10 @@
-"""What a command has to tell MLflow, written down before it is told: an append-only file, and how far it got.
+"""What a command has to log to MLflow, written down before it is sent: an append-only file, and how far it got.
 
-An event that was told already is not added again, so that a command that goes on after an interruption may tell all of
-it once more. The header is written before MLflow hears of anything, so that a command that is killed at any moment goes
+An event that was logged already is not added again, so that a resumed command may log all of
+it once more. The header is written before anything is sent to MLflow, so that a command killed at any moment goes
 on in its own run; one that fails before it has made anything takes it away again.
 
-Lines that were damaged since are passed over: what they said is told again by the command that goes on.
+Lines that were damaged since are passed over: what they said is logged again by the command that resumes.
 """
 
 import shutil
@@ -37,7 +37,7 @@ TOP = "top"
 
 @dataclass(frozen=True)
 class Command:
-    """A command and those of its options that must be the same when it goes on."""
+    """A command and those of its options that must be the same when it resumes."""
 
     command: str
     options: dict[str, Any]
@@ -84,7 +84,7 @@ class Outbox:
         marks = [_parse_mark(line) for line in read_json_lines(self._folder / _DELIVERED)]
         self._delivered = self._read_marks([mark for mark in marks if mark is not None])
         if None in marks or self._delivered > len(self._events):
-            self._delivered = 0  # which runs are known is not: all is told again
+            self._delivered = 0  # which runs are known is not: all is logged again
         self._known: set[Hashable] = set()
         self._ends: dict[str, EndRun] = {}
         for number, event in enumerate(self._events):
@@ -115,7 +115,7 @@ class Outbox:
         return write_text(self._folder / name, text)
 
     def forget_if_empty(self) -> None:
-        """Take the outbox away again, where nothing was made and all was told; the directory too, if it made it."""
+        """Take the outbox away again, where nothing was made and all was logged; the directory too, if it made it."""
         empty = all(path.name == STATE_FOLDER for path in self.output_dir.glob("*"))
         empty = empty and all(path.name in self._own for path in self._folder.glob("*"))
         if empty and not self.kept and not self.num_pending:
@@ -161,7 +161,7 @@ class Outbox:
         return end.status if end else None
 
     def next_step(self, run: str, prefix: str) -> int:
-        """Return the step after the last that was told of a run's metrics whose names begin so."""
+        """Return the step after the last that was logged of a run's metrics whose names begin so."""
         told = (event for event in self._events if isinstance(event, LogMetrics) and event.run == run)
         steps = (step for event in told for name, _, step in event.metrics if name.startswith(prefix))
         return max(steps, default=-1) + 1
@@ -197,7 +197,7 @@ class Outbox:
             self._ends.pop(event.run, None)
 
     def _forget_refused(self, event: Event) -> None:
-        """Let a delivered model be told again, where nothing came of it."""
+        """Let a delivered model be logged again, where nothing came of it."""
         if isinstance(event, LogModel) and event.identity not in self._results:
             self._known -= event.keys()
 

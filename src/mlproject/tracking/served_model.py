@@ -105,5 +105,5 @@ def show_serving(uri: str | None, task: Task) -> None:
         body = json.dumps({"inputs": [task.head.ask(task)[1]]})
         print(f"Serve it: mlflow models serve -m {uri} --env-manager local -p 5001")
         print(
-            f"Ask it: curl http://localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+            f"Query: curl http://localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(body)}"
         )

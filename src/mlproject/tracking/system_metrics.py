@@ -1,7 +1,7 @@
 """CPU, memory, disk, network and GPU of this machine as curves of a run: MLflow's measurements, our delivery.
 
 MLflow's own monitor writes to the server itself, past the outbox: at the first request that fails its curves end for
-good, and a server that does not answer holds up the end of the run. So its readings are taken, and told as all else is.
+good, and a server that does not answer holds up the end of the run. So its readings are logged as all else is.
 """
 
 import sys
@@ -18,7 +18,7 @@ from mlproject.tracking.tracker import StageRun
 def log_system_metrics(run: StageRun) -> Iterator[None]:
     """Log system metrics of a run while the block lasts, every ten seconds (MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL).
 
-    A run that goes on goes on with its steps. What cannot be read costs one warning.
+    A resumed run continues its steps. What cannot be read costs one warning.
     """
     ended = threading.Event()
     thread = threading.Thread(target=_log_until, args=(ended, run), name="system-metrics", daemon=True)
@@ -48,4 +48,4 @@ def _log_until(ended: threading.Event, run: StageRun) -> None:
     except (
         Exception
     ) as error:  # whatever psutil raises on this machine, or a full disk: the work behind it matters more
-        print(f"Warning: system metrics end here ({brief(error)}). The work goes on.", file=sys.stderr)
+        print(f"Warning: system metrics end here ({brief(error)}). The work continues.", file=sys.stderr)

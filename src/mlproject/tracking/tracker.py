@@ -1,8 +1,8 @@
-"""Runs: what stages tell MLflow, kept in an outbox and delivered in the background, in order.
+"""Runs: what stages log to MLflow, kept in an outbox and delivered in the background, in order.
 
 Results are on disk before they are logged, and what is logged is on disk before it is sent. A tracking server that goes
 away costs nothing: the first failure prints one warning, the rest waits in the outbox for the end of the command, for
-`compressor sync`, or for the command that goes on. A server that is away at the start is an error at once.
+`compressor sync`, or for the command that resumes. A server that is away at the start is an error at once.
 """
 
 import math
@@ -81,7 +81,7 @@ class StageRun:
         self.tracker.add(events.Upload(run=self.name, path=self.tracker.seen_from_output(path), folder=folder))
 
     def log_state(self, name: str, text: str) -> None:
-        """Upload a text that is kept with what is told of the output directory, not among its results."""
+        """Upload a text that is kept with what is logged of the output directory, not among its results."""
         self.log_artifact(self.tracker.outbox.keep(name, text))
 
     def log_dataset(self, table: "pd.DataFrame", *, name: str, source: str, digest: str, context: str) -> None:
@@ -166,7 +166,7 @@ class Tracker:
     def __init__(self, output_dir: Path) -> None:
         self.log = MlflowLog()
         self.outbox = Outbox(output_dir)
-        self.goes_on = self.outbox.header is not None
+        self.resumes = self.outbox.header is not None
         """Whether the output directory was begun before."""
         self.experiment_id = ""
         self.lost, self._warning = False, ""
@@ -175,7 +175,7 @@ class Tracker:
         self._again = False  # whether the next event may have been sent, though nothing says so
         if self.outbox.damaged:
             print(
-                f"Warning: what was to be logged from {output_dir} is damaged in part. It is told again as far as it "
+                f"Warning: what was to be logged from {output_dir} is damaged in part. It is logged again as far as it "
                 "is known; results are whole.",
                 file=sys.stderr,
             )
@@ -198,9 +198,9 @@ class Tracker:
         """Yield the run of a command; FAILED if the block raises.
 
         It is the one that the output directory was begun with, else the one `mlflow run` made (MLFLOW_RUN_ID), else a
-        new one. `command` is kept with the outbox, so that the same command can go on.
+        new one. `command` is kept with the outbox, so that the same command can resume.
 
-        The output directory is made and says so before MLflow does anything: from then on a killed command goes on. A
+        The output directory is made and says so before MLflow does anything: from then on it can be resumed. A
         command that fails while nothing else is in it takes it away again.
 
         Raises:
@@ -283,7 +283,7 @@ class Tracker:
         self._background.submit(self._deliver_pending).result()
 
     def close(self) -> None:
-        """End the delivery: whoever goes on in the output directory is alone from here on."""
+        """End the delivery: whoever resumes in the output directory is alone from here on."""
         self.lost = True
         self._background.shutdown(wait=True, cancel_futures=True)
 
@@ -357,14 +357,14 @@ class Tracker:
         reason = brief(error)
         self.lost = is_connection_problem(error) or is_forbidden(error)
         what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
-        rest = "compressor sync logs the rest later" if self.lost else "logging goes on"
+        rest = "compressor sync logs the rest later" if self.lost else "logging continues"
         if is_forbidden(error) and model:  # what comes after it need not be forbidden too
             self.lost, what = False, f"MLflow does not let you add a version to {model!r}"
             rest = "ask the owner of that registered model for the permission EDIT, or take another --register-as"
         elif is_forbidden(error):
             what = f"MLflow at {self.log.uri} does not let you write"
             rest = "with the permission EDIT of the experiment, compressor sync logs the rest later"
-        text = f"Warning: {what} ({reason}). The work goes on, all results are kept in the output directory; {rest}."
+        text = f"Warning: {what} ({reason}). The work continues, all results are kept in the output directory; {rest}."
         if text != self._warning:
             print(text, file=sys.stderr)
         self._warning = text
@@ -372,7 +372,7 @@ class Tracker:
 
 
 def sync(output_dir: Path) -> tuple[int, StageRun]:
-    """Log what an output directory still has to tell MLflow; how many entries that were, and the run.
+    """Log what an output directory still has to log to MLflow; return how many entries that were, and the run.
 
     Raises:
         TrackingError: nothing was logged from there, the server is away or another one, or it went away again.
@@ -418,7 +418,7 @@ def _quietly(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception as error:  # the error that is being reported matters more
-        print(f"Warning: MLflow cannot be told ({brief(error)}).", file=sys.stderr)
+        print(f"Warning: MLflow cannot log ({brief(error)}).", file=sys.stderr)
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

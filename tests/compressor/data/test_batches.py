@@ -1,4 +1,4 @@
-"""Tokens and batches: nothing lost, nothing padded in vain."""
+"""Tokens and batches: nothing lost, nothing padded needlessly."""
 
 import gc
 import sys

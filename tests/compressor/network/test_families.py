@@ -13,7 +13,7 @@ from compressor.network.families import (
     get_layer_order,
     get_layers,
     max_positions,
-    note_layer_order,
+    set_layer_order,
     shift_outputs,
 )
 from compressor.network.modeling_sliced import SLICED_PREFIX
@@ -66,12 +66,12 @@ def test_outputs_are_shifted_for_all_rows_alike(model_type: str, task_head: str)
 def test_an_order_of_layers_is_noted_and_a_broken_one_is_none() -> None:
     model = tiny_model()
     assert get_layer_order(model) == ()
-    note_layer_order(model, (2, 0, 1))
+    set_layer_order(model, (2, 0, 1))
     assert get_layer_order(model) == (2, 0, 1)
     for broken in ([0, 1], [0, 0, 1], ["0", 1, 2], "012", None):
         model.config.layer_order = broken
         assert get_layer_order(model) == ()
-    note_layer_order(model, (2, 0, 1))
+    set_layer_order(model, (2, 0, 1))
     forget_orders(model)
     assert get_layer_order(model) == ()
     forget_orders(model)

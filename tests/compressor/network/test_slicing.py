@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressor.errors import SubNetworkError
-from compressor.network.families import get_family, get_layer_order, get_layers, note_layer_order
+from compressor.network.families import get_family, get_layer_order, get_layers, set_layer_order
 from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.slicing import reorder, slice_model
 from compressor.network.sub_network import SubNetwork
@@ -50,7 +50,7 @@ def test_a_block_with_nothing_left_goes_whole(model_type: str) -> None:
 def test_the_super_network_is_neither_changed_nor_shared() -> None:
     model = tiny_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    note_layer_order(model, [2, 0, 1])
+    set_layer_order(model, [2, 0, 1])
     sliced = slice_model(model, KEPT)
     with torch.no_grad():
         for parameter in sliced.parameters():

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import TASKS
-from compressor.training.forecast import describe_seconds, forecast
+from compressor.training.forecast import forecast, format_duration
 from compressor.training.settings import TrainingSettings
 from compressor.training.strategies import SAMPLING_STRATEGIES
 from conftest import encoded_sentences, tiny_model
@@ -47,4 +47,4 @@ def test_nothing_changes(strategy: str, rows: EncodedRows) -> None:
     ("seconds", "text"), [(0.2, "about 1 s"), (40, "about 40 s"), (230, "about 4 min"), (9000, "about 2.5 h")]
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
-    assert describe_seconds(seconds) == text
+    assert format_duration(seconds) == text

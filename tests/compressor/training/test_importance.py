@@ -18,11 +18,11 @@ from compressor.network.families import (
     get_layer_order,
     get_layers,
     kept_members,
-    note_layer_order,
+    set_layer_order,
 )
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
-from compressor.training.importance import order_by_importance, order_layers, score_importance
+from compressor.training.importance import order_layers, score_importance, sort_by_importance
 from compressor.training.loop import create_optimizer, fine_tune
 from compressor.training.settings import TrainingSettings
 from conftest import HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, VOCABULARY, answers, tiny_batch, tiny_model
@@ -109,7 +109,7 @@ def test_scores_are_squared_gradients_of_gates(model_type: str, task_head: str) 
 def test_ordering_changes_no_output(model_type: str, task_head: str) -> None:
     model, task, rows = case(model_type, task_head)
     before, weights = logits_of(model), {k: v.clone() for k, v in model.state_dict().items()}
-    order_by_importance(model, task, rows)
+    sort_by_importance(model, task, rows)
     after = logits_of(model)
     assert float((before - after).abs().max()) <= 1e-5 * float(before.abs().max())
     assert any(not torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
@@ -127,7 +127,7 @@ def test_what_is_dead_comes_last(model_type: str, task_head: str) -> None:
         for layer in get_layers(model):
             layer.get_parameter(f"{family.groups[0].consumer}.weight")[:, 4:8] = 0  # head 1
             layer.get_parameter(f"{family.groups[1].consumer}.weight")[:, [0, 7]] = 0
-    found = order_by_importance(model, task, rows)
+    found = sort_by_importance(model, task, rows)
     assert [order[-1] for order in found.orders["heads"]] == [1] * LAYERS
     assert [order[-2:] for order in found.orders["units"]] == [[0, 7]] * LAYERS
     last = SubNetwork(heads=((HEADS - 1,),) * LAYERS, units=((UNITS - 2, UNITS - 1),) * LAYERS)
@@ -161,7 +161,7 @@ def test_the_optimizer_goes_on_as_if_nothing_had_moved() -> None:
         optimizer, _ = create_optimizer(model, TrainingSettings(warmup_ratio=0.0), 100)
         for step in range(3):
             if step == 2 and ordered:
-                order_by_importance(model, task, rows, optimizer)
+                sort_by_importance(model, task, rows, optimizer)
             batch = collate(rows, np.arange(8))
             task.head.loss(model(**batch).logits, torch.from_numpy(rows.labels[:8])).backward()
             optimizer.step()
@@ -216,7 +216,7 @@ def test_layers_are_ordered_by_what_the_loss_is_without_them(model_type: str, ta
 def test_the_order_of_layers_stays_with_the_super_network(tmp_path: Path) -> None:
     model, _, _ = case()
     assert get_layer_order(model) == ()
-    note_layer_order(model, (2, 0, 1))
+    set_layer_order(model, (2, 0, 1))
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
     assert get_layer_order(loaded) == (2, 0, 1)

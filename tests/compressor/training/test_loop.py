@@ -13,7 +13,7 @@ from compressor.data.heads.classification import CLASSIFICATION
 from compressor.data.tasks import TASKS
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
-from compressor.network.families import ENCODER_FAMILIES, get_layer_order, note_layer_order
+from compressor.network.families import ENCODER_FAMILIES, get_layer_order, set_layer_order
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import SEARCH_SPACES
@@ -177,7 +177,7 @@ def test_the_order_of_layers_is_noted(
 ) -> None:
     monkeypatch.setattr("compressor.training.loop.order_layers", lambda *_, **__: (1, 0, 2))
     model, rows = tiny_model(num_labels=2), encoded_sentences(tokenizer, 16)
-    note_layer_order(model, (0, 2, 1))  # of a training before
+    set_layer_order(model, (0, 2, 1))  # of a training before
     settings = {"num_train_epochs": 3, "per_device_train_batch_size": 8} | settings
     train_shared_weights(model, TASK, rows, rows, TrainingSettings(**settings), lambda _: None)
     assert get_layer_order(model) == order

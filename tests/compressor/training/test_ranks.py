@@ -345,15 +345,13 @@ def test_all_have_the_best_epoch_and_the_first_alone_writes(
     for name, tensor in saved.items():
         assert all(torch.equal(weights[name], tensor) for weights in kept), name
     assert second["error"].startswith("TaskDataError: all processes of a training must have the same rows and the same")
-    assert first["error"].startswith("TrainingError: the processes of a training must all go on to its end, but")
+    assert first["error"].startswith("TrainingError: the processes of a training must all run to its end, but")
 
 
 def test_one_that_is_killed_ends_the_others(context: Any, tmp_path: Path) -> None:
     first, second = start(context, tmp_path / "dies", "dies")
     assert second is None
-    assert first["error"].startswith(
-        "the processes of a training must all go on to its end, but another one has ended ("
-    )
+    assert first["error"].startswith("the processes of a training must all run to its end, but another one has ended (")
 
 
 @pytest.mark.parametrize(

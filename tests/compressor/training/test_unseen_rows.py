@@ -94,7 +94,7 @@ def test_numbers_are_the_model_s_own(named_net: Path, write_rows: WriteRows) -> 
 
 @pytest.fixture
 def foreign(named_net: Path, tmp_path: Path) -> Path:
-    """The same model as other hands leave it: its configuration alone names the labels."""
+    """The same model as third parties save it: its configuration alone names the labels."""
     shutil.copytree(named_net, tmp_path / "foreign")
     (tmp_path / "foreign" / "super_network.json").unlink()
     return tmp_path / "foreign"

@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoConfig
 
 from compressor.network.families import ENCODER_FAMILIES
-from compressor.network.saving import with_classes
+from compressor.network.saving import to_loadable_model
 from compressor.network.slicing import slice_model
 from conftest import DIMENSIONS, tiny_model
 from exported import ODD
@@ -16,7 +16,7 @@ from exporters.graph.hub_layout import link_graphs, write_stock_config
 
 @pytest.mark.parametrize("model_type", list(ENCODER_FAMILIES))
 def test_an_export_has_the_configuration_of_its_family(model_type: str, tmp_path: Path) -> None:
-    model = with_classes(slice_model(tiny_model(model_type), ODD), ODD, DIMENSIONS)
+    model = to_loadable_model(slice_model(tiny_model(model_type), ODD), ODD, DIMENSIONS)
     write_stock_config(tmp_path, model, ["bad", "so so", "good"])
     config = AutoConfig.from_pretrained(tmp_path)
     assert config.model_type == model_type

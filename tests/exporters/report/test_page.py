@@ -142,9 +142,9 @@ def test_a_whole_report(whole: Path) -> None:
         "What is kept per layer",
         "Dense against extracted",
         "Parity: nothing changed on the way",
-        "How the search went",
+        "Search progress",
         "Environment",
-        "Make it again",
+        "Reproduce",
     ]
     made = {file.name for file in (whole.parent / "figures").iterdir()}
     assert made == {f"{name}.{kind}" for name in (*FIGURES, "errors", "latency") for kind in ("png", "svg")}
@@ -162,9 +162,9 @@ def test_a_search_alone_has_no_empty_sections(search: Path, tmp_path: Path) -> N
     assert sections(text) == [
         "The Pareto front",
         "What is kept per layer",
-        "How the search went",
+        "Search progress",
         "Environment",
-        "Make it again",
+        "Reproduce",
     ]
     assert {file.stem for file in (tmp_path / "figures").iterdir()} == set(FIGURES)
 

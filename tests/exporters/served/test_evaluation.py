@@ -1,4 +1,4 @@
-"""What new rows tell of a served model, beside a baseline, and whether it passes a gate."""
+"""What new rows say of a served model, beside a baseline, and whether it passes a gate."""
 
 import json
 from pathlib import Path

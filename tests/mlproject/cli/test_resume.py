@@ -52,7 +52,7 @@ def test_the_same_command_goes_on(tmp_path: Path, status: str | None) -> None:
 def test_other_options_or_commands_are_refused(tmp_path: Path) -> None:
     begin(tmp_path / "s", None)
     assert refusal(tmp_path / "s", seed=3) == (
-        f"to go on in {tmp_path}/s the options must be those it was begun with, but --seed was 0 and is 3. {OTHER}"
+        f"to resume in {tmp_path}/s the options must be those it was begun with, but --seed was 0 and is 3. {OTHER}"
     )
     assert refusal(tmp_path / "s", command="nas") == (
         f"--output-dir must be of compressor nas, but {tmp_path}/s is of search. {OTHER}"

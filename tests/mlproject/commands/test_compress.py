@@ -77,7 +77,7 @@ def test_compress_logs_parent_stages_and_every_sub_network(
     assert {"report.html", "figures"} <= artifacts
     page = (tmp_path / "out" / "report.html").read_text()
     sections = ["At a glance", "The Pareto front", "What is kept per layer", "Dense against extracted"]
-    sections += ["Parity: nothing changed on the way", "How the search went", "Environment", "Make it again"]
+    sections += ["Parity: nothing changed on the way", "Search progress", "Environment", "Reproduce"]
     assert [name for name in sections if f"<h2>{name}</h2>" in page] == sections
 
 

@@ -73,7 +73,7 @@ def test_a_lost_server_costs_nothing_once_it_is_synced(
             run.describe("text")
         assert tracker.outbox.num_pending > 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
-    assert "does not answer (connection refused). The work goes on" in warnings[0]
+    assert "does not answer (connection refused). The work continues" in warnings[0]
     before = tracker.log.client.get_run(run_id)
     assert before.data.metrics == {"before": 1.0}
     assert before.info.status == "RUNNING"
