@@ -1,7 +1,7 @@
 """Rows that stand in two places: an error measured on what a model was trained on says nothing.
 
-Rows are the same where their texts are, apart from white space; labels do not count. Most data has some duplicates, which
-are noted; a part that lies in another as a whole is refused.
+Rows are the same where their texts are, apart from white space; labels do not count. Most data has some duplicates:
+they are noted; a part that lies in another as a whole is refused.
 """
 
 import base64
