@@ -63,7 +63,7 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
     return PointChart(
         stem="pareto_front",
         title=title,
-        caption="Down and left is better. No evaluated sub-network is better than a member of the front in all objectives "
+        caption="Down and left is better. No evaluated sub-network is better than a front member in all objectives "
         f"({', '.join(result.objectives)}); its number is its index in the table. "
         + ("" if result.trivial is None else _ABOVE_THE_LINE)
         + "Intervals come from the number of validation rows; the front is picked on these rows, so only the table's "
