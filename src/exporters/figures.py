@@ -10,7 +10,7 @@ from exporters.timing.latency import Latency
 
 
 def latency_chart(benchmark: Benchmark, whose: str = "dense against extracted") -> BarChart:
-    """Median latencies, a panel for each batch size and length, each with its own scale."""
+    """Return median latencies, a panel for each batch size and length, each with its own scale."""
     panels = []
     for shape in benchmark.shapes:
         batch_size, length = shape
@@ -46,7 +46,7 @@ def _latency_bar(row: Latency, place: int, title: str) -> Bar:
 
 @plain_texts()
 def write_latency_png(benchmark: Benchmark, path: Path) -> Path:
-    """Error against median latency of each model at the first batch size and the longest length; the base marked.
+    """Return error against median latency per model at the first batch size and the longest length; the base marked.
 
     Models whose error is not known are drawn at the foot of the picture.
     """

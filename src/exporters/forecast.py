@@ -54,7 +54,7 @@ class Sizes:
 
 
 def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 1.0) -> dict[str, float]:
-    """Seconds by stage; `left` is the part of the training that is still to be done."""
+    """Return seconds by stage; `left` is the part of the training that is still to be done."""
     rows, share, row_s = sizes.validation_rows, expected.share, expected.row_s
     once = sizes.train_rows + rows + sizes.test_rows + min(NUM_REPAIR_ROWS, sizes.train_rows)
     epochs = plan.finetune_epochs * (expected.epoch_s + row_s * rows)
@@ -76,7 +76,7 @@ def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 
 
 
 def describe_stages(seconds: Mapping[str, float]) -> str:
-    """One sentence for people."""
+    """Return one sentence for people."""
     parts = ", ".join(f"{stage} {format_duration(value)}" for stage, value in seconds.items())
     total = f"; {format_duration(sum(seconds.values()))} in all" if len(seconds) > 1 else ""
     return f"Estimated from a few steps on this machine: {parts}{total}."

@@ -90,7 +90,7 @@ class ExportOptions:
         return [(form, precision) for form, (of, precision) in pairs if of == runtime and precision != "fp32"]
 
     def _problems(self) -> list[Problem]:
-        """What is wrong besides numbers beyond their limits."""
+        """Return what is wrong besides numbers beyond their limits."""
         lists: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
             "--precision": (self.precision, PRECISIONS, "fp32,int8"),
             "--runtime": (self.runtime, RUNTIMES, "onnxruntime,openvino"),

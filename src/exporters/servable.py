@@ -111,7 +111,7 @@ class Graph(NamedTuple):
 
 
 def wanted_threads() -> int:
-    """The threads that OMP_NUM_THREADS asks for; 0, a runtime's own choice, where it is not set.
+    """Return the threads that OMP_NUM_THREADS asks for; 0, a runtime's own choice, where it is not set.
 
     The runtimes do not read it, and count the cores of the node, of which a container may use a part.
     """
@@ -120,7 +120,7 @@ def wanted_threads() -> int:
 
 
 def open_onnx(path: str) -> Graph:
-    """An ONNX graph in ONNX Runtime."""
+    """Return an ONNX graph in ONNX Runtime."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
     import onnxruntime
 
@@ -138,7 +138,7 @@ def open_onnx(path: str) -> Graph:
 
 
 def open_ir(path: str, weights: str) -> Graph:
-    """An IR in OpenVINO, computed in the precision that it names."""
+    """Return an IR in OpenVINO, computed in the precision that it names."""
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # else OpenVINO reports that it is imported
     try:
@@ -176,7 +176,7 @@ class Facts(NamedTuple):
 
     @classmethod
     def from_json(cls, written: dict[str, str]) -> "Facts":
-        """The graph's metadata, a JSON value by name."""
+        """Return the graph's metadata, a JSON value by name."""
         return cls(
             labels=json.loads(written["labels"]),
             head=written.get("head") or ("regression" if written["regression"] == "true" else "classification"),
@@ -188,7 +188,7 @@ class Facts(NamedTuple):
 
 
 def answer_label(logits: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # noqa: ARG001
-    """The best label of logits [classes], or the best choice's number where there are more or fewer than labels."""
+    """Return the best label of logits [classes], or the best choice's number where there are not as many as labels."""
     scores = np.exp(logits - logits.max())
     scores /= scores.sum()
     labels = facts.labels if len(facts.labels) == len(scores) else [str(index) for index in range(len(scores))]
@@ -198,23 +198,23 @@ def answer_label(logits: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # n
 
 
 def answer_value(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # noqa: ARG001
-    """The value of outputs [1]."""
+    """Return the value of outputs [1]."""
     return Answer(label="value", score=float(outputs[0]), scores={"value": float(outputs[0])})
 
 
 def answer_relevance(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:
-    """The relevance, from 0 to 1, of outputs [1]."""
+    """Return the relevance, from 0 to 1, of outputs [1]."""
     return answer_value(0.5 + 0.5 * np.tanh(0.5 * outputs), facts, asked)
 
 
 def answer_labels(logits: np.ndarray, facts: Facts, asked: Asked) -> LabelsAnswer:  # noqa: ARG001
-    """The labels whose logits [labels] are above 0."""
+    """Return the labels whose logits [labels] are above 0."""
     scores = {label: float(1 / (1 + np.exp(-value))) for label, value in zip(facts.labels, logits, strict=True)}
     return LabelsAnswer(labels=[label for label, score in scores.items() if score > 0.5], scores=scores)
 
 
 def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:
-    """The entities of logits [length, labels]: each word by its first piece, neighbours of one kind together.
+    """Return the entities of logits [length, labels]: each word by its first piece, neighbours of one kind together.
 
     Words are what the tokenizer takes for such. A span's score is the mean of its words' probabilities.
     """
@@ -239,7 +239,7 @@ def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:
 
 
 def split_label(name: str) -> tuple[str, str | None]:
-    """The prefix and the kind of a label such as `B-PER`; no kind for `O`. A name of another form is a kind itself."""
+    """Return prefix and kind of a label such as `B-PER`; no kind for `O`. A name of another form is a kind itself."""
     prefix, dash, kind = name.partition("-")
     if name == "O":
         return "", None
@@ -247,7 +247,7 @@ def split_label(name: str) -> tuple[str, str | None]:
 
 
 def _words(encoding: Encoding) -> list[tuple[int, int, int]]:
-    """Of each word: the place of its first token, and where it begins and ends in the text."""
+    """Return per word the place of its first token, and where it begins and ends in the text."""
     found: dict[int, tuple[int, int, int]] = {}
     for place, (word, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
         if word is not None:
@@ -257,7 +257,7 @@ def _words(encoding: Encoding) -> list[tuple[int, int, int]]:
 
 
 def answer_vector(outputs: np.ndarray, facts: Facts, asked: Asked) -> list[float]:  # noqa: ARG001
-    """The vector of outputs [dimensions]."""
+    """Return the vector of outputs [dimensions]."""
     return [float(value) for value in outputs]
 
 
@@ -275,12 +275,12 @@ ANSWERS: dict[str, Callable[[np.ndarray, Facts, Asked], Any]] = {
 
 
 def tell_label(answer: Answer) -> str | float:
-    """The label of an answer, or its value."""
+    """Return the label of an answer, or its value."""
     return answer.score if answer.label == "value" and len(answer.scores) == 1 else answer.label
 
 
 def tell_number(answer: Answer) -> int | float:
-    """The number of an answer's label, or its value."""
+    """Return the number of an answer's label, or its value."""
     label = tell_label(answer)
     return list(answer.scores).index(label) if isinstance(label, str) else label
 
@@ -302,7 +302,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._form = FORMS_OF_ANSWERS[answers]
 
     def load_context(self, context: Any) -> None:
-        """Opens the tokenizer and the graph, which says of itself what it needs."""
+        """Open the tokenizer and the graph, which says of itself what it needs."""
         path = context.artifacts["graph"]
         self._graph = open_ir(path, context.artifacts["weights"]) if path.endswith(".xml") else open_onnx(path)
         self._facts = Facts.from_json(self._graph.facts)
@@ -312,7 +312,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._tokenizer.no_padding()
 
     def _answer(self, rows: list[list[Any]]) -> list[Any]:
-        """The answers to rows of texts (or pairs) to tokenize: one each, or one per choice."""
+        """Return the answers to rows of texts (or pairs) to tokenize: one each, or one per choice."""
         if not rows:
             return []
         texts = [text for row in rows for text in row]
@@ -343,7 +343,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         return batches
 
     def _run(self, rows: list[list[Encoding]]) -> np.ndarray:
-        """Logits [rows, …] of tokenized rows."""
+        """Return logits [rows, …] of tokenized rows."""
         width = max(len(encoding.ids) for row in rows for encoding in row)
         shape = (len(rows), len(rows[0]), width)
         values = {
@@ -367,7 +367,7 @@ class SingleTextModel(ServableModel):
     """Takes texts."""
 
     def predict(self, model_input: list[str]) -> list[Answer]:
-        """An answer per text."""
+        """Return an answer per text."""
         return self._answer([[text] for text in model_input])
 
 
@@ -375,7 +375,7 @@ class TextPairModel(ServableModel):
     """Takes pairs of texts."""
 
     def predict(self, model_input: list[TextPair]) -> list[Answer]:
-        """An answer per pair."""
+        """Return an answer per pair."""
         return self._answer([[(row.text, row.text_pair)] for row in model_input])
 
 
@@ -383,7 +383,7 @@ class ChoicesModel(ServableModel):
     """Takes texts with endings to choose from."""
 
     def predict(self, model_input: list[Choices]) -> list[Answer]:
-        """An answer per row: its label is the number of the choice."""
+        """Return an answer per row: its label is the number of the choice."""
         return self._answer(
             [[(row.text, f"{row.start} {choice}".strip()) for choice in row.choices] for row in model_input]
         )
@@ -393,7 +393,7 @@ class RankingModel(ServableModel):
     """Takes queries with documents to rank."""
 
     def predict(self, model_input: list[Query]) -> list[Ranking]:
-        """A ranking per query; documents of the same score stay in the order they were given in."""
+        """Return a ranking per query; documents of the same score stay in the order they were given in."""
         answers = iter(self._answer([[(row.query, text)] for row in model_input for text in row.documents]))
         rankings = []
         for row in model_input:
@@ -409,7 +409,7 @@ class EmbeddingModel(ServableModel):
     """Takes texts, gives vectors."""
 
     def predict(self, model_input: list[str]) -> list[list[float]]:
-        """A vector per text."""
+        """Return a vector per text."""
         return self._answer([[self._facts.prompt + text] for text in model_input])
 
 
@@ -417,7 +417,7 @@ class LabelsModel(ServableModel):
     """Takes texts that may have several labels."""
 
     def predict(self, model_input: list[str]) -> list[LabelsAnswer]:
-        """An answer per text."""
+        """Return an answer per text."""
         return self._answer([[text] for text in model_input])
 
 
@@ -425,7 +425,7 @@ class PairLabelsModel(ServableModel):
     """Takes pairs of texts that may have several labels."""
 
     def predict(self, model_input: list[TextPair]) -> list[LabelsAnswer]:
-        """An answer per pair."""
+        """Return an answer per pair."""
         return self._answer([[(row.text, row.text_pair)] for row in model_input])
 
 
@@ -433,7 +433,7 @@ class SpansModel(ServableModel):
     """Takes texts, in which it finds parts that have labels."""
 
     def predict(self, model_input: list[str]) -> list[SpansAnswer]:
-        """An answer per text."""
+        """Return an answer per text."""
         return self._answer([[text] for text in model_input])
 
 
@@ -450,7 +450,7 @@ KINDS: dict[str, type[ServableModel]] = {
 
 
 def make_model(config: dict[str, Any]) -> ServableModel:
-    """The model of a configuration: its kind, and in which form it answers.
+    """Return the model of a configuration: its kind, and in which form it answers.
 
     Raises:
         ValueError: there is no such form, or this kind does not have it.

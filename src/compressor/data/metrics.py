@@ -22,7 +22,7 @@ _DRAWN_AT_ONCE = 500_000
 def compute_error(
     metric: str, predictions: np.ndarray, labels: np.ndarray, structure: Structure | None = None
 ) -> float:
-    """1 − metric, where a metric that is undefined (as of a constant prediction) counts as 0.
+    """Return 1 − metric, where a metric that is undefined (as of a constant prediction) counts as 0.
 
     Args:
         metric: one of `METRIC_NAMES`.
@@ -47,14 +47,14 @@ def compute_error(
 
 
 def label_agreement(predictions: np.ndarray, others: np.ndarray) -> float | None:
-    """The share of units to which two models give the same label or labels; None where predictions are values."""
+    """Return share of units to which two models give the same label or labels; None where predictions are values."""
     if not are_labels(predictions):
         return None
     return float((predictions == others).reshape(len(predictions), -1).all(axis=1).mean())
 
 
 def are_labels(predictions: np.ndarray) -> bool:
-    """Whether predictions are labels, which are right or wrong, and not values."""
+    """Return whether predictions are labels, which are right or wrong, and not values."""
     return bool(np.issubdtype(predictions.dtype, np.integer))
 
 
@@ -67,7 +67,7 @@ def error_interval(
     level: float = 0.95,
     num_resamples: int = 1000,
 ) -> tuple[float, float]:
-    """The interval of an error from the rows it was measured on: Wilson's for accuracy, else a percentile bootstrap.
+    """Return interval of an error from the rows it was measured on: Wilson's for accuracy, else a percentile bootstrap.
 
     Where units hang together, groups of them are drawn.
     The bootstrap's resamples are always the same ones (seed 0). Those that leave the metric undefined, such as one
@@ -83,7 +83,7 @@ def error_interval(
 
 
 def share_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share, of which `count` of `total` were seen."""
+    """Return Wilson's interval of a share, of which `count` of `total` were seen."""
     from scipy.stats import binomtest
 
     interval = binomtest(count, total).proportion_ci(confidence_level=level, method="wilson")
@@ -97,7 +97,7 @@ def resampled_errors(
     structure: Structure | None = None,
     num_resamples: int = 1000,
 ) -> np.ndarray:
-    """The errors [models, resamples] of models' predictions [rows] on the same rows drawn with replacement (seed 0).
+    """Return errors [models, resamples] of models' predictions [rows] on the same rows drawn with replacement (seed 0).
 
     Where units hang together, groups of them are drawn. Resamples that leave the metric of a model undefined that is
     defined on all rows are left out.
@@ -116,7 +116,7 @@ def resampled_errors(
 
 
 def _resampled_ratios(sums: np.ndarray, num_resamples: int) -> np.ndarray:
-    """`resampled_errors` of models from their groups' sums [models, groups, ratios, 2]."""
+    """Return `resampled_errors` of models from their groups' sums [models, groups, ratios, 2]."""
     rng, num_groups = np.random.default_rng(0), sums.shape[1]
     drawn = rng.integers(num_groups, size=(num_resamples, num_groups))
     counts = np.apply_along_axis(np.bincount, 1, drawn, minlength=num_groups)
@@ -126,18 +126,18 @@ def _resampled_ratios(sums: np.ndarray, num_resamples: int) -> np.ndarray:
 
 
 def _to_errors(values: np.ndarray) -> np.ndarray:
-    """1 − value, where an undefined value counts as 0."""
+    """Return 1 − value, where an undefined value counts as 0."""
     return np.asarray(np.round(1.0 - np.where(np.isfinite(values), values, 0.0), 12))
 
 
 def is_defined(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether a metric says anything of rows [..., rows]: correlations and those of labels need two of each."""
+    """Return whether a metric says anything of rows [..., rows]: correlations and those of labels need two of each."""
     different = (np.ptp(labels, axis=-1) > 0) & (np.ptp(predictions, axis=-1) > 0)
     return np.asarray(different | (metric in ("accuracy", *SIMILARITIES)))
 
 
 def _errors(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`compute_error` of each of many resamples [resamples, rows]."""
+    """Return `compute_error` of each of many resamples [resamples, rows]."""
     if metric not in _OF_RESAMPLES:
         return np.array([compute_error(metric, *drawn) for drawn in zip(predictions, labels, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -174,7 +174,7 @@ def _correlation(labels: np.ndarray, predictions: np.ndarray, function: str) -> 
 
 
 def _mean_similarity(labels: np.ndarray, predictions: np.ndarray) -> float:  # noqa: ARG001
-    """The mean of similarities to outputs that are to be met."""
+    """Return the mean of similarities to outputs that are to be met."""
     return float(predictions.mean(dtype=np.float64))
 
 
@@ -193,14 +193,14 @@ METRIC_NAMES = tuple(dict.fromkeys((*METRICS, *RATIOS)))
 
 
 def _counts(values: np.ndarray, num_classes: int, among: np.ndarray | None = None) -> np.ndarray:
-    """How often each class is in each resample [resamples, classes], of values [resamples, rows]."""
+    """Return how often each class is in each resample [resamples, classes], of values [resamples, rows]."""
     places = values + num_classes * np.arange(len(values))[:, None]
     places = places.ravel() if among is None else places[among]
     return np.bincount(places, minlength=len(values) * num_classes).reshape(-1, num_classes)
 
 
 def _class_counts(labels: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each class in each resample [resamples, classes]: right predictions, predictions, labels."""
+    """Return per class and resample [resamples, classes]: right predictions, predictions, labels."""
     labels, predictions = labels.astype(np.int64), predictions.astype(np.int64)
     num_classes = max(2, int(max(labels.max(initial=0), predictions.max(initial=0))) + 1)
     right = _counts(labels, num_classes, among=labels == predictions)
@@ -219,7 +219,7 @@ def _f1s(labels: np.ndarray, predictions: np.ndarray, average: str) -> np.ndarra
 
 
 def _matthews_many(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Matthews' coefficients of any number of classes (Gorodkin, 2004)."""
+    """Return Matthews' coefficients of any number of classes (Gorodkin, 2004)."""
     right, told, true = (counts.astype(np.float64) for counts in _class_counts(labels, predictions))
     rows = labels.shape[1]
     agreement = rows * right.sum(axis=1) - (told * true).sum(axis=1)

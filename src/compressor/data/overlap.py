@@ -26,7 +26,7 @@ _PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
 
 
 def fingerprints(rows: "Rows") -> np.ndarray:
-    """One uint64 per row: 48 bits tell its texts, 16 its class."""
+    """Return one uint64 per row: 48 bits tell its texts, 16 its class."""
     marks = np.empty(len(rows), dtype=np.uint64)
     classes = rows.labels if rows.labels.dtype.kind == "i" and rows.labels.ndim == 1 else np.full(len(rows), _NO_CLASS)
     for row, texts in enumerate(rows.texts):
@@ -69,18 +69,18 @@ class TrainingRows:
 
 
 def share_of(marks: np.ndarray, others: np.ndarray) -> float:
-    """The share of rows whose texts stand among others."""
+    """Return the share of rows whose texts stand among others."""
     return float(_texts_in(marks, others).mean()) if len(marks) else 0.0
 
 
 def relabelled_share(marks: np.ndarray, others: np.ndarray) -> tuple[int, float]:
-    """How many rows stand among others by their texts, and the share of these that have another label there."""
+    """Return how many rows stand among others by their texts, and the share of these that have another label there."""
     shared = marks[_texts_in(marks, others)]
     return len(shared), float((~np.isin(shared, others)).mean()) if len(shared) else 0.0
 
 
 def describe_overlap(parts: "Mapping[str, Rows]") -> str | None:
-    """One line on the rows that parts share, None where they share none.
+    """Return one line on the rows that parts share, None where they share none.
 
     Raises:
         TaskDataError: a whole part lies in another one.

@@ -27,14 +27,14 @@ class Structure:
 def group_sums(
     metric: str, labels: np.ndarray, predictions: np.ndarray, structure: Structure | None
 ) -> np.ndarray | None:
-    """What each group adds to numerators and denominators [groups, ratios, 2]; None for a metric of another form."""
+    """Return what each group adds to numerators and denominators [groups, ratios, 2]; None for other metrics."""
     if metric not in RATIOS or (structure is None and labels.ndim == 1):
         return None
     return RATIOS[metric](labels, predictions, structure)
 
 
 def mean_ratio(sums: np.ndarray) -> np.ndarray:
-    """The value of a metric [...] of sums over all groups [..., ratios, 2]; NaN where none adds to a denominator."""
+    """Return value of a metric [...] of sums over all groups [..., ratios, 2]; NaN where none adds to a denominator."""
     counted = sums[..., 1] > 0
     ratios = np.divide(sums[..., 0], sums[..., 1], out=np.zeros(counted.shape), where=counted)
     totals, counts = ratios.sum(axis=-1), counted.sum(axis=-1)
@@ -42,7 +42,7 @@ def mean_ratio(sums: np.ndarray) -> np.ndarray:
 
 
 def ratio_effects(sums: np.ndarray) -> np.ndarray:
-    """Each group's effect on the value [groups], mean 0: the metric's influence function."""
+    """Return each group's effect on the value [groups], mean 0: the metric's influence function."""
     means = sums.mean(axis=0)
     counted = means[:, 1] > 0
     if not counted.any():
@@ -53,7 +53,7 @@ def ratio_effects(sums: np.ndarray) -> np.ndarray:
 
 
 def read_tags(names: Sequence[str]) -> np.ndarray:
-    """What labels such as `B-PER`, `I-PER`, `O` say of entities, [labels, 3].
+    """Return what labels such as `B-PER`, `I-PER`, `O` say of entities, [labels, 3].
 
     `B` begins one, `S` and `U` are a whole one, `E` and `L` end one. `I`, `E` and `L` continue where one of their kind
     stands before, else they begin one. A name of another form is a kind: neighbours that share it are one entity.
@@ -74,7 +74,7 @@ OUTSIDE = "O"
 
 
 def find_outside(names: Sequence[str]) -> int:
-    """The index of that label; of the first one where there is none."""
+    """Return the index of that label; of the first one where there is none."""
     return names.index(OUTSIDE) if OUTSIDE in names else 0
 
 
@@ -82,7 +82,7 @@ _PREFIXES, _BEGINNING, _ENDING = "BIELSU", "BSU", "ELSU"
 
 
 def find_entities(labels: np.ndarray, structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The entities that labels [units] mark: first unit, last unit and kind of each, as conlleval and seqeval count."""
+    """Return the entities in labels [units]: first unit, last unit and kind of each, as conlleval and seqeval count."""
     assert structure.tags is not None
     kinds, begins, ends = structure.tags[labels].T
     inside, groups = kinds >= 0, structure.groups
@@ -95,7 +95,7 @@ def find_entities(labels: np.ndarray, structure: Structure) -> tuple[np.ndarray,
 
 
 def _entity_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
-    """Of each group twice the entities that are right, and the predicted and true ones together."""
+    """Return per group twice the entities that are right, and the predicted and true ones together."""
     assert structure is not None
     found, true = (np.stack(find_entities(values, structure), axis=1) for values in (predictions, labels))
     places, num_groups = _places(structure)
@@ -106,7 +106,7 @@ def _entity_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structu
 
 
 def _hit_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
-    """Of each group the units that are right, and all."""
+    """Return per group the units that are right, and all."""
     assert structure is not None
     places, num_groups = _places(structure)
     hits = np.bincount(places, weights=labels == predictions, minlength=num_groups)
@@ -114,17 +114,17 @@ def _hit_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure 
 
 
 def _label_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
-    """Of each row and label [rows, labels] twice a hit, and what is predicted and true together."""
+    """Return per row and label [rows, labels] twice a hit, and what is predicted and true together."""
     return np.stack([2 * (labels & predictions), labels + predictions], axis=-1).astype(float)
 
 
 def _pooled_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structure | None) -> np.ndarray:
-    """Of each row the same of all labels together."""
+    """Return per row the same of all labels together."""
     return np.asarray(_label_sums(labels, predictions, structure).sum(axis=1, keepdims=True))
 
 
 def _places(structure: Structure) -> tuple[np.ndarray, int]:
-    """The place of each unit's group among the groups there are, and how many these are."""
+    """Return the place of each unit's group among the groups there are, and how many these are."""
     groups, places = np.unique(structure.groups, return_inverse=True)
     return places.reshape(-1), len(groups)
 
@@ -134,14 +134,14 @@ CUT_OFF = 10
 
 
 def are_relevances(labels: np.ndarray) -> bool:
-    """Whether labels say how relevant documents are: grades 0, 1, …, or values in 0..1. Else they are bare scores."""
+    """Return whether labels grade relevance: 0, 1, …, or values in 0..1. Else they are bare scores."""
     return bool(labels.min() >= 0 and (labels.max() <= 1 or (labels == np.floor(labels)).all()))
 
 
 def ranking_values(
     metric: str, labels: np.ndarray, scores: np.ndarray, structure: Structure, *, rounding: float, worst: bool = True
 ) -> np.ndarray:
-    """What each query's ranking by scores [units] is worth, [queries]; NaN for a query without a relevant document.
+    """Return the value of each query's ranking by scores [units], [queries]; NaN without a relevant document.
 
     A document is relevant where its label is above 0, and a label is a gain of nDCG (Järvelin and Kekäläinen 2002) as
     it is; bare scores are gains from the lowest of their query on. Neighbours that differ by at most `rounding` are
@@ -172,7 +172,7 @@ def ranking_values(
 
 
 def random_order_values(metric: str, labels: np.ndarray, structure: Structure) -> np.ndarray:
-    """The expected `ranking_values` of documents in random order, [queries]."""
+    """Return the expected `ranking_values` of documents in random order, [queries]."""
     places, num_queries = _places(structure)
     gains = _gains(metric, labels, places, num_queries)
     found = []
@@ -195,14 +195,14 @@ def random_order_values(metric: str, labels: np.ndarray, structure: Structure) -
 
 
 def can_be_ranked(metric: str, labels: np.ndarray, structure: Structure) -> np.ndarray:
-    """Whether it matters to a metric how the documents of each query stand, [queries]."""
+    """Return whether it matters to a metric how the documents of each query stand, [queries]."""
     equal = np.zeros(len(labels))
     low, high = (ranking_values(metric, labels, equal, structure, rounding=0, worst=worst) for worst in (True, False))
     return np.asarray(low < high)
 
 
 def ranking_slack(metric: str, labels: np.ndarray, scores: np.ndarray, structure: Structure) -> float:
-    """By how much a metric can change as scores that lie closer than parity's rounding change places."""
+    """Return by how much a metric can change as scores closer than parity's rounding change places."""
     scale = float(np.abs(scores).max())
     low, high = (
         ranking_values(metric, labels, scores, structure, rounding=2e-4 * scale + _rounding(scores), worst=worst)
@@ -223,12 +223,12 @@ def _gains(metric: str, labels: np.ndarray, places: np.ndarray, num_queries: int
 
 
 def _rounding(scores: np.ndarray) -> float:
-    """Scores as near as this are equal: a model that ignores its input is constant up to rounding."""
+    """Return scores as near as this are equal: a model that ignores its input is constant up to rounding."""
     return 1e-5 * max(1.0, float(np.abs(scores).max()))
 
 
 def _ranking_sums(labels: np.ndarray, scores: np.ndarray, structure: Structure | None, metric: str) -> np.ndarray:
-    """Of each query its value and 1, or twice 0 where it has no relevant document."""
+    """Return per query its value and 1, or twice 0 where it has no relevant document."""
     assert structure is not None
     values = ranking_values(metric, labels, scores, structure, rounding=_rounding(scores))
     return np.stack([np.nan_to_num(values), np.isfinite(values)], axis=-1)[:, None]

@@ -173,12 +173,12 @@ class DataSource:
         return () if self.unlabeled_file is None else (AGAINST_FULL_MODEL,)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
+        """Return the fields by name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "DataSource":
-        """The source of a form made by `to_json`.
+        """Return the source of a form made by `to_json`.
 
         Raises:
             TaskDataError: the form was made by something else.
@@ -335,13 +335,13 @@ class _Given(Generic[_Part]):
     test: _Part | None = None
 
     def items(self) -> list[tuple[str, _Part]]:
-        """Those there are, with their names."""
+        """Return those that there are, with their names."""
         named = (("train", self.train), ("validation", self.validation), ("test", self.test))
         return [(name, part) for name, part in named if part is not None]
 
 
 def load_task_data(source: DataSource) -> TaskData:
-    """The rows of a task, checked and split; the same source gives the same rows.
+    """Return the rows of a task, checked and split; the same source gives the same rows.
 
     Raises:
         TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
@@ -367,7 +367,7 @@ def load_task_data(source: DataSource) -> TaskData:
 
 
 def load_texts(source: DataSource) -> TaskData:
-    """The texts of a file without labels, split as rows are; all labels are 0, until `with_answers`.
+    """Return the texts of a file without labels, split as rows are; all labels are 0, until `with_answers`.
 
     Raises:
         TaskDataError: a file, a column or a row that cannot be used.
@@ -386,12 +386,12 @@ def load_texts(source: DataSource) -> TaskData:
 
 
 def _only_column(task: Task) -> str | None:
-    """The column of the texts, where a row is one text."""
+    """Return the column of the texts, where a row is one text."""
     return task.text_columns[0] if len(task.text_columns) == 1 and not task.choice_columns else None
 
 
 def _with_words(table: "pd.DataFrame", column: str) -> "pd.DataFrame":
-    """The table with the words of its texts in place of those that are no lists of words."""
+    """Return the table with the words of its texts in place of those that are no lists of words."""
     words = [
         split_words(value) if isinstance(value, str) and to_list(value) is None else value
         for value in table[column].tolist()
@@ -402,7 +402,7 @@ def _with_words(table: "pd.DataFrame", column: str) -> "pd.DataFrame":
 
 
 def _as_rows(rows: Iterable[Iterable[int]]) -> np.ndarray:
-    """An array [rows] of tuples."""
+    """Return an array [rows] of tuples."""
     tuples = [tuple(row) for row in rows]
     array = np.empty(len(tuples), dtype=object)
     array[:] = tuples
@@ -410,7 +410,7 @@ def _as_rows(rows: Iterable[Iterable[int]]) -> np.ndarray:
 
 
 def with_answers(data: TaskData, answers: Answers) -> TaskData:
-    """The texts of `load_texts` with what a full model answered to them as their labels.
+    """Return the texts of `load_texts` with what a full model answered to them as their labels.
 
     Raises:
         TaskDataError: it answered other texts, or the same to all of them.
@@ -436,7 +436,7 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
 
 
 def _place_words(rows: Rows, told: np.ndarray, words: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The labels of each row's words, of answers [units] about these words [units, 2]; nobody reads those without."""
+    """Return the labels of each row's words, of answers [units] about these words [units, 2]."""
     labels = [[find_outside(names)] * len(texts) for texts in rows.texts]
     for (row, word), label in zip(words.tolist(), told.tolist(), strict=True):
         labels[row][word] = label
@@ -449,7 +449,7 @@ def _without_rows(source: DataSource, task: Task, label_names: tuple[str, ...] =
 
 
 def _split(given: "_Given[Rows]", data: TaskData) -> TaskData:
-    """The data with rows for all three parts: what is not given is held out, and no part is longer than is wanted."""
+    """Return the data with rows for all three parts: what is not given is held out, no part longer than wanted."""
     task, source = data.task, data.source
     rng = np.random.default_rng([source.dataset_seed, 0])
     train, validation, test = given.train, given.validation, given.test
@@ -468,7 +468,7 @@ def _split(given: "_Given[Rows]", data: TaskData) -> TaskData:
 
 
 def _check(data: TaskData) -> TaskData:
-    """The data with its notes.
+    """Return the data with its notes.
 
     Raises:
         TaskDataError: labels give nothing to learn.
@@ -479,7 +479,7 @@ def _check(data: TaskData) -> TaskData:
 
 
 def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
-    """The data with class indices as a model numbers them that calls its labels so; told by name.
+    """Return the data with class indices as a model numbers them that calls its labels so; told by name.
 
     Raises:
         TaskDataError: a label of the data is none of the model's.
@@ -496,7 +496,7 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
 
 
 def _name_words(task: Task, names: Sequence[str]) -> Task:
-    """The task with the names of its labels where words are labelled: the metric reads entities from them."""
+    """Return the task with the names of its labels where words are labelled: the metric reads entities from them."""
     return replace(task, label_names=tuple(names)) if task.head.labels_words else task
 
 
@@ -514,7 +514,7 @@ def require_same_rows(data: TaskData, digest: str | None, what: str, next_step: 
 
 
 def find_path(file: str) -> Path:
-    """The path of a file that a user named, `~` being a home where there is one."""
+    """Return the path of a file that a user named, `~` being a home where there is one."""
     try:
         return Path(file).expanduser()
     except RuntimeError:  # no such user
@@ -522,7 +522,7 @@ def find_path(file: str) -> Path:
 
 
 def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
-    """The tables of the parts there are, and the task with the label names that the data set declares."""
+    """Return the tables of the parts there are, and the task with the label names that the data set declares."""
     task = _with_reference(source)
     if source.label_names_file:
         task = replace(task, label_names=read_names(find_path(source.label_names_file)))
@@ -556,14 +556,14 @@ def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
 
 
 def _read_file(path: Path, task: Task) -> "pd.DataFrame":
-    """The table of a file."""
+    """Return the table of a file."""
     if task.head.labels_words and path.suffix.lower() in SENTENCE_SUFFIXES:
         return read_sentences(path, task.text_columns[0], task.label_column)
     return read_table(path, lines_as=_only_column(task) if task.head.learns_reference else None)
 
 
 def _with_reference(source: DataSource) -> Task:
-    """The task; where outputs of a frozen model are learnt, with that model, and its prompt and length.
+    """Return the task; where outputs of a frozen model are learnt, with that model, and its prompt and length.
 
     Raises:
         TaskDataError: no such model is named.
@@ -588,7 +588,7 @@ def _with_reference(source: DataSource) -> Task:
 def _as_judged(
     tables: "_Given[pd.DataFrame]", task: Task, *, scored_pairs: bool
 ) -> "tuple[_Given[pd.DataFrame], dict[str, Task]]":
-    """The tables and what each is read as: of texts without labels each is a row once; pairs have their own columns."""
+    """Return the tables and what each is read as: texts without labels are rows once; pairs have their own columns."""
     tasks = {name: task for name, _ in tables.items()}
     if not task.head.learns_reference:
         return tables, tasks
@@ -609,7 +609,7 @@ PAIR_COLUMNS = ("sentence1", "sentence2")
 
 
 def _stack_texts(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":
-    """Each text of these columns once, in one column that has the first one's name."""
+    """Return each text of these columns once, in one column that has the first one's name."""
     import pandas as pd
 
     stacked = pd.concat([table[column] for column in columns], ignore_index=True)
@@ -636,14 +636,14 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def _empty_texts(data: TaskData) -> list[str]:
-    """A line for texts that are empty, if there are any."""
+    """Return a line for texts that are empty, if there are any."""
     empty = {name: sum(not all(map(str.strip, texts)) for texts in rows.texts) for name, rows in data.parts.items()}
     counts = [f"{count:,} of {len(data.parts[name]):,} {name} rows" for name, count in empty.items() if count]
     return [f"{' and '.join(counts)} have an empty text."] if counts else []
 
 
 def _read_hub(task: Task) -> "_Given[pd.DataFrame]":
-    """The training and the test split of a task that has a place on the Hub."""
+    """Return the training and the test split of a task that has a place on the Hub."""
     assert task.hub is not None
     train_split, test_split = task.splits
     try:
@@ -657,7 +657,7 @@ def _read_hub(task: Task) -> "_Given[pd.DataFrame]":
 
 
 def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_Given[pd.DataFrame], Task]":
-    """The splits train, validation and test of any data set; a split without labels is left out."""
+    """Return the splits train, validation and test of any data set; a split without labels is left out."""
     full_name = f"{name} ({configuration})" if configuration else name
     try:
         parts = _load_dataset(name, configuration)
@@ -683,7 +683,7 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_G
 
 
 def _is_hidden(table: "pd.DataFrame", task: Task) -> bool:
-    """Whether no row of a split tells its label, as in the test splits of benchmarks."""
+    """Return whether no row of a split tells its label, as in the test splits of benchmarks."""
     labels = table.get(task.label_column)
     return labels is not None and bool((labels.isna() | labels.map(lambda label: np.array_equal(label, -1))).all())
 
@@ -745,7 +745,7 @@ def load_rows(file: Path, task: Task, names: Sequence[str], part: str) -> Rows:
 
 
 def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | None:
-    """The number of each row's group, in the order in which they come; None where there are none."""
+    """Return the number of each row's group, in the order in which they come; None where there are none."""
     if task.group_column is None:
         return None
     numbers: dict[str, int] = {}
@@ -775,7 +775,7 @@ def _hold_out(
 
 
 def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
-    """At most so many rows, drawn without replacement; of groups as many whole ones as that is, at least one."""
+    """Return at most so many rows, drawn without replacement; of groups as many whole ones as fit, at least one."""
     if most is None or len(rows) <= most:
         return rows
     order, ends = _in_random_order(rows, rng)
@@ -784,7 +784,7 @@ def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
 
 
 def _in_random_order(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The places of rows in an order drawn from `rng` that keeps groups together, and where in it each group ends."""
+    """Return places of rows in an order drawn from `rng` that keeps groups together, and where each group ends."""
     groups = np.arange(len(rows)) if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1]
     turns = np.argsort(rng.permutation(int(groups.max()) + 1))[groups]
     return np.argsort(turns, kind="stable"), np.cumsum(np.bincount(turns))

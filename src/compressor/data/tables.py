@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 
 
 def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
-    """The rows of a CSV, TSV, JSONL, JSON or Parquet file; CSV values stay text, doubled column names stay doubled.
+    """Return rows of a CSV, TSV, JSONL, JSON or Parquet file; CSV values stay text, doubled column names stay doubled.
 
     `lines_as` names the one column of a .txt file, whose lines are texts; without it there are no such files.
 
@@ -70,7 +70,7 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
 
 
 def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
-    """The sentences of a CoNLL file as a table of two columns of lists, called `words` and `labels`.
+    """Return the sentences of a CoNLL file as a table of two columns of lists, called `words` and `labels`.
 
     A line is a word, whose first field is the word and whose last one is its label; an empty line ends a sentence.
 
@@ -112,7 +112,7 @@ SENTENCE_SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt")
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """The names of the labels 0, 1, …: a line each, or a JSON list.
+    """Return the names of the labels 0, 1, …: a line each, or a JSON list.
 
     Raises:
         TaskDataError: the file is missing or holds no names.
@@ -154,7 +154,7 @@ def _unreadable(path: Path, reason: str) -> str:
 
 
 def _read_content(path: Path) -> bytes:
-    """The bytes of a file of UTF-8 text without its byte-order mark.
+    """Return the bytes of a file of UTF-8 text without its byte-order mark.
 
     Raises:
         TaskDataError: it is not UTF-8, or binary.
@@ -179,7 +179,7 @@ def _read_content(path: Path) -> bytes:
 
 
 def _lines(content: bytes) -> Iterator[str]:
-    """The lines of a text, whatever they end with, without their ends."""
+    """Yield the lines of a text, whatever they end with, without their ends."""
     for line in io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=None):
         yield line.removesuffix("\n")
 
@@ -193,7 +193,7 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
 
 
 def _read_json(name: str, content: bytes) -> "pd.DataFrame":
-    """The rows of a JSON list, or of one JSON object a line."""
+    """Return the rows of a JSON list, or of one JSON object a line."""
     import pandas as pd
 
     has_halves = re.search(rb"\\u[dD]", content, re.IGNORECASE) is not None
@@ -217,7 +217,7 @@ def _read_json(name: str, content: bytes) -> "pd.DataFrame":
 
 
 def _parse_lines(content: bytes) -> Iterator[Any]:
-    """The values of a text of JSON lines.
+    """Yield the values of a text of JSON lines.
 
     Raises:
         ValueError: a line is no JSON.
@@ -233,14 +233,14 @@ def _parse_lines(content: bytes) -> Iterator[Any]:
 
 
 def _read_plain(content: bytes, column: str) -> "pd.DataFrame":
-    """A row for each line that is not empty."""
+    """Return a row for each line that is not empty."""
     import pandas as pd
 
     return pd.DataFrame({column: [line.strip() for line in _lines(content) if line.strip()]})
 
 
 def _without_halves(value: Any) -> Any:
-    """A text without halves of surrogate pairs, as cut emojis leave them: they are no characters."""
+    """Return a text without halves of surrogate pairs, as cut emojis leave them: they are no characters."""
     if isinstance(value, list):
         return [_without_halves(entry) for entry in value]
     return value.encode("utf-8", "ignore").decode() if isinstance(value, str) else value
@@ -256,7 +256,7 @@ def _to_row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_lines(name: str, content: bytes, separator: str) -> "pd.DataFrame":
-    """The table of a CSV or TSV text, by its quotes or, where these are stray, line by line."""
+    """Return the table of a CSV or TSV text, by its quotes or, where these are stray, line by line."""
     quoted: pd.DataFrame | None
     problem = None
     try:
@@ -300,7 +300,7 @@ def _split(content: bytes, separator: str, quoting: Any) -> "pd.DataFrame":
 
 
 def _split_lines(content: bytes, separator: str) -> "pd.DataFrame | None":
-    """One row a line, quotes being letters; None where a line has not as many fields as the header."""
+    """Return one row a line, quotes being letters; None where a line has not as many fields as the header."""
     counts = (line.count(separator) for line in _lines(content) if line.strip())
     first = next(counts, None)
     if first is None or any(count != first for count in counts):
@@ -312,14 +312,14 @@ def _split_lines(content: bytes, separator: str) -> "pd.DataFrame | None":
 
 
 def _joins_whole_lines(table: "pd.DataFrame", separator: str) -> bool:
-    """Whether some field holds a line from its beginning to its end that looks like a row."""
+    """Return whether some field holds a line from its beginning to its end that looks like a row."""
     fields = (value for row in table.itertuples(index=False) for value in row)
     inner = (value.split("\n")[1:-1] for value in fields if isinstance(value, str) and value.count("\n") > 1)
     return any(line.count(separator) == len(table.columns) - 1 for lines in inner for line in lines)
 
 
 def _is_well_quoted(content: bytes, separator: str) -> bool:
-    """Whether every quote stands where RFC 4180 lets one stand."""
+    """Return whether every quote stands where RFC 4180 lets one stand."""
     try:
         for _ in csv.reader(
             io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=""), delimiter=separator, strict=True

@@ -125,7 +125,7 @@ def get_task(
     scored_pairs: bool = False,
     answered: bool = False,
 ) -> Task:
-    """The task of that name, with the user's own columns, metric and length where given.
+    """Return the task of that name, with the user's own columns, metric and length where given.
 
     Raises:
         TaskDataError: there is no such task, or the settings do not fit it.
@@ -166,7 +166,7 @@ def get_task(
 
 
 def _name_ranking(task: Task, given: RankingColumns, text_columns: Sequence[str]) -> Task:
-    """The task with the columns of a reranker that a user names.
+    """Return the task with the columns of a reranker that a user names.
 
     Raises:
         TaskDataError: it is none, or they are named otherwise.

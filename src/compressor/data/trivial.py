@@ -20,11 +20,11 @@ class TrivialPredictor:
         return f"{self.name} (error {self.error:.4f})"
 
     def cells(self, columns: Sequence[str]) -> list[str]:
-        """Its row of a table: a cell for each column, empty where it is not one of `name`, `error` and `test_error`."""
+        """Return its row of a table: a cell for each column, empty but for `name`, `error` and `test_error`."""
         known = {"name": self.name, "error": f"{self.error:.4f}", "test_error": f"{self.test_error:.4f}"}
         return [known.get(column, "") for column in columns]
 
 
 def is_useful(error_range: tuple[float, float], trivial: TrivialPredictor | None) -> bool:
-    """Whether a model with an error in this range is better than the trivial predictor, wherever the error is in it."""
+    """Return whether a model is better than the trivial predictor, wherever in this range its error is."""
     return trivial is None or error_range[1] < trivial.error

@@ -80,7 +80,7 @@ class Judged:
         return [member for member in self.front if self.is_useful(member)]
 
     def is_useful(self, evaluation: "EvaluatedSubNetwork") -> bool:
-        """Whether an evaluation is better than the trivial predictor, by more than its interval where that is known."""
+        """Return whether an evaluation beats the trivial predictor, by more than its interval where that is known."""
         return is_useful(evaluation.error_range, self.result.trivial)
 
     @property

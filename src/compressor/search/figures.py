@@ -23,7 +23,7 @@ MAX_HEAT_ROWS = 30
 
 
 def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -> PointChart:
-    """Error against cost: every sub-network pale, the front with intervals and its members' indices, dense marked.
+    """Return error against cost: sub-networks pale, the front with intervals and its members' indices, dense marked.
 
     `more` are drawn on top, such as a member as it was extracted.
     """
@@ -79,7 +79,7 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
 
 
 def _trivial_series(result: SearchResult, cost: str, factor: float) -> Series:
-    """The trivial predictor's error as a line across the chart: a model above it has learnt nothing."""
+    """Return the trivial predictor's error as a line across the chart: a model above it has learnt nothing."""
     trivial, costs = result.trivial, [e.objectives[cost] * factor for e in result.evaluations]
     assert trivial is not None
     note = f"trivial predictor: {trivial}"
@@ -101,7 +101,7 @@ def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:
 def kept_maps(
     front: Sequence[EvaluatedSubNetwork], dimensions: EncoderDimensions, names: Sequence[str] = ()
 ) -> tuple[HeatMap, HeatMap]:
-    """How many heads and how many units each member of the front keeps in each layer; of a long front some.
+    """Return how many heads and how many units each member of the front keeps in each layer; of a long front some.
 
     With `names` those sub-networks are members of a family, in their order.
     """
@@ -144,7 +144,7 @@ def _kept_map(
 
 
 def hypervolume_chart(result: SearchResult) -> PointChart:
-    """The hypervolume after each evaluation."""
+    """Return the hypervolume after each evaluation."""
     values = result.hypervolumes
     point = ", ".join(f"{REFERENCE:g}" for _ in result.objectives)
     last = next(number for number, value in enumerate(values, start=1) if value == values[-1])
@@ -170,14 +170,14 @@ def draw_front(result: SearchResult) -> "Figure":
 
 
 def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
-    """Error against cost: every sub-network, the front as a staircase, the super-network marked."""
+    """Return error against cost: every sub-network, the front as a staircase, the super-network marked."""
     return save_figure(front_chart(result, title), path)
 
 
 def write_front_html(
     result: SearchResult, path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> Path:
-    """The same picture with hover, and the front's table, as one file that needs no network."""
+    """Return the same picture with hover, and the front's table, as one file that needs no network."""
     lead = f"{len(result.evaluations)} sub-networks, of which {len(result.front)} are on the Pareto front."
     more = [paragraph("The others are in pareto_front.csv.")] if len(rows) > _MAX_ROWS else []
     parts = [figure(front_chart(result, "Error against cost")), table(header, rows[:_MAX_ROWS]), *more]

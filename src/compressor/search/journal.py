@@ -50,12 +50,12 @@ def open_journal(directory: Path, inputs: Inputs, objectives: Collection[str] = 
 
 
 def has_journal(directory: Path) -> bool:
-    """Whether a search was begun in a directory."""
+    """Return whether a search was begun in a directory."""
     return (directory / STATE_FOLDER / _HEAD).is_file()
 
 
 def _read(line: Any) -> Recorded | None:
-    """An evaluation of a line, None where the line is damaged or cut."""
+    """Return an evaluation of a line, None where the line is damaged or cut."""
     try:
         return parse_record(Recorded, line)
     except ValueError:

@@ -80,11 +80,11 @@ class Objective:
         return self._with_unit(self.short)
 
     def show(self, value: float | None) -> str:
-        """A number in a cell, empty where it is not known."""
+        """Return a number in a cell, empty where it is not known."""
         return "" if value is None else f"{value * self.scale:,.1f}"
 
     def describe(self, value: float) -> str:
-        """A number in a sentence."""
+        """Return a number in a sentence."""
         return f"{value * self.scale:,.2f} {self.unit} {self.short}"
 
     def _with_unit(self, text: str) -> str:
@@ -107,7 +107,7 @@ def _count_params(of: Measurable) -> int:
 
 
 def _count_bytes(of: Measurable) -> int:
-    """Of the weights that the graph has."""
+    """Return the size of the weights that the graph has."""
     return BYTES * (_count_params(of) - of.cost_model.unread_params)
 
 

@@ -47,7 +47,7 @@ _NEXT_STEP = "Point to the output directory of compressor search or nas"
 
 
 def _check_sets(value: Any) -> Any:
-    """Index sets as they are written; which sub-network they are is known once the sizes are read."""
+    """Return index sets as they are written; which sub-network they are is known once the sizes are read."""
     for name in ("heads", "units"):
         sets = value.get(name) if isinstance(value, dict) else None
         if not isinstance(sets, list) or not all(isinstance(one, str) for one in sets):
@@ -102,7 +102,7 @@ class EvaluatedSubNetwork:
         return self.relative_encoder_params == 1
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name; the sub-network as its hash and its numbers of layers, heads and units."""
+        """Return the fields by name; the sub-network as its hash and its numbers of layers, heads and units."""
         kept = self.sub_network
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"sub_network": kept.hash}
         costs = values.pop("costs")

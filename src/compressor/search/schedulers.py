@@ -18,7 +18,7 @@ from compressor.spaces.space import Config, SearchSpace
 def create_scheduler(
     method: str, space: SearchSpace, objectives: tuple[str, ...], initial_design: list[Config], seed: int
 ) -> AskTellScheduler:
-    """The ask/tell scheduler of a search method; all objectives are minimised.
+    """Return the ask/tell scheduler of a search method; all objectives are minimised.
 
     Raises:
         SearchError: there is no such method; the message lists those there are.
@@ -38,7 +38,7 @@ def create_trial_scheduler(
     num_epochs: int,
     seed: int,
 ) -> "DistinctTrials":
-    """The scheduler of standard NAS: at most `num_trials` different sub-networks, the super-network first.
+    """Return the scheduler of standard NAS: at most `num_trials` different sub-networks, the super-network first.
 
     Raises:
         SearchError: there is no such method; the message lists those there are.
@@ -68,12 +68,12 @@ class SeededMoasha(MOASHA):  # type: ignore[misc]
         self._space, self._initial, self._rng = space, list(initial_design), np.random.default_rng([seed, 3])
 
     def suggest(self) -> TrialSuggestion:
-        """The next config of the initial design, or a draw."""
+        """Return the next config of the initial design, or a draw."""
         config = self._initial.pop(0) if self._initial else self._space.draw_config(self._rng)
         return TrialSuggestion.start_suggestion(config)
 
     def on_trial_add(self, trial: Trial) -> None:
-        """Puts a trial into the only bracket."""
+        """Put a trial into the only bracket."""
         self.trial_info[trial.trial_id] = self.brackets[0]
 
 
@@ -92,11 +92,11 @@ class DistinctTrials(TrialScheduler):  # type: ignore[misc]
         self._proposed: set[str] = set()
 
     def sub_network(self, config: Config) -> SubNetwork:
-        """The sub-network of a trial's config; an empty one stands for the super-network outside of the space."""
+        """Return sub-network of a trial's config; an empty one stands for the super-network outside of the space."""
         return self.space.from_config(config) if config else self._full
 
     def suggest(self) -> TrialSuggestion | None:
-        """A trial that was not proposed before; None when there are no more."""
+        """Return a trial that was not proposed before; None when there are no more."""
         if self._left is not None and len(self._proposed) >= self._left:
             return None
         if self._outside and not self._proposed:
@@ -123,7 +123,7 @@ class DistinctTrials(TrialScheduler):  # type: ignore[misc]
             self.inner.on_trial_error(trial)
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> str:
-        """The method's decision; the super-network always continues."""
+        """Return the method's decision; the super-network always continues."""
         decision: str = self.inner.on_trial_result(trial, result) if trial.config else SchedulerDecision.CONTINUE
         return SchedulerDecision.CONTINUE if self.sub_network(trial.config) == self._full else decision
 
@@ -137,15 +137,15 @@ class DistinctTrials(TrialScheduler):  # type: ignore[misc]
         self.inner.on_trial_remove(trial)
 
     def metric_names(self) -> list[str]:
-        """The objectives."""
+        """Return the objectives."""
         return list(self.inner.metric_names())
 
     def metric_mode(self) -> str:
-        """All objectives are minimised."""
+        """Return the mode of each objective: all are minimised."""
         return "min"
 
     def metadata(self) -> dict[str, Any]:
-        """What Syne Tune writes down of an experiment."""
+        """Return what Syne Tune writes down of an experiment."""
         return {"metric_names": self.metric_names(), "metric_mode": self.metric_mode()}
 
 

@@ -40,7 +40,7 @@ class TrialSpec:
 
     @classmethod
     def load(cls, directory: Path) -> "TrialSpec":
-        """The spec in the directory of all trials.
+        """Return the spec in the directory of all trials.
 
         Raises:
             FileError: its file is not there, or broken.
@@ -62,7 +62,7 @@ class TrialTask:
 
     @classmethod
     def load(cls, directory: Path) -> "TrialTask":
-        """The task in a trial's directory.
+        """Return the task in a trial's directory.
 
         Raises:
             FileError: its file is not there, or broken.
@@ -86,7 +86,7 @@ class TrialReport:
     """Since the trial was started; None where it did not say."""
 
     def to_json(self) -> dict[str, Any]:
-        """The values by name, without what is not known."""
+        """Return the values by name, without what is not known."""
         return {name: value for name, value in to_values(self).items() if value is not None}
 
     def append(self, directory: Path) -> None:
@@ -95,7 +95,7 @@ class TrialReport:
 
 
 def known_reports(directory: Path) -> list[TrialReport]:
-    """What a trial has reported of the epochs from the first on; what comes after a damaged line is dropped."""
+    """Return what a trial has reported of the epochs from the first on; what comes after a damaged line is dropped."""
     lines, known = read_json_lines(directory / REPORTS_FILE), list[TrialReport]()
     for number, line in enumerate(lines, start=1):
         try:

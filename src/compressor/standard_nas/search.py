@@ -154,7 +154,7 @@ def _remote_trials(inputs: NasInputs, base_model: BaseModel, rows: EncodedParts)
 
 
 def _known_precision(directory: Path, settings: TrainingSettings) -> Precision | None:
-    """What trials that are in the directory compute in; None where there are none, or the settings say it."""
+    """Return what trials that are in the directory compute in; None where there are none, or the settings say it."""
     try:
         begun = TrialSpec.load(directory / TRIALS_DIR).settings.bf16
     except FileError:
@@ -163,7 +163,7 @@ def _known_precision(directory: Path, settings: TrainingSettings) -> Precision |
 
 
 def _spec(inputs: NasInputs, base_model: BaseModel) -> TrialSpec:
-    """What trials read, and what their results depend on besides."""
+    """Return what trials read, and what their results depend on besides."""
     depends_on = {
         "model": digest_model(base_model.name_or_path),
         "data_digest": inputs.data.digest,

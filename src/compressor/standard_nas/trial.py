@@ -15,12 +15,12 @@ from compressor.standard_nas.record import TrialReport, TrialSpec, TrialTask, kn
 
 
 def epoch_directory(trial_directory: Path, epoch: int) -> Path:
-    """Where a trial keeps the weights of an epoch."""
+    """Return where a trial keeps the weights of an epoch."""
     return trial_directory / f"epoch-{epoch}"
 
 
 def run_trial(directory: Path) -> None:
-    """Trains the sub-network that `directory` names; each epoch better than all before leaves a sliced model there.
+    """Train the sub-network that `directory` names; each epoch better than all before leaves a sliced model there.
 
     Raises:
         CompressorError: the model, the data or the settings cannot be used, or the loss is no longer a number.
@@ -78,7 +78,7 @@ def run_trial(directory: Path) -> None:
 
 
 def main() -> None:
-    """Runs the trial whose directory the command line names."""
+    """Run the trial whose directory the command line names."""
     with spelled_as_flags():  # the command line shows what a trial said last
         try:
             run_trial(Path(sys.argv[1]))

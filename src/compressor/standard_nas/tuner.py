@@ -257,7 +257,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         return sum(trial.status == FAILED for trial in self.trials.values())
 
     def on_start_trial(self, trial: Trial) -> None:
-        """A new trial."""
+        """Note a new trial."""
         started = RunningTrial(
             trial_id=trial.trial_id, config=trial.config, sub_network=self.scheduler.sub_network(trial.config)
         )
@@ -265,13 +265,13 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         self._observe(started)
 
     def on_fetch_status_results(self, trial_status_dict: dict[int, Any], new_results: list[Any]) -> None:  # noqa: ARG002
-        """Looks for crashes, of which the tuner tells nobody else."""
+        """Look for crashes, of which the tuner tells nobody else."""
         for trial_id, (_, status) in trial_status_dict.items():
             if status == Status.failed and trial_id in self.trials:  # a stop may come before its start was reported
                 self._end(self.trials[trial_id], FAILED)
 
     def on_trial_result(self, trial: Trial, status: str, result: dict[str, Any], decision: str) -> None:  # noqa: ARG002
-        """An epoch."""
+        """Note an epoch."""
         known = self.trials.get(trial.trial_id)
         if known is not None and known.status is None:
             before, known.report = known.report, parse_record(TrialReport, result)
@@ -283,17 +283,17 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
                 self._end(known, STOPPED if known.report.epoch < self.problem.num_epochs else FINISHED)
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:  # noqa: ARG002
-        """A trial that ended by itself."""
+        """Note a trial that ended by itself."""
         if trial.trial_id in self.trials:
             self._end(self.trials[trial.trial_id], FINISHED)
 
     def on_loop_end(self) -> None:
-        """Moves the progress bar on."""
+        """Move the progress bar on."""
         if not self._counts_trials:
             self._bar.update(min(self._bar.total, time.perf_counter() - self._started) - self._bar.n)
 
     def on_tuning_end(self) -> None:
-        """The trials that were still running; they count with what they reported."""
+        """Note the trials that were still running; they count with what they reported."""
         for trial in self.trials.values():
             if trial.status is None:
                 self._end(trial, UNFINISHED)
@@ -333,7 +333,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         )
 
     def _drop_weights(self) -> None:
-        """Deletes the weights of trials that are dominated: they never come back to the front."""
+        """Delete the weights of trials that are dominated: they never come back to the front."""
         kept = self.summarise().reported_names
         for trial in self.trials.values():
             if trial.status is not None and trial.name not in kept:
@@ -342,14 +342,14 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
 
 
 def _bar_of(total: int, max_wallclock_time: float | None, num_trials: int | None) -> dict[str, Any]:
-    """The progress bar counts trials where their number is given, else seconds."""
+    """Return the progress bar counts trials where their number is given, else seconds."""
     if num_trials is None and max_wallclock_time is not None:
         return {"total": max_wallclock_time, "unit": "s", "bar_format": "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}"}
     return {"total": total, "unit": "trial"}
 
 
 def _last_line(log: Path, exit_code: int | None) -> str:
-    """Why a trial failed: the signal that killed it, or the last it said."""
+    """Return why a trial failed: the signal that killed it, or the last it said."""
     if exit_code is not None and exit_code < 0:
         return f"killed by signal {-exit_code}{' (out of memory?)' if exit_code == -9 else ''} (log: {log})"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []

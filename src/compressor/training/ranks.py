@@ -45,7 +45,7 @@ class Ranks:
         return self.rank == 0
 
     def agree(self, compute: Callable[[], Json]) -> Json:
-        """What the first process computes, as JSON values; the others wait for it.
+        """Return what the first process computes, as JSON values; the others wait for it.
 
         Raises:
             TrainingError: another process has ended.
@@ -66,7 +66,7 @@ class Ranks:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """The block runs in the first process, then in the others: those find what it has put into caches.
+        """Run the block in the first process, then in the others, which find what it has put into caches.
 
         Raises:
             TrainingError: another process has ended.
@@ -78,7 +78,7 @@ class Ranks:
             self.agree(lambda: None)
 
     def share(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first process's tensors by their names, on the kind of device that they are on there.
+        """Return the first process's tensors by their names, on the kind of device that they are on there.
 
         Raises:
             TrainingError: another process has ended.
@@ -99,7 +99,7 @@ class Ranks:
         return shared
 
     def add_up(self, model: "PreTrainedModel", losses: Tensor) -> Tensor:
-        """The sum of all processes' `losses` [updates]; the model's gradients are replaced by their sum.
+        """Return the sum of all processes' `losses` [updates]; the model's gradients are replaced by their sum.
 
         A parameter that has no gradient in any process keeps none, so the optimizer passes it over.
 
@@ -122,7 +122,7 @@ class Ranks:
         return total
 
     def seed_epoch(self, seed: int, epoch: int) -> None:
-        """Sets PyTorch's random state, of which dropout is drawn, to this process's own; the first one's stays.
+        """Set PyTorch's random state, of which dropout is drawn, to this process's own; the first one's stays.
 
         It follows from the epoch, so a resumed training draws what it would have drawn.
         """
@@ -139,13 +139,13 @@ ALONE = Ranks()
 
 
 def current_ranks() -> Ranks:
-    """The processes of PyTorch's process group; this one alone where there is none."""
+    """Return the processes of PyTorch's process group; this one alone where there is none."""
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """The processes that torchrun has started, which wait for each other here; they end with torchrun.
+    """Connect the processes that torchrun has started for the time of the block; here they wait for each other.
 
     Each takes a GPU of its own where the device that was chosen is one.
 

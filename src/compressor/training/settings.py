@@ -146,7 +146,7 @@ class TrainingSettings:
         return self.num_train_epochs or DEFAULT_NUM_EPOCHS
 
     def for_rows(self, num_rows: int) -> "TrainingSettings":
-        """These settings with a number of epochs: where none is given 3, but more of few rows.
+        """Return these settings with a number of epochs: where none is given 3, but more of few rows.
 
         So many that there are `MIN_STEPS` steps, at most `MAX_DEFAULT_EPOCHS`.
         """

@@ -42,42 +42,42 @@ Strategy = Callable[[SearchSpace, Step], list[Update]]
 
 
 def standard(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network: ordinary fine-tuning."""
+    """Return the super-network: ordinary fine-tuning."""
     return [_super_network(space)]
 
 
 def random(space: SearchSpace, step: Step) -> list[Update]:
-    """k random sub-networks."""
+    """Return k random sub-networks."""
     return _random(space, step)
 
 
 def linear_random(space: SearchSpace, step: Step) -> list[Update]:
-    """With probability t/T k random sub-networks, else the super-network."""
+    """Return k random sub-networks with probability t/T, else the super-network."""
     return _random(space, step) if step.rng.random() < step.index / step.num_steps else [_super_network(space)]
 
 
 def sandwich(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network, the smallest sub-network and k random ones (Yu and Huang, ICCV 2019)."""
+    """Return the super-network, the smallest sub-network and k random ones (Yu and Huang, ICCV 2019)."""
     return [_super_network(space), Update(space.smallest), *_random(space, step)]
 
 
 def kd(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network on the labels, k random sub-networks with in-place distillation from it."""
+    """Return the super-network on the labels, k random sub-networks with in-place distillation from it."""
     return [_super_network(space), *_random(space, step, distill=True)]
 
 
 def one_shot(space: SearchSpace, step: Step) -> list[Update]:
-    """Sandwich with in-place distillation from the super-network."""
+    """Return sandwich with in-place distillation from the super-network."""
     return [_super_network(space), Update(space.smallest, distill=True), *_random(space, step, distill=True)]
 
 
 def ats(space: SearchSpace, step: Step) -> list[Update]:
-    """k random sub-networks on even steps, the super-network on odd ones."""
+    """Return k random sub-networks on even steps, the super-network on odd ones."""
     return [_super_network(space)] if step.index % 2 else _random(space, step)
 
 
 def auto(space: SearchSpace, step: Step) -> list[Update]:
-    """The super-network until heads, units and layers are in order; then `kd` with sub-networks that can learn."""
+    """Return super-network until heads, units and layers are in order; then `kd` with sub-networks that can learn."""
     if step.index < step.num_warm_up_steps:
         return [_super_network(space)]
     drawn = [space.draw_trainable(step.rng) for _ in range(step.num_random_sub_nets)]
@@ -88,7 +88,7 @@ def auto(space: SearchSpace, step: Step) -> list[Update]:
 
 
 def count_warm_up_epochs(name: str, num_epochs: int, *, is_fine_tuned: bool = False) -> int | None:
-    """The epochs after which a strategy orders heads, units and layers by importance; None: it never does.
+    """Return the epochs after which a strategy orders heads, units and layers by importance; None: it never does.
 
     A model that is fine-tuned already needs none. With one epoch in all it is 0 too: what is ordered then is what the
     pre-trained weights do.
@@ -99,7 +99,7 @@ def count_warm_up_epochs(name: str, num_epochs: int, *, is_fine_tuned: bool = Fa
 
 
 def get_strategy(name: str, num_random_sub_nets: int) -> Strategy:
-    """The strategy of that name (or alias), once its settings are checked.
+    """Return the strategy of that name (or alias), once its settings are checked.
 
     Raises:
         StrategyError: there is no such strategy, or it needs random sub-networks and gets none.

@@ -168,7 +168,7 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
 def _begin(
     prepared: PreparedTraining, options: ModelOptions, folder: Path | None, ranks: Ranks
 ) -> tuple[PreparedTraining, TrainingStates | None]:
-    """The training with its precision decided by the first process, and its states in `folder`; one there decides."""
+    """Return the training with its precision decided by the first process, and its states in `folder`, which decide."""
     record = prepared.net.record
     assert record is not None
     identity = _identity(record, options) if folder is not None else {}
@@ -210,7 +210,7 @@ def _require_same_inputs(ranks: Ranks, data: TaskData, options: ModelOptions) ->
 
 
 def _identity(record: TrainingRecord, options: ModelOptions) -> dict[str, object]:
-    """What a training depends on: another one's state is not taken."""
+    """Return what a training depends on: another one's state is not taken."""
     depends = ("source", "data_digest", "label_names", "model_name_or_path", "settings", "dimensions", "params")
     values = asdict(record)
     return {name: values[name] for name in depends} | {"model": digest_model(options.model_name_or_path)}

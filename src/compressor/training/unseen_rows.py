@@ -18,7 +18,7 @@ _FEW = 10
 
 
 def require_unseen_rows(record: TrainingRecord | None, data: TaskData) -> list[str]:
-    """A line for each thing to know of rows that are not those of the training.
+    """Return a line for each thing to know of rows that are not those of the training.
 
     A row is unseen where no training row has its texts. Some stand twice in most data: validation and test rows may
     hold as large a share of training rows as they held in training (give or take two standard deviations), and `LEAK`

@@ -22,7 +22,7 @@ HUB_NAMES = {"fp32": "model.onnx", "int8": "model_quantized.onnx", "fp16": "mode
 
 
 def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequence[str]) -> Path:
-    """Writes the configuration of the model's family, with its labels and sizes; of sliced layers the widest's units.
+    """Write the configuration of the model's family, with its labels and sizes; of sliced layers the widest's units.
 
     It describes the graph's inputs and outputs. No weights lie beside it, so no class can build a wrong model from it.
     """
@@ -45,7 +45,7 @@ def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequen
 
 
 def link_graphs(directory: Path, files: Mapping[str, str]) -> None:
-    """Gives the ONNX graphs of a directory, by form, their names on the Hub too; links, which take no room.
+    """Give the ONNX graphs of a directory, by form, their names on the Hub too; links, which take no room.
 
     Where the disk knows no links they are copies.
     """

@@ -50,7 +50,7 @@ class LeanModel(nn.Module):
             layers[position] = fused  # with what the encoder reads of a layer
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
-        """The model's outputs; layers find the mask [batch × choices, length] where it is left for them."""
+        """Return the model's outputs; layers find the mask [batch × choices, length] where it is left for them."""
         self._mask[:] = [attention_mask.reshape(-1, attention_mask.shape[-1]).to(torch.int32)]
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
@@ -93,7 +93,7 @@ class LeanLayer(nn.Module):
             self.feed_forward_norm = layer.get_submodule(units.norm)
 
     def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Any:
-        """Hidden states [batch, length, hidden] → the same shape; the last layer gives the first token's alone."""
+        """Map hidden states [batch, length, hidden] to the same shape; the last layer gives the first token's alone."""
         everything = hidden_states
         if self._last:
             hidden_states = hidden_states[:, :1]
@@ -112,7 +112,7 @@ class LeanLayer(nn.Module):
         return (hidden_states, None) if self._gives_weights else hidden_states
 
     def _attend(self, hidden_states: Tensor, _: Tensor, bias: Tensor | None) -> Tensor:
-        """What each token gathers from all tokens [batch, length, width]; one product for Q, K and V."""
+        """Return what each token gathers from all tokens [batch, length, width]; one product for Q, K and V."""
         assert self.inputs is not None
         return _operator(
             "Attention",
@@ -123,7 +123,7 @@ class LeanLayer(nn.Module):
         )
 
     def _attend_first(self, first: Tensor, everything: Tensor, bias: Tensor | None) -> Tensor:
-        """What the first token gathers from all tokens [batch, 1, width]; a product for Q, one for K and V."""
+        """Return what the first token gathers from all tokens [batch, 1, width]; a product for Q, one for K and V."""
         assert self.inputs is not None
         query = torch.matmul(first, self.inputs[0])
         key, value = torch.chunk(torch.matmul(everything, self.inputs[1]), 2, dim=-1)
@@ -153,7 +153,7 @@ class _SharedInput:
         return cls(name=name, place=place, members=numbers[position] if numbers else None)
 
     def find(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
-        """This layer's part [1, heads, length, length]; it is the same for all texts."""
+        """Set this layer's part [1, heads, length, length], which is the same for all texts."""
         whole: Tensor = options[self.name] if self.name in options else arguments[self.place]
         if self.members is None:
             return whole[:1]
@@ -197,7 +197,7 @@ class PreNormRotaryLayer(nn.Module):
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
     ) -> Tensor:
-        """Hidden states [batch, length, hidden] → the same shape; the last layer gives the first token's alone."""
+        """Map hidden states [batch, length, hidden] to the same shape; the last layer gives the first token's alone."""
         everything = hidden_states
         if self._last:
             hidden_states, attention_mask = hidden_states[:, :1], attention_mask[:, :, :1]
@@ -235,13 +235,13 @@ class _PlainProduct(nn.Module):
 
 
 def _split_rows(linear: Any, copies: int) -> nn.ModuleList:
-    """The products of a linear module that makes several things at once."""
+    """Return the products of a linear module that makes several things at once."""
     biases = [None] * copies if linear.bias is None else linear.bias.chunk(copies)
     return nn.ModuleList(map(_PlainProduct, linear.weight.chunk(copies), biases))
 
 
 def _rotate(values: Tensor, tables: list[Tensor]) -> Tensor:
-    """Queries or keys turned by their positions, which start at 0; `tables` hold cosines and sines [length, half]."""
+    """Return queries or keys turned by their positions from 0; `tables` hold cosines and sines [length, half]."""
     start = torch.zeros(1, dtype=torch.int64)
     return _operator("RotaryEmbedding", (values, start, *tables), shape=tuple(values.shape))
 
@@ -251,7 +251,7 @@ LEAN_LAYERS: dict[str, type[nn.Module]] = {"post-norm": LeanLayer, "pre-norm rot
 
 
 def _transposed(weight: Tensor) -> nn.Parameter:
-    """A linear module's weight as ONNX multiplies it: [in, out]."""
+    """Return a linear module's weight as ONNX multiplies it: [in, out]."""
     return nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
 
 
@@ -269,7 +269,7 @@ class _Product(nn.Module):
 
 
 def _add_norm(values: Tensor, product: _Product, residual: Tensor, norm: Any) -> Tensor:
-    """LayerNorm(values · weight + bias + residual)."""
+    """Return layerNorm(values · weight + bias + residual)."""
     values = torch.matmul(values, product.weight)
     inputs = (values, residual, norm.weight, norm.bias, product.bias)
     return _operator("SkipLayerNormalization", inputs, shape=tuple(residual.shape), epsilon=norm.eps)
@@ -284,7 +284,7 @@ def _operator(name: str, inputs: tuple[Tensor | None, ...], *, shape: tuple[Any,
 
 
 def _has_block(layer: nn.Module, group: PrunableGroup) -> bool:
-    """Whether a layer still has members of a group."""
+    """Return whether a layer still has members of a group."""
     return not all(isinstance(layer.get_submodule(path), kind) for path, kind in group.when_empty.items())
 
 

@@ -34,7 +34,7 @@ def export_onnx(
     *,
     portable: bool = False,
 ) -> Path:
-    """Writes `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`
+    """Write `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`
     or, pooled within the graph, `sentence_embedding`.
 
     `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`)
@@ -76,7 +76,7 @@ def export_onnx(
 
 
 def _forget_sources(proto: Any) -> None:
-    """Removes what the exporter notes of its own: stack traces with the paths of this machine's files."""
+    """Remove what the exporter notes of its own: stack traces with the paths of this machine's files."""
     for part in (proto.graph, *proto.functions):
         for entry in (part, *part.node, *part.value_info, *part.input, *part.output):
             for name in ("metadata_props", "doc_string"):
@@ -87,7 +87,7 @@ def _forget_sources(proto: Any) -> None:
 def example_inputs(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", *, batch_size: int, length: int, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Random inputs without padding, named and ordered as the tokenizer does; multiple choice gets two endings."""
+    """Return random inputs without padding, named and ordered as by the tokenizer; two for multiple choice."""
     shape = form_of(model).shape(batch_size, length)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, model.config.vocab_size, shape, generator=generator)
@@ -111,7 +111,7 @@ def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns about its own internals; neither helps the user."""
+    """Silence the exporter, which prints its progress and warns about its own internals."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -124,7 +124,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """The exporter makes many objects that stay: looking for garbage among them takes a tenth of the time."""
+    """Pause garbage collection: the exporter makes many objects that stay, which cost a tenth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

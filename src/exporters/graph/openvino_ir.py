@@ -39,7 +39,7 @@ def missing_packages() -> tuple[str, ...]:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """OpenVINO and NNCF report their import and use to Google Analytics, where the module that does so is found."""
+    """Keep OpenVINO and NNCF from reporting their import to Google Analytics, which they do where a module is found."""
     before = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # Python's way to say that a module cannot be imported
     try:
@@ -67,7 +67,7 @@ def import_openvino() -> Any:
 
 
 def computes_bf16() -> bool:
-    """Whether this CPU computes in bfloat16; others take fp32 in its place."""
+    """Return whether this CPU computes in bfloat16; others take fp32 in its place."""
     return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -116,7 +116,7 @@ def quantize_ir(path: Path, output: Path, rows: "Sequence[Mapping[str, np.ndarra
 
 @contextmanager
 def _quiet(nncf: Any) -> Iterator[None]:
-    """NNCF logs its progress, with bars that it draws itself."""
+    """Silence NNCF, which logs its progress and draws bars of its own."""
     from nncf.common.logging import track_progress
 
     before, logger = track_progress.Progress, logging.getLogger("nncf")
@@ -172,19 +172,19 @@ class OpenVinoSession:
         self._request = compiled.create_infer_request()
 
     def get_inputs(self) -> list[SimpleNamespace]:
-        """What it takes: `name`, `type` and `shape` of each."""
+        """Return what it takes: `name`, `type` and `shape` of each."""
         return self._inputs
 
     def get_outputs(self) -> list[SimpleNamespace]:
-        """What it gives."""
+        """Return what it gives."""
         return self._outputs
 
     def get_modelmeta(self) -> SimpleNamespace:
-        """What it says of itself, as `custom_metadata_map`."""
+        """Return what it says of itself, as `custom_metadata_map`."""
         return SimpleNamespace(custom_metadata_map=self._facts)
 
     def get_providers(self) -> list[str]:
-        """Where it computes, as ONNX Runtime would call it."""
+        """Return where it computes, as ONNX Runtime would call it."""
         return ["CPUExecutionProvider"]
 
     def run(self, names: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
@@ -194,7 +194,7 @@ class OpenVinoSession:
 
 
 def _describe(entry: Any) -> SimpleNamespace:
-    """An input or output as ONNX Runtime describes it."""
+    """Return an input or output as ONNX Runtime describes it."""
     kind = {"i64": "int64", "f32": "float"}.get(entry.element_type.get_type_name(), "other")
     shape = [str(size) for size in entry.partial_shape]
     return SimpleNamespace(name=entry.any_name, type=f"tensor({kind})", shape=shape)

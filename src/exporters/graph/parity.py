@@ -43,7 +43,7 @@ def check_onnx_parity(
     tokenizer: "PreTrainedTokenizerBase",
     batches: list[tuple[np.ndarray, Batch]],
 ) -> dict[str, float]:
-    """The largest relative logit difference per shape, and on the real rows of `batches`; see `expect_logits`.
+    """Return the largest relative logit difference per shape, and on the real rows of `batches`; see `expect_logits`.
 
     Raises:
         ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
@@ -54,7 +54,7 @@ def check_onnx_parity(
 def expect_logits(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batches: list[tuple[np.ndarray, Batch]]
 ) -> ExpectedLogits:
-    """What PyTorch answers to made-up batches and to the real rows of `batches`.
+    """Return what PyTorch answers to made-up batches and to the real rows of `batches`.
 
     Batch sizes 1 and 3, lengths 1, 17 and the longest (at most 512), each unpadded and padded.
     """
@@ -76,7 +76,7 @@ def expect_logits(
 
 
 def check_parity(path: Path, expected: ExpectedLogits) -> dict[str, float]:
-    """The largest relative logit difference of a graph (ONNX or IR) by kind of batch.
+    """Return the largest relative logit difference of a graph (ONNX or IR) by kind of batch.
 
     Raises:
         ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
@@ -96,7 +96,7 @@ def check_parity(path: Path, expected: ExpectedLogits) -> dict[str, float]:
 
 
 def onnx_logits(session: object, batches: list[tuple[np.ndarray, Batch]]) -> np.ndarray:
-    """A session's logits [units, outputs] of all batches, in the order of the rows."""
+    """Return a session's logits [units, outputs] of all batches, in the order of the rows."""
     order = np.concatenate([picked for picked, _ in batches])
     parts = []
     for _, batch in batches:

@@ -13,7 +13,7 @@ ONE_ROW = "one_row"
 
 
 def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool = True) -> Path:
-    """Writes the int8 form of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
+    """Write the int8 form of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
 
     Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives
     weights 7 bits, for CPUs without VNNI, whose 8-bit products can overflow.
@@ -48,7 +48,7 @@ def _mark(model: Any) -> Any:
 
 
 def _split_attention(model: Any) -> Any:
-    """The graph with each fused `Attention` as one product for Q, K and V, which can be quantized, and the rest."""
+    """Return the graph with each fused `Attention` split into one product for Q, K and V, and the rest."""
     from onnx import TensorProto, helper
 
     nodes = []
@@ -79,7 +79,7 @@ def _split_attention(model: Any) -> Any:
 
 
 def convert_fp16(path: Path, output: Path) -> Path:
-    """Writes the half-precision form of an fp32 graph, for GPUs; inputs stay integers, logits become fp32 again."""
+    """Write the half-precision form of an fp32 graph, for GPUs; inputs stay integers, logits become fp32 again."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -89,5 +89,5 @@ def convert_fp16(path: Path, output: Path) -> Path:
 
 
 def needs_reduced_range() -> bool:
-    """Whether this CPU lacks VNNI instructions."""
+    """Return whether this CPU lacks VNNI instructions."""
     return not any("vnni" in flag or flag == "amx_int8" for flag in cpu_flags())

@@ -16,7 +16,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", "pytorch")) -> None:
-    """Nothing, if each of these runtimes can compute on a provider.
+    """Raise unless each of these runtimes can compute on a provider.
 
     Raises:
         ModelError: one cannot.
@@ -48,7 +48,7 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
 
 
 def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
-    """An inference session that uses exactly `threads` CPU threads and does not spin while idle; of an IR OpenVINO's.
+    """Return a session that uses exactly `threads` CPU threads and does not spin while idle; of an IR OpenVINO's.
 
     Raises:
         ModelError: the file does not load, or the provider does not start.
@@ -79,7 +79,7 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
 
 
 def run_session(session: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The outputs of one batch; inputs the graph does not know are left out."""
+    """Return the outputs of one batch; inputs the graph does not know are left out."""
     known = {entry.name for entry in session.get_inputs()}
     logits: np.ndarray = session.run(
         [session.get_outputs()[0].name], {name: values for name, values in inputs.items() if name in known}

@@ -64,7 +64,7 @@ class Gate:
         return self.value <= self.limit
 
     def describe(self) -> str:
-        """What holds, in a clause."""
+        """Return what holds, in a clause."""
         return f"{self.option} {self.limit:g}: measured {self.measured:.4f}, at most {self.value:.4f}"
 
 
@@ -126,7 +126,7 @@ class Evaluation:
         ]
 
     def _show(self, value: Any) -> str | float:
-        """A label by its name, several with commas; a value as a number."""
+        """Return a label by its name, several with commas; a value as a number."""
         if np.ndim(value):
             return ", ".join(name for name, has in zip(self.labels, value, strict=True) if has)
         if not np.issubdtype(np.asarray(value).dtype, np.integer):
@@ -189,7 +189,7 @@ def evaluate_served(
 
 
 def require_comparable(model: ServedModel, other: ServedModel) -> None:
-    """Nothing, if two models answer the same question.
+    """Raise unless two models answer the same question.
 
     Raises:
         ModelError: they have other labels, or other kinds of rows.
@@ -214,7 +214,7 @@ def _judge(model: ServedModel, rows: Rows, task: Task, targets: Targets, labels:
 
 
 def _gates(judged: Judged, base: Judged | None, targets: Targets, metric: str, options: GateOptions) -> list[Gate]:
-    """What was asked for, with the bounds that the rows allow."""
+    """Return what was asked for, with the bounds that the rows allow."""
     gates, truth = [], (targets.values, targets.structure)
     if options.max_error is not None:
         bound = error_interval(metric, judged.predictions, *truth, level=2 * options.confidence - 1)[1]

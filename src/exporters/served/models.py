@@ -107,7 +107,7 @@ def describe_served(
 
 
 def _task_of(name: str, facts: Mapping[str, str]) -> Task:
-    """The task that a graph's metadata tells; what older graphs do not say is as the task has it."""
+    """Return the task that a graph's metadata tells; what older graphs do not say is as the task has it."""
     task = TASKS.get(facts.get("task", ""))
     head = HEADS.get(facts.get("head") or ("regression" if facts.get("regression") == "true" else "classification"))
     if task is None or head is None:

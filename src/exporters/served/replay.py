@@ -101,7 +101,7 @@ class Replay:
         return {percent: self._ratio(percent) for percent in (50, 99)}
 
     def _ratio(self, percent: int) -> tuple[float, float, float]:
-        """A ratio of percentiles, and its interval by resampled turns and requests in them."""
+        """Return a ratio of percentiles, and its interval by resampled turns and requests in them."""
         both = [self.timed[role] for role in ROLES]
         values = [float(np.percentile(timed.latency_ms, percent)) for timed in both]
         rng = np.random.default_rng(0)
@@ -274,7 +274,7 @@ def replay(
 def _send(
     model: ServedModel, requests: Sequence[list[Any]], rate: float, meters: Meters
 ) -> list[tuple[float, float, list[Any]]]:
-    """Latency and service time in seconds, and the answers, of requests that are due at a fixed rate from now on."""
+    """Return latency and service time in seconds, and the answers, of requests due at a fixed rate from now on."""
     start, found = meters.clock(), []
     for place, rows in enumerate(requests):
         due = start + place / rate
@@ -288,7 +288,7 @@ def _send(
 
 
 def _answer(model: ServedModel, rows: list[Any]) -> list[Any]:
-    """The answers to the rows of a request as JSON has them."""
+    """Return the answers to the rows of a request as JSON has them."""
     try:
         answers = model.predict(rows)
     except Exception as error:  # whatever a model, MLflow or a server raises

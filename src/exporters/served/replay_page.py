@@ -76,7 +76,7 @@ def _disagreements(found: Replay) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """A row or an answer in a cell: of a label with its score these two alone."""
+    """Return a row or an answer in a cell: of a label with its score these two alone."""
     if isinstance(value, dict) and "label" in value:
         value = f"{value['label']} ({value['score']:.3f})"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -34,7 +34,7 @@ def read_labelled(file: Path, model: ServedModel, columns: ColumnOptions) -> tup
 
 
 def _with_columns(model: ServedModel, columns: ColumnOptions) -> Task:
-    """The task of a model with the columns and the metric that were named.
+    """Return the task of a model with the columns and the metric that were named.
 
     Raises:
         TaskDataError: the model takes another number of texts, or its head has no such metric.
@@ -105,7 +105,7 @@ def _queries(rows: Rows, task: Task) -> list[Any]:  # noqa: ARG001
 
 
 def _by_query(rows: Rows) -> dict[str, list[str]]:
-    """The documents of each query, in the order in which they come."""
+    """Return the documents of each query, in the order in which they come."""
     found: dict[str, list[str]] = {}
     for query, document in rows.texts:
         found.setdefault(query, []).append(document)
@@ -151,7 +151,7 @@ def _several(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarra
 
 
 def _scores(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:  # noqa: ARG001
-    """The score of each row's document: the answers hold those of a query best first."""
+    """Return the score of each row's document: the answers hold those of a query best first."""
     by_place = [{each.index: each.score for each in answer.documents} for answer in answers]
     by_query = {
         query: iter([scores[place] for place in range(len(documents))])
@@ -161,7 +161,7 @@ def _scores(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray
 
 
 def _tags(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:
-    """The label of each word: of the span that it lies in, else of what is outside."""
+    """Return the label of each word: of the span that it lies in, else of what is outside."""
     places, found = {name: place for place, name in enumerate(labels)}, []
     for words, answer in zip(rows.texts, answers, strict=True):
         sizes = np.asarray([len(word) for word in words])
@@ -176,7 +176,7 @@ def _tags(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:
 
 
 def _name_tag(kind: str, number: int, count: int, known: Collection[str]) -> str:
-    """What a model calls a word of a span: by its place among so many, in the model's own notation."""
+    """Return what a model calls a word of a span: by its place among so many, in the model's own notation."""
     fitting = ("SU" if count == 1 else "") + ("B" if number == 0 else "") + ("EL" if number == count - 1 else "") + "I"
     names = (f"{prefix}-{kind}" for prefix in f"{fitting}BSUEL")
     return next((name for name in names if name in known), kind)

@@ -30,7 +30,7 @@ class Footprint:
 
 
 def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footprint:
-    """The footprint of an ONNX file, an IR or a model directory."""
+    """Return the footprint of an ONNX file, an IR or a model directory."""
     done = subprocess.run(
         [sys.executable, "-m", "exporters.timing.footprint", str(path), str(threads), provider, str(os.getpid())],
         capture_output=True,
@@ -42,7 +42,7 @@ def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footpr
 
 
 def main() -> None:
-    """Measures this very process."""
+    """Measure this very process."""
     path, threads, provider, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     end_with_parent(parent)
     from exporters.graph.openvino_ir import IR_SUFFIX, import_openvino
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _peak_bytes() -> int:
-    """The peak of this process alone: Linux counts `ru_maxrss` from before the process became Python."""
+    """Return the peak of this process alone: Linux counts `ru_maxrss` from before the process became Python."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

@@ -121,7 +121,7 @@ def measure_latencies(
     warm_ups: int = 3,
     meters: Meters | None = None,
 ) -> tuple[list[Latency], Noise]:
-    """The latencies of all models, which take turns within each round; `threads` are PyTorch's, others have theirs.
+    """Return latencies of all models, which take turns within each round; `threads` are PyTorch's, others have theirs.
 
     Every batch size is timed at every length and, where given, at random draws of `real_lengths`.
     """
@@ -168,7 +168,7 @@ def _time_blocks(
     one_thread: bool,
     meters: Meters | None,
 ) -> tuple[dict[Shape, list[Block]], int]:
-    """The blocks of each kind of batch, and how often the noisiest was timed."""
+    """Return the blocks of each kind of batch, and how often the noisiest was timed."""
     timed: dict[Shape, list[Block]] = {shape: [] for shape in calls}
     size = -(-runs // BLOCKS)
     waiting, passes = list(calls), 0
@@ -183,19 +183,19 @@ def _time_blocks(
 
 
 def _quiet(blocks: Sequence[Block], runs: int) -> list[Block] | None:
-    """The blocks without noise, if they hold as many rounds as were asked for."""
+    """Return the blocks without noise, if they hold as many rounds as were asked for."""
     quiet = [block for block in blocks if block.waited is None or block.waited <= MAX_WAITED]
     return quiet if sum(len(next(iter(block.seconds.values()))) for block in quiet) >= runs else None
 
 
 def _is_noisy(blocks: Sequence[Block], runs: int) -> bool:
-    """Whether a kind of batch has to be timed again."""
+    """Return whether a kind of batch has to be timed again."""
     quiet = _quiet(blocks, runs)
     return quiet is None or max(_block_spread(name, quiet) for name in quiet[0].seconds) > MAX_SPREAD
 
 
 def _block_spread(model: str, blocks: Sequence[Block]) -> float:
-    """The standard deviation over blocks of the logarithm of the model's ratio; 0 where too few blocks tell."""
+    """Return the standard deviation over blocks of the logarithm of the model's ratio; 0 where too few blocks tell."""
     base = next(iter(blocks[0].seconds))
     if len(blocks) < BLOCKS // 2:
         return 0.0
@@ -204,7 +204,7 @@ def _block_spread(model: str, blocks: Sequence[Block]) -> float:
 
 
 def summarise(model: str, batch_size: int, length: Length, blocks: Sequence[Block], one_thread: bool = True) -> Latency:
-    """The figures of one model's times and their ratio to the first model's of the same rounds.
+    """Return the figures of one model's times and their ratio to the first model's of the same rounds.
 
     The interval reaches over what wall clock and processor time say where both mean the same: waiting for others makes
     the slow of two models look slower than it is. Where only the fastest rounds can tell, it reaches to their ratio.
@@ -242,7 +242,7 @@ def summarise(model: str, batch_size: int, length: Length, blocks: Sequence[Bloc
 
 
 def _resample(blocks: Sequence[Block]) -> np.ndarray:
-    """Rounds [draws, rounds]: blocks drawn with replacement, and in each as many rounds as the longest has."""
+    """Round [draws, rounds]: blocks drawn with replacement, and in each as many rounds as the longest has."""
     sizes = np.array([len(next(iter(block.seconds.values()))) for block in blocks])
     starts, most = np.cumsum(sizes) - sizes, int(sizes.max())
     rng = np.random.default_rng(0)
@@ -252,7 +252,7 @@ def _resample(blocks: Sequence[Block]) -> np.ndarray:
 
 
 def _interval(times: np.ndarray, base: np.ndarray, rounds: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the ratio of medians over drawn rounds, the same of both."""
+    """Return the 95 % interval of the ratio of medians over drawn rounds, the same of both."""
     ratios = np.median(times[rounds], axis=1) / np.maximum(np.median(base[rounds], axis=1), _LEAST)
     low, high = np.quantile(ratios, [0.025, 0.975])
     return float(low), float(high)
@@ -279,7 +279,7 @@ def describe_environment(threads: int, *, openvino: bool = False) -> Environment
 
 
 def _batches(batch_size: int, length: Length, real_lengths: Sequence[int], count: int) -> list[list[int]]:
-    """The lengths of the texts of each round's batch; one batch where all rounds are alike."""
+    """Return the lengths of the texts of each round's batch; one batch where all rounds are alike."""
     if isinstance(length, int):
         return [[length] * batch_size]
     draws = np.random.default_rng(0).choice(np.asarray(real_lengths), size=(count, batch_size))
@@ -287,7 +287,7 @@ def _batches(batch_size: int, length: Length, real_lengths: Sequence[int], count
 
 
 def _call(runner: Runner, batches: Sequence[Sequence[int]]) -> Callable[[], object]:
-    """A call that runs the next batch, all of which are prepared here."""
+    """Return a call that runs the next batch, all of which are prepared here."""
     prepared: list[Inputs] = [make_inputs(runner, lengths) for lengths in batches]
     turns = itertools.cycle(prepared)
     return lambda: runner.run(next(turns))

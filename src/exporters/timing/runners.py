@@ -31,7 +31,7 @@ class Runner:
 
 
 def open_runner(path: Path, threads: int, provider: str = "cpu") -> Runner:
-    """The runner of an ONNX file or IR, or of a model directory made by `extract` or `train-supernet`."""
+    """Return the runner of an ONNX file or IR, or of a model directory made by `extract` or `train-supernet`."""
     is_graph = path.suffix in GRAPH_SUFFIXES and not path.is_dir()
     return _open_graph(path, threads, provider) if is_graph else _open_pytorch(path, provider)
 
@@ -100,7 +100,7 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
 
 
 def make_inputs(runner: Runner, lengths: Sequence[int], num_choices: int = 4, seed: int = 0) -> Inputs:
-    """Random tokens for texts of these lengths, padded to the longest: [batch, (choices,) length]."""
+    """Return random tokens for texts of these lengths, padded to the longest: [batch, (choices,) length]."""
     width = min(max(lengths), runner.max_positions)
     mask = (np.arange(width) < np.minimum(lengths, width)[:, None]).astype(np.int64)
     ids = np.random.default_rng(seed).integers(5, runner.vocab_size, mask.shape) * mask

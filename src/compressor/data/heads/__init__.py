@@ -31,17 +31,17 @@ HEADS: dict[str, Head] = {
 
 
 def form_of(model: "PreTrainedModel") -> ModelForm:
-    """The form of a model, told by its class; sliced ones are called like stock ones."""
+    """Return the form of a model, told by its class; sliced ones are called like stock ones."""
     return _find_form(type(model).__name__)
 
 
 def form_of_config(config: Any) -> ModelForm:
-    """The form of a saved model, told by the class that its configuration names."""
+    """Return the form of a saved model, told by the class that its configuration names."""
     return _find_form((config.architectures or [""])[0])
 
 
 def head_of_config(config: Any) -> Head:
-    """The head of a fine-tuned model, told by its class and its kind of problem, as transformers tells them apart.
+    """Return head of a fine-tuned model, told by its class and its kind of problem, as transformers tells them apart.
 
     Raises:
         ModelError: its kind of problem is none that there is a head for.
@@ -64,6 +64,6 @@ _PROBLEMS = {"single_label_classification": "classification", "multi_label_class
 
 
 def _find_form(class_name: str) -> ModelForm:
-    """The form of a class; sequence classification's where the name is of none."""
+    """Return the form of a class; sequence classification's where the name is of none."""
     forms = [head.form for head in HEADS.values()]
     return next((form for form in forms if class_name.endswith(form.suffix)), CLASSIFICATION.form)

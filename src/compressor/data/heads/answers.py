@@ -35,7 +35,7 @@ _WORDS = "words of "
 
 
 def name_error(label: str, against_full_model: bool) -> str:
-    """A label that calls an error what it is: disagreement, where it is measured against a full model's answers."""
+    """Return the name of an error: disagreement, where it is measured against a full model's answers."""
     return label.replace("error", "disagreement") if against_full_model else label
 
 
@@ -85,7 +85,7 @@ def write_answers(folder: Path, answers: Answers) -> Path:
 
 
 def read_answers(path: Path) -> Answers:
-    """The answers in a file that `write_answers` made.
+    """Return the answers in a file that `write_answers` made.
 
     Raises:
         TaskDataError: it is not there, or broken.
@@ -113,7 +113,7 @@ def read_answers(path: Path) -> Answers:
 
 
 def find_reference(name_or_path: str) -> str:
-    """The directory of a frozen model, or its name on the Hub.
+    """Return the directory of a frozen model, or its name on the Hub.
 
     Raises:
         ModelError: it was a directory, and is gone.
@@ -131,12 +131,12 @@ def find_reference(name_or_path: str) -> str:
 
 
 def digest_reference(source: str) -> str:
-    """What a frozen model is: a digest of the files of its directory, or of its name on the Hub."""
+    """Return what a frozen model is: a digest of the files of its directory, or of its name on the Hub."""
     return combine(digest_files(Path(source)) if Path(source).is_dir() else {"name": source})
 
 
 def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The frozen model, ready to evaluate, on the GPU where there is one, and its tokenizer.
+    """Return the frozen model, ready to evaluate, on the GPU where there is one, and its tokenizer.
 
     Raises:
         ModelError: it does not load.

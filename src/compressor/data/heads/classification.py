@@ -27,18 +27,18 @@ MULTI_LABEL_TYPE = "multi_label_classification"
 
 
 def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
-    """The first text of each row, and the second where there are pairs."""
+    """Return the first text of each row, and the second where there are pairs."""
     first = [row[0] for row in rows.texts]
     return first, [row[1] for row in rows.texts] if len(task.text_columns) == 2 else None
 
 
 def renumber(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-    """Class indices i as order[i]."""
+    """Return class indices i as order[i]."""
     return np.asarray(order[labels])
 
 
 def name_outputs(config: Any, names: Sequence[str], problem_type: str | None) -> None:
-    """Gives a configuration one output per name."""
+    """Give a configuration one output per name."""
     config.num_labels = len(names)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
@@ -46,19 +46,19 @@ def name_outputs(config: Any, names: Sequence[str], problem_type: str | None) ->
 
 
 def describe_outputs(count: int) -> str:
-    """A number of outputs, for messages."""
+    """Return a number of outputs, for messages."""
     return f"{count} output{'s' if count > 1 else ''}"
 
 
 def loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """Mean cross-entropy of logits [units, classes]."""
+    """Return mean cross-entropy of logits [units, classes]."""
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(logits, labels)
 
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
-    """T² · CE(student / T, softmax(teacher / T)) + CE(student, labels); the teacher's logits are detached."""
+    """Return T² · CE(student / T, softmax(teacher / T)) + CE(student, labels); the teacher's logits are detached."""
     from torch.nn.functional import cross_entropy, softmax
 
     soft = cross_entropy(student / temperature, softmax(teacher.detach() / temperature, dim=-1))
@@ -66,23 +66,23 @@ def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", te
 
 
 def predict(logits: np.ndarray) -> np.ndarray:
-    """The best class of each row of logits [units, classes]."""
+    """Return the best class of each row of logits [units, classes]."""
     return np.asarray(logits.argmax(axis=1))
 
 
 def count_near_ties(logits: np.ndarray) -> int:
-    """In how many rows of logits [units, classes] the two best lie closer than parity's rounding."""
+    """Return in how many rows of logits [units, classes] the two best lie closer than parity's rounding."""
     best, second = np.partition(logits, -2, axis=1)[:, [-1, -2]].T
     return int(np.count_nonzero(best - second < 2e-4 * max(float(np.abs(logits).max()), 1e-6)))
 
 
 def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
-    """Rows whose two best classes lie closer than parity's rounding may fall either way."""
+    """Return rows whose two best classes lie closer than parity's rounding may fall either way."""
     return 1e-6 + 2 * count_near_ties(logits) / len(logits)
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
-    """For accuracy and macro F1 the majority class of the training rows, for F1 always the positive class.
+    """Return for accuracy and macro F1 the majority class of the training rows, for F1 always the positive class.
 
     That is worth 2p / (1 + p) of F1 where a share p is positive. For Matthews any constant is worth nothing.
     """
@@ -96,7 +96,7 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 
 def _error_of_constant(metric: str, told: int, labels: np.ndarray) -> float:
-    """The error of one label for all rows; a constant's F1 is what it is here, not 0 as for a model."""
+    """Return the error of one label for all rows; a constant's F1 is what it is here, not 0 as for a model."""
     share = float(np.mean(labels == told))
     if metric == "f1":
         return round(1 - 2 * share / (1 + share), 12)
@@ -106,7 +106,7 @@ def _error_of_constant(metric: str, told: int, labels: np.ndarray) -> float:
 
 
 def ask(task: "Task", of_text: str = "single", of_pair: str = "pair") -> tuple[str, Any]:
-    """A text, or a pair of texts, and the kind of either."""
+    """Return a text, or a pair of texts, and the kind of either."""
     if len(task.text_columns) == 2:
         return of_pair, {"text": "A film to remember.", "text_pair": "The film is memorable."}
     return of_text, "A film to remember."
@@ -136,7 +136,7 @@ CLASSIFICATION = Head(
 
 
 def soft_loss(logits: "Tensor", reference: "Tensor") -> "Tensor":
-    """Mean Kullback-Leibler divergence of logits [units, classes] from a full model's."""
+    """Return mean Kullback-Leibler divergence of logits [units, classes] from a full model's."""
     from torch.nn.functional import kl_div, log_softmax
 
     ours, wanted = (log_softmax(outputs, dim=-1) for outputs in (logits, reference))
@@ -144,12 +144,12 @@ def soft_loss(logits: "Tensor", reference: "Tensor") -> "Tensor":
 
 
 def soft_distillation_loss(student: "Tensor", teacher: "Tensor", reference: "Tensor", temperature: float) -> "Tensor":
-    """T² · KL(student / T, reference / T) + KL(student, reference): a teacher in training only blurs the reference."""
+    """Return T² · KL(student / T, reference / T) + KL(student, reference); a teacher in training only blurs these."""
     return temperature**2 * soft_loss(student / temperature, reference / temperature) + soft_loss(student, reference)
 
 
 def draw_labels(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Logits that are sure of a label drawn by a full model's probabilities: its own give its loss no gradient."""
+    """Return logits sure of a label drawn by a full model's probabilities: its own give its loss no gradient."""
     gumbel = rng.gumbel(size=reference.shape)
     drawn = np.zeros_like(reference)
     drawn[np.arange(len(reference)), (reference + gumbel).argmax(axis=1)] = _SURE
@@ -161,7 +161,7 @@ _SURE = 30.0
 
 
 def nearness(logits: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
-    """1 − Jensen-Shannon distance (base 2, in 0..1) of the probabilities of logits to a full model's, [units]."""
+    """Return 1 − Jensen-Shannon distance (base 2) of the probabilities of logits to a full model's, [units]."""
     from scipy.spatial.distance import jensenshannon
     from scipy.special import softmax
 
@@ -171,7 +171,7 @@ def nearness(logits: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
 
 
 def find_trivial_mean(data: "TaskData") -> TrivialPredictor:
-    """The mean of a full model's probabilities of the validation rows, for every text."""
+    """Return the mean of a full model's probabilities of the validation rows, for every text."""
     from scipy.special import softmax
 
     references = [rows.reference for rows in (data.validation, data.test) if rows.reference is not None]

@@ -30,17 +30,17 @@ _MOST_COMPARED = 2000
 
 
 def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
-    """Every text of every row with the model's prompt before it; nothing is paired."""
+    """Return every text of every row with the model's prompt before it; nothing is paired."""
     return [task.prompt + text for row in rows.texts for text in row], None
 
 
 def read_labels(table: "pd.DataFrame", task: "Task", names: Sequence[str], part: str) -> np.ndarray:
-    """The similarity to the full network's vector that is wanted of each text: 1."""
+    """Return the similarity to the full network's vector that is wanted of each text: 1."""
     return np.ones(len(table), dtype=np.float32)
 
 
 def check_labels(data: "TaskData") -> list[str]:
-    """Nothing, where the scores of pairs differ.
+    """Raise unless the scores of pairs differ.
 
     Raises:
         TaskDataError: those of a part are all the same.
@@ -55,7 +55,7 @@ def check_labels(data: "TaskData") -> list[str]:
 
 
 def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
-    """The mean of squared distances of vectors to those to learn, each as a share of the squared length of the latter.
+    """Return the mean squared distance of vectors to those to learn, each as a share of the latter's squared length.
 
     Of vectors of length 1 it is twice the cosine distance.
     """
@@ -63,18 +63,18 @@ def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
 
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
-    """The same: the labels are the frozen full network's vectors, which a teacher in training only blurs."""
+    """Return the same: the labels are the frozen full network's vectors, which a teacher in training only blurs."""
     return loss(student, labels)
 
 
 def sample(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Vectors drawn around the full network's: its own give its loss no gradient."""
+    """Return vectors drawn around the full network's: its own give its loss no gradient."""
     noise = rng.normal(scale=max(float(reference.std()), 1e-6), size=reference.shape)
     return (reference + noise).astype(reference.dtype)
 
 
 def predict(outputs: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Cosine similarities [units]: of each vector to the full network's, or without these of neighbours in pairs."""
+    """Return cosine similarities [units]: of vectors to the full network's, or without these of pairs of neighbours."""
     first, second = (outputs[::2], outputs[1::2]) if reference is None else (outputs, reference)
     blocks = [slice(start, start + _AT_ONCE) for start in range(0, max(len(first), 1), _AT_ONCE)]
     similarities = np.concatenate([(_unit(first[rows]) * _unit(second[rows])).sum(axis=1) for rows in blocks])
@@ -87,7 +87,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
-    """The mean of the full network's vectors for every text; for pairs the same similarity for all."""
+    """Return the mean of the full network's vectors for every text; for pairs the same similarity for all."""
     if data.validation.labels.ndim == 1:
         return TrivialPredictor(name="the same similarity for all", error=1.0, test_error=1.0)
     center = _unit(_unit(data.validation.labels).mean(axis=0, keepdims=True))
@@ -96,7 +96,7 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 
 def recall_of_neighbours(outputs: np.ndarray, base: np.ndarray) -> dict[str, float]:
-    """The share of each text's ten nearest by base vectors that are among its ten nearest by the outputs.
+    """Return the share of each text's ten nearest by base vectors that are among its ten nearest by the outputs.
 
     Texts that stand twice count once, and of very many only the first are compared.
     """
@@ -111,14 +111,14 @@ def recall_of_neighbours(outputs: np.ndarray, base: np.ndarray) -> dict[str, flo
 
 
 def _nearest(vectors: np.ndarray, count: int) -> np.ndarray:
-    """The nearest other rows of each row [rows, count], in no order."""
+    """Return the nearest other rows of each row [rows, count], in no order."""
     similarities = vectors @ vectors.T
     np.fill_diagonal(similarities, -np.inf)
     return np.argpartition(-similarities, count - 1, axis=1)[:, :count]
 
 
 def ask(task: "Task") -> tuple[str, Any]:
-    """A text."""
+    """Return a text."""
     return "embed", "A film to remember."
 
 

@@ -51,7 +51,7 @@ class ModelForm:
         return getattr(transformers, self.auto_class_name)
 
     def shape(self, batch_size: int, length: int, num_choices: int = 2) -> tuple[int, ...]:
-        """The shape of its inputs."""
+        """Return the shape of its inputs."""
         return (batch_size, num_choices, length) if self.takes_choices else (batch_size, length)
 
     @property
@@ -60,26 +60,26 @@ class ModelForm:
         return "sentence_embedding" if self.pools_tokens else "logits"
 
     def read(self, output: Any, mask: "Tensor", config: Any) -> "Tensor":
-        """The outputs of a model for a batch with this attention mask."""
+        """Return the outputs of a model for a batch with this attention mask."""
         tensor: Tensor = pooling_of(config).pool(output.last_hidden_state, mask) if self.pools_tokens else output.logits
         return tensor
 
     def prepare(self, config: Any, source: str, max_length: int | None = None) -> None:
-        """Writes into the configuration of a model what its directory (or name on the Hub) says besides."""
+        """Write into the configuration of a model what its directory (or name on the Hub) says besides."""
         if self.pools_tokens:
             note_pooling(config, source, max_length)
 
     def finish(self, directory: Path, config: Any) -> None:
-        """Writes what belongs to a saved model besides what `save_pretrained` writes."""
+        """Write what belongs to a saved model besides what `save_pretrained` writes."""
         if self.pools_tokens:
             write_pooling(directory, config)
 
     def reads_first(self, config: Any) -> bool:
-        """Whether a model with this configuration reads the first token alone."""
+        """Return whether a model with this configuration reads the first token alone."""
         return pooling_of(config).mode == "cls" if self.pools_tokens else self.reads_first_token
 
     def describe(self, config: Any) -> str:
-        """What a model of this form has, for messages."""
+        """Return what a model of this form has, for messages."""
         if self.pools_tokens:
             return "sentence embeddings"
         return f"{config.num_labels} outputs" if self.names_outputs else "multiple choice"
@@ -153,5 +153,5 @@ class Head:
     """What a served model is asked: the kind of its rows, as `exporters/servable.py` calls it, and one of them."""
 
     def judge(self, outputs: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
-        """Predictions [units, …] of outputs, beside a reference's where there are any."""
+        """Return predictions [units, …] of outputs, beside a reference's where there are any."""
         return self.predict(outputs) if self.compare is None else self.compare(outputs, reference)

@@ -40,7 +40,7 @@ _MAX_SHARE = 0.5
 
 
 def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
-    """The label columns, or the labels that the data set defines, or else those in the training rows' lists.
+    """Return the label columns, or the labels that the data set defines, or else those in the training rows' lists.
 
     Raises:
         TaskDataError: a row holds no list of labels, or the labels are different in most rows.
@@ -61,7 +61,7 @@ def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
 
 
 def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
-    """Which labels each row has: 0 or 1, int64 [rows, labels].
+    """Return which labels each row has: 0 or 1, int64 [rows, labels].
 
     Raises:
         TaskDataError: a row holds no list of labels, or an unknown one.
@@ -78,7 +78,7 @@ def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
 
 
 def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> list[list[str]]:
-    """The labels of each row: of a list, of one written as JSON, or of a text with commas between them."""
+    """Return the labels of each row: of a list, of one written as JSON, or of a text with commas between them."""
     column, rows = task.label_columns[0], []
     for row, value in enumerate(table[column].tolist()):
         labels = value.split(",") if isinstance(value, str) and not value.strip().startswith("[") else to_list(value)
@@ -92,7 +92,7 @@ def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> list[list[str
 
 
 def _read_flags(table: "pd.DataFrame", column: str, part: str) -> np.ndarray:
-    """A label's own column: 0 or 1, int64 [rows]."""
+    """Return a label's own column: 0 or 1, int64 [rows]."""
     values = table[column].tolist()
     flags = [_FLAGS.get(str(value).strip().casefold()) for value in values]
     if None in flags:
@@ -108,7 +108,7 @@ _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
 def check_labels(data: "TaskData") -> list[str]:
-    """A line on labels that no validation row has, if there are any.
+    """Return a line on labels that no validation row has, if there are any.
 
     Raises:
         TaskDataError: the training rows all have the same labels, so there is nothing to learn.
@@ -123,43 +123,43 @@ def check_labels(data: "TaskData") -> list[str]:
 
 
 def renumber(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-    """Columns i as columns order[i] of `count`."""
+    """Return columns i as columns order[i] of `count`."""
     moved = np.zeros((len(labels), count), dtype=np.int64)
     moved[:, order] = labels
     return moved
 
 
 def loss(logits: "Tensor", labels: "Tensor") -> "Tensor":
-    """Mean binary cross-entropy of logits [rows, labels]."""
+    """Return mean binary cross-entropy of logits [rows, labels]."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     return binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
-    """T² · BCE(student / T, sigmoid(teacher / T)) + BCE(student, labels); the teacher's logits are detached."""
+    """Return T² · BCE(student / T, sigmoid(teacher / T)) + BCE(student, labels); the teacher's logits are detached."""
     return soft_binary_loss(student, teacher, temperature) + loss(student, labels)
 
 
 def soft_binary_loss(student: "Tensor", teacher: "Tensor", temperature: float) -> "Tensor":
-    """T² · BCE(student / T, sigmoid(teacher / T)); the teacher's logits are detached."""
+    """Return T² · BCE(student / T, sigmoid(teacher / T)); the teacher's logits are detached."""
     return temperature**2 * loss(student / temperature, (teacher.detach() / temperature).sigmoid())
 
 
 def predict(logits: np.ndarray) -> np.ndarray:
-    """Which labels are assigned: 0 or 1 [rows, labels]."""
+    """Return which labels are assigned: 0 or 1 [rows, labels]."""
     return (logits > 0).astype(np.int64)
 
 
 def best_shift(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
-    """What to add to all logits [rows, labels] so that 0 is the threshold with the smallest error; 0 among equals."""
+    """Return the shift of all logits [rows, labels] with which 0 is the best threshold; 0 among equals."""
     shifts = sorted(-np.log(_THRESHOLDS / (1 - _THRESHOLDS)), key=abs)
     errors = [compute_error(metric, predict(logits + shift), labels) for shift in shifts]
     return round(float(shifts[int(np.argmin(errors))]), 6)
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
-    """Always the same labels: all for macro F1, for micro F1 so many of the most frequent ones as are best in training.
+    """Predict the same labels for all rows: for macro F1 all, for micro F1 as many frequent ones as are best.
 
     The k most frequent are worth 2 · hits / (k · rows + labels) of micro F1.
     """
@@ -179,7 +179,7 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 
 def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
-    """Outputs closer to 0 than parity's rounding may fall either way; each is a hit more or less of its label's."""
+    """Return what may move the error: outputs closer to 0 than parity's rounding, a hit more or less each."""
     close = np.abs(logits) < 1e-4 * max(float(np.abs(logits).max()), 1e-6)
     ties, told = close.sum(axis=0), np.maximum((logits > 0).sum(axis=0), 1)
     return float(1e-6 + np.minimum(2 * ties / told, 1.0).sum())

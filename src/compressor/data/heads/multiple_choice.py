@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
-    """The stem of each ending, and how every ending begins with the ending itself."""
+    """Return the stem of each ending, and how every ending begins with the ending itself."""
     stems = len(task.text_columns)
     first = [row[0] for row in rows.texts for _ in row[stems:]]
     second = [" ".join((*row[1:stems], ending)) for row in rows.texts for ending in row[stems:]]
@@ -22,13 +22,13 @@ def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
-    """A choice at random."""
+    """Return a choice at random."""
     chance = round(1 - 1 / len(data.task.choice_columns), 12)
     return TrivialPredictor(name="at random", error=chance, test_error=chance)
 
 
 def ask(task: "Task") -> tuple[str, Any]:
-    """A text, how every ending begins, and the endings."""
+    """Return a text, how every ending begins, and the endings."""
     return "choices", {"text": "The door opens.", "start": "She", "choices": ["walks in.", "is a door."]}
 
 

@@ -43,7 +43,7 @@ class Pooling:
         return self.prompts.get(self.default_prompt_name or "", "")
 
     def pool(self, tokens: "Tensor", mask: "Tensor") -> "Tensor":
-        """One vector per text [batch, hidden] of the vectors of its tokens [batch, length, hidden]."""
+        """Return one vector per text [batch, hidden] of the vectors of its tokens [batch, length, hidden]."""
         from torch.nn.functional import normalize
 
         vectors = POOLINGS[self.mode](tokens, mask)
@@ -68,7 +68,7 @@ POOLINGS: dict[str, "Callable[[Tensor, Tensor], Tensor]"] = {"mean": _mean, "cls
 
 
 def pooling_of(config: Any) -> Pooling:
-    """The pooling that a configuration notes; the mean where it notes none.
+    """Return the pooling that a configuration notes; the mean where it notes none.
 
     Raises:
         ModelError: what it notes is no pooling.
@@ -88,7 +88,7 @@ def pooling_of(config: Any) -> Pooling:
 
 
 def note_pooling(config: Any, source: str, max_length: int | None = None) -> None:
-    """Writes into the configuration of a model how a directory (or a name on the Hub) pools its tokens."""
+    """Write into the configuration of a model how a directory (or a name on the Hub) pools its tokens."""
     pooling = read_pooling(source)
     if pooling is None:
         pooling = pooling_of(config)
@@ -96,7 +96,7 @@ def note_pooling(config: Any, source: str, max_length: int | None = None) -> Non
 
 
 def read_pooling(source: str) -> Pooling | None:
-    """The pooling of a sentence-transformers directory, or of such a model on the Hub; None where it is none.
+    """Return the pooling of a sentence-transformers directory, or of such a model on the Hub; None where it is none.
 
     Raises:
         ModelError: it has modules that are none of ours, or its files are not as it saves them.
@@ -160,7 +160,7 @@ _OLD_MODES = {
 
 
 def _read(source: str, name: str) -> Any:
-    """A JSON file of a directory or of a name on the Hub; None where there is none.
+    """Return a JSON file of a directory or of a name on the Hub; None where there is none.
 
     Raises:
         FileError: it is broken.
@@ -178,7 +178,7 @@ def _read(source: str, name: str) -> Any:
 
 
 def write_pooling(directory: Path, config: Any) -> None:
-    """Makes a model's directory one that `SentenceTransformer(directory)` loads."""
+    """Make a model's directory one that `SentenceTransformer(directory)` loads."""
     pooling, package = pooling_of(config), "sentence_transformers.models"
     kinds = ["Transformer", "Pooling", *(["Normalize"] if pooling.normalize else [])]
     modules = [

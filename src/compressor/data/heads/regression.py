@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
-    """Mean squared error of outputs [units, 1]."""
+    """Return mean squared error of outputs [units, 1]."""
     from torch.nn.functional import mse_loss
 
     return mse_loss(outputs.squeeze(-1), labels.to(outputs.dtype))
 
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
-    """MSE to the teacher, which is detached, + MSE to the labels."""
+    """Return MSE to the teacher, which is detached, + MSE to the labels."""
     from torch.nn.functional import mse_loss
 
     return mse_loss(student, teacher.detach()) + loss(student, labels)
 
 
 def predict(outputs: np.ndarray) -> np.ndarray:
-    """The values of outputs [units, 1]."""
+    """Return the values of outputs [units, 1]."""
     return outputs[:, 0]
 
 

@@ -34,7 +34,7 @@ _ACTIVATIONS = "sentence_transformers"
 
 
 def read_relevances(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
-    """The labels of a part's rows (float32): grades as shares of the highest, any other numbers as they are.
+    """Return the labels of a part's rows (float32): grades as shares of the highest, any other numbers as they are.
 
     No metric changes by such a factor.
 
@@ -46,18 +46,18 @@ def read_relevances(table: "pd.DataFrame", task: "Task", label_names: Sequence[s
 
 
 def settle(table: "pd.DataFrame", task: "Task") -> Head:
-    """The head for relevances, or that for a teacher's scores."""
+    """Return the head for relevances, or that for a teacher's scores."""
     return RERANK if are_relevances(read_values(table, task, (), "train")) else RERANK_SCORES
 
 
 def structure_of(rows: "Rows") -> Structure:
-    """Which rows are of one query."""
+    """Return which rows are of one query."""
     assert rows.groups is not None
     return Structure(groups=rows.groups)
 
 
 def check_labels(data: "TaskData") -> list[str]:
-    """A line for queries without a relevant document, and for such that stand in two parts.
+    """Return a line for queries without a relevant document, and for such that stand in two parts.
 
     Raises:
         TaskDataError: no query of a part has documents of different relevance.
@@ -85,25 +85,25 @@ def check_labels(data: "TaskData") -> list[str]:
 
 
 def configure(config: Any, name: str, problem_type: str, activation: str) -> None:
-    """Gives a configuration one output, and says what CrossEncoder applies to it."""
+    """Give a configuration one output, and say what CrossEncoder applies to it."""
     name_outputs(config, [name], problem_type)
     setattr(config, _ACTIVATIONS, {"activation_fn": activation})
 
 
 def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
-    """Mean binary cross-entropy of outputs [units, 1] with relevances in 0..1."""
+    """Return mean binary cross-entropy of outputs [units, 1] with relevances in 0..1."""
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     return binary_cross_entropy_with_logits(outputs.squeeze(-1), labels.to(outputs.dtype))
 
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":
-    """T² · BCE(student / T, σ(teacher / T)) + BCE(student, labels); the teacher is detached."""
+    """Return T² · BCE(student / T, σ(teacher / T)) + BCE(student, labels); the teacher is detached."""
     return soft_binary_loss(student, teacher, temperature) + loss(student, labels)
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
-    """Random order, whose expected value is a sum."""
+    """Return random order, whose expected value is a sum."""
     error, test_error = (
         round(1 - float(np.nanmean(random_order_values(data.task.metric, rows.labels, structure_of(rows)))), 12)
         for rows in (data.validation, data.test)
@@ -112,13 +112,13 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 
 def rounding_slack(outputs: np.ndarray, metric: str, rows: "EncodedRows") -> float:
-    """What the order of documents changes whose scores lie closer than parity's rounding."""
+    """Return what the order of documents changes whose scores lie closer than parity's rounding."""
     assert rows.structure is not None
     return ranking_slack(metric, rows.labels, outputs[:, 0], rows.structure)
 
 
 def ask(task: "Task") -> tuple[str, Any]:
-    """A query and documents."""
+    """Return a query and documents."""
     return "documents", {"query": "films about the sea", "documents": ["A storm on the ocean.", "A trial in Rome."]}
 
 

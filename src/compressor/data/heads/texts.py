@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
-    """The texts of a part's rows: of each the text columns, then the choice columns.
+    """Return the texts of a part's rows: of each the text columns, then the choice columns.
 
     Raises:
         TaskDataError: a value is no text, or a column is empty in all rows.
@@ -43,7 +43,7 @@ def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
 
 
 def read_words(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
-    """The words of a part's rows.
+    """Return the words of a part's rows.
 
     Raises:
         TaskDataError: a value is no list of words, or an empty one.
@@ -63,12 +63,12 @@ def read_words(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text: runs of letters and digits, and every other sign for itself."""
+    """Return the words of a text: runs of letters and digits, and every other sign for itself."""
     return re.findall(r"\w+|[^\w\s]", text)
 
 
 def to_list(value: Any) -> list[Any] | None:
-    """A list as files hold it: as such, or written as JSON; None for anything else."""
+    """Return a list as files hold it: as such, or written as JSON; None for anything else."""
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)

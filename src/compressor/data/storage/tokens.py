@@ -81,7 +81,7 @@ def open_column(file: Path) -> np.ndarray:
 
 @contextmanager
 def new_column(file: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """A mapped float32 array to be filled, which is in `file` when the block ends well."""
+    """Yield a mapped float32 array to be filled, which is in `file` when the block ends well."""
     handle, name = mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=TEMPORARY)
     os.close(handle)
     temporary = Path(name)
