@@ -63,6 +63,7 @@ ORDER = {
         "network",
         "spaces",
         "evaluation",
+        "sharding",
         "drawing",
         "training",
         "search",

@@ -16,13 +16,44 @@ def find_front(points: Sequence[Sequence[float]]) -> list[int]:
     finite = np.flatnonzero(np.isfinite(array).all(axis=1)) if len(array) else np.zeros(0, dtype=int)
     if not len(finite):
         return []
-    kept = finite[is_nondominated(array[finite], keep_weakly=False)]
-    # Which of several equal points survives is moocore's affair; we promise the first.
-    first = [int(np.flatnonzero((array == array[index]).all(axis=1))[0]) for index in kept]
-    return sorted(first, key=lambda index: (*array[index].tolist(), index))
+    kept = finite[is_nondominated(array[finite], keep_weakly=True)]
+    first: dict[tuple[float, ...], int] = {}
+    for index in kept.tolist():
+        first.setdefault(tuple(array[index].tolist()), index)
+    return [first[point] for point in sorted(first)]
 
 
-def compute_hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+class GrowingFront:
+    """The front of points that come one by one: each is compared with the front alone, however many there were."""
+
+    def __init__(self, num_objectives: int) -> None:
+        self.points = np.empty((0, num_objectives))
+        """The front [members, objectives], by the first objective."""
+        self._numbers = np.empty(0, dtype=np.int64)
+        self._count = 0
+
+    @property
+    def indices(self) -> list[int]:
+        """Which of all points its members are, counted from 0: what `find_front` says of all of them."""
+        numbers: list[int] = self._numbers.tolist()
+        return numbers
+
+    def add(self, point: Sequence[float]) -> bool:
+        """Take one more point [objectives]; return whether it changes the front."""
+        number, values = self._count, np.asarray(point, dtype=float)
+        self._count += 1
+        if not np.isfinite(values).all() or (self.points <= values).all(axis=1).any():
+            return False
+        beaten = (values <= self.points).all(axis=1)
+        points, numbers = self.points[~beaten], self._numbers[~beaten]
+        place = int(np.searchsorted(points[:, 0], values[0]))
+        while place < len(points) and points[place].tolist() < values.tolist():
+            place += 1
+        self.points, self._numbers = np.insert(points, place, values, axis=0), np.insert(numbers, place, number)
+        return True
+
+
+def compute_hypervolume(points: Sequence[Sequence[float]] | np.ndarray, reference: Sequence[float]) -> float:
     """Return the area (volume) that the points dominate up to the reference point; points beyond it add nothing."""
     from moocore import hypervolume
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -159,9 +159,15 @@ class WrittenSubNetwork:
         return SubNetwork.from_json(written, self.dimensions)
 
 
+@cache
+def first_members(count: int) -> tuple[int, ...]:
+    """Return the indices 0 to count - 1, the same objects each time: else 10⁵ sub-networks would fill the memory."""
+    return tuple(range(count)) if count.bit_count() == 1 else first_members(1 << count.bit_length())[:count]
+
+
 def full_sub_network(dimensions: EncoderDimensions) -> SubNetwork:
     """Return the super-network itself: every head and unit of every layer."""
-    heads, units = tuple(range(dimensions.num_heads)), tuple(range(dimensions.num_units))
+    heads, units = first_members(dimensions.num_heads), first_members(dimensions.num_units)
     return SubNetwork(heads=(heads,) * dimensions.num_layers, units=(units,) * dimensions.num_layers)
 
 

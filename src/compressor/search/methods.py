@@ -61,6 +61,8 @@ def require_fit(method: str, space: str) -> None:
 
 _BAYESIAN = {"ehvi": "hypervolume", "lsbo": "linear", "rsbo": "random"}
 """Methods that fit a model to a few numbers, by their acquisition."""
+ONE_BY_ONE = tuple(_BAYESIAN)
+"""Methods whose every proposal is to be evaluated before the next: their model does not know of those on the way."""
 
 
 def _bayesian(name: str, acquisition: str) -> SearcherFactory:

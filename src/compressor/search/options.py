@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from compressor.cluster.options import TrialsOnCluster
 from compressor.evaluation.bounds import CONFIDENCE
 from compressor.evaluation.latency_table import LATENCIES_OF, PYTORCH, SERVED, LatencyKind
 from compressor.options import (
@@ -19,7 +20,7 @@ from compressor.options import (
     refuse,
     show,
 )
-from compressor.search.methods import SEARCH_METHODS, TRIAL_METHODS
+from compressor.search.methods import ONE_BY_ONE, SEARCH_METHODS, TRIAL_METHODS
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_objectives, cost_names
 from compressor.training.settings import TrainingSettings
 
@@ -115,12 +116,28 @@ class SearchOptions(LatencyOptions):
     objectives: tuple[str, ...] = option(
         DEFAULT_OBJECTIVES, f"What is minimised: two or three of {', '.join(OBJECTIVES)}."
     )
+    batch_of_proposals: int | None = option(
+        None,
+        "Sub-networks that the method proposes at once, before it hears how they are: more work for a cluster at a "
+        "time, but each proposal knows less. Default: 1.",
+        limit=Limit(least=1, most=10_000, reason="none of a batch learns from the others"),
+    )
     seed: int = option_like(TrainingSettings, "seed")
     per_device_eval_batch_size: int = option_like(TrainingSettings, "per_device_eval_batch_size")
 
     def __post_init__(self) -> None:
         check_objectives(self.objectives)
-        check_numbers(self, self._latency_problems(self.objectives))
+        wrong = self._latency_problems(self.objectives)
+        if (self.batch_of_proposals or 1) > 1 and self.search_strategy in ONE_BY_ONE:
+            wrong.append(
+                Problem(
+                    option=f"--batch-of-proposals of {self.search_strategy}",
+                    law="1, as it weighs each proposal by all that were evaluated",
+                    value=str(self.batch_of_proposals),
+                    remedy="Lower it, or choose another --search-strategy.",
+                )
+            )
+        check_numbers(self, wrong)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +188,27 @@ class NasOptions(LatencyOptions):
         check_numbers(self, wrong)
         if self.num_trials is None and self.max_wallclock_time is None:
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOnCluster:
+    """Where the sub-networks of a search are evaluated; what comes out does not depend on it."""
+
+    ray: str | None = option_like(TrialsOnCluster, "ray")
+    num_workers: int | None = option_like(
+        NasOptions,
+        "num_workers",
+        default=None,
+        help="With --ray: processes that evaluate, each with the super-network. Default: one for each GPU of the "
+        "cluster, or else for each CPU.",
+    )
+
+    def __post_init__(self) -> None:
+        alone = self.ray is None and self.num_workers is not None
+        wrong = Problem(
+            option="--num-workers", law="given with --ray", value="it alone", remedy="Add --ray, or drop it."
+        )
+        check_numbers(self, [wrong] if alone else [])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,10 @@
 """The search over shared weights: sub-networks of one trained super-network, none of them trained again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from compressor.network.families import get_dimensions, get_layer_order, max_pos
 from compressor.network.sub_network import SubNetwork
 from compressor.records import to_values
 from compressor.search.journal import Recorded, add_to_journal, has_journal, open_journal
-from compressor.search.loop import OnEvaluation, run_search
+from compressor.search.loop import Beginning, OnEvaluation, run_search
 from compressor.search.objectives import Measurable, measure_costs
-from compressor.search.options import SearchOptions
+from compressor.search.options import SearchOnCluster, SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult, unsaved_super_network
+from compressor.sharding.evaluator import ShardedEvaluator
+from compressor.sharding.workers import Workers, start_workers
 from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_layers
@@ -58,6 +62,7 @@ def search_sub_networks(
     measure_table: MeasureTable | None = None,
     on_start: OnStart | None = None,
     on_evaluation: OnEvaluation | None = None,
+    cluster: SearchOnCluster | None = None,
     **fields: Any,
 ) -> SearchResult:
     """Search the sub-networks of a super-network for the best trade-offs between error and cost.
@@ -66,7 +71,8 @@ def search_sub_networks(
     given, each evaluation is in its journal before it is reported to the method; those that are there already, of
     the same search, are not made again. Errors are 1 − metric on the validation rows; those of the front on the test
     rows are looked at once, at the end. Where `latency_ms` of a served form is an objective, `measure_table` (that is
-    `exporters.measure_latency_table`) times the parts of its graphs first; the table stays in the `directory`.
+    `exporters.measure_latency_table`) times the parts of its graphs first; the table stays in the `directory`. Where a
+    `cluster` is named, its machines evaluate; the result is the same.
 
     Raises:
         ModelError: the super-network's head does not fit the data.
@@ -74,6 +80,7 @@ def search_sub_networks(
         SearchError: there is no such method, a directory is given for a super-network that was not saved, or a latency
             is an objective that nothing measures.
         OptionError: an option is out of its range.
+        ClusterError: the cluster does not answer, or its workers do not work.
     """
     options = replace(options or SearchOptions(), **fields)
     options = replace(options, search_space=options.search_space or net.search_space)
@@ -82,26 +89,30 @@ def search_sub_networks(
     search = _Search.open(net, in_order_of(data, net.label_names), options, directory, measure_table)
     if search.latency_table is not None:
         notes = [*notes, search.latency_table.describe()]
-    if on_start is not None:
-        on_start(SearchStart(options=options, num_recorded=len(search.recorded), notes=notes))
 
     def report(evaluation: EvaluatedSubNetwork, hypervolume: float) -> None:
         search.note(evaluation)
         if on_evaluation is not None:
             on_evaluation(evaluation, hypervolume)
 
-    started = time.perf_counter()
-    result = run_search(
-        search.space,
-        search.cost_model,
-        search.evaluate,
-        options,
-        measure=search.measure,
-        on_evaluation=report,
-        recorded=search.recorded,
-        proposed=search.propose(),
-    )
-    return search.finish(result, time.perf_counter() - started)
+    with ExitStack() as stack:
+        if cluster is not None and cluster.ray is not None:
+            workers = stack.enter_context(start_workers(cluster.ray, net.model, cluster.num_workers))
+            search, notes = replace(search, workers=workers), [*notes, workers.describe()]
+        if on_start is not None:
+            on_start(SearchStart(options=options, num_recorded=len(search.recorded), notes=notes))
+        started = time.perf_counter()
+        result = run_search(
+            search.space,
+            search.cost_model,
+            search.evaluate,
+            options,
+            measure=search.measure,
+            announce=search.announce,
+            on_evaluation=report,
+            beginning=Beginning(recorded=search.recorded, proposed=search.propose()),
+        )
+        return search.finish(result, time.perf_counter() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +125,13 @@ class _Search:
     directory: Path | None
     space: SearchSpace
     cost_model: CostModel
-    evaluator: Evaluator
     validation: EncodedRows
     length: int
     """Tokens of the median validation row."""
     latency_kind: LatencyKind | None
     latency_table: LatencyTable | None
+    workers: Workers | None = None
+    """Of a cluster, which evaluate; None where this process does."""
     recorded: dict[str, Recorded] = field(default_factory=dict)
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
     """Of the validation rows, by the sub-networks' hashes."""
@@ -160,7 +172,6 @@ class _Search:
             directory=directory,
             space=space,
             cost_model=create_cost_model(model),
-            evaluator=Evaluator(model, data.task, validation, options.per_device_eval_batch_size),
             validation=validation,
             length=validation.median_length,
             latency_kind=kind,
@@ -182,7 +193,7 @@ class _Search:
             "data_digest": self.data.digest,
             "label_names": self.data.label_names,
         }
-        return Inputs(values=values | asdict(self.options), budget=("num_samples",))
+        return Inputs(values=values | asdict(self.options), budget=("num_samples", "batch_of_proposals"))
 
     def propose(self) -> list[SubNetwork]:
         """Return what to begin with where the space weighs blocks: by the first of the objectives that is a cost.
@@ -203,6 +214,23 @@ class _Search:
             return self.measure(sub_network)[name]
 
         return propose_sub_networks(model, task.head, train, cost_of)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What evaluates on the validation rows."""
+        return self._evaluator_of(self.validation, "validation")
+
+    def _evaluator_of(self, rows: EncodedRows, name: str) -> Evaluator:
+        task, batch_size = self.data.task, self.options.per_device_eval_batch_size
+        if self.workers is None:
+            return Evaluator(self.net.model, task, rows, batch_size)
+        return ShardedEvaluator(self.workers, self.space.dimensions, task, rows, batch_size, name)
+
+    def announce(self, sub_networks: Sequence[SubNetwork]) -> None:
+        """Have a cluster begin with sub-networks, unless it would disturb the clock that times them one by one."""
+        is_timed = self.latency_kind is not None and self.latency_table is None
+        if isinstance(self.evaluator, ShardedEvaluator) and not is_timed:
+            self.evaluator.announce(sub_networks)
 
     def evaluate(self, sub_network: SubNetwork) -> float:
         """Return the validation error of a sub-network, and keep its predictions."""
@@ -233,19 +261,24 @@ class _Search:
         """Add intervals and test errors of the front and of the super-network, and where all of it comes from."""
         task, wanted = self.data.task, result.reported_names
         rows = encode(self.data.test, task, self.net.tokenizer, max_positions(self.net.model))
-        test = Evaluator(self.net.model, task, rows, self.options.per_device_eval_batch_size)
+        test, told = self._evaluator_of(rows, "test"), self.predictions
+        members = [e.sub_network for e in result.evaluations if e.name in wanted]
+        if isinstance(test, ShardedEvaluator):
+            self.announce([one for one in members if one.hash not in told])
+            test.announce(members)
 
         def finish(e: EvaluatedSubNetwork) -> EvaluatedSubNetwork:
             if e.name not in wanted:
                 return e
-            if e.sub_network.hash not in self.predictions:  # an older version recorded the error alone
+            if e.sub_network.hash not in told:  # an older version recorded the error alone
                 self.evaluate(e.sub_network)
-            told, validation = self.predictions[e.sub_network.hash], self.validation
-            interval = error_interval(task.metric, told, validation.labels, validation.structure)
+            validation = self.validation
+            predictions = told[e.sub_network.hash]
+            interval = error_interval(task.metric, predictions, validation.labels, validation.structure)
             return replace(e, error_interval=interval, test_error=test.evaluate(e.sub_network).error)
 
         evaluations = tuple(map(finish, result.evaluations))
-        known = {e.name: e.sub_network.hash for e in evaluations if e.sub_network.hash in self.predictions}
+        known = {e.name: e.sub_network.hash for e in evaluations if e.sub_network.hash in told}
         return replace(
             result,
             evaluations=evaluations,
@@ -253,7 +286,7 @@ class _Search:
             origin=self._origin(seconds),
             known_predictions=ValidationPredictions(
                 labels=self.validation.labels,
-                by_name={name: self.predictions[key] for name, key in known.items()},
+                by_name={name: told[key] for name, key in known.items()},
                 structure=self.validation.structure,
             ),
         )

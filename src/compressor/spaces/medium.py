@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.network.sub_network import SubNetwork
+from compressor.network.sub_network import SubNetwork, first_members
 from compressor.spaces.space import Config, IntegerSpace
 
 
@@ -30,8 +30,8 @@ class MediumSpace(IntegerSpace):
         values = self._values(config, self.ranges)
         layers = range(self.dimensions.num_layers)
         return SubNetwork(
-            heads=tuple(tuple(range(values[f"num_heads_{i}"])) for i in layers),
-            units=tuple(tuple(range(values[f"num_units_{i}"])) for i in layers),
+            heads=tuple(first_members(values[f"num_heads_{i}"]) for i in layers),
+            units=tuple(first_members(values[f"num_units_{i}"]) for i in layers),
         )
 
     def to_config(self, sub_network: SubNetwork) -> Config:

@@ -9,7 +9,7 @@ import numpy as np
 
 from compressor.errors import SearchSpaceError
 from compressor.network.dimensions import EncoderDimensions
-from compressor.network.sub_network import SubNetwork
+from compressor.network.sub_network import SubNetwork, first_members
 
 Config = dict[str, Any]
 """A point of a search space as the search methods see it: JSON values by name."""
@@ -107,7 +107,7 @@ class SearchSpace(ABC):
         return self._of_layers(range(num_layers), num_heads, num_units)
 
     def _of_layers(self, layers: Sequence[int], num_heads: int, num_units: int) -> SubNetwork:
-        heads, units, kept = tuple(range(num_heads)), tuple(range(num_units)), set(layers)
+        heads, units, kept = first_members(num_heads), first_members(num_units), set(layers)
         return SubNetwork(
             heads=tuple(heads if layer in kept else () for layer in range(self.dimensions.num_layers)),
             units=tuple(units if layer in kept else () for layer in range(self.dimensions.num_layers)),

@@ -24,7 +24,14 @@ from compressor.files import is_full_disk, local_path, read_json, read_lines
 from compressor.hub import push_model, require_hub
 from compressor.options import Problem, refuse
 from compressor.search.methods import require_fit as require_method_fit
-from compressor.search.options import LATENCY_OBJECTIVE, Choice, NasOptions, SearchOptions, require_fit
+from compressor.search.options import (
+    LATENCY_OBJECTIVE,
+    Choice,
+    NasOptions,
+    SearchOnCluster,
+    SearchOptions,
+    require_fit,
+)
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import RUNTIMES, BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions, installed_runtimes
 from mlproject.cli.options import (
@@ -45,6 +52,7 @@ from mlproject.cli.options import (
     MODEL,
     OUTPUT,
     PROCESSES,
+    PROPOSALS,
     RAY,
     REPLAY,
     RUNTIME,
@@ -52,6 +60,7 @@ from mlproject.cli.options import (
     SAMPLING,
     SEARCH,
     SEARCH_LATENCY,
+    SEARCH_ON_CLUSTER,
     SEVERAL,
     SPACE,
     SPACE_OF_SEARCH,
@@ -167,16 +176,20 @@ def _follow(source: DataSource, model: ModelOptions, settings: TrainingSettings)
     help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
 )
 @click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
-@add_options(SPACE_OF_SEARCH, EVALUATION, DEVICE, SEARCH, SEARCH_LATENCY, THREADS, DATA, OUTPUT)
+@add_options(
+    *(SPACE_OF_SEARCH, EVALUATION, DEVICE, RAY, SEARCH_ON_CLUSTER, SEARCH, PROPOSALS, SEARCH_LATENCY, THREADS),
+    *(DATA, OUTPUT),
+)
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
-    source, options = _check(values, _source, _search_options)
+    source, options, cluster = _check(values, _source, _search_options, _search_on_cluster)
     with _top_run("search") as (run, output_dir, _):
         from mlproject.stages import search as search_stage
 
         default = asdict(DataSource())
         set_anew = {name: value for name, value in asdict(source).items() if value != default[name]}
-        result = search_stage.search(output_dir, locate(supernet, *SUPER_NETWORK), set_anew, options, run)
+        net = locate(supernet, *SUPER_NETWORK)
+        result = search_stage.search(output_dir, net, set_anew, options, cluster, run)
         _done(run, f"the Pareto front {output_dir}", f"compressor extract --search {quote(str(output_dir))}")
         if result.interrupted:
             raise stopped()
@@ -661,6 +674,13 @@ def _search_options(values: dict[str, Any]) -> SearchOptions:
     if options.search_space is not None:
         require_method_fit(options.search_strategy, options.search_space)
     return options
+
+
+def _search_on_cluster(values: dict[str, Any]) -> SearchOnCluster:
+    cluster = pick(SearchOnCluster, values)
+    if cluster.ray is not None:
+        require_cluster(cluster.ray)
+    return cluster
 
 
 def _search_options_of_compress(values: dict[str, Any]) -> SearchOptions:

@@ -15,7 +15,7 @@ from compressor.data.sources import DataSource
 from compressor.device import AUTO
 from compressor.extraction.options import ExtractionOptions
 from compressor.options import Option, find_options, flags_of, option, option_like
-from compressor.search.options import Choice, LatencyOptions, NasOptions, SearchOptions
+from compressor.search.options import Choice, LatencyOptions, NasOptions, SearchOnCluster, SearchOptions
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions
 from mlproject.cli.parameters import (
@@ -175,6 +175,7 @@ SPACE_OF_SEARCH = _of(_SPACE, SearchOptions, "search_space")
 EVALUATION = _of(_SPACE, TrainingSettings, "per_device_eval_batch_size", "seed")
 
 SEARCH = _of("Search", SearchOptions, "search_strategy", "num_samples", "objectives")
+PROPOSALS = _of("Search", SearchOptions, "batch_of_proposals")
 TRIALS = _of("Search", NasOptions, "search_strategy", "num_trials", "max_wallclock_time", "num_workers", "objectives")
 SEARCH_LATENCY = _of("Timing", SearchOptions, "latency_of", "batch_size", "length")
 TRIAL_LATENCY = _of("Timing", NasOptions, "latency_of", "batch_size", "length")
@@ -212,6 +213,7 @@ LATENCY = _of("Timing", BenchmarkOptions)
 DEVICE = _of("Device", RunOptions, "device", type=DeviceName())
 RAY = _of("Cluster", RunOptions, "ray", envvar="RAY_ADDRESS", show_envvar=True)
 TRIALS_ON_CLUSTER = _of("Cluster", TrialsOnCluster, "cpus_per_trial", "gpus_per_trial", "max_failures")
+SEARCH_ON_CLUSTER = _of("Cluster", SearchOnCluster, "num_workers")
 CACHE = _of("Output", RunOptions, "use_cache", "fresh")
 HUB = _of("Output", RunOptions, "push_to_hub")
 DRY_RUN = _of("Output", RunOptions, "dry_run")

@@ -28,7 +28,7 @@ _NOT_COMPARED = (
     *("device", "ray", "cpus_per_trial", "gpus_per_trial", "max_failures"),
 )
 _BUDGETS = {
-    "search": ("num_samples",),
+    "search": ("num_samples", "num_workers"),
     "compress": ("num_samples",),
     "nas": ("num_trials", "max_wallclock_time", "num_workers"),
 }

@@ -20,7 +20,7 @@ from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.search.journal import copy_journal
 from compressor.search.objectives import OBJECTIVES
-from compressor.search.options import Choice, SearchOptions
+from compressor.search.options import Choice, SearchOnCluster, SearchOptions
 from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.super_network import TrainingRecord
@@ -153,7 +153,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     of_data = _of_rows(load_texts(source) if source.unlabeled_file else load_task_data(source))
 
     def run_search(folder: Path, stage: StageRun) -> None:
-        if search(folder, supernet, {}, options.search, stage).interrupted:
+        if search(folder, supernet, {}, options.search, SearchOnCluster(), stage).interrupted:
             raise stopped()
 
     base = digest_model(options.model.model_name_or_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.files import require_other_directory
-from compressor.search.options import SearchOptions
+from compressor.search.options import SearchOnCluster, SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from compressor.search.shared import SearchStart, search_sub_networks
 from exporters.timing.latency_table import measure_latency_table
@@ -23,7 +23,12 @@ from mlproject.tracking.tracker import StageRun
 
 
 def search(
-    output_dir: Path, supernet: Path, data_options: Mapping[str, Any], options: SearchOptions, run: StageRun
+    output_dir: Path,
+    supernet: Path,
+    data_options: Mapping[str, Any],
+    options: SearchOptions,
+    cluster: SearchOnCluster,
+    run: StageRun,
 ) -> SearchResult:
     """Search the sub-networks of a super-network; writes `search_results.json` and the pictures into `output_dir`.
 
@@ -60,6 +65,7 @@ def search(
         measure_table=measure_latency_table,
         on_start=on_start,
         on_evaluation=on_evaluation,
+        cluster=cluster,
     )
     title = f"{data.source.task_name}: {len(result.evaluations)} sub-networks, {space} space"
     write_search_results(output_dir, result, title)

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.evaluation.pareto import attainment_surfaces, compute_hypervolume, find_front, find_knee
+from compressor.evaluation.pareto import (
+    GrowingFront,
+    attainment_surfaces,
+    compute_hypervolume,
+    find_front,
+    find_knee,
+)
 
 coordinates = st.integers(0, 8).map(float) | st.sampled_from([float("inf"), float("nan")])
 point_lists = st.lists(st.tuples(coordinates, coordinates), max_size=25)
@@ -39,6 +45,21 @@ def test_hypervolume_is_the_front_s(points: list[tuple[float, float]]) -> None:
     finite = [point for point in points if np.isfinite(point).all()]
     squares = sum(any(x >= a and y >= b for a, b in finite) for x in range(5) for y in range(5))
     assert whole == pytest.approx(squares)
+
+
+@pytest.mark.parametrize("num_objectives", [2, 3])
+@given(data=st.data())
+def test_a_front_grows_to_that_of_all_points(num_objectives: int, data: st.DataObject) -> None:
+    """After each of them: the same members in the same order, and no volume is lost with the others."""
+    points = data.draw(st.lists(st.tuples(*[coordinates] * num_objectives), max_size=25))
+    front = GrowingFront(num_objectives)
+    for count, point in enumerate(points, start=1):
+        before = front.indices
+        assert front.add(point) == (find_front(points[:count]) != before)
+        assert front.indices == find_front(points[:count])
+        assert front.points.tolist() == [list(points[index]) for index in front.indices]
+    reference = [5.0] * num_objectives
+    assert compute_hypervolume(front.points, reference) == pytest.approx(compute_hypervolume(points, reference))
 
 
 def test_hypervolume_of_known_points() -> None:

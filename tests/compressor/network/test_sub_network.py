@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.errors import SubNetworkError
-from compressor.network.sub_network import SubNetwork, from_ranges, full_sub_network, keep_layers, to_ranges
+from compressor.network.sub_network import (
+    SubNetwork,
+    first_members,
+    from_ranges,
+    full_sub_network,
+    keep_layers,
+    to_ranges,
+)
 from conftest import DIMENSIONS
 
 index_sets = st.lists(st.integers(0, 3), unique=True).map(lambda kept: tuple(sorted(kept)))
@@ -16,6 +23,13 @@ sub_networks = st.builds(SubNetwork, heads=st.tuples(*[index_sets] * 3), units=s
 def test_ranges_round_trip(indices: set[int]) -> None:
     kept = tuple(sorted(indices))
     assert from_ranges(to_ranges(kept)) == kept
+
+
+@given(st.integers(0, 5000))
+def test_the_first_members_are_shared(count: int) -> None:
+    assert first_members(count) == tuple(range(count))
+    assert first_members(count) is first_members(count)
+    assert first_members(1001)[999] is first_members(1000)[-1]  # the numbers in them too
 
 
 def test_ranges_join_neighbours() -> None:

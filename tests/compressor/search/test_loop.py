@@ -1,13 +1,16 @@
 """The search loop: its initial design, its memory, its end, and the contract of every search method."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from compressor.errors import OptionError, SearchError
 from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.search.loop import run_search
-from compressor.search.options import SearchOptions
+from compressor.search.journal import Recorded
+from compressor.search.loop import Beginning, run_search
+from compressor.search.options import SearchOnCluster, SearchOptions
 from compressor.search.record import EvaluatedSubNetwork
 from compressor.spaces import create_search_space
 from conftest import DIMENSIONS, tiny_model
@@ -45,6 +48,64 @@ def test_each_result_is_reported_once_and_in_order(cost_model: CostModel) -> Non
     assert [e.index for e, _ in seen] == [0, 1, 2, 3, 4]
     assert [h for _, h in seen] == list(result.hypervolumes)
     assert [e.name for e, _ in seen][4] == "subnet-004"
+
+
+@pytest.mark.parametrize("method", ["random_search", "local_search", "morea", "nsga2"])
+def test_a_batch_is_announced_before_it_is_evaluated_in_order(method: str, cost_model: CostModel) -> None:
+    events: list[tuple[str, str]] = []
+
+    def evaluate(sub_network: SubNetwork) -> float:
+        events.append(("evaluated", sub_network.hash))
+        return surface(sub_network)
+
+    def announce(sub_networks: Sequence[SubNetwork]) -> None:
+        events.extend(("announced", one.hash) for one in sub_networks)
+
+    options = SearchOptions(search_strategy=method, num_samples=17, batch_of_proposals=4)
+    result = run_search(create_search_space("medium", DIMENSIONS), cost_model, evaluate, options, announce=announce)
+    assert len(result.evaluations) == 17
+    hashes = [e.sub_network.hash for e in result.evaluations]
+    assert [hash for kind, hash in events if kind == "evaluated"] == hashes
+    kinds = "".join(kind[0] for kind, _ in events)
+    assert kinds == "aaaaeeee" * 4 + "ae"  # the last batch is no larger than what is left
+    assert sorted(hash for kind, hash in events if kind == "announced") == sorted(hashes)
+
+
+def test_what_is_recorded_is_not_announced_and_the_batch_is_as_before(cost_model: CostModel) -> None:
+    space, announced = create_search_space("medium", DIMENSIONS), []
+    options = SearchOptions(search_strategy="local_search", num_samples=15, batch_of_proposals=5)
+    whole = run_search(space, cost_model, surface, options)
+    recorded = {
+        e.sub_network.hash: Recorded(sub_network=e.sub_network.hash, error=e.error, eval_seconds=1.0)
+        for e in whole.evaluations[:7]  # killed within the second batch
+    }
+    again = run_search(
+        space,
+        cost_model,
+        surface,
+        options,
+        announce=lambda some: announced.extend(one.hash for one in some),
+        beginning=Beginning(recorded=recorded),
+    )
+    assert [e.sub_network for e in again.evaluations] == [e.sub_network for e in whole.evaluations]
+    assert again.hypervolumes == whole.hypervolumes
+    assert announced == [e.sub_network.hash for e in whole.evaluations[7:]]
+
+
+def test_methods_that_weigh_each_proposal_by_all_before_take_no_batches() -> None:
+    with pytest.raises(OptionError) as raised:
+        SearchOptions(search_strategy="ehvi", batch_of_proposals=8)
+    assert str(raised.value) == (
+        "--batch-of-proposals of ehvi must be 1, as it weighs each proposal by all that were evaluated, but got 8. "
+        "Lower it, or choose another --search-strategy."
+    )
+
+
+def test_workers_are_those_of_a_cluster() -> None:
+    with pytest.raises(OptionError, match=r"^--num-workers must be given with --ray, but got it alone\. Add --ray, or"):
+        SearchOnCluster(num_workers=2)
+    with pytest.raises(OptionError, match=r"^--num-workers must be at most 256, but got 300\. Lower it\.$"):
+        SearchOnCluster(ray="local", num_workers=300)
 
 
 def test_bad_settings(cost_model: CostModel) -> None:

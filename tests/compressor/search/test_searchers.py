@@ -74,3 +74,16 @@ def test_a_generation_is_bred_at_once(space: SearchSpace) -> None:
     tell(searcher, searcher.population_size)
     searcher.propose()
     assert 0 < len(searcher._offspring) < searcher.population_size
+
+
+def test_a_generation_is_bred_from_the_ranks_that_survive(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others change nothing: offspring are the same where all points are given to the selection."""
+    searcher = Nsga2Searcher(space, [], 0)
+    for number in range(60):  # in few ranks, some of them equal
+        config = searcher.suggest()
+        searcher.on_trial_complete(number, config, [float(number % 7), float((3 * number) % 5)])
+    before = searcher.rng.bit_generator.state
+    bred = searcher._breed()
+    searcher.rng.bit_generator.state = before
+    monkeypatch.setattr("moocore.pareto_rank", lambda points: np.zeros(len(points), dtype=int))
+    assert bred == searcher._breed()

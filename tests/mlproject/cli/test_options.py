@@ -56,6 +56,7 @@ def test_help_stands_below_headings() -> None:
         "Search",
         "Timing",
         "Device",
+        "Cluster",
         "Output",
     ]
     assert headings("extract") == ["Input", "Choice", "Vocabulary", "Device", "Output"]

@@ -1,0 +1,91 @@
+"""An evaluator whose batches are computed by the workers of a cluster.
+
+Batches are cut as one process cuts them and computed whole, since padding decides how sums are rounded; logits are
+gathered, and the metric is computed once, here. So errors are those of one process.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compressor.data.batches import EncodedRows, evaluation_batches
+from compressor.data.tasks import Task
+from compressor.evaluation.evaluator import Evaluator
+from compressor.network.dimensions import EncoderDimensions
+from compressor.network.sub_network import SubNetwork
+from compressor.sharding.messages import pack_batches, pack_sub_network
+from compressor.sharding.workers import Task as WorkerTask
+from compressor.sharding.workers import Workers
+
+_CALL = 64
+"""What a batch costs beside its tokens, in tokens, as where batches are cut."""
+_PARTS_PER_WORKER = 2
+"""Where several sub-networks are evaluated at once: smaller parts, so that nobody waits long for the last one."""
+
+
+class ShardedEvaluator(Evaluator):
+    """Evaluates sub-networks of the workers' model on the same rows, which are sent once."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        dimensions: EncoderDimensions,
+        task: Task,
+        rows: EncodedRows,
+        batch_size: int = 64,
+        name: str = "validation",
+    ) -> None:
+        self.task, self.rows, self.name = task, rows, name
+        self._workers, self._dimensions = workers, dimensions
+        batches = evaluation_batches(rows, batch_size)
+        self._places = [places for places, _ in batches]
+        self._costs = [batch["attention_mask"].numel() + _CALL for _, batch in batches]
+        workers.hold(name, pack_batches(batches))
+        self._announced: dict[str, list[tuple[int, ...]]] = {}
+        """By a sub-network's hash: the batches of each part."""
+
+    def announce(self, sub_networks: Sequence[SubNetwork]) -> None:
+        """Have sub-networks computed that will be asked for, in this order."""
+        if not sub_networks:
+            return
+        per_worker = 1 if len(sub_networks) == 1 else _PARTS_PER_WORKER
+        parts = share_out(self._costs, -(-per_worker * len(self._workers) // len(sub_networks)))
+        for one in sub_networks:
+            self._submit(one.hash, pack_sub_network(one, self._dimensions), parts)
+
+    def compute_logits(self, sub_network: SubNetwork | None = None) -> np.ndarray:
+        """Return the logits [units, outputs] of a sub-network, or of the model, in the order of the rows."""
+        key = "" if sub_network is None else sub_network.hash
+        if key not in self._announced:
+            packed = None if sub_network is None else pack_sub_network(sub_network, self._dimensions)
+            self._submit(key, packed, share_out(self._costs, len(self._workers)))
+        parts = self._announced.pop(key)
+        found = self._workers.collect(f"{self.name} {key}", len(parts))
+        places = [np.concatenate([self._places[number] for number in numbers]) for numbers in parts]
+        logits = np.empty((sum(map(len, places)), *found[0].shape[1:]), dtype=found[0].dtype)
+        for where, part in zip(places, found, strict=True):
+            logits[np.sort(where)] = part
+        return logits
+
+    def _submit(self, key: str, packed: str | None, parts: list[tuple[int, ...]]) -> None:
+        self._announced[key] = parts
+        self._workers.submit(
+            [
+                WorkerTask(key=f"{self.name} {key}", part=part, rows=self.name, sub_network=packed, numbers=numbers)
+                for part, numbers in enumerate(parts)
+            ]
+        )
+
+
+def share_out(costs: Sequence[float], num_parts: int) -> list[tuple[int, ...]]:
+    """Return the places of costs in at most so many parts that cost about the same, none of them empty.
+
+    The dearest goes first, each to the part that costs least so far (longest processing time first; Graham, 1969).
+    """
+    parts: list[list[int]] = [[] for _ in range(max(1, min(num_parts, len(costs))))]
+    sums = [0.0] * len(parts)
+    for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
+        least = min(range(len(parts)), key=sums.__getitem__)
+        parts[least].append(place)
+        sums[least] += costs[place]
+    return [tuple(sorted(part)) for part in parts]
