@@ -3,7 +3,7 @@
 A sub-network that was evaluated before is answered from the results and does not count. The full super-network is
 always the first result, so that every trade-off is read against it.
 
-A method is asked for a batch of proposals at once (one by default) and told their results in the order in which it made
+A method is asked for a batch of proposals at once (one by default) and hears their results in the order in which it made
 them, so that nothing depends on which of them was evaluated first.
 """
 
@@ -38,7 +38,7 @@ class Beginning:
     """What a search begins with."""
 
     recorded: Mapping[str, Recorded] = field(default_factory=dict)
-    """Evaluations of an earlier, interrupted search by the sub-network's hash: they are told to the method in their
+    """Evaluations of an earlier, interrupted search by the sub-network's hash: they are reported back in their
     turn and not made again, so that the search resumes as if nothing had been."""
     proposed: Sequence[SubNetwork] = ()
     """Sub-networks of the space that every method begins with, after the initial design."""
