@@ -3,7 +3,7 @@
 A sub-network that was evaluated before is answered from the results and does not count. The full super-network is
 always the first result, so that every trade-off is read against it.
 
-A method is asked for a batch of proposals at once (one by default) and hears their results in the order in which it made
+A method is asked for a batch of proposals at once (one by default) and hears of them in the order in which it made
 them, so that nothing depends on which of them was evaluated first.
 """
 
