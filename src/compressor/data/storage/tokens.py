@@ -6,16 +6,17 @@ several processes of a machine share them.
 """
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import mkdtemp, mkstemp
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
-from compressor.files import TEMPORARY, new_directory
+from compressor.files import TEMPORARY
 
 _MAPPED_FROM = 1 << 24
 """Bytes of a file from which on it is mapped; a smaller one is read."""
@@ -24,9 +25,12 @@ _MAPPED_FROM = 1 << 24
 def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None:
     """Write columns that come in blocks, each a file `NAME.npy` in a folder; all of them or nothing.
 
-    All blocks have the same columns, each an array [entries, …] whose entries alone differ in number.
+    All blocks have the same columns, each an array [entries, …] whose entries alone differ in number. Where another
+    process writes the same columns at the same time, the folder is that of the first to end.
     """
-    with new_directory(folder) as temporary:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=TEMPORARY))
+    try:
         columns: dict[str, _Column] = {}
         try:
             for block in blocks:
@@ -37,6 +41,15 @@ def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None
         finally:
             for column in columns.values():
                 column.close()
+        if not open_columns(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not open_columns(folder):  # else another process has just made it
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Column:

@@ -1,6 +1,8 @@
 """Columns of tokens: what was written comes back, however large, whole or not at all."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +74,25 @@ def test_a_column_is_filled_in_any_order(tmp_path: Path) -> None:
     with pytest.raises(KeyError), new_column(tmp_path / "b.npy", (4,)):
         raise KeyError
     assert [file.name for file in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_the_first_of_several_writers_makes_the_folder(tmp_path: Path) -> None:
+    """As processes that train together do: each finds no tokens and makes them."""
+    together = threading.Barrier(4, timeout=20)
+
+    def late_blocks() -> Iterator[dict[str, np.ndarray]]:
+        yield from blocks()
+        together.wait()
+
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write_columns, tmp_path / "rows", late_blocks()) for _ in range(4)]
+        assert [writer.result() for writer in writers] == [None] * 4
+    assert open_columns(tmp_path / "rows")["ids"].tolist() == list(range(30))
+    assert [file.name for file in tmp_path.iterdir()] == ["rows"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("a file")
+    with pytest.raises(OSError, match="rows"):
+        write_columns(tmp_path / "rows", blocks())
+    assert [file.name for file in tmp_path.iterdir()] == ["rows"]
