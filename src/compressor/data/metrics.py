@@ -228,6 +228,7 @@ def _matthews_many(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def _correlations(labels: np.ndarray, predictions: np.ndarray, ranked: bool) -> np.ndarray:
+    # constant up to rounding: as in `_correlation`
     rounding = 1e-5 * np.maximum(1.0, np.abs(predictions).max(axis=1))
     constant = (np.ptp(predictions, axis=1) <= rounding) | (np.ptp(labels, axis=1) == 0)
     if ranked:

@@ -203,6 +203,7 @@ def can_be_ranked(metric: str, labels: np.ndarray, structure: Structure) -> np.n
 
 def ranking_slack(metric: str, labels: np.ndarray, scores: np.ndarray, structure: Structure) -> float:
     """Return by how much a metric can change as scores closer than parity's rounding change places."""
+    # 2e-4: parity allows each of two scores to move by 1e-4 of the largest
     scale = float(np.abs(scores).max())
     low, high = (
         ranking_values(metric, labels, scores, structure, rounding=2e-4 * scale + _rounding(scores), worst=worst)

@@ -198,6 +198,7 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers between two values, steps of 1, 2 or 5 times a power of ten."""
     raw = (high - low) / most
     power = 10.0 ** np.floor(np.log10(raw))
+    # 1e-9 and twelve digits: 0.1 * 3 is a tick at 0.3
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
     return [round(number * step, 12) for number in range(first, last + 1)]

@@ -166,6 +166,7 @@ def find_costs(blocks: Sequence[Block], full: SubNetwork, cost_of: Callable[[Sub
 
 def choose_counts(blocks: Sequence[Block], costs: Sequence[np.ndarray], full: SubNetwork, budget: float) -> SubNetwork:
     """Return the sub-network that loses least where its blocks cost at most `budget`, if losses and costs add up."""
+    # 1e-9: blocks that cost nothing must not make steps of nothing
     step = max(sum(float(of_block.max()) for of_block in costs), 1e-9) / _STEPS
     options = [(of_block / step, np.array(block.losses)) for block, of_block in zip(blocks, costs, strict=True)]
     chosen, picks = full, solve_knapsack(options, budget / step)
@@ -197,4 +198,4 @@ def solve_knapsack(options: Sequence[tuple[np.ndarray, np.ndarray]], capacity: f
 
 
 def _round_up(costs: np.ndarray) -> np.ndarray:
-    return np.asarray(np.ceil(costs - 1e-9), dtype=np.int64)
+    return np.asarray(np.ceil(costs - 1e-9), dtype=np.int64)  # 3.0000000001 is 3

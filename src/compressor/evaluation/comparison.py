@@ -48,7 +48,7 @@ def compare_predictions(
 
     errors = tuple(compute_error(metric, model, labels, structure) for model in (base, other))
     of_base, of_other = resampled_errors(metric, [base, other], labels, structure, num_resamples)
-    low, high = np.quantile(of_other - of_base, [0.025, 0.975]) if len(of_base) else (-1.0, 1.0)
+    low, high = np.quantile(of_other - of_base, [0.025, 0.975]) if len(of_base) else (-1.0, 1.0)  # 95 %
     only_base, only_other = (
         int(np.sum((base == labels) & (other != labels))),
         int(np.sum((base != labels) & (other == labels))),

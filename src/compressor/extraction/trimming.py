@@ -181,4 +181,5 @@ def _estimate_change(
 
 def _weights_mb(model: "PreTrainedModel") -> float:
     """Return the size of a model's weights in fp32, in 10⁶ bytes."""
+    # four bytes each, in MB
     return 4e-6 * float(sum(parameter.numel() for parameter in model.parameters()))

@@ -158,7 +158,9 @@ def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
     if full is not None:
         for member in front:
             increase = member.error - full.error
-            by_name[member.name] = Judgement(increase=increase, at_most=None, holds=increase <= limit + 1e-12)
+            by_name[member.name] = Judgement(
+                increase=increase, at_most=None, holds=increase <= limit + 1e-12
+            )  # 0.3 - 0.2
     if full is not None and predictions is not None and full.name in predictions.by_name:
         metric = result.made_of.source.task.metric
         _require_same_errors(result, predictions, metric)
@@ -184,7 +186,7 @@ def _require_same_errors(result: "SearchResult", predictions: ValidationPredicti
         if told is None:
             continue
         error = compute_error(metric, told, predictions.labels, predictions.structure)
-        if abs(error - evaluation.error) > 1e-6:
+        if abs(error - evaluation.error) > 1e-6:  # predictions are kept as float32
             raise SearchError(
                 f"{PREDICTIONS_FILE} must be of the search, but its error of {evaluation.name} is not the "
                 f"{evaluation.error:.4f} of the results. Search again."

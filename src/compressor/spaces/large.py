@@ -43,6 +43,7 @@ class LargeSpace(SearchSpace):
     def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
         key = ("heads", "units")[int(rng.integers(2))]
         bits = text_to_bits(config[key], self._lengths[key]).copy()
+        # one bit or a share of all: small steps refine a front, large ones reach other sizes
         share = (0.0, 0.01, 0.05, 0.2)[int(rng.integers(4))]
         count = max(1, round(share * len(bits)))
         kept, dropped = np.flatnonzero(bits), np.flatnonzero(~bits)

@@ -113,7 +113,7 @@ class Replay:
             )
             first, second = (np.percentile(timed.latency_ms[picked], percent) for timed in both)
             drawn.append(second / first)
-        low, high = np.quantile(drawn, [0.025, 0.975])
+        low, high = np.quantile(drawn, [0.025, 0.975])  # 95 %
         return values[1] / values[0], float(low), float(high)
 
     def busy(self, role: str) -> float:

@@ -106,6 +106,7 @@ MAX_WAITED, MAX_SPREAD = 0.05, 0.15
 MAX_PASSES = 3
 """How often a kind of batch is timed that stays noisy."""
 _DRAWS = 1000
+"""Resamples of the bootstrap behind an interval."""
 _LEAST = 1e-9
 """Of a time that is divided by: a coarse clock may stand still."""
 
@@ -254,7 +255,7 @@ def _resample(blocks: Sequence[Block]) -> np.ndarray:
 def _interval(times: np.ndarray, base: np.ndarray, rounds: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of the ratio of medians over drawn rounds, the same of both."""
     ratios = np.median(times[rounds], axis=1) / np.maximum(np.median(base[rounds], axis=1), _LEAST)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    low, high = np.quantile(ratios, [0.025, 0.975])  # 95 %
     return float(low), float(high)
 
 

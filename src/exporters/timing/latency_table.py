@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _NUM_TOKENS = 1000
 """Of the cut embedding tables."""
 _WARM_UPS, _ROUNDS, _FEWEST_ROUNDS = 3, 30, 7
+"""Calls of each graph: untimed ones first, then one a round."""
 _CALIBRATION_ROWS, _CALIBRATION_LENGTH = 2, 8
 _MOST_S = 25.0
 """After which no further round begins, once there are the fewest."""

@@ -40,9 +40,11 @@ DIGEST_TAG = "compressor.digest"
 COMPUTES_TAG = "compressor.computes_with"
 """Of a logged model: a hash of its graph or weights, by which what is measured of it finds it."""
 _MAX_PARAM = 500
+"""Characters of a parameter's value that every store of MLflow takes."""
 _MAX_MODEL_NAME = 256
 """Characters of a registered model's name in MLflow's tables."""
 _SERVER_TIMEOUT_S = 10
+"""For the first answer of a server: one that is away must not hold up a command."""
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """With a server that takes a request and does not answer: it is lost after about a minute."""
 

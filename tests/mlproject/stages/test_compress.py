@@ -4,12 +4,12 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
 from compressor.data.sources import DataSource
+from compressor.digests import Inputs
 from compressor.extraction.options import ExtractionOptions
 from compressor.search.options import Choice, SearchOptions
 from compressor.training.settings import ModelOptions, TrainingSettings
@@ -19,7 +19,6 @@ from mlproject.stages import compress as pipeline
 from mlproject.tracking.registration import LoggedExportOptions
 
 STAGES = ("train-supernet", "search", "extract", "export-dense", "export", "benchmark")
-Inputs = dict[str, dict[str, Any]]
 
 
 @pytest.fixture
@@ -34,12 +33,12 @@ def base(base_model_dir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(base_model_dir, tmp_path / "base"))
 
 
-def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
+def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Inputs]:
     """What each stage says that it depends on; the stages themselves leave the same files whatever they are given."""
-    found: Inputs = {}
+    found: dict[str, Inputs] = {}
 
-    def run(_: object, stage: str, folder: str, inputs: dict[str, Any], *_more: object, **_other: object) -> Path:
-        found[stage] = inputs
+    def run(_: object, folder: str, inputs: Inputs, _work: object) -> Path:
+        found[str(inputs.values["stage"])] = inputs
         path = base.parent / folder
         path.mkdir(exist_ok=True)
         (path / "search_results.json").write_text("{}")
@@ -68,9 +67,9 @@ def inputs_of(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -
     return found
 
 
-def changed(before: Inputs, after: Inputs) -> set[str]:
+def changed(before: dict[str, Inputs], after: dict[str, Inputs]) -> set[str]:
     assert set(before) == set(after) == set(STAGES)
-    return {stage for stage in STAGES if before[stage] != after[stage]}
+    return {stage for stage in STAGES if not before[stage].same_as(after[stage])}
 
 
 def test_the_same_is_the_same(source: DataSource, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

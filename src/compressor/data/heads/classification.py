@@ -73,11 +73,13 @@ def predict(logits: np.ndarray) -> np.ndarray:
 def count_near_ties(logits: np.ndarray) -> int:
     """Return in how many rows of logits [units, classes] the two best lie closer than parity's rounding."""
     best, second = np.partition(logits, -2, axis=1)[:, [-1, -2]].T
+    # twice 1e-4, what parity allows each of the two logits to move
     return int(np.count_nonzero(best - second < 2e-4 * max(float(np.abs(logits).max()), 1e-6)))
 
 
 def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
     """Return rows whose two best classes lie closer than parity's rounding may fall either way."""
+    # for F1 a row that flips is both a miss and a false alarm
     return 1e-6 + 2 * count_near_ties(logits) / len(logits)
 
 

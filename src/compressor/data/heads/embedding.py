@@ -59,7 +59,7 @@ def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
 
     Of vectors of length 1 it is twice the cosine distance.
     """
-    return ((outputs - labels).square().sum(-1) / labels.square().sum(-1).clamp(min=1e-9)).mean()
+    return ((outputs - labels).square().sum(-1) / labels.square().sum(-1).clamp(min=1e-9)).mean()  # a vector of zeros
 
 
 def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", temperature: float) -> "Tensor":

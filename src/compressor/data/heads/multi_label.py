@@ -180,6 +180,7 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
     """Return what may move the error: outputs closer to 0 than parity's rounding, a hit more or less each."""
+    # 1e-4 of the largest logit is what parity allows a logit to move
     close = np.abs(logits) < 1e-4 * max(float(np.abs(logits).max()), 1e-6)
     ties, told = close.sum(axis=0), np.maximum((logits > 0).sum(axis=0), 1)
     return float(1e-6 + np.minimum(2 * ties / told, 1.0).sum())

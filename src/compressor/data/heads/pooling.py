@@ -52,7 +52,7 @@ class Pooling:
 
 def _mean(tokens: "Tensor", mask: "Tensor") -> "Tensor":
     weights = mask.unsqueeze(-1).to(tokens.dtype)
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1e-9)  # a text of padding alone
 
 
 def _first(tokens: "Tensor", mask: "Tensor") -> "Tensor":
@@ -60,7 +60,7 @@ def _first(tokens: "Tensor", mask: "Tensor") -> "Tensor":
 
 
 def _max(tokens: "Tensor", mask: "Tensor") -> "Tensor":
-    return tokens.masked_fill(mask.unsqueeze(-1) == 0, -1e9).amax(1)
+    return tokens.masked_fill(mask.unsqueeze(-1) == 0, -1e9).amax(1)  # below every activation, and finite in float32
 
 
 POOLINGS: dict[str, "Callable[[Tensor, Tensor], Tensor]"] = {"mean": _mean, "cls": _first, "max": _max}
