@@ -143,5 +143,7 @@ def _read_environment() -> None:
 
 def _make_folder() -> Path:
     """Make a folder for the sockets and logs of a local cluster; paths of sockets end at 107 characters."""
+    from compressor.cluster.scratch import make_scratch
+
     base = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="ray-", dir=base if len(base) < 40 else "/tmp"))
+    return make_scratch("cmp-ray", base if len(base) <= 16 else "/tmp")

@@ -10,19 +10,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-import psutil
 
 import compressor
 from compressor.cluster.files import pack_files, unpack_files
+from compressor.cluster.scratch import make_scratch
 from compressor.files import module_environment
 from compressor.standard_nas import trial_process
 
 INPUTS_DIR, OUT, ERR = "inputs", "std.out", "std.err"
 """Beside the trial's folder: what it was sent; in it: what it prints, reports among it, and what it logs."""
-_PREFIX = "compressor-trial-"
 _OWN_COMMAND = (sys.executable, trial_process.__file__)
 
 
@@ -37,8 +35,7 @@ class TrialActor:
         """
         if version != compressor.__version__:
             raise RuntimeError(f"this node has mlflow-compressor {compressor.__version__}, the search has {version}")
-        _remove_left()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        self._folder = make_scratch("compressor-trial", tempfile.gettempdir())
         self._trial = self._folder / name
         self._trial.mkdir()
         unpack_files(inputs, self._folder / INPUTS_DIR)
@@ -85,11 +82,3 @@ class TrialActor:
         news = news if whole else news[: news.rfind(b"\n") + 1]
         self._read[name] += len(news)
         return news.decode(errors="replace")
-
-
-def _remove_left() -> None:
-    """Remove the folders of actors that were killed before they could do it."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)

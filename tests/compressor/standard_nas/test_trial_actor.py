@@ -1,6 +1,5 @@
 """A trial's keeper on a node, called as Ray calls it: what it hands over, what it leaves, whose folders it removes."""
 
-import os
 import sys
 import tempfile
 import time
@@ -58,18 +57,6 @@ def test_a_trial_on_a_node(scratch: Path) -> None:
     assert (code, printed, logged) == (1, "half a", " line\n")
     actor.close()
     assert list(scratch.iterdir()) == []
-
-
-def test_folders_of_the_dead_are_removed(scratch: Path) -> None:
-    of_living = scratch / f"compressor-trial-{os.getpid()}-x"
-    of_others = scratch / "compressor-trial-notes"
-    for folder in (scratch / "compressor-trial-999999999-x", of_living, of_others):
-        folder.mkdir()
-    actor = TrialActor(compressor.__version__, "0", {}, {})
-    assert {of_living, of_others} < set(scratch.iterdir())
-    assert not (scratch / "compressor-trial-999999999-x").exists()
-    actor.close()
-    assert set(scratch.iterdir()) == {of_living, of_others}
 
 
 def test_another_version_is_refused() -> None:
