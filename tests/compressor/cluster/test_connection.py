@@ -1,5 +1,6 @@
 """A connection to Ray: what it says where there is none, and that nothing of one is left behind."""
 
+import ast
 import os
 import signal
 import socket
@@ -11,6 +12,13 @@ import pytest
 
 from compressor.cluster.connection import connect, require_cluster
 from compressor.errors import ClusterError
+
+
+def test_ray_is_imported_where_it_is_asked_for_alone() -> None:
+    """It is an extra: no module imports it as it is imported itself."""
+    for path in (Path(__file__).parents[3] / "src").rglob("*.py"):
+        at_once = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert not any("ray" in ast.unparse(node).replace(",", " ").split() for node in at_once), path
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from compressor.cluster.connection import connect
 from compressor.cluster.options import TrialsOnCluster
 from compressor.data.sources import DataSource
+from compressor.errors import SearchError
 from compressor.network.costs import create_cost_model
 from compressor.search.options import NasOptions
 from compressor.search.record import SearchResult
@@ -115,6 +116,7 @@ class Setting:
         seconds: float = 0.0,
         crash: tuple[int, ...] = (),
         max_failures: int = 1,
+        cpus: int = 1,
         resume: bool = False,
         observe: Callable[[RunningTrial], None] | None = None,
         **options: Any,
@@ -141,10 +143,10 @@ class Setting:
         if local:
             return run_standard_nas(*arguments, resume=resume, command=command), list(seen.values())
         with connect(self.address) as ray:
-            limits = TrialsOnCluster(ray=self.address, max_failures=max_failures)
+            limits = TrialsOnCluster(ray=self.address, max_failures=max_failures, cpus_per_trial=cpus)
             sent = {"of-all.txt": np.frombuffer(b"rows and model", np.uint8)}
             remote = RemoteTrials.send(ray, limits, sent)
-            assert (remote.cpus, remote.gpus) == (1, 0)
+            assert (remote.cpus, remote.gpus) == (cpus, 0)
             result = run_standard_nas(*arguments, resume=resume, command=command, remote=remote)
         return result, list(seen.values())
 
@@ -188,6 +190,19 @@ def test_early_stops_end_the_actors(setting: Setting) -> None:
     for member in result.front:
         assert (setting.folder / "remote" / str(member.model) / "more" / "weights").is_file()
     assert setting.left == []
+
+
+def test_a_trial_that_no_machine_has_room_for(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("compressor.standard_nas.ray_backend._PATIENCE_S", 0.1)
+    with pytest.raises(SearchError, match="none did within --max-wallclock-time 1 seconds"):
+        setting.run(max_wallclock_time=1, cpus=64)
+    assert (
+        capsys.readouterr().err.count("Note: a trial waits for a machine of the cluster with 64 CPUs free (--num-w")
+        == 1
+    )
+    assert not setting.log.exists()
 
 
 def test_a_trial_that_fails_says_so_and_is_not_repeated(setting: Setting) -> None:

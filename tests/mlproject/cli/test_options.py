@@ -73,6 +73,12 @@ def test_help_stands_below_headings() -> None:
     }
 
 
+def test_a_cluster_is_named_by_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "first:6379")
+    for words, address in (([], "first:6379"), (["--ray", "local"], "local"), (["--ray", ""], "first:6379")):
+        assert cli.commands["nas"].make_context("nas", words).params["ray"] == address
+
+
 @pytest.mark.parametrize("command", [name for name in cli.commands if name != "sync"])
 def test_every_option_is_a_field_of_a_class_that_the_command_makes(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -25,6 +25,11 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     "unknown option": (["search", "--supernet", "net", "--num-sample", 3], "No such option '--num-sample'"),
     "unknown command": (["serch"], "No such command 'serch'"),
     "nothing given": (["search"], "Missing option '--supernet'"),
+    "no cluster": (["nas", "--ray", "127.0.0.1:1"], "RAY_ADDRESS) must be the address of a Ray cluster that answers, "),
+    "a trial's cores here": (
+        ["nas", "--cpus-per-trial", 2],
+        "--cpus-per-trial must be given with --ray, but got it al",
+    ),
     "no file": (["train-supernet", "--train-file", "no.csv"], "no.csv must exist, but it does not. Check the path."),
     "no random sub-networks": (
         ["train-supernet", "--num-random-sub-nets", 0],
