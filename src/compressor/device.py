@@ -1,15 +1,19 @@
 """Where models compute: one rule for all commands. PyTorch is loaded when it is asked, not for `--help`."""
 
+import gc
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-from compressor.errors import OptionError
+from compressor.errors import DeviceError, OptionError, brief
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 AUTO = "auto"
 DEVICE_VARIABLE = "COMPRESSOR_DEVICE"
@@ -53,3 +57,78 @@ def pick_device() -> "torch.device":
             "Take auto."
         )
     return torch.device(name)
+
+
+def to_device(batch: "Mapping[str, torch.Tensor]", device: "torch.device") -> "dict[str, torch.Tensor]":
+    """Return the tensors of a batch on a device; a GPU takes them from pinned memory, while the processor goes on."""
+    if device.type != "cuda":
+        return {name: values.to(device) for name, values in batch.items()}
+    return {
+        name: values if values.device.type == "cuda" else values.pin_memory().to(device, non_blocking=True)
+        for name, values in batch.items()
+    }
+
+
+def half_type(device: "torch.device") -> "torch.dtype":
+    """Return the 16-bit numbers that a device multiplies: bfloat16, or float16 of a GPU that has none."""
+    import torch
+
+    is_older = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.float16 if is_older else torch.bfloat16
+
+
+_SIGNS = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""Of full memory, in errors of PyTorch that have no type of their own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of a device is full."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS)
+
+
+@dataclass
+class Pieces:
+    """Into how many pieces batches are cut so that each fits into a device's memory: twice as many when one did not."""
+
+    count: int = 1
+
+    def run(self, compute: Callable[[int], T], num_rows: int, undo: Callable[[], None] | None = None) -> T:
+        """Return what `compute` gives, which is told the number of pieces that `num_rows` rows are cut into.
+
+        Where memory is full, what was begun is undone, a note is printed, and it is called again with twice as many.
+
+        Raises:
+            DeviceError: one row alone does not fit.
+        """
+        while True:
+            try:
+                return compute(self.count)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                problem = brief(error, 160).rstrip(".")
+            if undo is not None:
+                undo()
+            _empty_caches()
+            if self.count >= num_rows:
+                raise DeviceError(
+                    f"one row must fit into the memory of the device, but it does not: {problem}. Lower "
+                    "--max-seq-length, take a smaller model or --device cpu."
+                )
+            self.count = min(2 * self.count, num_rows)
+            rows = -(-num_rows // self.count)
+            print(
+                f"Note: {num_rows} rows do not fit into the memory of the device at once: from here on at most {rows} "
+                "are computed at a time. The results are the same up to rounding."
+            )
+
+
+def _empty_caches() -> None:
+    """Give back what the failed attempt has held."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -87,6 +87,10 @@ class ClusterError(CompressorError):
     """A Ray cluster that cannot be reached, or cannot do the work."""
 
 
+class DeviceError(CompressorError):
+    """A device that cannot compute what is asked."""
+
+
 class ModelError(CompressorError):
     """A model directory that cannot be used."""
 

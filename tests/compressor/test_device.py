@@ -11,8 +11,17 @@ import torch
 
 from compressor.data.batches import compute_logits
 from compressor.data.heads.classification import CLASSIFICATION
-from compressor.device import AUTO, chosen_device, is_device, pick_device
-from compressor.errors import OptionError
+from compressor.device import (
+    AUTO,
+    Pieces,
+    chosen_device,
+    half_type,
+    is_device,
+    is_out_of_memory,
+    pick_device,
+    to_device,
+)
+from compressor.errors import DeviceError, OptionError, spelled_as_flags
 from compressor.files import module_environment
 from compressor.training.loop import run_updates
 from compressor.training.settings import TrainingSettings
@@ -94,3 +103,90 @@ def test_batches_are_brought_to_the_model(monkeypatch: pytest.MonkeyPatch) -> No
     run_updates(model, batch, torch.tensor([0, 1, 1]), [Update(None)], TrainingSettings(), CLASSIFICATION)
     assert set(seen) == {"meta"}
     assert len(seen) == 2 * len(batch)
+
+
+def test_a_gpu_is_sent_pinned_memory_and_the_processor_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append(("pinned",)) or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: calls.append((*a, k)) or self)
+    batch, gpu = {"input_ids": torch.ones(2, 3), "attention_mask": torch.ones(2, 3)}, torch.device("cuda:1")
+    assert to_device(batch, gpu).keys() == batch.keys()
+    assert calls == [("pinned",), (gpu, {"non_blocking": True})] * 2
+    calls.clear()
+    to_device(batch, torch.device("cpu"))
+    assert calls == [(torch.device("cpu"), {})] * 2
+
+
+@pytest.mark.parametrize(
+    ("device", "supported", "dtype"),
+    [("cpu", False, torch.bfloat16), ("cuda", True, torch.bfloat16), ("cuda:1", False, torch.float16)],
+)
+def test_a_gpu_without_bfloat16_has_float16(
+    device: str, supported: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
+    assert half_type(torch.device(device)) is dtype
+
+
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (FULL, True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("CUDA out of memory"), False),
+    ],
+)
+def test_full_memory_is_told_from_other_errors(error: Exception, is_full: bool) -> None:
+    assert is_out_of_memory(error) is is_full
+
+
+def test_pieces_are_doubled_until_one_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[object] = []
+
+    def compute(num_pieces: int) -> str:
+        asked.append(num_pieces)
+        if num_pieces < 4:
+            raise FULL
+        return "done"
+
+    pieces = Pieces()
+    assert pieces.run(compute, 7, lambda: asked.append("undone")) == "done"
+    assert asked == [1, "undone", 2, "undone", 4]
+    assert capsys.readouterr().out.splitlines() == [
+        f"Note: 7 rows do not fit into the memory of the device at once: from here on at most {rows} are computed at a "
+        "time. The results are the same up to rounding."
+        for rows in (4, 2)
+    ]
+    assert pieces.run(compute, 7) == "done"
+    assert asked[-1] == 4
+    assert len(asked) == 6
+
+
+def test_a_row_that_does_not_fit_is_an_error() -> None:
+    asked: list[int] = []
+
+    def compute(num_pieces: int) -> None:
+        asked.append(num_pieces)
+        raise FULL
+
+    with pytest.raises(DeviceError) as raised:
+        Pieces().run(compute, 3)
+    assert asked == [1, 2, 3]
+    with spelled_as_flags():
+        assert str(raised.value) == (
+            "one row must fit into the memory of the device, but it does not: CUDA out of memory. Tried to allocate "
+            "20.00 MiB. Lower --max-seq-length, take a smaller model or --device cpu."
+        )
+
+
+def test_other_errors_are_passed_on() -> None:
+    def compute(num_pieces: int) -> None:
+        raise RuntimeError("shapes")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        Pieces().run(compute, 3)

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import chain
+from functools import cached_property, partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from compressor.data.ratios import Structure, read_tags
 from compressor.data.sources import Rows, TaskData
 from compressor.data.storage.tokens import new_column, open_column, open_columns, write_columns
 from compressor.data.tasks import Task
+from compressor.device import Pieces, to_device
 from compressor.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class EncodedRows:
         """Row i has the units bounds[i] … bounds[i + 1]."""
         if self.units is None:
             return np.arange(len(self) + 1) * self.outputs_per_row
-        return np.searchsorted(self.units, self.offsets)
+        return np.searchsorted(self.units, self.offsets.astype(self.units.dtype))
 
     @property
     def outputs_per_row(self) -> int:
@@ -217,7 +218,7 @@ def _first_pieces(words: Sequence[int | None]) -> list[int]:
 
 def _judge_words(rows: Rows, words: np.ndarray, lengths: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """What is judged of words: their first pieces, with the labels of those words and the rows they stand in."""
-    units = np.flatnonzero(words >= 0)
+    units = np.flatnonzero(words >= 0).astype(np.int32 if len(words) < 2**31 else np.int64)  # there may be many
     of_rows = np.repeat(np.arange(len(rows)), lengths)[units]
     counts = np.fromiter(map(len, rows.labels), np.int64, len(rows))
     labels = np.fromiter(chain.from_iterable(rows.labels), np.int64, int(counts.sum()))
@@ -349,25 +350,46 @@ def training_batches(
     return iterate_batches(rows, training_picks(rows, batch_size, rng))
 
 
-def compute_logits(model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]]) -> np.ndarray:
+def split_batch(batch: Batch, count: int) -> list[Batch]:
+    """A batch as `count` smaller ones of about equally many texts (or choices), or as many as it has, in its order."""
+    size, width = len(batch["attention_mask"]), batch["attention_mask"].shape[-1]
+    bounds = np.linspace(0, size, min(count, size) + 1).astype(int).tolist()
+    parts = []
+    for start, end in pairwise(bounds):
+        part = {name: values[start:end] for name, values in inputs_of(batch).items()}
+        if UNITS in batch:
+            units = batch[UNITS]
+            part[UNITS] = units[(units >= start * width) & (units < end * width)] - start * width
+        parts.append(part)
+    return parts
+
+
+def compute_logits(
+    model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]], pieces: Pieces | None = None
+) -> np.ndarray:
     """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
-    order, parts = zip(*compute_each(model, batches), strict=True)
+    order, parts = zip(*compute_each(model, batches, pieces), strict=True)
     return np.asarray(np.concatenate(parts)[np.argsort(np.concatenate(order))])
 
 
 @torch.inference_mode()
 def compute_each(
-    model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]]
+    model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]], pieces: Pieces | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The places and the logits [units, outputs] of a batch after the other."""
-    was_training = model.training
+    """The places and the logits [units, outputs] of a batch after the other, each in pieces if memory asks for it."""
+    was_training, pieces = model.training, pieces or Pieces()
     model.eval()
     try:
         for places, batch in batches:
-            moved = {name: values.to(model.device) for name, values in batch.items()}
-            yield places, outputs_of(model, moved).cpu().numpy()
+            yield places, pieces.run(partial(_answer, model, batch), len(batch["attention_mask"]))
     finally:
         model.train(was_training)
+
+
+def _answer(model: "PreTrainedModel", batch: Batch, num_pieces: int) -> np.ndarray:
+    """The logits [units, outputs] of a batch that is computed in pieces."""
+    parts = [batch] if num_pieces == 1 else split_batch(batch, num_pieces)
+    return np.concatenate([outputs_of(model, to_device(part, model.device)).cpu().numpy() for part in parts])
 
 
 @contextmanager

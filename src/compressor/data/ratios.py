@@ -84,11 +84,12 @@ _PREFIXES, _BEGINNING, _ENDING = "BIELSU", "BSU", "ELSU"
 def find_entities(labels: np.ndarray, structure: Structure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the entities in labels [units]: first unit, last unit and kind of each, as conlleval and seqeval count."""
     assert structure.tags is not None
-    kinds, begins, ends = structure.tags[labels].T
-    inside, groups = kinds >= 0, structure.groups
+    kinds, groups = structure.tags[:, 0].astype(np.int32)[labels], structure.groups
+    begins, ends = ((structure.tags[:, place] > 0)[labels] for place in (1, 2))
+    inside = kinds >= 0
     continues = np.zeros(len(labels), dtype=bool)
     continues[1:] = (kinds[1:] == kinds[:-1]) & (groups[1:] == groups[:-1])
-    continues[1:] &= inside[1:] & (begins[1:] == 0) & (ends[:-1] == 0)
+    continues[1:] &= inside[1:] & ~begins[1:] & ~ends[:-1]
     first = np.flatnonzero(inside & ~continues)
     last = np.flatnonzero(inside & ~np.append(continues[1:], False))
     return first, last, kinds[first]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from compressor.data.batches import Batch, EncodedRows, evaluation_batches, outputs_of
 from compressor.data.heads.head import Head
+from compressor.device import Pieces, to_device
 from compressor.network.execution import activate
 from compressor.network.families import get_dimensions, get_layers
 from compressor.network.sub_network import SubNetwork, full_sub_network, keep_layers
@@ -74,8 +75,15 @@ def measure_blocks(
     What flows into a layer is computed once, and each loss continues from there.
     """
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
-    pairs = evaluation_batches(rows, 64, drawn)
-    inputs = [{name: values.to(model.device) for name, values in batch.items()} for _, batch in pairs]
+    return Pieces().run(lambda num_pieces: _measure_blocks(model, head, rows, drawn, -(-64 // num_pieces)), 64)
+
+
+def _measure_blocks(
+    model: "PreTrainedModel", head: Head, rows: EncodedRows, drawn: np.ndarray, batch_size: int
+) -> list[Block]:
+    """Return the same of given rows."""
+    pairs = evaluation_batches(rows, batch_size, drawn)
+    inputs = [to_device(batch, model.device) for _, batch in pairs]
     labels = torch.from_numpy(np.concatenate([rows.targets[picked] for picked, _ in pairs]))
     full, was_training = full_sub_network(get_dimensions(model)), model.training
     layers, states = range(len(full.heads)), list[Tensor | None]([None] * len(inputs))

@@ -10,6 +10,7 @@ import numpy as np
 from compressor.data.batches import EncodedRows, compute_logits, evaluation_picks, iterate_batches
 from compressor.data.metrics import compute_error
 from compressor.data.tasks import Task
+from compressor.device import Pieces, to_device
 from compressor.network.execution import activate
 from compressor.network.sub_network import SubNetwork
 
@@ -38,16 +39,13 @@ class Evaluator:
     """
 
     def __init__(self, model: "PreTrainedModel", task: Task, rows: EncodedRows, batch_size: int = 64) -> None:
-        self.model, self.task, self.rows = model, task, rows
+        self.model, self.task, self.rows, self._pieces = model, task, rows, Pieces()
         self._picks, lengths = evaluation_picks(rows, batch_size), rows.lengths
         padded = sum(len(picked) * rows.num_choices * int(lengths[picked[-1]]) for picked in self._picks)
         self._kept = (
             None
             if padded > _KEPT
-            else [
-                (places, {name: values.to(model.device) for name, values in batch.items()})
-                for places, batch in iterate_batches(rows, self._picks)
-            ]
+            else [(places, to_device(batch, model.device)) for places, batch in iterate_batches(rows, self._picks)]
         )
 
     def evaluate(self, sub_network: SubNetwork | None = None) -> Evaluation:
@@ -61,4 +59,4 @@ class Evaluator:
     def compute_logits(self, sub_network: SubNetwork | None = None) -> np.ndarray:
         """Return logits [units, outputs] of a sub-network, or of the model as it stands, in the order of the rows."""
         with activate(self.model, sub_network) if sub_network is not None else nullcontext():
-            return compute_logits(self.model, self._kept or iterate_batches(self.rows, self._picks))
+            return compute_logits(self.model, self._kept or iterate_batches(self.rows, self._picks), self._pieces)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.data.batches import EncodedRows, evaluation_batches, inputs_of
+from compressor.device import Pieces, to_device
 from compressor.network.execution import expand_members
 from compressor.network.families import get_family, get_layers, kept_members
 from compressor.network.sub_network import SubNetwork
@@ -36,6 +37,12 @@ def measure_moments(
     model: "PreTrainedModel", rows: EncodedRows, num_rows: int = NUM_REPAIR_ROWS, seed: int = 0
 ) -> Moments:
     """Return the moments over the tokens (no padding) of `num_rows` rows drawn by `seed`."""
+    drawn = np.random.default_rng([seed, 5]).permutation(len(rows))[:num_rows]
+    return Pieces().run(lambda num_pieces: _measure_moments(model, rows, drawn, -(-32 // num_pieces)), 32)
+
+
+def _measure_moments(model: "PreTrainedModel", rows: EncodedRows, drawn: np.ndarray, batch_size: int) -> Moments:
+    """Return those of given rows."""
     family, layers = get_family(model.config.model_type), get_layers(model)
     sums: dict[tuple[int, str], Tensor] = {}
     mask: list[Tensor] = []
@@ -53,12 +60,12 @@ def measure_moments(
         for layer, module in enumerate(layers)
         for group in family.groups
     ]
-    was_training, drawn = model.training, np.random.default_rng([seed, 5]).permutation(len(rows))[:num_rows]
+    was_training = model.training
     try:
         model.eval()
         with torch.inference_mode():
-            for _, batch in evaluation_batches(rows, 32, drawn):
-                inputs = {name: values.to(model.device) for name, values in inputs_of(batch).items()}
+            for _, batch in evaluation_batches(rows, batch_size, drawn):
+                inputs = to_device(inputs_of(batch), model.device)
                 mask[:] = [inputs["attention_mask"].reshape(-1).bool()]
                 model(**inputs)
     finally:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.batches import Batch, EncodedRows, collate, inputs_of, units_of
+from compressor.data.batches import Batch, EncodedRows, collate, compute_logits, units_of
 from compressor.data.tasks import Task
+from compressor.device import Pieces
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions
 from compressor.spaces import create_search_space
@@ -65,38 +66,43 @@ def forecast(
     steps_per_epoch = math.ceil(len(train) / settings.rows_per_step)
     num_steps = steps_per_epoch * settings.epochs
     warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0
-    batch, labels = make_typical_batch(train, settings.per_device_train_batch_size, model.device)
     rng = np.random.default_rng([settings.seed, 6])
+    rows = settings.per_device_train_batch_size
 
-    def take_step(moment: float) -> None:
-        step = Step(
-            index=int(moment * num_steps),
-            num_steps=num_steps,
-            num_random_sub_nets=settings.num_random_sub_nets,
-            rng=rng,
-            num_warm_up_steps=warm_up * steps_per_epoch,
-        )
-        run_updates(model, batch, labels, strategy(space, step), settings, task.head)
+    def time_steps(num_pieces: int) -> tuple[float, float]:
+        """The mean seconds of a batch of the training, and of one that updates the super-network alone."""
+        batch, labels = make_typical_batch(train, -(-rows // num_pieces), model.device)
 
-    was_training = model.training
-    with torch.random.fork_rng():
-        model.train()
+        def take_step(moment: float) -> None:
+            step = Step(
+                index=int(moment * num_steps),
+                num_steps=num_steps,
+                num_random_sub_nets=settings.num_random_sub_nets,
+                rng=rng,
+                num_warm_up_steps=warm_up * steps_per_epoch,
+            )
+            run_updates(model, batch, labels, strategy(space, step), settings, task.head).tolist()  # a GPU lags behind
+
         take_step(_MOMENTS[0])  # the first one allocates
         start = clock()
         for moment in _MOMENTS:
             take_step(moment)
-        training_s = (clock() - start) / len(_MOMENTS) * num_steps * settings.gradient_accumulation_steps
-        start = clock()
-        run_updates(model, batch, labels, [Update(None)], settings, task.head)
-        epoch_s = (clock() - start) * steps_per_epoch * settings.num_parts  # of one process
+        of_training, start = (clock() - start) / len(_MOMENTS), clock()
+        run_updates(model, batch, labels, [Update(None)], settings, task.head).tolist()
+        return num_pieces * of_training, num_pieces * (clock() - start)
+
+    was_training = model.training
+    with torch.random.fork_rng():
+        model.train()
+        batch_s, own_s = Pieces().run(time_steps, rows, lambda: model.zero_grad(set_to_none=True))
         model.zero_grad(set_to_none=True)
+    training_s = batch_s * num_steps * settings.gradient_accumulation_steps
+    epoch_s = own_s * steps_per_epoch * settings.num_parts  # of one process
     model.eval()
     picked = _typical(validation, settings.per_device_eval_batch_size)
-    inputs = {name: values.to(model.device) for name, values in inputs_of(collate(validation, picked)).items()}
-    with torch.inference_mode():
-        start = clock()
-        model(**inputs)
-        row_s = (clock() - start) / len(picked)
+    start = clock()
+    compute_logits(model, [(units_of(validation, picked), collate(validation, picked))])
+    row_s = (clock() - start) / len(picked)
     model.train(was_training)
     cost_model = create_cost_model(model)
     share = float(np.mean([cost_model.costs(space.draw(rng)).relative_encoder_params for _ in range(_DRAWS)]))

@@ -6,7 +6,7 @@ per batch gives all scores. Ordering changes what "the first k" means, never wha
 cannot change places; their order is noted in the model's configuration, where the space `small_ordered` finds it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -15,8 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.batches import Batch, EncodedRows, evaluation_batches, outputs_of
+from compressor.data.batches import (
+    Batch,
+    EncodedRows,
+    evaluation_batches,
+    evaluation_picks,
+    iterate_batches,
+    outputs_of,
+)
 from compressor.data.tasks import Task
+from compressor.device import Pieces, to_device
 from compressor.evaluation.blocks import outputs_from
 from compressor.network.families import get_dimensions, get_family, get_layers, get_member_order
 from compressor.network.slicing import reorder
@@ -72,8 +80,15 @@ def order_layers(
     one can write too.
     """
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
-    batches = list(evaluation_batches(rows, 64, drawn))
-    inputs = [{name: values.to(model.device) for name, values in batch.items()} for _, batch in batches]
+    return Pieces().run(lambda num_pieces: _order_layers(model, task, rows, drawn, -(-64 // num_pieces)), 64)
+
+
+def _order_layers(
+    model: "PreTrainedModel", task: Task, rows: EncodedRows, drawn: np.ndarray, batch_size: int
+) -> tuple[int, ...]:
+    """Return the same on given rows."""
+    batches = list(evaluation_batches(rows, batch_size, drawn))
+    inputs = [to_device(batch, model.device) for _, batch in batches]
     labels = torch.from_numpy(np.concatenate([rows.targets[picked] for picked, _ in batches]))
 
     left, dropped, was_training = list(range(get_dimensions(model).num_layers)), list[int](), model.training
@@ -114,18 +129,35 @@ def score_importance(
     model's outputs are learnt, the loss of that very model has no gradient: labels are drawn around them, which gives
     the true Fisher information in place of the empirical one.
     """
-    groups, was_training = get_family(model.config.model_type).groups, model.training
-    sizes = {group.name: group.num_members(model.config) for group in groups}
-    scores = {name: np.zeros((len(get_layers(model)), size)) for name, size in sizes.items()}
+    groups = get_family(model.config.model_type).groups
     rng = np.random.default_rng([seed, 4])
     drawn, sample = rng.permutation(len(rows))[:num_rows], task.head.sample
     labels_of = rows.targets if rows.reference is None or sample is None else sample(rows.reference, rng)
+
+    def score(num_pieces: int) -> dict[str, np.ndarray]:
+        batches = iterate_batches(rows, evaluation_picks(rows, -(-batch_size // num_pieces), drawn))
+        return _score(model, task, batches, labels_of)
+
+    scores = Pieces().run(score, batch_size)
+    for group in groups:
+        for layer, order in enumerate(get_member_order(model, group)):
+            scores[group.name][layer] = scores[group.name][layer, list(order)]
+    return Importance(**scores)
+
+
+def _score(
+    model: "PreTrainedModel", task: Task, batches: Iterable[tuple[np.ndarray, Batch]], labels_of: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the scores [layers, members] by group, members as they stand in the weights."""
+    groups, was_training = get_family(model.config.model_type).groups, model.training
+    sizes = {group.name: group.num_members(model.config) for group in groups}
+    scores = {name: np.zeros((len(get_layers(model)), size)) for name, size in sizes.items()}
     model.eval()
     try:
         with _inputs_of_consumers(model) as inputs, torch.enable_grad():
-            for picked, batch in evaluation_batches(rows, batch_size, drawn):
+            for picked, batch in batches:
                 labels = torch.from_numpy(labels_of[picked]).to(model.device)
-                logits = outputs_of(model, {name: values.to(model.device) for name, values in batch.items()})
+                logits = outputs_of(model, to_device(batch, model.device))
                 loss = task.head.loss(logits, labels) * len(picked)  # its mean undone: units count alike
                 gradients = torch.autograd.grad(loss, list(inputs.values()))
                 for ((name, layer), x), gradient in zip(inputs.items(), gradients, strict=True):
@@ -135,10 +167,7 @@ def score_importance(
                 inputs.clear()
     finally:
         model.train(was_training)
-    for group in groups:
-        for layer, order in enumerate(get_member_order(model, group)):
-            scores[group.name][layer] = scores[group.name][layer, list(order)]
-    return Importance(**scores)
+    return scores
 
 
 @contextmanager

@@ -8,7 +8,7 @@ of the shared weights, so a small one costs little. Data order, sub-networks and
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from compressor.data.batches import (
 )
 from compressor.data.heads.head import Head
 from compressor.data.tasks import Task
+from compressor.device import Pieces, half_type, to_device
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.execution import activate, replaced
@@ -212,6 +213,8 @@ class _Job:
     moments with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task
     head has learnt nothing yet: before the first epoch it has only where there is a teacher."""
     ranks: Ranks = ALONE
+    pieces: Pieces = field(default_factory=Pieces)
+    """Into which each batch is cut, where the device's memory asks for it."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -234,11 +237,17 @@ class _Moving:
     """Of the rows."""
     draw: np.random.Generator
     """Of the sub-networks."""
+    scaler: torch.amp.GradScaler
+    """Of the loss, where training computes in float16, in which small gradients would be 0."""
 
     @property
     def generators(self) -> dict[str, np.random.Generator]:
         """By name, as a training state keeps them."""
         return {"order": self.order, "draw": self.draw}
+
+    def scale(self, device: torch.device) -> float:
+        """What the loss is multiplied by."""
+        return float(self.scaler.scale(torch.ones((), device=device))) if self.scaler.is_enabled() else 1.0
 
 
 _Everything = tuple[
@@ -246,6 +255,7 @@ _Everything = tuple[
     torch.optim.Optimizer,
     torch.optim.lr_scheduler.LRScheduler,
     dict[str, np.random.Generator],
+    torch.amp.GradScaler,
 ]
 """What a training state is captured from."""
 
@@ -258,8 +268,9 @@ def _train(
     evaluator = Evaluator(model, job.task, job.validation, settings.per_device_eval_batch_size)
     optimizer, schedule = create_optimizer(model, settings, job.num_steps)
     order, draw = np.random.default_rng([settings.seed, 1]), np.random.default_rng([settings.seed, 2])
-    moving = _Moving(optimizer=optimizer, schedule=schedule, order=order, draw=draw)
-    everything = (model, optimizer, schedule, moving.generators)
+    scaler = torch.amp.GradScaler(model.device.type, enabled=_computes_fp16(model, settings))
+    moving = _Moving(optimizer=optimizer, schedule=schedule, order=order, draw=draw, scaler=scaler)
+    everything = (model, optimizer, schedule, moving.generators, scaler)
     state = None if states is None else states.load()
     reports = [] if state is None else list(state.reports)
     what = "fine-tuning" if job.smallest is None else "super-network"
@@ -361,12 +372,14 @@ def _train_epoch(
             num_warm_up_steps=(job.warm_up or 0) * job.steps_per_epoch,
         )
         updates = job.plan(step)
-        found = _add_gradients(job, picked, updates)
+        found = _add_gradients(job, picked, updates, moving.scale(model.device))
         losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
         for update, loss in zip(updates, found.tolist(), strict=True):
             (own if update.sub_network in (None, everything_kept) else others).append(loss)
+        moving.scaler.unscale_(moving.optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        moving.optimizer.step()
+        moving.scaler.step(moving.optimizer)  # no step where scaled gradients were beyond float16
+        moving.scaler.update()
         moving.schedule.step()
         moving.optimizer.zero_grad(set_to_none=True)
         bar.update(len(picked))
@@ -374,24 +387,35 @@ def _train_epoch(
     return losses, own, others
 
 
-def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update]) -> Tensor:
+def _computes_fp16(model: "PreTrainedModel", settings: TrainingSettings) -> bool:
+    return bool(settings.bf16) and half_type(model.device) is torch.float16
+
+
+def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update], scale: float) -> Tensor:
     """The losses [updates] of a step's rows, which all processes share, and their gradients in the shared weights.
 
-    Losses are means over units: that of a part of the rows counts by the units it has.
+    Losses are means over units: that of a part of the rows counts by the units it has. Gradients are multiplied by
+    `scale`.
     """
     model, rows, num_parts = job.model, job.train, job.settings.num_parts
     parts = [picked[part::num_parts] for part in range(job.ranks.rank, num_parts, job.ranks.size)]
     num_units = count_units(rows, picked)
-    losses = torch.zeros(len(updates), device=model.device)
-    for part in parts:
-        share = count_units(rows, part) / num_units if num_units else 1.0
-        if len(part) == 0 or share == 0:
-            continue
-        units = units_of(rows, part)
-        labels = torch.from_numpy(rows.targets[units]).to(model.device)
-        logits = None if job.teacher is None else torch.from_numpy(job.teacher[units]).to(model.device)
-        batch = collate(rows, part)
-        losses += share * run_updates(model, batch, labels, updates, job.settings, job.task.head, logits, share)
+
+    def run_parts(num_pieces: int) -> Tensor:
+        losses = torch.zeros(len(updates), device=model.device)
+        for part in (part[piece::num_pieces] for part in parts for piece in range(num_pieces)):
+            share = count_units(rows, part) / num_units if num_units else 1.0
+            if len(part) == 0 or share == 0:
+                continue
+            units = units_of(rows, part)
+            labels = torch.from_numpy(rows.targets[units]).to(model.device)
+            logits = None if job.teacher is None else torch.from_numpy(job.teacher[units]).to(model.device)
+            batch = collate(rows, part)
+            found = run_updates(model, batch, labels, updates, job.settings, job.task.head, logits, scale * share)
+            losses += share * found
+        return losses
+
+    losses = job.pieces.run(run_parts, max(map(len, parts)), lambda: model.zero_grad(set_to_none=True))
     return job.ranks.add_up(model, losses)
 
 
@@ -412,8 +436,8 @@ def run_updates(
     Updates that distill learn from the `teacher`'s logits [units, outputs]; without one from the first update's, which
     every such strategy gives to the super-network.
     """
-    batch = {name: values.to(model.device) for name, values in batch.items()}
-    autocast = torch.autocast(model.device.type, torch.bfloat16) if settings.bf16 else nullcontext()
+    batch = to_device(batch, model.device)
+    autocast = torch.autocast(model.device.type, half_type(model.device)) if settings.bf16 else nullcontext()
     losses: list[Tensor] = []
     with _looking_up_once(model) if len(updates) > 1 else nullcontext():
         for update in updates:

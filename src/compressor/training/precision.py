@@ -1,7 +1,8 @@
 """Whether training computes in bfloat16: where the processor multiplies in it, and this very model trains faster so.
 
 It is PyTorch's autocast: matrix products are computed in bfloat16; weights, gradients, the optimizer's moments and the
-loss stay in fp32. Evaluations are always computed in fp32, so a sub-network's error is the same in all its forms.
+loss stay in fp32. A GPU without bfloat16 computes in float16 in its place, with a scaled loss. Evaluations are always
+computed in fp32, so a sub-network's error is the same in all its forms.
 """
 
 import time
@@ -13,6 +14,7 @@ import torch
 
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import Task
+from compressor.device import Pieces, half_type
 from compressor.network.costs import create_cost_model
 from compressor.training.forecast import make_typical_batch
 from compressor.training.loop import run_updates
@@ -37,17 +39,20 @@ class Precision:
     """What a training computes in, and why."""
 
     bf16: bool
+    """Whether it is bfloat16, or what the device has in its place."""
     reason: str
+    half: str = "bfloat16"
+    """What the device has."""
 
     def describe(self) -> str:
         """It in a sentence."""
-        return f"Training in {'bfloat16' if self.bf16 else 'fp32'}: {self.reason}."
+        return f"Training in {self.half if self.bf16 else 'fp32'}: {self.reason}."
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies in bfloat16 itself: a GPU, or a CPU with AVX512-BF16 or AMX."""
+    """Whether a device multiplies in bfloat16 itself: a CPU with AVX512-BF16 or AMX; a GPU, if only in float16."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return True
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -64,22 +69,28 @@ def decide_precision(
     gradients are dropped, random states are put back. The clock is by default the processor's time, which other work
     on the machine hardly changes, and the wall clock where a GPU computes.
     """
+    half = str(half_type(model.device)).removeprefix("torch.")
     if settings.bf16 is not None:
-        return Precision(bf16=settings.bf16, reason="as asked")
+        return Precision(bf16=settings.bf16, reason="as asked", half=half)
     if not has_bf16(model.device):
         return Precision(bf16=False, reason="this processor does not multiply in bfloat16")
     settings, cost_model = settings.for_rows(len(rows)), create_cost_model(model)
     texts, length = rows.num_choices, round(float(rows.lengths.mean()))
     per_row = 6 * texts * cost_model.macs(cost_model.full, length)  # two a MAC, forwards once and backwards twice
     if per_row * len(rows) * settings.epochs < _MIN_OPERATIONS:
-        return Precision(bf16=False, reason="it is too short to measure whether bfloat16 would be faster")
+        return Precision(bf16=False, reason=f"it is too short to measure whether {half} would be faster")
     num_rows = min(settings.per_device_train_batch_size, max(1, round(_MAX_OPERATIONS / per_row)))
     clock = clock or (time.process_time if model.device.type == "cpu" else time.perf_counter)
-    fp32_s, bf16_s = _time_steps(model, task, rows, replace(settings, per_device_train_batch_size=num_rows), clock)
+
+    def time_steps(num_pieces: int) -> tuple[float, float]:
+        settled = replace(settings, per_device_train_batch_size=-(-num_rows // num_pieces))
+        return _time_steps(model, task, rows, settled, clock)
+
+    fp32_s, bf16_s = Pieces().run(time_steps, num_rows, lambda: model.zero_grad(set_to_none=True))
     share = bf16_s / fp32_s
     if share > _MOST:
-        return Precision(bf16=False, reason=f"a step in bfloat16 takes {share:.2f} of its time")
-    return Precision(bf16=True, reason=f"a step takes {share:.2f} of its time in fp32")
+        return Precision(bf16=False, reason=f"a step in {half} takes {share:.2f} of its time")
+    return Precision(bf16=True, reason=f"a step takes {share:.2f} of its time in fp32", half=half)
 
 
 def _time_steps(

@@ -70,6 +70,8 @@ class StateValues:
     """The layers' order of importance; empty where none was noted."""
     member_orders: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     """The order of heads (units) in each layer, where they could not change places."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """Of the loss, where training computes in float16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         generators: dict[str, np.random.Generator],
+        scaler: torch.amp.GradScaler,
     ) -> "TrainingState":
         """The state as it is now; it shares memory with the model, so it is to be saved before the next step."""
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
@@ -105,6 +108,7 @@ class TrainingState:
             generators={name: dict(rng.bit_generator.state) for name, rng in generators.items()},
             layer_order=tuple(get_layer_order(model)),
             member_orders={group.name: get_member_order(model, group) for group in groups if group.member_inputs},
+            scaler=scaler.state_dict(),
         )
         return cls(reports=tuple(reports), tensors=tensors, values=values)
 
@@ -114,6 +118,7 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         generators: dict[str, np.random.Generator],
+        scaler: torch.amp.GradScaler,
     ) -> None:
         """Puts all of them back, in place, on the devices they are on."""
         model.load_state_dict(self._kind("model"))
@@ -132,6 +137,8 @@ class TrainingState:
         schedule.load_state_dict({**self.values.schedule, "lr_lambdas": [None] * len(groups)})
         for name, rng in generators.items():
             rng.bit_generator.state = self.values.generators[name]
+        if self.values.scaler:
+            scaler.load_state_dict(self.values.scaler)
         torch.set_rng_state(self.tensors[_CPU])
         for name, tensor in self._kind("random").items():
             if name.startswith("cuda-"):

@@ -12,6 +12,7 @@ from compressor.network.families import ENCODER_FAMILIES, get_family, get_layers
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from conftest import DIMENSIONS, encoded_sentences, tiny_batch, tiny_model
+from short_memory import short_memory
 
 CUT = SubNetwork(heads=((0, 2), (), (1, 2, 3)), units=(tuple(range(10)), (), tuple(range(3, 24))))
 
@@ -82,3 +83,14 @@ def test_what_was_linear_in_the_kept_is_made_up_for_entirely(rows: EncodedRows) 
     repair(repaired, dense, half, measure_moments(dense, rows))
     lost, left = (float((model(**batch).logits - wanted).detach().abs().max()) for model in (plain, repaired))
     assert left < 0.2 * lost
+
+
+def test_moments_do_not_depend_on_the_memory(rows: EncodedRows) -> None:
+    dense = tiny_model(num_labels=2)
+    expected = measure_moments(dense, rows)
+    with short_memory(dense, 3) as sizes:
+        found = measure_moments(dense, rows)
+    assert max(sizes) <= 3
+    for name, moments in expected.items():
+        for moment, other in zip(moments, found[name], strict=True):
+            torch.testing.assert_close(other, moment, atol=1e-3, rtol=1e-4)

@@ -26,6 +26,7 @@ from compressor.training.importance import order_layers, score_importance, sort_
 from compressor.training.loop import create_optimizer, fine_tune
 from compressor.training.settings import TrainingSettings
 from conftest import HEADS, HIDDEN, LAYERS, TASK_HEADS, UNITS, VOCABULARY, answers, tiny_batch, tiny_model
+from short_memory import short_memory
 
 KINDS = {
     "classification": "custom",
@@ -229,3 +230,16 @@ def test_the_order_of_layers_stays_with_the_super_network(tmp_path: Path) -> Non
     forget_orders(loaded)
     forget_orders(loaded)
     assert not hasattr(loaded.config, "layer_order")
+
+
+@pytest.mark.parametrize("task_head", ["classification", "token_classification", "embedding"])
+def test_scores_and_orders_do_not_depend_on_the_memory(task_head: str) -> None:
+    model, task, rows = case(task_head=task_head)
+    expected, layers = score_importance(model, task, rows), order_layers(model, task, rows)
+    with short_memory(model, 5) as sizes:
+        found, found_layers = score_importance(model, task, rows), order_layers(model, task, rows)
+    np.testing.assert_allclose(found.heads, expected.heads, rtol=1e-4)
+    np.testing.assert_allclose(found.units, expected.units, rtol=1e-4)
+    assert found_layers == layers
+    assert max(sizes) <= 5
+    assert len(sizes) > 4

@@ -18,6 +18,7 @@ from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.train import PreparedTraining, train_super_network
 from conftest import encoded_sentences, sentence_rows, tiny_model
+from short_memory import short_memory
 
 TASK = TASKS["custom"]
 AUTO = TrainingSettings(num_train_epochs=2, per_device_train_batch_size=8, learning_rate=5e-3)
@@ -187,3 +188,50 @@ def test_bfloat16_trains_and_fp32_evaluates(base_model_dir: Path, data: TaskData
     assert Evaluator(in_bf16.model, data.task, rows).evaluate().error == in_bf16.record.error
     hook.remove()
     assert set(seen) == {torch.float32}
+
+
+@pytest.fixture
+def older_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU stands for a GPU that has float16 alone."""
+    for module in ("loop", "precision"):
+        monkeypatch.setattr(f"compressor.training.{module}.half_type", lambda _: torch.float16)
+
+
+def test_a_gpu_without_bfloat16_trains_in_float16(
+    base_model_dir: Path, data: TaskData, older_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, scales = list[torch.dtype](), list[float]()
+    autocast, step = torch.autocast, torch.amp.GradScaler.step
+    monkeypatch.setattr(torch, "autocast", lambda kind, dtype: seen.append(dtype) or autocast(kind, dtype))
+    monkeypatch.setattr(
+        torch.amp.GradScaler, "step", lambda self, *a: scales.append(self.get_scale()) or step(self, *a)
+    )
+    in_fp16, in_fp32 = (
+        train_super_network(base_model_dir, data, TrainingSettings(num_train_epochs=1, bf16=half))
+        for half in (True, False)
+    )
+    assert set(seen) == {torch.float16}
+    assert set(scales) >= {2.0**16, 1.0}
+    assert in_fp16.record is not None
+    assert in_fp32.record is not None
+    assert in_fp16.record.epochs[0].loss == pytest.approx(in_fp32.record.epochs[0].loss, rel=0.05)
+    weights = in_fp32.model.state_dict()
+    for name, tensor in in_fp16.model.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], atol=5e-3, rtol=0)
+
+
+def test_it_is_said_what_is_computed_in(rows: EncodedRows, able: None, older_gpu: None) -> None:
+    asked = precision.decide_precision(tiny_model(), TASK, rows, TrainingSettings(bf16=True))
+    assert asked.describe() == "Training in float16: as asked."
+
+
+def test_measuring_needs_no_more_memory_than_training(
+    rows: EncodedRows, able: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_MIN_OPERATIONS", 0)
+    model = tiny_model(num_labels=2)
+    with short_memory(model, 3) as sizes:
+        precision.decide_precision(model, TASK, rows, TrainingSettings())
+    assert set(sizes) <= {1, 2, 3}
+    assert "do not fit into the memory of the device at once" in capsys.readouterr().out
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -39,6 +39,7 @@ from compressor.training.state import EpochReport, TrainingStates
 from compressor.training.train import train_super_network
 from conftest import HIDDEN, VOCABULARY, answers, random_weights, sentence_rows, tiny_batch, tiny_config
 from running import WriteRows
+from short_memory import short_memory
 
 SIZE = 2
 
@@ -400,3 +401,22 @@ def test_the_rows_of_a_step_are_a_training_s_identity() -> None:
     assert one.identity == split.identity
     assert one.for_rows(100).epochs == split.for_rows(100).epochs
     assert one.identity != replace(split, num_processes=1).identity
+
+
+@pytest.mark.parametrize(("name", "every"), [("classes", 1), ("words", 2), ("in order", 2), ("accumulated", 2)])
+def test_a_step_that_does_not_fit_is_one_that_fits(
+    name: str, every: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Memory is full at once, or when a sub-network's gradients are in the weights already."""
+    expected, reports = train(JOBS[name], 1)
+    model, task, rows = case(JOBS[name])
+    capsys.readouterr()
+    monkeypatch.setattr(f"{__name__}.case", lambda job: (model, task, rows))
+    with short_memory(model, 3, every=every):
+        found, reports_found = train(JOBS[name], 1)
+    for key, values in expected.items():
+        torch.testing.assert_close(found[key], values, atol=1e-5, rtol=1e-4)
+    for one, other in zip(reports, reports_found, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    shown = capsys.readouterr().out
+    assert ("rows do not fit into the memory of the device at once" in shown) == (len(rows) > 3)

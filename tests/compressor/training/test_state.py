@@ -1,6 +1,7 @@
 """Law 6 for training: whoever goes on after an epoch gets the weights of a training that was never interrupted."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,17 @@ def train(
     states: TrainingStates | None = None,
     killed_after: int = 0,
     model_type: str = "bert",
+    bf16: bool = False,
 ) -> tuple[dict[str, Tensor], list[EpochReport]]:
     """A process that trains; it ends before the state of epoch `killed_after` is kept."""
     model, settings = (
         tiny_model(model_type, num_labels=2),
         TrainingSettings(
-            sampling_strategy=strategy, num_train_epochs=EPOCHS, per_device_train_batch_size=8, learning_rate=3e-3
+            sampling_strategy=strategy,
+            num_train_epochs=EPOCHS,
+            per_device_train_batch_size=8,
+            learning_rate=3e-3,
+            bf16=bf16,
         ),
     )
 
@@ -131,3 +137,21 @@ def test_a_damaged_state_is_told_and_the_training_begins_anew(
     assert capsys.readouterr().out == note
     assert states.load() is None
     assert capsys.readouterr().out == ""  # told once
+
+
+def test_in_float16_the_scale_of_the_loss_goes_on(
+    rows: EncodedRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compressor.training.loop.half_type", lambda _: torch.float16)
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", partial(scaler, init_scale=2.0**5, growth_interval=7))
+    states = TrainingStates(directory=tmp_path / "training", run={"seed": 0})
+    expected, reports = train(rows, "standard", bf16=True)
+    with pytest.raises(KilledError):
+        train(rows, "standard", states, killed_after=EPOCHS, bf16=True)
+    state = states.load()
+    assert state is not None
+    assert (state.values.scaler["scale"], state.values.scaler["_growth_tracker"]) == (2.0**7, 1)  # after 15 steps
+    found, reports_found = train(rows, "standard", states, bf16=True)
+    assert reports_found == reports
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -4,7 +4,7 @@ A word is judged by its first piece; further pieces, and words that are cut off 
 """
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,25 +56,24 @@ def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
     Raises:
         TaskDataError: a row has not as many labels as words, or an unknown one.
     """
-    rows = _read_lists(table, task, part)
-    written = [label for labels in rows for label in labels]
+    written = sorted({label for labels in _read_lists(table, task, part) for label in labels})
     numbered = tuple(label_names) == task.label_names and not set(written) <= set(label_names)
-    indices = to_indices(written, label_names, part, numbered=numbered).tolist()
-    found, end = np.empty(len(rows), dtype=object), 0
-    for row, (labels, words) in enumerate(zip(rows, table[task.text_columns[0]].tolist(), strict=True)):
+    indices = dict(zip(written, to_indices(written, label_names, part, numbered=numbered).tolist(), strict=True))
+    rows = zip(_read_lists(table, task, part), table[task.text_columns[0]].tolist(), strict=True)
+    found = np.empty(len(table), dtype=object)
+    for row, (labels, words) in enumerate(rows):
         count = len(to_list(words) or ())
         if len(labels) != count:
             raise TaskDataError(
                 f"a row must have a label for each word, but row {row + 1} of the {part} rows has {count} words and "
                 f"{len(labels)} labels. Correct the file."
             )
-        found[row] = tuple(indices[end : end + count])
-        end += count
+        found[row] = tuple(indices[label] for label in labels)
     return found
 
 
-def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> list[list[str]]:
-    rows = []
+def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> Iterator[list[str]]:
+    """The labels of a row after the other."""
     for row, value in enumerate(table[task.label_column].tolist()):
         labels = to_list(value)
         if labels is None or not all(isinstance(label, str | int | np.integer) for label in labels):
@@ -82,8 +81,7 @@ def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> list[list[str
                 f"column {task.label_column!r} must hold a list of labels in every row, but row {row + 1} of the "
                 f"{part} rows holds {reprlib.repr(value)}. Correct the file or name another --label-column."
             )
-        rows.append([str(label).strip() for label in labels])
-    return rows
+        yield [str(label).strip() for label in labels]
 
 
 def check_labels(data: "TaskData") -> list[str]:
