@@ -35,7 +35,7 @@ from exporters.graph.quantization import (
     needs_reduced_range,
     quantize_int8,
 )
-from exporters.graph.sessions import create_session, graph_mb
+from exporters.graph.sessions import create_session, graph_mb, require_provider
 from exporters.opened_model import OpenedModel, open_model
 from exporters.options import ExportOptions, Form, Precision
 
@@ -74,6 +74,7 @@ def export_model(
         OutputError: the directory is the model's own.
     """
     options, output_dir = replace(options or ExportOptions(), **fields), Path(output_dir).expanduser().resolve()
+    require_provider(options.provider, {"onnxruntime", *options.runtime})
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     require_other_directory(output_dir, opened.path)
     data = opened.load_data() if data is None else in_order_of(data, opened.labels)
@@ -86,6 +87,7 @@ def export_model(
             model=opened.path,
             task=data.task.name,
             portable=options.portable,
+            provider=options.provider,
             params=sum(parameter.numel() for parameter in opened.model.parameters()),
             lengths=tuple(sorted(validation.lengths.tolist())[:: max(1, len(validation) // _MAX_LENGTHS)]),
             model_files=None if opened.path is None else digest_files(opened.path),
@@ -112,7 +114,7 @@ def _make_forms(
     about = _metadata(opened, data.task, validation)
     graph = export_onnx(opened.model, opened.tokenizer, directory / ONNX_FILE, about, portable=options.portable)
     expected = expect_logits(opened.model, opened.tokenizer, evaluation_batches(validation, _BATCH_SIZE))
-    fp32, logits = _verify(graph, expected, opened, data.task, validation)
+    fp32, logits = _verify(graph, expected, opened, data.task, validation, options.provider)
     verified: dict[Form, VerifiedForm] = {"fp32": fp32}
     smaller: dict[Form, JudgedForm] = {
         form: _make_smaller(graph, precision, data.task, validation, logits, options)
@@ -174,15 +176,20 @@ def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[
 
 
 def _verify(
-    graph: Path, expected: ExpectedLogits, opened: OpenedModel, task: Task, validation: EncodedRows
+    graph: Path,
+    expected: ExpectedLogits,
+    opened: OpenedModel,
+    task: Task,
+    validation: EncodedRows,
+    provider: str = "cpu",
 ) -> tuple[VerifiedForm, np.ndarray]:
     """Return the fp32 form of a graph, and its logits [rows, classes] of the validation rows.
 
     Raises:
         ParityError: it computes something else than the model, or than what was measured of the model before.
     """
-    differences = check_parity(graph, expected)
-    logits = onnx_logits(create_session(graph, threads=1), evaluation_batches(validation, _BATCH_SIZE))
+    differences = check_parity(graph, expected, provider)
+    logits = onnx_logits(create_session(graph, 1, provider), evaluation_batches(validation, _BATCH_SIZE))
     found = score(task, logits, validation)
     before = opened.known_error
     error = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
@@ -232,7 +239,7 @@ def _judge(
     """
     is_int8 = int8_embeddings is not None
     rows = 1 if is_int8 else _BATCH_SIZE  # as it is served: int8 answers depend on their batch
-    smaller = onnx_logits(create_session(file, threads=1), evaluation_batches(validation, rows))
+    smaller = onnx_logits(create_session(file, 1, options.provider), evaluation_batches(validation, rows))
     both = [task.head.judge(of, validation.reference) for of in (logits, smaller)]
     num_tries = _INT8_TRIES if is_int8 else 1
     losses = compare_with_base(

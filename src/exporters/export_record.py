@@ -14,13 +14,14 @@ from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import FileError
 from compressor.files import is_plain_name, resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, broken, parse_record, read_record
-from exporters.options import FORMS, Form
+from exporters.options import FORMS, Form, Provider
 
 EXPORT_FILE, ONNX_FILE = "export.json", "model.onnx"
 _NEXT_STEP = "Restore it, or export again with compressor export"
 _VERIFIED = tuple(name for name, (_, precision) in FORMS.items() if precision == "fp32")
 FASTEST_FIRST: tuple[Form, ...] = ("int8", "openvino-int8", "openvino-bf16", "openvino-fp32", "fp32")
 """For single texts of changing lengths, as they are served (benchmarks/LOG.md); fp16 is for GPUs."""
+FASTEST_ON_GPU: tuple[Form, ...] = ("fp16", "fp32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ class _Facts:
     task: str
     portable: bool
     """Whether the graphs have standard ONNX operators alone."""
+    provider: Provider = "cpu"
+    """Where they were verified and judged, and are to be served."""
     params: Count
     """Parameters of the exported model."""
     lengths: tuple[Count, ...]
@@ -122,9 +125,9 @@ class Export(_Facts):
 
     @property
     def best(self) -> Form:
-        """The form to serve: of those that are accepted the one that a CPU is known to compute fastest."""
-        accepted = self.accepted
-        return next(form for form in FASTEST_FIRST if form in accepted)
+        """The form to serve: of those that are accepted the one that a CPU (GPU) is known to compute fastest."""
+        accepted, order = self.accepted, FASTEST_ON_GPU if self.provider == "cuda" else FASTEST_FIRST
+        return next(form for form in order if form in accepted)
 
     def path(self, form: Form = "fp32") -> Path:
         """Return the graph of a form."""
@@ -136,6 +139,7 @@ class Export(_Facts):
             "model": None if self.model is None else seen_from(self.directory, self.model),
             "task": self.task,
             "portable": self.portable,
+            "provider": self.provider,
             "params": self.params,
             "lengths": list(self.lengths),
             "forms": {name: asdict(form) for name, form in self.forms.items()},

@@ -14,6 +14,7 @@ Unnamed = Literal["?"]
 """In place of the precision of a graph whose name does not tell it."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Runtime = Literal["onnxruntime", "openvino"]
+Provider = Literal["cpu", "cuda"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 RUNTIME_NAMES: dict[Runtime, str] = {"onnxruntime": "ONNX", "openvino": "OpenVINO"}
 """What people call their files."""
@@ -69,6 +70,11 @@ class ExportOptions:
         "is installed. fp32 in ONNX is always made.",
     )
     portable: bool = option(False, "Standard ONNX operators alone; a little slower.")
+    provider: Literal["cpu", "cuda"] = option(
+        "cpu",
+        "Where ONNX Runtime verifies, judges and serves the model: on the CPU, or with onnxruntime-gpu on a GPU, in "
+        "fp32 and fp16.",
+    )
     max_int8_loss: float = option(
         0.01,
         "By how much a smaller precision may raise the true error, as sure as --confidence says.",
@@ -81,7 +87,9 @@ class ExportOptions:
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """What is made, fp32 first."""
+        """What is made, fp32 first; for a GPU fp16 in place of int8 and bf16, which it has no kernels for."""
+        if self.provider == "cuda":
+            return ("fp32",) if set(self.precision) <= {"fp32"} else ("fp32", "fp16")
         return list_forms(self.runtime, self.precision)
 
     def smaller_in(self, runtime: Runtime) -> list[tuple[Form, Precision]]:

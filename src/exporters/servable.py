@@ -119,15 +119,29 @@ def wanted_threads() -> int:
     return int(threads) if threads.isdecimal() else 0
 
 
-def open_onnx(path: str) -> Graph:
-    """Return an ONNX graph in ONNX Runtime."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""Where ONNX Runtime computes: what the model's configuration may ask for as `provider`."""
+
+
+def open_onnx(path: str, provider: str = "cpu") -> Graph:
+    """Return an ONNX graph in ONNX Runtime.
+
+    Raises:
+        RuntimeError: it cannot compute where it is to.
+    """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = wanted_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[provider]])
+    if PROVIDERS[provider] not in session.get_providers():  # it falls back to the CPU with a warning
+        raise RuntimeError(
+            f"the model is to be served with provider {provider}, but ONNX Runtime started "
+            f"{', '.join(session.get_providers())}. Install onnxruntime-gpu and its CUDA libraries, or serve with "
+            'the configuration {"provider": "cpu"}.'
+        )
     inputs, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
     return Graph(
         run=lambda values: session.run(outputs, values)[0],
@@ -298,13 +312,16 @@ _OF_ONE_LABEL = ("single", "pair", "choices")
 class ServableModel(PythonModel):  # type: ignore[misc]
     """Tokenizes, runs the graph and names the labels."""
 
-    def __init__(self, answers: str = "full") -> None:
-        self._form = FORMS_OF_ANSWERS[answers]
+    def __init__(self, answers: str = "full", provider: str = "cpu") -> None:
+        self._form, self._provider = FORMS_OF_ANSWERS[answers], provider
 
     def load_context(self, context: Any) -> None:
         """Open the tokenizer and the graph, which says of itself what it needs."""
         path = context.artifacts["graph"]
-        self._graph = open_ir(path, context.artifacts["weights"]) if path.endswith(".xml") else open_onnx(path)
+        if path.endswith(".xml"):
+            self._graph = open_ir(path, context.artifacts["weights"])
+        else:
+            self._graph = open_onnx(path, self._provider)
         self._facts = Facts.from_json(self._graph.facts)
         self._batch_size = 1 if self._facts.one_row else BATCH_SIZE
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
@@ -459,7 +476,7 @@ def make_model(config: dict[str, Any]) -> ServableModel:
     forms = list(FORMS_OF_ANSWERS) if kind in _OF_ONE_LABEL else ["full"]
     if answers not in forms:
         raise ValueError(f"answers of this model must be {' or '.join(forms)}, but got {answers!r}")
-    return KINDS[kind](answers)
+    return KINDS[kind](answers, config.get("provider", "cpu"))
 
 
 if __name__ != "exporters.servable":  # run by MLflow as a model's code, not imported as a module

@@ -18,14 +18,17 @@ from compressor.network.slicing import slice_model
 from compressor.training.super_network import load_super_network
 from conftest import tiny_model
 from exported import FACTS, ODD
-from exporters import Export, ExportOptions, export_model
+from exporters import Export, ExportOptions, export_model, servable
 from exporters.export import _calibration_rows, _convert, _judge
 from exporters.export_record import VerifiedForm
+from exporters.graph import sessions
 from exporters.graph.openvino_ir import computes_bf16, missing_packages
 from exporters.graph.parity import check_onnx_parity
 from exporters.graph.sessions import graph_mb
 from exporters.opened_model import OpenedModel, open_model
 from exporters.options import Precision, installed_runtimes, list_forms
+from exporters.servable import open_onnx
+from exporters.served.models import open_served
 from mlproject.cli import main
 from test_golden import copy_golden
 
@@ -229,3 +232,50 @@ def test_openvino_that_is_not_installed_is_told_before_anything_is_done(
 )
 def test_which_forms_there_are(runtimes: set[str], precisions: set[str], forms: tuple[str, ...]) -> None:
     assert list_forms(runtimes, precisions) == forms
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU stands for a GPU in ONNX Runtime."""
+    for table in (sessions.PROVIDERS, servable.PROVIDERS):
+        monkeypatch.setitem(table, "cuda", "CPUExecutionProvider")
+
+
+def test_for_a_gpu_fp16_is_judged_and_served_there(folder: Path, gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    create = sessions.create_session
+
+    def note(path: Path, threads: int, provider: str = "cpu") -> object:
+        asked.append(provider)
+        return create(path, threads, provider)
+
+    for module in ("export", "graph.parity", "served.models"):
+        monkeypatch.setattr(f"exporters.{module}.create_session", note)
+    made = export_model(folder / "model", None, folder / "made", provider="cuda", max_int8_loss=1.0)
+    assert list(made.accepted) == ["fp32", "fp16"]
+    assert (made.best, made.provider) == ("fp16", "cuda")
+    assert Export.load(made.directory) == made
+    opened: list[str] = []
+    monkeypatch.setattr(
+        servable, "open_onnx", lambda path, provider: opened.append(provider) or open_onnx(path, provider)
+    )
+    served = open_served("made", made.directory)
+    assert len(served.predict(["w1 w2"])) == 1
+    assert opened == ["cuda"]
+    assert set(asked) == {"cuda"}
+    assert ExportOptions(provider="cuda", precision=("fp32",)).forms == ("fp32",)
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_done(folder: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"provider cuda must be there for what is computed, but ONNX Runtime has .*CPU"
+    ):
+        export_model(folder / "no model", None, folder / "made", provider="cuda")
+
+
+def test_what_was_exported_for_a_gpu_is_not_served_by_a_cpu_unnoticed(folder: Path) -> None:
+    told = pytest.raises(
+        RuntimeError, match="with provider cuda, but ONNX Runtime started CPUExecutionProvider. Install"
+    )
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"), told:
+        open_onnx(str(folder / "onnx" / "model.onnx"), "cuda")

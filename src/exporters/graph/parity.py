@@ -75,13 +75,13 @@ def expect_logits(
     return ExpectedLogits(cases=cases, logits={name: _torch_logits(model, case) for name, case in cases.items()})
 
 
-def check_parity(path: Path, expected: ExpectedLogits) -> dict[str, float]:
+def check_parity(path: Path, expected: ExpectedLogits, provider: str = "cpu") -> dict[str, float]:
     """Return the largest relative logit difference of a graph (ONNX or IR) by kind of batch.
 
     Raises:
         ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
     """
-    session = create_session(path, threads=torch.get_num_threads())
+    session = create_session(path, torch.get_num_threads(), provider)
     what, scale = "OpenVINO" if path.suffix == IR_SUFFIX else "ONNX", expected.scale
     return {
         name: require_parity(

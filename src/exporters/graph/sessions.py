@@ -1,6 +1,7 @@
 """Sessions of ONNX Runtime and OpenVINO with fixed threads, on the provider that was asked for and no other."""
 
 from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,24 @@ GRAPH_SUFFIXES = (".onnx", IR_SUFFIX)
 """Of files that a session is made of."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution providers by the names users know."""
+_EXACT: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""Options of providers that would round fp32 to fewer bits."""
+_DOMAIN = "com.microsoft"
+CUDA_OPERATORS = frozenset(("Attention", "BiasGelu", "MultiHeadAttention", "RotaryEmbedding", "SkipLayerNormalization"))
+"""Of ONNX Runtime's own domain those that exports have; its CUDA provider computes each in fp32 and fp16 (its
+docs/OperatorKernels.md)."""
+_PACKAGES = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime")}
+"""Packages that have a runtime, where it is not one of its own name."""
+
+
+def installed_package(runtime: str) -> str:
+    """Return the package that a runtime is installed by, pinned to its version, as pip takes it."""
+    for package in _PACKAGES.get(runtime, (runtime,)):
+        try:
+            return f"{package}=={version(package)}"
+        except PackageNotFoundError:
+            continue
+    raise PackageNotFoundError(runtime)
 
 
 def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", "pytorch")) -> None:
@@ -42,7 +61,7 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
         steps.append("export with --runtime onnxruntime")
     if wrong:
         raise ModelError(
-            f"--provider {provider} must be there for what is timed, but {' and '.join(wrong)}. "
+            f"--provider {provider} must be there for what is computed, but {' and '.join(wrong)}. "
             f"Use --provider cpu, or {' and '.join(steps)}."
         )
 
@@ -62,8 +81,10 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     wanted = PROVIDERS[provider]
+    if provider == "cuda":
+        _require_operators(path)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[(wanted, _EXACT.get(wanted, {}))])
     except Exception as error:  # ONNX Runtime's errors have no base of their own
         raise ModelError(
             f"an ONNX file must load in ONNX Runtime, but {path} does not: {brief(error, 400)}. "
@@ -76,6 +97,26 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
             "Use --provider cpu, or install the CUDA libraries that this onnxruntime-gpu needs."
         )
     return session
+
+
+def _require_operators(path: Path) -> None:
+    """Raise unless the CUDA provider computes the fused operators of a graph: others would run on the CPU unnoticed.
+
+    Raises:
+        ModelError: it does not; a file that is no graph is left to ONNX Runtime to refuse.
+    """
+    import onnx
+
+    try:
+        nodes = onnx.load(str(path), load_external_data=False).graph.node
+    except Exception:  # protobuf's errors have no base of their own
+        return
+    unknown = sorted({node.op_type for node in nodes if node.domain == _DOMAIN} - CUDA_OPERATORS)
+    if unknown:
+        raise ModelError(
+            f"the fused operators of a graph must be ones that --provider cuda computes, but {path} has "
+            f"{', '.join(unknown)}. Export with --portable, or use --provider cpu."
+        )
 
 
 def run_session(session: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:

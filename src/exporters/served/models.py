@@ -67,10 +67,10 @@ def open_served(name: str, directory: Path) -> ServedModel:
         )
     export = Export.load(directory)
     files = served_files(export, export.best)
-    facts = create_session(files["graph"], threads=1).get_modelmeta().custom_metadata_map
+    facts = create_session(files["graph"], 1, export.provider).get_modelmeta().custom_metadata_map
     task = _task_of(name, facts)
     kind = task.head.ask(task)[0]
-    model = make_model({"kind": kind})
+    model = make_model({"kind": kind, "provider": export.provider})
     model.load_context(SimpleNamespace(artifacts={key: str(path) for key, path in files.items()}))
     described = describe_served(name, kind, facts, model.predict)
     return replace(described, files=tuple(files_of(files["graph"])))

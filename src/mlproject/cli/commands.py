@@ -53,6 +53,7 @@ from mlproject.cli.options import (
     OUTPUT,
     PROCESSES,
     PROPOSALS,
+    PROVIDER,
     RAY,
     REPLAY,
     RUNTIME,
@@ -261,7 +262,7 @@ def trim_vocabulary(model_dir: str, **values: Any) -> None:
     required=True,
     help="Made by extract or train-supernet: a directory or runs:/…. Several that extract has made go together.",
 )
-@add_options(RUNTIME, EXPORT, CONFIDENCE, OUTPUT)
+@add_options(RUNTIME, EXPORT, PROVIDER, CONFIDENCE, OUTPUT)
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX (and OpenVINO) and verify it against PyTorch."""
     (options,) = _check(values, _export_options)

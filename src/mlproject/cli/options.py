@@ -208,6 +208,7 @@ TEXTS_OF_VOCABULARY = [
 RUNTIME = _of("Export", LoggedExportOptions, "runtime")
 RUNTIME_OF_COMPRESS = _of("Export", LoggedExportOptions, "runtime", default="auto")
 EXPORT = _of("Export", LoggedExportOptions, "precision", "portable", "max_int8_loss", "register_as", "alias")
+PROVIDER = _of("Export", LoggedExportOptions, "provider")
 LATENCY = _of("Timing", BenchmarkOptions)
 
 DEVICE = _of("Device", RunOptions, "device", type=DeviceName())

@@ -672,6 +672,7 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
     from mlflow.types import Schema, TensorSpec
 
     from exporters.graph.onnx_export import MAX_PROTO_BYTES
+    from exporters.graph.sessions import installed_package
 
     model = onnx.load(str(to.folder / event.path))  # a fresh one: MLflow may empty what it is given
     inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in event.inputs.items()]
@@ -689,7 +690,7 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
             signature=ModelSignature(inputs=Schema(inputs), outputs=Schema([logits])),
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=model.ByteSize() > MAX_PROTO_BYTES,
-            pip_requirements=[f"onnxruntime=={version('onnxruntime')}", f"onnx=={version('onnx')}"],
+            pip_requirements=[installed_package("onnxruntime"), f"onnx=={version('onnx')}"],
         )
     return str(made.model_uri)
 

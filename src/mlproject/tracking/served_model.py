@@ -11,6 +11,7 @@ import exporters
 from compressor.data.tasks import Task
 from compressor.extraction.card import CARD_FILE
 from exporters.export_record import Export
+from exporters.graph.sessions import installed_package
 from exporters.options import FORMS, RUNTIME_NAMES, Form
 from exporters.served.models import served_files
 from exporters.timing.runners import make_inputs, open_runner
@@ -45,9 +46,12 @@ def log_served_models(
         **known.described(form, runtime, precision),
         code=str(Path(exporters.__file__).parent / "servable.py"),
         artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
-        config={"kind": kind, "answers": "full"},
+        config={"kind": kind, "answers": "full", **_where(export)},
         example=[example],
-        requirements=tuple(f"{package}=={version(package)}" for package in (runtime, *_SERVING_PACKAGES)),
+        requirements=(
+            installed_package(runtime),
+            *(f"{package}=={version(package)}" for package in _SERVING_PACKAGES),
+        ),
         metadata={
             "task": task.name,
             "metric": task.metric,
@@ -81,6 +85,11 @@ def log_served_models(
         )
     )
     return uri
+
+
+def _where(export: Export) -> dict[str, str]:
+    """What a served model's configuration says of where it computes; nothing of the CPU."""
+    return {} if export.provider == "cpu" else {"provider": export.provider}
 
 
 def _metrics(export: Export, name: Form) -> dict[str, float]:

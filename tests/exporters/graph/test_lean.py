@@ -1,5 +1,6 @@
 """Encoder layers as fused operators."""
 
+import ast
 from pathlib import Path
 
 import onnx
@@ -8,8 +9,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from conftest import tiny_config
 from exported import Exported
+from exporters.graph import lean
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.parity import check_onnx_parity
+from exporters.graph.sessions import CUDA_OPERATORS
 
 # heads in layers 0 and 2, units in layers 1 and 2; the last layer attends from the first token alone
 POST_NORM = ["Attention", "BiasGelu", "BiasGelu", "MultiHeadAttention", *["SkipLayerNormalization"] * 4]
@@ -29,6 +32,14 @@ def test_the_lean_graph_uses_fused_operators_and_the_portable_one_none(
     vendor = [name for domain, name in operators if domain == "com.microsoft"]
     assert sorted(vendor) == ([] if portable else fused)
     assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
+
+
+def test_cuda_has_a_kernel_of_each_fused_operator() -> None:
+    """What layers of all families are made of; nothing may move to the CPU unnoticed."""
+    calls = [node for node in ast.walk(ast.parse(Path(lean.__file__).read_text())) if isinstance(node, ast.Call)]
+    names = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_operator"]
+    assert {name.value for name in names if isinstance(name, ast.Constant)} == CUDA_OPERATORS
+    assert {*POST_NORM, *ROTARY} == CUDA_OPERATORS
 
 
 @pytest.mark.slow

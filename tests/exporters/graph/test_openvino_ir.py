@@ -169,7 +169,7 @@ def test_openvino_is_for_cpus() -> None:
     with pytest.raises(ModelError) as refused:
         require_provider("cuda", {"openvino"})
     assert str(refused.value) == (
-        "--provider cuda must be there for what is timed, but OpenVINO's forms are made for the CPU. Use --provider "
+        "--provider cuda must be there for what is computed, but OpenVINO's forms are made for the CPU. Use --provider "
         "cpu, or export with --runtime onnxruntime."
     )
 

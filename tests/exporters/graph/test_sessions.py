@@ -1,6 +1,8 @@
 """Sessions and runners: the provider that was asked for or a sentence; one for every file that is no model, too."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -10,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import ModelError
-from exporters.graph.sessions import create_session, require_provider
+from exporters.graph.sessions import PROVIDERS, create_session, installed_package, require_provider
 from exporters.timing.runners import make_inputs, open_runner
 
 
@@ -36,7 +38,7 @@ def test_a_provider_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModelError) as refused:
         require_provider("cuda")
     assert str(refused.value) == (
-        "--provider cuda must be there for what is timed, but ONNX Runtime has CPUExecutionProvider and PyTorch "
+        "--provider cuda must be there for what is computed, but ONNX Runtime has CPUExecutionProvider and PyTorch "
         f"{torch.__version__} finds no CUDA device. Use --provider cpu, or install onnxruntime-gpu in place of "
         "onnxruntime and install PyTorch's CUDA build on a machine with such a device."
     )
@@ -97,3 +99,53 @@ def test_a_graph_that_fails_when_it_computes(tmp_path: Path) -> None:
     runner = open_runner(write_graph(tmp_path / "model.onnx", {"input_ids": TensorProto.INT64}), 1)
     with pytest.raises(ModelError, match="must answer random tokens, but .* does not: .*indices element out of data"):
         runner.run(make_inputs(runner, [5]))
+
+
+def test_cuda_computes_fp32_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF32, which the provider rounds to by default, would not pass parity."""
+    asked: list[object] = []
+    session = onnxruntime.InferenceSession
+
+    def start(path: str, options: object, providers: list[object]) -> object:
+        asked.extend(providers)
+        return SimpleNamespace(get_providers=lambda: [providers[0][0]])  # type: ignore[index]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    path = write_graph(tmp_path / "model.onnx", {"input_ids": TensorProto.INT64})
+    create_session(path, 1, "cuda")
+    create_session(path, 1)
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    assert create_session(path, 1).get_providers() == ["CPUExecutionProvider"]
+
+
+def test_an_operator_that_cuda_does_not_have_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROVIDERS, "cuda", "CPUExecutionProvider")
+    path = write_graph(tmp_path / "model.onnx", {"input_ids": TensorProto.INT64})
+    graph = onnx.load(path)
+    graph.graph.node.append(helper.make_node("QGemm", ["a"], ["b"], domain="com.microsoft"))
+    onnx.save(graph, path)
+    with pytest.raises(ModelError) as raised:
+        create_session(path, 1, "cuda")
+    assert str(raised.value) == (
+        f"the fused operators of a graph must be ones that --provider cuda computes, but {path} has QGemm. Export with "
+        "--portable, or use --provider cpu."
+    )
+
+
+def test_the_package_of_a_runtime_is_the_one_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"onnxruntime-gpu": "1.30", "openvino": "2026.4"}
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr("exporters.graph.sessions.version", version)
+    assert installed_package("onnxruntime") == "onnxruntime-gpu==1.30"
+    assert installed_package("openvino") == "openvino==2026.4"
+    installed.clear()
+    installed["onnxruntime"] = "1.32"
+    assert installed_package("onnxruntime") == "onnxruntime==1.32"
+    with pytest.raises(PackageNotFoundError):
+        installed_package("openvino")

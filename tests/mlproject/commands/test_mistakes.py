@@ -94,5 +94,5 @@ def test_a_provider_that_is_not_there_is_refused_before_the_work(
     ):
         outcome = run_cli(*words, "--provider", "cuda", "--output-dir", "out")
         assert outcome.code == 1
-        assert outcome.error_lines[0].startswith("Error: --provider cuda must be there for what is timed, but ")
+        assert outcome.error_lines[0].startswith("Error: --provider cuda must be there for what is computed, but ")
         assert not list((tmp_path / "out").glob("*.*"))
