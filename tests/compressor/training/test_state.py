@@ -145,7 +145,7 @@ def test_in_float16_the_scale_of_the_loss_goes_on(
     monkeypatch.setattr("compressor.training.loop.half_type", lambda _: torch.float16)
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(torch.amp, "GradScaler", partial(scaler, init_scale=2.0**5, growth_interval=7))
-    states = TrainingStates(directory=tmp_path / "training", inputs={"seed": 0})
+    states = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={"seed": 0}))
     expected, reports = train(rows, "standard", bf16=True)
     with pytest.raises(KilledError):
         train(rows, "standard", states, killed_after=EPOCHS, bf16=True)
