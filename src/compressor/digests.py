@@ -17,7 +17,7 @@ from compressor.errors import ModelError
 from compressor.files import file_sha256, read_json
 
 FILES_KEY = "files"
-"""Of `super_network.json`, `sub_network.json` and `export.json`: the digests of the files beside it."""
+"""The key in `super_network.json`, `sub_network.json` and `export.json`: the digests of the files beside it."""
 _PATTERNS = (
     "config.json",
     "*.safetensors",

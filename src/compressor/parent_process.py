@@ -9,7 +9,7 @@ from contextlib import suppress
 
 _LOOK_AT_PARENT_S = 0.5
 _PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: the signal that a process gets when its parent dies."""
+"""The option of Linux's prctl: the signal that a process gets when its parent dies."""
 
 
 def end_with_parent(parent: int) -> None:

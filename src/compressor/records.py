@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 FORMAT = 1
-"""Of the files that this version writes and reads."""
+"""The format of the files that this version writes and reads."""
 
 Amount = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0), Lt(2**63)]
 Size = Annotated[int, Gt(0), Le(1_000_000)]
-"""Of anything that is counted per layer: a file that says more is broken."""
+"""The number of anything that is counted per layer: a file that says more is broken."""
 
 
 def _is_ascending(ends: tuple[float, float]) -> bool:

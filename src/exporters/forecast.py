@@ -15,7 +15,7 @@ EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
 """Tracing a graph: whatever it is of, and for each million parameters."""
 QUANTIZE_S_PER_MILLION = 0.1
 OPENVINO_S_PER_MILLION = 0.15
-"""Of each form: what calibration takes, spread over all."""
+"""Seconds per million parameters of each form: what calibration takes, spread over all."""
 LOG_MODELS_S = 10.0
 """Logging a served model and its graph."""
 FOOTPRINT_S = 4.0
@@ -34,7 +34,7 @@ class Plan:
     num_precisions: int
     """ONNX graphs of each exported model, fp32 included."""
     num_openvino_forms: int = 0
-    """Of the sub-network beside them."""
+    """The OpenVINO variants of the sub-network beside them."""
     batch_sizes: Sequence[int]
     lengths: Sequence[int]
     runs: int

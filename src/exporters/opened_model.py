@@ -26,7 +26,7 @@ class OpenedModel:
     path: Path | None
     """Its directory; None where it is in memory alone."""
     source: DataSource | None
-    """Of the rows that it was made with; None for a super-network without a record of its training."""
+    """The source of the rows that it was made with; None for a super-network without a record of its training."""
     data_digest: str | None
     """Digest of these rows; None where version 0.1.0 wrote the record."""
     labels: tuple[str, ...]

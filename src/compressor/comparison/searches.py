@@ -18,7 +18,7 @@ from compressor.training.super_network import TrainingRecord
 
 Identity = dict[str, Any]
 _NAMES = ("kind", "model_name_or_path", "search_space", "search_strategy", "sampling_strategy", "objectives")
-"""Of what tells groups apart, those whose values explain themselves."""
+"""Names of what tells groups apart, those whose values explain themselves."""
 _SEEDS = ("seed", "training_seed")
 _SAME_RESULT = ("per_device_eval_batch_size", "num_workers")
 """Options that change the time a search takes, not what is searched."""
@@ -32,12 +32,12 @@ class Compared:
     identity: Identity
     """What it is, without its seeds."""
     seeds: tuple[int, ...]
-    """Of the search, and of the training where it is known."""
+    """The seeds of the search, and of the training where it is known."""
     result: SearchResult
     points: tuple[tuple[float, float], ...]
     """Error and cost of each evaluation."""
     front: tuple[int, ...]
-    """Of the points, by rising error."""
+    """The places, in the front, of the points, by rising error."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ _PIECES = {
 }
 """SHA-256 of each package's piece by the number that ends its name, in order."""
 _MODEL_SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
-"""Of the weights, as sentence-transformers published them."""
+"""The digest of the weights, as sentence-transformers published them."""
 _SIZES = {
     "1_Pooling/config.json": 190,
     "README.md": 10_621,

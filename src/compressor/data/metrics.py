@@ -187,7 +187,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "spearman": partial(_correlation, function="spearmanr"),
     **dict.fromkeys(SIMILARITIES, _mean_similarity),
 }
-"""Of labels and predictions [rows]."""
+"""Functions of labels and predictions [rows]."""
 METRIC_NAMES = tuple(dict.fromkeys((*METRICS, *RATIOS)))
 """All metrics; some are of other shapes, in `ratios.py`."""
 

@@ -41,9 +41,9 @@ class TrainingRows:
     """What a super-network remembers of the rows it was trained on."""
 
     fingerprints: str
-    """Of the training rows, packed."""
+    """Fingerprints of the training rows, packed."""
     shares: Annotated[dict[str, Share], require_keys("validation", "test")]
-    """Of the validation and test rows that were among them."""
+    """Shares of the validation and test rows that were among them."""
 
     @classmethod
     def note(cls, parts: "Mapping[str, Rows]") -> "TrainingRows":

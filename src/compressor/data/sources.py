@@ -605,7 +605,7 @@ def _as_judged(
 
 
 PAIR_COLUMNS = ("sentence1", "sentence2")
-"""Of the texts in a file of scored pairs."""
+"""The columns of the texts in a file of scored pairs."""
 
 
 def _stack_texts(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 PLAIN = ".txt"
-"""Of files whose lines are texts."""
+"""The suffix of files whose lines are texts."""
 _AT_ONCE = 50_000
 """Lines of JSON that are Python objects at the same time."""
 _BLOCK = 1 << 20
@@ -108,7 +108,7 @@ def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
 
 
 SENTENCE_SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt")
-"""Of files with a word a line."""
+"""The suffixes of files with a word a line."""
 
 
 def read_names(path: Path) -> tuple[str, ...]:

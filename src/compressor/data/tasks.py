@@ -31,7 +31,7 @@ class Task:
     choice_columns: tuple[str, ...] = ()
     """Multiple choice: one column per ending."""
     label_column: str = "label"
-    """Of several columns the names, with commas between them, where the head takes such."""
+    """The column; of several columns the names, with commas between them, where the head takes such."""
     group_column: str | None = None
     """Rerank: rows with the same value there are one query, and stay together where rows are split."""
     metric: str = "accuracy"

@@ -14,7 +14,7 @@ import numpy as np
 Point = tuple[float, float]
 Shape = Literal["circle", "square", "diamond", "triangle", "star"]
 SHAPES: tuple[Shape, ...] = ("circle", "square", "diamond", "triangle")
-"""Of series side by side, so that they differ without colour too."""
+"""The marks of series side by side, so that they differ without colour too."""
 PALETTE = (
     ("#0b6e99", "#5ab4e0"),
     ("#c23b4e", "#f58a96"),
@@ -81,7 +81,7 @@ class PointChart:
     """Points over two axes."""
 
     stem: str
-    """Of the files it is written to."""
+    """The name, without suffix, of the files it is written to."""
     title: str
     caption: str
     alt: str

@@ -29,7 +29,7 @@ _INK = "#1f2933"
 _HOT_FROM = 0.8
 """The share from which on a cell is so dark that its number is white."""
 _LABEL_WIDTH, _LABEL_HEIGHT = 0.03, 0.04
-"""Of a short label, as shares of the axes."""
+"""The size of a short label, as shares of the axes."""
 _LEGEND_WIDTH = 110
 """Characters that fit beside each other."""
 """Characters in a line."""

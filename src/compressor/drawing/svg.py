@@ -24,9 +24,9 @@ _Place = Callable[[Point], Point]
 _Box = tuple[float, float, float, float]
 _WIDTH, _HEIGHT = 560, 380
 _NARROW_WIDTH, _NARROW_HEIGHT = 350, 330
-"""Of a drawing for a phone, whose text has the same size."""
+"""The size of a drawing for a phone, whose text has the same size."""
 _LARGEST, _SMALLEST = 1.25, 0.9
-"""Of a drawing's own size; where there is less room, the page scrolls."""
+"""The scale of a drawing's own size; where there is less room, the page scrolls."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 46
 _CHAR, _LINE = 7.0, 16
 """Width of a character in the page's text size, about, and height of a line."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _LOG_WIDTH = 160
-"""Of a log file, which has no width of its own; a wider table makes longer lines."""
+"""The width of a log file, which has no width of its own; a wider table makes longer lines."""
 _BORDER = 3
 """Characters that a column costs besides its content."""
 _MIN_NAME = 8

@@ -21,7 +21,7 @@ from compressor.data.ratios import Structure, group_sums, ratio_effects
 CONFIDENCE = 0.95
 """That what is promised of an error holds."""
 _NUM_RESAMPLES = 1000
-"""Of the multiplier bootstrap: a quantile of 95 % is then one of 94.3 to 95.7 % (one standard deviation)."""
+"""Resamples of the multiplier bootstrap: a quantile of 95 % is then one of 94.3 to 95.7 % (one standard deviation)."""
 
 
 @dataclass(frozen=True, kw_only=True)

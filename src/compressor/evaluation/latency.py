@@ -60,7 +60,7 @@ class Block:
     """Rounds that were timed one after the other."""
 
     seconds: Mapping[str, Sequence[float]]
-    """Of each call in each round."""
+    """Durations of each call in each round."""
     cpu_seconds: Mapping[str, Sequence[float]]
     """Processor time."""
     waited: float | None

@@ -38,7 +38,7 @@ class LatencyKind:
     """What is timed."""
 
     latency_of: str
-    """Of `LATENCIES_OF`."""
+    """One of `LATENCIES_OF`."""
     threads: Count
     batch_size: Count
     """Texts that are computed at once."""
@@ -109,7 +109,7 @@ class LatencyTable:
     rest_ms: Amount
     """Embeddings and task head."""
     layer: LayerTimes
-    """Of all layers but the last."""
+    """The times of all layers but the last."""
     last_layer: LayerTimes
     shared_ms: Amount = 0.0
     """What is computed once for all attention blocks, if there is one: a bias of relative positions."""

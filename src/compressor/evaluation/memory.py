@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from compressor.network.sub_network import SubNetwork
 
 BYTES = 4
-"""Of a number in fp32."""
+"""Bytes of a number in fp32."""
 
 
 def count_live_bytes(sub_network: "SubNetwork", dimensions: "EncoderDimensions", batch_size: int, length: int) -> int:

@@ -90,7 +90,7 @@ class Extraction:
     tokenizer: "PreTrainedTokenizerBase"
     sub_network: SubNetwork
     dimensions: EncoderDimensions
-    """Of the super-network."""
+    """The sizes of the super-network."""
     report: ExtractionReport
     data: TaskData
     """Its labels are in the order of the model's outputs."""

@@ -70,7 +70,7 @@ class Cut:
     searched: np.ndarray
     """The validation logits [rows, classes] of the form that was searched."""
     difference: float | None
-    """Of the model's logits from those; None where it is itself the form that was searched."""
+    """The difference of the model's logits from those; None where it is itself the form that was searched."""
 
 
 class SharedWeights:

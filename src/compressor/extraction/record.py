@@ -28,7 +28,7 @@ from compressor.search.objectives import OBJECTIVES, OtherCosts, other_cost_name
 
 EXTRACTION_FILE, PARITY_FILE = "extraction.json", "parity.json"
 POOR_INCREASE = 0.05
-"""Of the error, from which on a note says so."""
+"""The increase of the error, from which on a note says so."""
 _NEXT_STEP = "Restore it, or extract again with compressor extract"
 
 Params = Annotated[int, Gt(0), Lt(2**63)]
@@ -195,7 +195,7 @@ class Vocabulary:
     tokens_before: Count
     tokens_after: Count
     changed_texts: Share
-    """Of the test rows, which were not counted: how many are cut into other tokens now."""
+    """The share of the test rows, which were not counted: how many are cut into other tokens now."""
     test_error_before: Errors
     test_error_after: Errors
     min_count: Count
@@ -230,7 +230,7 @@ class ExtractionReport:
     name: str
     chosen: ChosenMember
     error: Errors
-    """Of the model as it is now, on the validation rows."""
+    """The error of the model as it is now, on the validation rows."""
     repair: Repair | None = None
     """None where it was not tried."""
     finetuning: Finetuning | None
@@ -380,7 +380,7 @@ class SlicedModelRecord(SavedSubNetwork):
     """In the order of the model's outputs."""
     chosen: ChosenMember | None = None
     error: Errors | None = None
-    """Of the model as it is now, on the validation rows."""
+    """The error of the model as it is now, on the validation rows."""
     search: str | None = None
     """The search's directory, as seen from the model's."""
     supernet: str | None = None

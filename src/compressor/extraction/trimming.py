@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TRIMMED_FILE = "vocabulary.json"
 _HELD_OUT = 0.2
-"""Of the texts: how many are cut otherwise by a vocabulary that is made of the others alone."""
+"""A share of the texts: how many are cut otherwise by a vocabulary that is made of the others alone."""
 _FEWEST_TEXTS = 5
 _COMPARED = 500
 """Texts whose outputs are compared before and after."""
@@ -50,7 +50,7 @@ class TrimmedModel:
     tokens_before: int
     tokens_after: int
     mb_before: float
-    """Of the weights in fp32, in 10⁶ bytes."""
+    """The size of the weights in fp32, in 10⁶ bytes."""
     mb_after: float
     changed_texts: float
     """The share of held-out texts that a vocabulary made of the others cuts otherwise: what to expect of new texts."""

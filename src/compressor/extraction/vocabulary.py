@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILE = "tokenizer.json"
 _PREFIX = "##"
-"""Of WordPiece's pieces that continue a word."""
+"""The prefix of WordPiece's pieces that continue a word."""
 _SPACE = "▁"
 """SentencePiece's."""
 

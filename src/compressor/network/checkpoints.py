@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MAX_SIZE = 10_000_000
-"""Of anything that a configuration counts: no encoder has so much of it."""
+"""The largest number of anything that a configuration counts: no encoder has so much of it."""
 _NAMES = {
     "num_hidden_layers": ("num_hidden_layers", "n_layers"),
     "num_attention_heads": ("num_attention_heads", "n_heads"),
@@ -54,7 +54,7 @@ class StoredTensor:
     dtype: str
     shape: tuple[int, ...]
     end: int
-    """Of its bytes, counted from the end of the header."""
+    """The end of its bytes, counted from the end of the header."""
 
     @classmethod
     def from_json(cls, value: Any) -> "StoredTensor":

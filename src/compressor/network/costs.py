@@ -46,7 +46,7 @@ class CostModel:
     """The numbers of a super-network from which every sub-network's costs follow."""
 
     blocks: dict[str, tuple[BlockCosts, ...]]
-    """Of each prunable group by its name, one for each layer."""
+    """The blocks of each prunable group by its name, one for each layer."""
     params_outside: int
     """Parameters outside of the encoder layers."""
     macs_per_token_outside: int

@@ -46,7 +46,7 @@ class SlicedModel:
     tokenizer: "PreTrainedTokenizerBase"
     sub_network: SubNetwork
     dimensions: EncoderDimensions
-    """Of the super-network."""
+    """The sizes of the super-network."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,9 +67,9 @@ class Judged:
     result: "SearchResult"
     front: "list[EvaluatedSubNetwork]"
     by_name: Mapping[str, Judgement]
-    """Of the front's members; empty where the super-network's error is not known."""
+    """Judgements of the front's members; empty where the super-network's error is not known."""
     limit: float
-    """Of the error's increase."""
+    """The limit of the error's increase."""
     confidence: float
     num_rows: int | None
     """Validation rows behind the bounds, of a reranker queries; None without predictions."""

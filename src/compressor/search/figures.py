@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_ROWS = 100
-"""Of the front's table on its page."""
+"""Rows of the front's table on its page."""
 _ABOVE_THE_LINE = "What lies on or above the dashed line has learnt nothing from the texts. "
 MAX_HEAT_ROWS = 30
-"""Of a heat map, so that page and paper can hold it."""
+"""Rows of a heat map, so that page and paper can hold it."""
 
 
 def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -> PointChart:

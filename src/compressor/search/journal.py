@@ -30,7 +30,7 @@ class Recorded:
     eval_seconds: Amount
     costs: OtherCosts = field(default_factory=dict)
     predictions: str | None = None
-    """Of the validation rows, packed; None where an older version wrote the line."""
+    """Predictions of the validation rows, packed; None where an older version wrote the line."""
 
 
 def open_journal(directory: Path, inputs: Inputs, objectives: Collection[str] = ()) -> dict[str, Recorded]:

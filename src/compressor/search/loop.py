@@ -124,15 +124,15 @@ class _Evaluations:
     on_evaluation: OnEvaluation
     recorded: Mapping[str, Recorded]
     front: GrowingFront
-    """Of `relative_objectives`."""
+    """The front of `relative_objectives`."""
     made: list[EvaluatedSubNetwork] = field(default_factory=list)
     hypervolumes: list[float] = field(default_factory=list)
     by_hash: dict[str, EvaluatedSubNetwork] = field(default_factory=dict)
     full_costs: dict[str, float] = field(default_factory=dict)
     num_reported: int = 0
-    """Of those made, the first so many were reported as a whole."""
+    """How many of those made, from the first on, were reported as a whole."""
     num_inside: int = 0
-    """Of those made, so many lie in the search space."""
+    """How many of those made lie in the search space."""
 
     def begin(self, sub_networks: Sequence[SubNetwork]) -> None:
         """Announce those that will be evaluated."""

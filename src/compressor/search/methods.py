@@ -19,35 +19,35 @@ SearcherFactory = Callable[[SearchSpace, list[Config], int], "BaseSearcher"]
 
 
 def random_search(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
-    """Independent draws of the search space."""
+    """Propose independent draws of the search space."""
     from compressor.search.searchers import SeededSearcher
 
     return SeededSearcher(space, initial_design, seed)
 
 
 def local_search(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
-    """Mutations of front members."""
+    """Propose mutations of front members."""
     from compressor.search.searchers import LocalSearcher
 
     return LocalSearcher(space, initial_design, seed)
 
 
 def morea(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
-    """Multi-objective regularised evolution."""
+    """Propose by multi-objective regularised evolution."""
     from compressor.search.searchers import EvolutionSearcher
 
     return EvolutionSearcher(space, initial_design, seed)
 
 
 def nsga2(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
-    """The non-dominated sorting genetic algorithm."""
+    """Propose by the non-dominated sorting genetic algorithm (NSGA-II)."""
     from compressor.search.searchers import Nsga2Searcher
 
     return Nsga2Searcher(space, initial_design, seed)
 
 
 def require_fit(method: str, space: str) -> None:
-    """Raises unless a search method can search the space of that name.
+    """Raise unless a search method can search the space of that name.
 
     Raises:
         SearchError: it cannot.

@@ -25,9 +25,9 @@ from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_o
 from compressor.training.settings import TrainingSettings
 
 DEFAULT_NUM_TRIALS = 20
-"""Of standard NAS without a budget."""
+"""Trials of standard NAS without a budget."""
 SMALL_INCREASE = 0.015
-"""Of the error: what the default choice loses at most."""
+"""An increase of the error: what the default choice loses at most."""
 LATENCY_OBJECTIVE, DEFAULT_LATENCY_OF = "latency_ms", SERVED[0]
 """How fast a sub-network is; and what that is of: the form that is served unless a smaller one is asked for."""
 THREADS = Limit(least=1, most=CPU_CORES, reason="the cores of this machine: more threads wait for each other")
@@ -68,7 +68,7 @@ class LatencyOptions:
         )
 
     def _latency_problems(self, objectives: Sequence[str]) -> list[Problem]:
-        """What is wrong with these options, numbers beyond their limits left out."""
+        """Return what is wrong with these options, numbers beyond their limits left out."""
         given = [flags_of(name)[0] for name in find_options(LatencyOptions) if getattr(self, name) is not None]
         if LATENCY_OBJECTIVE not in objectives:
             return [
@@ -321,7 +321,7 @@ class Choice:
 
 
 def _size(text: str) -> float | None:
-    """A number of parameters, or up to 1 a share; None for a text that says none."""
+    """Return a number of parameters, or up to 1 a share; None for a text that says none."""
     try:
         value = float(text)
     except ValueError:

@@ -119,7 +119,7 @@ class MeasuredAt:
     batch_size: Count | None = None
     threads: Count | None = None
     latency_of: str | None = None
-    """Of what the latency is: a runtime and a precision."""
+    """The variant that is timed: a runtime and a precision."""
     latency_length: Count | None = None
     """Tokens of the texts that it is of."""
 
@@ -220,7 +220,7 @@ class SearchResult:
     origin: SearchOrigin | None = None
     """What was searched; None for a search that only had functions to call."""
     known_predictions: ValidationPredictions | None = field(default=None, repr=False)
-    """Of the validation rows; None where they are in the result's directory, or not known."""
+    """Predictions of the validation rows; None where they are in the result's directory, or not known."""
     folder: Path | None = None
     """The directory that it was read from."""
 

@@ -31,17 +31,17 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
         self._hashes: set[str] = set()
 
     def suggest(self, **kwargs: Any) -> Config:
-        """The next config of the initial design, or what the method proposes."""
+        """Return the next config of the initial design, or what the method proposes."""
         config: Config = self._next_points_to_evaluate() or self.propose()
         self._hashes.add(self.space.from_config(config).hash)
         return config
 
     def propose(self) -> Config:
-        """What the method proposes; here an independent draw of the space."""
+        """Return what the method proposes; here an independent draw of the space."""
         return self.space.draw_config(self.rng)
 
     def on_trial_complete(self, trial_id: int, config: Config, metrics: list[float]) -> None:
-        """Remembers an evaluated config with its objectives."""
+        """Remember an evaluated config with its objectives."""
         self.configs.append(config)
         self.points.append([float(value) for value in metrics])
         self._front = self._front or GrowingFront(len(metrics))
@@ -53,7 +53,7 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
         return [] if self._front is None else self._front.indices
 
     def is_new(self, config: Config) -> bool:
-        """Whether its sub-network was not proposed yet; it may still be training."""
+        """Return whether its sub-network was not proposed yet; it may still be training."""
         return self.space.from_config(config).hash not in self._hashes
 
     def _propose_new(self, propose: Callable[[], Config]) -> Config:
@@ -74,7 +74,7 @@ class LocalSearcher(SeededSearcher):
     """Draws to begin with, the initial design included."""
 
     def propose(self) -> Config:
-        """A neighbour of a front member."""
+        """Return a neighbour of a front member."""
         if len(self.configs) < self.num_random:
             return self._propose_new(lambda: self.space.draw_config(self.rng))
         front = self.front
@@ -84,10 +84,11 @@ class LocalSearcher(SeededSearcher):
         )
 
     def _gaps(self, front: list[int]) -> np.ndarray:
-        """The share of the front that lies between each member's neighbours, as probabilities [members]."""
+        """Return the share of the front that lies between each member's neighbours, as probabilities [members]."""
         points = np.asarray([self.points[index] for index in front])
         span = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
         steps = np.abs(np.diff(points / span, axis=0)).sum(axis=1)
+        # 1e-9: a front of one point has no gaps
         gaps = np.concatenate((steps, [0.0])) + np.concatenate(([0.0], steps)) + 1e-9
         return np.asarray(gaps / gaps.sum())
 
@@ -104,7 +105,7 @@ class EvolutionSearcher(SeededSearcher):
     """Draws that begin the population, the initial design included."""
 
     def propose(self) -> Config:
-        """A mutation of the best of a sample of the youngest population."""
+        """Return a mutation of the best of a sample of the youngest population."""
         if len(self.configs) < self.num_random:
             return self._propose_new(lambda: self.space.draw_config(self.rng))
         alive = deque(range(len(self.configs))[-self.population_size :], maxlen=self.population_size)
@@ -130,7 +131,7 @@ class Nsga2Searcher(SeededSearcher):
         self._offspring: list[Config] = []
 
     def propose(self) -> Config:
-        """The next member of the present generation; the first generation is drawn."""
+        """Return the next member of the present generation; the first generation is drawn."""
         if len(self.configs) < self.population_size:
             return self._propose_new(lambda: self.space.draw_config(self.rng))
         return self._propose_new(self._next_offspring)
@@ -141,7 +142,7 @@ class Nsga2Searcher(SeededSearcher):
         return self._offspring.pop()
 
     def _breed(self) -> list[Config]:
-        """One generation: the best of all that was evaluated survive, pymoo crosses and mutates them.
+        """Return one generation: the best of all that was evaluated survive, pymoo crosses and mutates them.
 
         pymoo is given the ranks that survivors come from alone: an object of its own for each of 10⁵ evaluations takes
         a second.
@@ -167,7 +168,7 @@ class Nsga2Searcher(SeededSearcher):
         return [self.space.from_vector(vector) for vector in algorithm.ask().get("X")]
 
     def _operators(self) -> dict[str, Any]:
-        """Crossover and mutation: of numbers, or of thousands of bits in the space `large`."""
+        """Return crossover and mutation: of numbers, or of thousands of bits in the space `large`."""
         if isinstance(self.space, IntegerSpace):
             return {}  # NSGA-II's own: simulated binary crossover and polynomial mutation
         from pymoo.operators.crossover.ux import UniformCrossover
@@ -193,7 +194,7 @@ class BayesianSearcher(SeededSearcher):
         self._acquisition = acquisition
 
     def propose(self) -> Config:
-        """The new candidate with the largest acquisition value."""
+        """Return the new candidate with the largest acquisition value."""
         if len(self.configs) < self.num_random:
             return self._propose_new(lambda: self.space.draw_config(self.rng))
         candidates = [config for config in self._candidates() if self.is_new(config)]
@@ -213,7 +214,7 @@ class BayesianSearcher(SeededSearcher):
         return drawn
 
     def _values(self, vectors: np.ndarray) -> np.ndarray:
-        """The acquisition value of each candidate [candidates, dimensions]."""
+        """Return the acquisition value of each candidate [candidates, dimensions]."""
         import torch
         from botorch.acquisition.analytic import LogExpectedImprovement
         from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
@@ -232,6 +233,7 @@ class BayesianSearcher(SeededSearcher):
             torch.manual_seed(int(self.rng.integers(2**31)))
             models = [_fit_gaussian_process(known, targets[:, [index]]) for index in range(targets.shape[1])]
         if self._acquisition == "hypervolume":
+            # targets are scaled to -1..0; a reference a tenth beyond the worst lets the ends of the front count
             reference = torch.full((targets.shape[1],), -1.1, dtype=torch.double)
             partitioning = NondominatedPartitioning(ref_point=reference, Y=targets)
             acquisition = ExpectedHypervolumeImprovement(ModelListGP(*models), reference.tolist(), partitioning)
@@ -256,7 +258,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _fit_gaussian_process(inputs: Any, targets: Any) -> Any:
-    """A Gaussian process [n, dimensions] → [n, 1] with fitted hyperparameters, in double precision."""
+    """Return a Gaussian process [n, dimensions] → [n, 1] with fitted hyperparameters, in double precision."""
     import warnings
 
     from botorch.fit import fit_gpytorch_mll

@@ -131,10 +131,10 @@ class _Search:
     latency_kind: LatencyKind | None
     latency_table: LatencyTable | None
     workers: Workers | None = None
-    """Of a cluster, which evaluate; None where this process does."""
+    """Processes of a cluster, which evaluate; None where this process does."""
     recorded: dict[str, Recorded] = field(default_factory=dict)
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
-    """Of the validation rows, by the sub-networks' hashes."""
+    """Predictions of the validation rows, by the sub-networks' hashes."""
 
     @classmethod
     def open(
@@ -184,7 +184,7 @@ class _Search:
         return search
 
     def _inputs(self, path: Path) -> Inputs:
-        """What the evaluations depend on; `path` is the super-network's."""
+        """Return what the evaluations depend on; `path` is the super-network's."""
         table = self.latency_table
         values = {
             "latency_table": None if table is None else to_values(table),

@@ -44,7 +44,7 @@ class Task:
     sub_network: str | None
     """Packed; None is the super-network as it stands."""
     numbers: tuple[int, ...]
-    """Of the batches."""
+    """The numbers of the batches."""
     losses: int = 0
     """Workers that were lost with it."""
 

@@ -98,6 +98,7 @@ class SearchSpace(ABC):
         _, num_heads, num_units = self._all
         while True:
             drawn = self.draw(rng)
+            # a sixth of the heads, a 24th of the units: see the docstring
             enough_heads = 6 * drawn.num_heads >= num_heads * drawn.num_layers > 0
             if enough_heads and (not drawn.num_units or 24 * drawn.num_units >= num_units * drawn.num_layers):
                 return drawn

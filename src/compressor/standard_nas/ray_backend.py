@@ -47,7 +47,7 @@ class RemoteTrials:
     """The module, connected."""
     cpus: int
     gpus: float
-    """Of each trial."""
+    """The GPUs, or a share of one, of each trial."""
     max_failures: int
     inputs: Any
     """Where the cluster's object store has the files that trials train on."""

@@ -79,7 +79,7 @@ class TrialReport:
     epoch_error: Errors
     loss: float
     error: Errors
-    """Of the best epoch so far."""
+    """The error of the best epoch so far."""
     best_epoch: Count
     costs: Annotated[dict[str, Cost], Inline(cost_names)]
     seconds: Amount | None = None

@@ -48,7 +48,7 @@ class NasInputs:
     model: ModelOptions
     data: TaskData
     settings: TrainingSettings
-    """Of each trial."""
+    """The settings of each trial."""
     options: NasOptions
     cluster: TrialsOnCluster = field(default_factory=TrialsOnCluster)
     """Where trials run; by default they are processes of this machine."""

@@ -66,7 +66,7 @@ class RunningTrial:
     evaluation: EvaluatedSubNetwork | None = None
     """Once it has ended with at least one epoch."""
     hypervolume: float = 0.0
-    """Of all trials that ended before it and itself."""
+    """The hypervolume of all trials that ended before it and itself."""
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ class NasProblem:
     space: SearchSpace
     cost_model: CostModel
     num_epochs: int
-    """Of a trial."""
+    """Epochs of a trial."""
     sequence_length: int
     """Tokens of the text that costs are of."""
     latency_table: LatencyTable | None = None

@@ -224,7 +224,7 @@ class _Epochs:
     keeps_last: bool
     """Whether the last epoch counts as the best one."""
     directory: Path | None
-    """Of the checkpoints; None where none are kept."""
+    """The directory of the checkpoints; None where none are kept."""
     ranks: Ranks
     reports: list[EpochReport] = field(default_factory=list)
     best: EpochReport | None = None

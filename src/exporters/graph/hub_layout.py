@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HUB_FOLDER = "onnx"
 HUB_NAMES = {"fp32": "model.onnx", "int8": "model_quantized.onnx", "fp16": "model_fp16.onnx"}
-"""Of each form, as transformers.js asks for it: `dtype` fp32, q8 and fp16."""
+"""The file name of each form, as transformers.js asks for it: `dtype` fp32, q8 and fp16."""
 
 
 def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequence[str]) -> Path:

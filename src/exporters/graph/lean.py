@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DOMAIN = "com.microsoft"
-"""Of ONNX Runtime's own operators."""
+"""The domain of ONNX Runtime's own operators."""
 
 
 class LeanModel(nn.Module):

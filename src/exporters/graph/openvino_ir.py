@@ -26,7 +26,7 @@ IR_FILE = "openvino_model.xml"
 """The fp32 form, under the name that other tools look for; the others have their precision before the suffix."""
 IR_SUFFIX = ".xml"
 _SECTION, _COMPUTES_IN = "compressor", "computes_in"
-"""Of an IR's own information: where ours is, and of that the precision that it computes in."""
+"""Keys of an IR's own information: where ours is, and of that the precision that it computes in."""
 _TELEMETRY = "openvino_telemetry"
 UNREADABLE = ("pre-norm rotary",)
 """Fused layers (`lean.py`) whose operators OpenVINO reads wrongly or not at all: of those it gets a portable graph."""

@@ -36,7 +36,7 @@ class Member:
     """A member of a family."""
 
     name: str
-    """Of its folders."""
+    """The name of its folders."""
     report: ExtractionReport
     export: Export | None
     """None where it was not exported."""

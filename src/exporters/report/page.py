@@ -27,7 +27,7 @@ from exporters.timing.latency import Latency
 
 REPORT_FILE, FIGURES = "report.html", "figures"
 _MAX_ROWS = 100
-"""Of the front's table."""
+"""Rows of the front's table."""
 _SIDE_BY_SIDE = 12
 """Layers up to which two heat maps are put beside each other."""
 _PACKAGES = ("mlflow-compressor", "torch", "transformers", "syne-tune", "moocore", "onnx", "onnxruntime", "mlflow")

@@ -11,7 +11,7 @@ from exporters.options import FORMS, Form, describe_form
 from exporters.timing.latency import Latency
 
 _BYTES = 4
-"""Of a parameter in fp32."""
+"""Bytes of a parameter in fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 APART = 0.1
-"""Of the spread (standard deviation) of the first model's values: from here on two values disagree."""
+"""A share of the spread (standard deviation) of the first model's values: from here on two values disagree."""
 NEAR = 0.99
 """Cosine of two vectors from which on they agree."""
 

@@ -73,7 +73,7 @@ class Evaluation:
     """What new rows say of a served model."""
 
     file: Path
-    """Of the rows."""
+    """The file of the rows."""
     task: Task
     """With the columns and the metric that were judged by."""
     rows: Rows

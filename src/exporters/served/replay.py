@@ -65,7 +65,7 @@ class Disagreement:
     """A row that two models answer differently."""
 
     line: int
-    """Of the file of requests, from 1."""
+    """The line of the file of requests, from 1."""
     row: Any
     champion: Any
     challenger: Any

@@ -14,7 +14,7 @@ from exporters.served.replay import DISAGREEMENTS_FILE, ROLES, Replay
 
 REPLAY_PAGE = "replay.html"
 _MAX_ROWS = 100
-"""Of the table of disagreements."""
+"""Rows of the table of disagreements."""
 _MAX_TEXT = 300
 """Characters of a cell."""
 

@@ -94,7 +94,7 @@ class Noise:
     switches_per_second: Amount
     """Involuntary context switches, over all blocks that were timed."""
     load_average: tuple[tuple[Amount, ...], tuple[Amount, ...]]
-    """Of 1, 5 and 15 minutes, at the start and at the end."""
+    """The load of 1, 5 and 15 minutes, at the start and at the end."""
     passes: Count
     """How often the noisiest kind of batch was timed."""
 
@@ -108,7 +108,7 @@ MAX_PASSES = 3
 _DRAWS = 1000
 """Resamples of the bootstrap behind an interval."""
 _LEAST = 1e-9
-"""Of a time that is divided by: a coarse clock may stand still."""
+"""The least value of a time that is divided by: a coarse clock may stand still."""
 
 
 def measure_latencies(

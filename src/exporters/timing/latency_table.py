@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _NUM_TOKENS = 1000
-"""Of the cut embedding tables."""
+"""Rows of the cut embedding tables."""
 _WARM_UPS, _ROUNDS, _FEWEST_ROUNDS = 3, 30, 7
 """Calls of each graph: untimed ones first, then one a round."""
 _CALIBRATION_ROWS, _CALIBRATION_LENGTH = 2, 8

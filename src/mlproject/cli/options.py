@@ -180,7 +180,7 @@ TRIALS = _of("Search", NasOptions, "search_strategy", "num_trials", "max_wallclo
 SEARCH_LATENCY = _of("Timing", SearchOptions, "latency_of", "batch_size", "length")
 TRIAL_LATENCY = _of("Timing", NasOptions, "latency_of", "batch_size", "length")
 THREADS = _of("Timing", LatencyOptions, "threads")
-"""Of commands that time nothing else."""
+"""The threads of commands that time nothing else."""
 
 CHOICE = [
     *_of("Choice", Choice, "knee", "index", "max_params", "max_error_increase", "max_latency_ms", "max_cost", "config"),

@@ -340,7 +340,7 @@ def _describe(
 
 
 _MAX_MEMBERS = 20
-"""Of a front in a description, which MLflow cuts at 8,000 characters."""
+"""Members of a front in a description, which MLflow cuts at 8,000 characters."""
 
 
 def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> str:

@@ -23,7 +23,7 @@ CSV_FILE, PNG_FILE, HTML_FILE = "pareto_front.csv", "pareto_front.png", "pareto_
 ARTIFACTS = (RESULTS_FILE, PREDICTIONS_FILE, CSV_FILE, PNG_FILE, HTML_FILE)
 """What of a search's directory goes to MLflow."""
 _MAX_ROWS = 30
-"""Of a table in a description, which MLflow cuts at 8,000 characters."""
+"""Rows of a table in a description, which MLflow cuts at 8,000 characters."""
 
 
 def write_search_results(output_dir: Path, result: SearchResult, title: str) -> None:

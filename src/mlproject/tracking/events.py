@@ -103,7 +103,7 @@ class Upload(Event):
     path: str
     """Seen from the output directory."""
     folder: str | None
-    """Of the artifacts."""
+    """The folder of the artifacts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ class LogModel(Event):
     name: str
     metrics: Mapping[str, int | float] = field(default_factory=dict)
     digest: str = ""
-    """Of its files."""
+    """The digest of its files."""
     computes_with: str = ""
     """A hash of its graph, or of its weights: by it what is measured of it finds it, now and in later commands."""
     model_type: str = ""
@@ -214,7 +214,7 @@ class LogEvaluation(Event):
 
     kind, repeats = "evaluation", True
     path: str
-    """Of the rows, one JSON object a line, seen from the output directory."""
+    """The file of the rows, one JSON object a line, seen from the output directory."""
     columns: tuple[str, ...]
     """Those that the model read."""
     label: str

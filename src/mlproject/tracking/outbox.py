@@ -59,10 +59,10 @@ class _Mark:
     """A line that notes a delivery."""
 
     number: Count
-    """Of the event, from 1."""
+    """The number of the event, from 1."""
     run: str | None = None
     run_id: str | None = None
-    """Of the run that was made."""
+    """The id of the run that was made."""
     result: str | None = None
     """Address of the model that was made."""
 

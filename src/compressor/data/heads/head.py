@@ -29,9 +29,9 @@ class ModelForm:
     """What kind of model answers a head: its class in transformers, the shape of its inputs, what it reads."""
 
     suffix: str
-    """Of the model's class, behind the family's name: `ForSequenceClassification`."""
+    """The end of the model's class, behind the family's name: `ForSequenceClassification`."""
     auto_class_name: str
-    """Of transformers, which loads such models."""
+    """The loading class of transformers, which loads such models."""
     takes_choices: bool = False
     """Whether inputs have an axis of choices."""
     names_outputs: bool = True
@@ -128,7 +128,7 @@ class Head:
     loss: "Callable[[Tensor, Tensor], Tensor]"
     """Mean loss of outputs [units, …] on labels [units, …]."""
     distillation_loss: "Callable[[Tensor, Tensor, Tensor, float], Tensor]"
-    """Of a student's outputs, given a teacher's, the labels and the temperature."""
+    """The loss of a student's outputs, given a teacher's, the labels and the temperature."""
     best_shift: Callable[[np.ndarray, np.ndarray, str], float] | None = None
     """What to add to outputs so that the error of predictions on labels by a metric is smallest; None: nothing ever."""
 
