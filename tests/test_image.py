@@ -1,10 +1,16 @@
-"""The Dockerfile as text: no builder is at hand where tests run."""
+"""The Dockerfile and files for clusters as text: no builder and no cluster is at hand where tests run."""
 
 import configparser
 import re
+import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import yaml
+
+from mlproject.cli import cli
 
 ROOT = Path(__file__).parents[1]
 TEXT = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
@@ -74,3 +80,62 @@ def test_what_the_wheel_is_made_of_is_sent_to_the_builder(file: str) -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
     assert f"!{file}" in ignored
+
+
+def yaml_files(page: str) -> dict[str, Any]:
+    """The files of a page by name: blocks whose first line is `# NAME`."""
+    blocks = re.findall(r"^```yaml\n# (\S+)[^\n]*\n(.*?)^```", (ROOT / "docs" / f"{page}.md").read_text(), re.M | re.S)
+    return {name: yaml.safe_load(text) for name, text in blocks}
+
+
+def test_a_ray_cluster_on_kubernetes_has_one_image_and_the_address_that_is_asked() -> None:
+    files = yaml_files("more-machines")
+    cluster, job = files["ray-cluster.yaml"], files["trials.yaml"]
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups] + [job["spec"]["template"]["spec"]]
+    assert {container["image"] for pod in pods for container in pod["containers"]} == {
+        "registry.example.com/compressor:1-ray"
+    }
+    ports = {port["name"]: port["containerPort"] for port in groups[0]["template"]["spec"]["containers"][0]["ports"]}
+    words = job["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert f"--ray=ray://{cluster['metadata']['name']}-head-svc:{ports['client']}" in words
+    assert words[0] == "compressor"
+    cli.commands[words[1]].make_context(words[1], words[2:])
+
+
+def test_mlflow_takes_the_project_and_the_job_for_kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own functions, without the packages that talk to Docker and Kubernetes."""
+    files = yaml_files("more-machines")
+    monkeypatch.chdir(tmp_path)
+    Path("job.yaml").write_text(yaml.safe_dump(files["job.yaml"]))
+    project = (ROOT / "MLproject").read_text()
+    assert project.count("conda_env: conda.yaml\n") == 1
+    environment = "docker_env:\n  image: registry.example.com/compressor:1\n"
+    assert environment in (ROOT / "docs/more-machines.md").read_text()
+    Path("MLproject").write_text(project.replace("conda_env: conda.yaml\n", environment))
+    monkeypatch.setitem(sys.modules, "docker", MagicMock())
+    for name in ("kubernetes", "kubernetes.config", "kubernetes.client", "kubernetes.client.rest"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    monkeypatch.setitem(sys.modules, "kubernetes.config.config_exception", MagicMock(ConfigException=OSError))
+    from mlflow.projects import _parse_kubernetes_config, _project_spec
+    from mlflow.projects.kubernetes import _get_kubernetes_job_definition
+
+    loaded = _project_spec.load_project(".")
+    assert loaded.docker_env == {"image": "registry.example.com/compressor:1"}
+    config = _parse_kubernetes_config(files["kubernetes.json"])
+    command = ["python", "src", "compress"]
+    job = _get_kubernetes_job_definition(
+        "films", "image:1", "sha256:0", command, {"A": "b"}, config["kube-job-template"]
+    )
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], container["command"]) == ("image:1@sha256:0", command)
+    assert container["volumeMounts"] == [{"name": "films", "mountPath": "/home/compressor/films"}]
+
+
+def test_mlflow_makes_a_new_cluster_of_the_file_for_databricks() -> None:
+    from mlflow.projects.databricks import before_run_validations
+
+    cluster = yaml_files("more-machines")["cluster.json"]
+    assert set(cluster) == {"new_cluster", "libraries"}
+    before_run_validations("databricks", cluster)

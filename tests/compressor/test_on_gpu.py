@@ -20,6 +20,7 @@ from compressor.evaluation.evaluator import Evaluator
 from compressor.extraction.repair import measure_moments, repair
 from compressor.network.execution import activate
 from compressor.network.families import ENCODER_FAMILIES
+from compressor.network.saving import load_sliced_model
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.training.importance import order_layers, score_importance
@@ -129,7 +130,6 @@ def test_the_whole_way_computes_there(base_model_dir: Path, tmp_path: Path) -> N
         assert net.model.device.type == GPU.type
         result = compressor.search_sub_networks(net, data, num_samples=6)
         extraction = compressor.extract_sub_network(net, result.front[0], data, finetune_epochs=1)
-    saved = extraction.save(tmp_path / "model")
-    model, tokenizer = saved.model.cpu(), saved.tokenizer
-    rows = encode(data.validation, data.task, tokenizer, 40)
-    assert Evaluator(model, data.task, rows).evaluate().error == pytest.approx(extraction.report.error, abs=0.03)
+    saved = load_sliced_model(extraction.save(tmp_path / "model"))
+    rows = encode(data.validation, data.task, saved.tokenizer, 40)
+    assert Evaluator(saved.model, data.task, rows).evaluate().error == pytest.approx(extraction.report.error, abs=0.03)

@@ -346,6 +346,15 @@ def load_task_data(source: DataSource) -> TaskData:
     Raises:
         TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
     """
+    import pyarrow
+
+    data = _load_task_data(source)
+    pyarrow.default_memory_pool().release_unused()  # what reading has taken, of many rows as much as they keep
+    return data
+
+
+def _load_task_data(source: DataSource) -> TaskData:
+    """Return the same; the tables that were read are gone with it."""
     if source.unlabeled_file is not None:
         if source.answers_file is None:
             raise TaskDataError(
