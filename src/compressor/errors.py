@@ -112,7 +112,7 @@ class HubError(CompressorError):
 
 
 class ParityError(CompressorError):
-    """Two forms of one sub-network that should compute the same do not."""
+    """Two variants of one sub-network that should compute the same do not."""
 
 
 class GateError(CompressorError):

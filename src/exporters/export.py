@@ -40,7 +40,7 @@ from exporters.opened_model import OpenedModel, open_model
 from exporters.options import ExportOptions, Form, Precision
 
 _MAX_LENGTHS = 1000
-"""Of validation rows in a record."""
+"""The most lengths of validation rows in a record."""
 _BATCH_SIZE = 64
 NUM_CALIBRATION_ROWS = 64
 """Training rows that tell the ranges of activations in static int8."""

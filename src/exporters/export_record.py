@@ -197,6 +197,6 @@ class Export(_Facts):
 
 def _wrong_forms(file: Path, problem: str) -> FileError:
     return FileError(
-        f"the forms in {file} must be fp32 and others, each a file beside it, but it {problem}. "
+        f"the variants in {file} must be fp32 and others, each a file beside it, but it {problem}. "
         "Restore it, or export again with compressor export."
     )

@@ -61,8 +61,8 @@ class ExportOptions:
 
     precision: tuple[Precision, ...] = option(
         ("fp32", "int8", "bf16"),
-        f"Of the exported forms: {', '.join(PRECISIONS)}. fp32 is always made; ONNX Runtime has no bf16, OpenVINO "
-        "no fp16.",
+        f"Precisions of the exported variants: {', '.join(PRECISIONS)}. fp32 is always made; ONNX Runtime has no bf16, "
+        "OpenVINO no fp16.",
     )
     runtime: tuple[Runtime, ...] = option(
         ("onnxruntime",),
@@ -126,7 +126,7 @@ class ExportOptions:
 
 
 MAX_TOKENS = 2**20
-"""Of a timed batch."""
+"""The most tokens of a timed batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

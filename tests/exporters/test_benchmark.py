@@ -85,7 +85,7 @@ def test_forms_for_openvino_are_timed_in_turn_with_the_others(folder: Path, monk
     (alone,) = find_models("x", folder / "onnx" / "openvino_model.xml")
     assert (alone.runtime, alone.precision, alone.error) == ("openvino", "fp32", export.fp32.error)
     assert alone.mb > (folder / "onnx" / "openvino_model.bin").stat().st_size / 1e6
-    with pytest.raises(ModelError, match="but .*OpenVINO's forms are made for the CPU. Use --provider cpu"):
+    with pytest.raises(ModelError, match="but .*OpenVINO's variants are made for the CPU. Use --provider cpu"):
         benchmark_models([("pruned", folder / "onnx")], provider="cuda")
 
 

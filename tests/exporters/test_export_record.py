@@ -128,7 +128,7 @@ def test_forms_are_fp32_and_others_beside_it(edit: Change, problem: str, folder:
     with pytest.raises(FileError) as raised:
         Export.load(folder)
     assert str(raised.value) == (
-        f"the forms in {file} must be fp32 and others, each a file beside it, but it {problem}. "
+        f"the variants in {file} must be fp32 and others, each a file beside it, but it {problem}. "
         "Restore it, or export again with compressor export."
     )
 

@@ -309,8 +309,8 @@ CASES = [
             name=f"export.json names {file!r}: {words.split()[0]}",
             words=words,
             change=edit_json("onnx/export.json", "forms.fp32.file", file),
-            error="the forms in {folder}/onnx/export.json must be fp32 and others, each a file beside it, but it names "
-            "…. Restore it, or export again with compressor export.",
+            error="the variants in {folder}/onnx/export.json must be fp32 and others, each a file beside it, but it "
+            "names …. Restore it, or export again with compressor export.",
         )
         for words in ("benchmark --model onnx", "report --search search --model model --onnx onnx")
         for file in ("/etc/hostname", "../model/model.safetensors", "folder/model.onnx", "..", "", "a\\b")

@@ -204,8 +204,8 @@ CASES = [
             name=f"export.json without {precision}",
             words="benchmark --model onnx",
             change=change,
-            error="the forms in {folder}/onnx/export.json must be fp32 and others, each a file beside it, but it has "
-            "no fp32. Restore it, or export again with compressor export.",
+            error="the variants in {folder}/onnx/export.json must be fp32 and others, each a file beside it, but it "
+            "has no fp32. Restore it, or export again with compressor export.",
         )
         for precision, change in (
             ("fp32", drop_key("onnx/export.json", "forms.fp32")),

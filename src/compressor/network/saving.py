@@ -212,7 +212,7 @@ def require_parity(
 
 
 def require_error(expected: float, error: float, logits: np.ndarray, task: Task, rows: EncodedRows) -> None:
-    """Raise unless two forms of one sub-network have the same task error (law 4), up to what rounding may move.
+    """Raise unless two variants of one sub-network have the same task error (law 4), up to what rounding may move.
 
     Raises:
         ParityError: the errors differ by more than that.

@@ -61,7 +61,8 @@ def import_openvino() -> Any:
             import openvino
     except ImportError as error:
         raise ModelError(
-            f"OpenVINO must be installed for its form of a model, but importing it failed: {brief(error)}. {INSTALL}."
+            f"OpenVINO must be installed for its variant of a model, but importing it failed: {brief(error)}. "
+            f"{INSTALL}."
         ) from error
     return openvino
 
@@ -97,7 +98,7 @@ def halve_ir(path: Path, output: Path) -> Path:
 
 
 def quantize_ir(path: Path, output: Path, rows: "Sequence[Mapping[str, np.ndarray]]") -> Path:
-    """Write the static int8 form of an fp32 IR: the ranges of activations are those of `rows`, inputs by name.
+    """Write the static int8 variant of an fp32 IR: the ranges of activations are those of `rows`, inputs by name.
 
     What stays in floating point computes in bfloat16 where the CPU can, else in fp32. Rows do not depend on each other,
     as they do with dynamic int8.

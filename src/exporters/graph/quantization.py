@@ -13,7 +13,7 @@ ONE_ROW = "one_row"
 
 
 def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool = True) -> Path:
-    """Write the int8 form of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
+    """Write the int8 variant of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
 
     Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives
     weights 7 bits, for CPUs without VNNI, whose 8-bit products can overflow.

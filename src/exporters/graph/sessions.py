@@ -11,7 +11,7 @@ from compressor.errors import ModelError, brief
 from exporters.graph.openvino_ir import IR_SUFFIX, OpenVinoSession
 
 GRAPH_SUFFIXES = (".onnx", IR_SUFFIX)
-"""Of files that a session is made of."""
+"""The suffixes of files that a session is made of."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """Execution providers by the names users know."""
 _EXACT: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
@@ -57,7 +57,7 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
             wrong.append(f"PyTorch {torch.__version__} finds no CUDA device")
             steps.append("install PyTorch's CUDA build on a machine with such a device")
     if "openvino" in runtimes:
-        wrong.append("OpenVINO's forms are made for the CPU")
+        wrong.append("OpenVINO's variants are made for the CPU")
         steps.append("export with --runtime onnxruntime")
     if wrong:
         raise ModelError(

@@ -116,7 +116,7 @@ def family_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]:
 
     Of each the form that is served; sizes and latencies as far as it was exported and timed.
     """
-    header = ["", "error (95 %)", "test error", OBJECTIVES["params"].column, "of encoder", "form", "MB"]
+    header = ["", "error (95 %)", "test error", OBJECTIVES["params"].column, "of encoder", "variant", "MB"]
     header += ["p50 ms", "p99 ms"]
     first, rows = reported.members[0].report, []
     if first.super_network is not None:
@@ -211,7 +211,7 @@ def _at_a_glance(reported: ReportedFamily) -> str:
         length = f"{timed[1].length} tokens" if isinstance(timed[1].length, int) else "the validation rows' lengths"
         parts.append(f"Latencies are of {texts} of {length}.")
     if any(member.export for member in reported.members):
-        parts.append("Errors are of the form that is served, test errors of the model in fp32.")
+        parts.append("Errors are of the variant that is served, test errors of the model in fp32.")
     return page.section("At a glance", page.paragraph(" ".join(parts)), page.table(header, rows, marked=place))
 
 

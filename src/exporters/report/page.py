@@ -220,7 +220,7 @@ def _parity(reported: Reported) -> str:
         parts += (
             [page.paragraph(f"Smaller precisions are not equal but judged. {' '.join(smaller)}")] if smaller else []
         )
-    lead = "Forms of one sub-network must give the same logits; differences are shares of the largest logit."
+    lead = "Variants of one sub-network must give the same logits; differences are shares of the largest logit."
     return page.section("Parity: nothing changed on the way", page.paragraph(lead), *parts)
 
 

@@ -30,7 +30,7 @@ class ServedModel:
     name: str
     """What it was called by whoever named it."""
     kind: str
-    """Of its rows: a key of `KINDS` in `exporters/servable.py`."""
+    """The kind of its rows: a key of `KINDS` in `exporters/servable.py`."""
     task: Task
     """With the columns and the metric that it was trained with."""
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ class ServedModel:
     model_id: str | None = None
     """MLflow's, of the logged model."""
     files: tuple[Path, ...] = ()
-    """Of its graph, where it is a directory's."""
+    """The files of its graph, where it is a directory's."""
 
     def ask(self, requests: list[Any]) -> list[Any]:
         """Return an answer to each request."""

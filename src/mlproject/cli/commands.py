@@ -427,7 +427,7 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
         made = run_all(output_dir, options, run, tracker, use_cache=use_cache and not fresh)
         _push([model for model, _ in made.members.values()], repository, run)
         page = output_dir / "report.html"
-        forms = "s {}, their ONNX forms {}" if len(made.members) > 1 else " {}, its ONNX form {}"
+        forms = "s {}, their ONNX variants {}" if len(made.members) > 1 else " {}, its ONNX variant {}"
         _done(run, f"the sliced model{forms.format(made.model, made.pruned)} and the report {page}")
 
 
@@ -705,7 +705,7 @@ def _trials_on_cluster(values: dict[str, Any]) -> TrialsOnCluster:
 
 def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
     if values["runtime"] == ("auto",):
-        on_gpu = values.get("provider", "cpu") != "cpu"  # where OpenVINO's forms are not timed
+        on_gpu = values.get("provider", "cpu") != "cpu"  # where OpenVINO's variants are not timed
         values = values | {"runtime": RUNTIMES[:1] if on_gpu else installed_runtimes()}
     options = pick(LoggedExportOptions, values)
     if options.register_as is not None:

@@ -36,9 +36,9 @@ KEY_TAG = "compressor.run_key"
 FINGERPRINT_TAG, DIRECTORY_TAG = "compressor.fingerprint", "compressor.directory"
 """What a stage was given, as a hash, and where its results are."""
 DIGEST_TAG = "compressor.digest"
-"""Of a registered version and of a logged model: a hash of its files."""
+"""A tag of a registered version and of a logged model: a hash of its files."""
 COMPUTES_TAG = "compressor.computes_with"
-"""Of a logged model: a hash of its graph or weights, by which what is measured of it finds it."""
+"""A tag of a logged model: a hash of its graph or weights, by which what is measured of it finds it."""
 _MAX_PARAM = 500
 """Characters of a parameter's value that every store of MLflow takes."""
 _MAX_MODEL_NAME = 256

@@ -159,8 +159,8 @@ def test_without_openvino_the_extra_is_named(ir: Path, monkeypatch: pytest.Monke
     with pytest.raises(ModelError) as refused:
         open_runner(ir, 1)
     assert str(refused.value) == (
-        "OpenVINO must be installed for its form of a model, but importing it failed: import of openvino halted; None "
-        "in sys.modules. Install them: pip install 'mlflow-compressor[openvino]'."
+        "OpenVINO must be installed for its variant of a model, but importing it failed: import of openvino halted; "
+        "None in sys.modules. Install them: pip install 'mlflow-compressor[openvino]'."
     )
 
 
@@ -169,8 +169,8 @@ def test_openvino_is_for_cpus() -> None:
     with pytest.raises(ModelError) as refused:
         require_provider("cuda", {"openvino"})
     assert str(refused.value) == (
-        "--provider cuda must be there for what is computed, but OpenVINO's forms are made for the CPU. Use --provider "
-        "cpu, or export with --runtime onnxruntime."
+        "--provider cuda must be there for what is computed, but OpenVINO's variants are made for the CPU. Use "
+        "--provider cpu, or export with --runtime onnxruntime."
     )
 
 

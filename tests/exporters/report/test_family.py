@@ -52,7 +52,7 @@ def folders(tmp_path: Path) -> ReportFolders:
 
 def test_the_table_is_error_size_and_latency_of_what_is_served(folders: ReportFolders) -> None:
     header, rows = family_table(read_family(folders, find_super_network))
-    assert header[1:3] + header[5:] == ["error (95 %)", "test error", "form", "MB", "p50 ms", "p99 ms"]
+    assert header[1:3] + header[5:] == ["error (95 %)", "test error", "variant", "MB", "p50 ms", "p99 ms"]
     by_name = {row[0]: row for row in rows}
     assert by_name["super-network"][5:] == ["ONNX fp32", "9.0", "10.00", "20.00"]
     assert by_name["small"][1] == "0.3600 (0.300–0.400)"  # of int8, which is served
@@ -65,7 +65,7 @@ def test_what_was_not_run_has_no_column(folders: ReportFolders) -> None:
     assert len(header) == 5
     assert {len(row) for row in rows} == {5}
     header, _ = family_table(read_family(replace(folders, benchmark=None), find_super_network))
-    assert header[5:] == ["form", "MB"]
+    assert header[5:] == ["variant", "MB"]
 
 
 def test_the_page_stands_alone(folders: ReportFolders, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_extraction_proves_distills_and_describes(run_cli: RunCli, trained: Path
 
 
 def test_a_trimmed_vocabulary_goes_all_the_way(run_cli: RunCli, searched: Path, tmp_path: Path) -> None:
-    """Of 60 words the rows use 58; the model, its costs, its ONNX form and the report are of the smaller one."""
+    """Of 60 words the rows use 58; the model, its costs, its ONNX variant and the report are of the smaller one."""
     given = ("--search", "search", "--max-error-increase", 1, "--finetune-epochs", 1)
     assert run_cli("extract", *given, "--output-dir", "whole").code == 0
     (tmp_path / "more.txt").write_text("w0 w0\nw54")
