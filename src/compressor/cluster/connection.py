@@ -100,7 +100,7 @@ def _init(ray: Any, address: str, folder: Path | None) -> None:
 def _no_answer(address: str, reason: str) -> ClusterError:
     return ClusterError(
         f"--ray (or RAY_ADDRESS) must be the address of a Ray cluster that answers, but {brief(address, 100)!r} "
-        f"does not: {reason.rstrip('.')}. Start one, correct the address, or take local."
+        f"does not: {reason.rstrip('.')}. Start one, correct the address or RAY_AUTH_TOKEN, or take local."
     )
 
 

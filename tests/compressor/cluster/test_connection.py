@@ -30,8 +30,9 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("address", ["nothing", "host:", ":6379", "host:port", "host:0", "host:65536", "ray://host"])
 def test_what_is_no_address(address: str) -> None:
     message = (
-        f"--ray (or RAY_ADDRESS) must be the address of a Ray cluster that answers, but {address!r} does not: it is "
-        "not HOST:PORT, ray://HOST:PORT, auto or local. Start one, correct the address, or take local."
+        f"--ray (or RAY_ADDRESS) must be the address of a Ray cluster that answers, but {address!r} does not: "
+        "it is not HOST:PORT, ray://HOST:PORT, auto or local. Start one, correct the address or RAY_AUTH_TOKEN, or "
+        "take local."
     )
     with pytest.raises(ClusterError) as raised, connect(address):
         pass
