@@ -109,8 +109,9 @@ def _time_answers(device: torch.device, model: Any, tokenizer: Any, runs: int) -
                 found[f"{name} {count}×128, ms"] = _median_ms(lambda inputs=inputs, run=runner.run: run(inputs), runs)
     model.to(device)
     names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    length = min(128, max_positions(model))
     for count in (1, 8):
-        batch = {name: torch.ones(count, 128, dtype=torch.int64, device=device) for name in names}
+        batch = {name: torch.ones(count, length, dtype=torch.int64, device=device) for name in names}
         with torch.inference_mode():
             found[f"pytorch fp32 {count}×128, ms"] = _median_ms(lambda batch=batch: model(**batch)[0].cpu(), runs)
     return found

@@ -4,13 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import gpu
 from compressor.data.batches import compute_logits
 from compressor.data.heads.classification import CLASSIFICATION
+from compressor.data.sources import Rows, TaskData, load_data
+from compressor.data.tasks import TASKS
 from compressor.device import (
     AUTO,
     Pieces,
@@ -26,7 +30,10 @@ from compressor.files import module_environment
 from compressor.training.loop import run_updates
 from compressor.training.settings import TrainingSettings
 from compressor.training.strategies import Update
-from conftest import tiny_batch, tiny_model
+from conftest import sentence_rows, tiny_batch, tiny_model
+from running import WriteRows
+
+NO_ROWS = Rows(texts=(), labels=np.zeros(0))
 
 
 @pytest.fixture
@@ -190,3 +197,23 @@ def test_other_errors_are_passed_on() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         Pieces().run(compute, 3)
+
+
+def test_the_benchmark_of_gpus_says_where_there_is_none(
+    gpus: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpus(0)
+    data = TaskData(task=TASKS["custom"], train=NO_ROWS, validation=NO_ROWS, test=NO_ROWS, label_names=())
+    found = gpu.compare(data, model_name_or_path="demo")
+    assert found == {"benchmark": "gpu", "model": "demo", "torch": torch.__version__, "gpu": None}
+    assert capsys.readouterr().out == f"PyTorch {torch.__version__} finds no CUDA device: nothing is measured.\n"
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_gpus_measures_each_device(base_model_dir: Path, write_rows: WriteRows) -> None:
+    data = load_data(write_rows(sentence_rows(60)))
+    found = gpu.measure(torch.device("cpu"), data, str(base_model_dir), steps=1, sub_networks=1, runs=1)
+    names = {f"training rows/s, {kind}" for kind in ("fp32", "bfloat16")} | {"search rows/s"}
+    names |= {f"{form} {count}×128, ms" for form in ("onnx fp32", "pytorch fp32") for count in (1, 8)}
+    assert found.keys() == names
+    assert all(value > 0 for value in found.values())
