@@ -211,7 +211,7 @@ def test_the_benchmark_of_gpus_says_where_there_is_none(
 
 @pytest.mark.slow
 def test_the_benchmark_of_gpus_measures_each_device(base_model_dir: Path, write_rows: WriteRows) -> None:
-    data = load_data(write_rows(sentence_rows(60)))
+    data = load_data(write_rows(sentence_rows(200)))
     found = gpu.measure(torch.device("cpu"), data, str(base_model_dir), steps=1, sub_networks=1, runs=1)
     names = {f"training rows/s, {kind}" for kind in ("fp32", "bfloat16")} | {"search rows/s"}
     names |= {f"{form} {count}×128, ms" for form in ("onnx fp32", "pytorch fp32") for count in (1, 8)}
