@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 AUTO = "auto"
 DEVICE_VARIABLE = "COMPRESSOR_DEVICE"
-"""Of the environment, so that processes which this one starts compute where it does."""
+"""The variable of the environment, so that processes which this one starts compute where it does."""
 _NAMES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 

@@ -103,7 +103,7 @@ _temporary_cache: Path | None = None
 
 @contextmanager
 def temporary_cache() -> Iterator[None]:
-    """While it lasts, tokens are kept in a folder that goes with it, and the user's cache is left alone."""
+    """Keep tokens in a temporary folder for the time of the block, and leave the user's cache alone."""
     global _temporary_cache
     with tempfile.TemporaryDirectory() as folder:
         before, _temporary_cache = _temporary_cache, Path(folder)
@@ -114,7 +114,7 @@ def temporary_cache() -> Iterator[None]:
 
 
 def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedRows:
-    """The rows as tokens, cut at the task's maximal length or at what the model has positions for.
+    """Return the rows as tokens, cut at the task's maximal length or at what the model has positions for.
 
     The tokens are kept in a folder of the cache of `datasets`, keyed by rows, tokenizer and length.
     """
@@ -149,7 +149,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
 def _tokenize(
     rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The columns of some rows at a time, end to end, and how many tokens each text has."""
+    """Yield the columns of some rows at a time, end to end, and how many tokens each text has."""
     options: dict[str, Any] = {
         "truncation": True,
         "max_length": max_length,
@@ -178,7 +178,7 @@ _KINDS = {"input_ids": np.int32, "token_type_ids": np.int8}
 
 
 def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cache_dir: Path) -> np.ndarray:
-    """The outputs [units, …] of the frozen model that a task learns; kept in the cache with the tokens.
+    """Return the outputs [units, …] of the frozen model that a task learns; kept in the cache with the tokens.
 
     It reads the rows with its own tokenizer: that of a sub-network may have lost tokens.
     """
@@ -197,7 +197,7 @@ def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cach
 
 
 def with_reference(data: TaskData, validation: EncodedRows, test: EncodedRows) -> TaskData:
-    """The data with a frozen model's outputs in place of the labels, where those are to be learnt."""
+    """Return the data with a frozen model's outputs in place of the labels, where those are to be learnt."""
     if validation.reference is None or test.reference is None:
         return data
     return replace(
@@ -212,12 +212,12 @@ _WORDS, _LENGTHS = "words", "lengths"
 
 
 def _first_pieces(words: Sequence[int | None]) -> list[int]:
-    """The number of the word that begins at each token, else -1."""
+    """Return the number of the word that begins at each token, else -1."""
     return [-1 if word is None or word == before else word for word, before in zip(words, (None, *words), strict=False)]
 
 
 def _judge_words(rows: Rows, words: np.ndarray, lengths: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """What is judged of words: their first pieces, with the labels of those words and the rows they stand in."""
+    """Return what is judged of words: their first pieces, with the labels of those words and the rows they stand in."""
     units = np.flatnonzero(words >= 0).astype(np.int32 if len(words) < 2**31 else np.int64)  # there may be many
     of_rows = np.repeat(np.arange(len(rows)), lengths)[units]
     counts = np.fromiter(map(len, rows.labels), np.int64, len(rows))
@@ -240,42 +240,42 @@ class EncodedParts:
 
 
 def encode_parts(data: TaskData, tokenizer: "PreTrainedTokenizerBase", max_positions: int) -> EncodedParts:
-    """The rows of a task as tokens; see `encode`."""
+    """Return the rows of a task as tokens; see `encode`."""
     train, validation, test = (encode(rows, data.task, tokenizer, max_positions) for rows in data.parts.values())
     return EncodedParts(train=train, validation=validation, test=test)
 
 
 def units_of(rows: EncodedRows, picked: np.ndarray) -> np.ndarray:
-    """The places of the picked rows' units among all: where their labels and outputs stand."""
+    """Return the places of the picked rows' units among all: where their labels and outputs stand."""
     if rows.units is None and rows.outputs_per_row == 1:
         return picked
     return np.concatenate([np.arange(rows.unit_bounds[row], rows.unit_bounds[row + 1]) for row in picked])
 
 
 def count_units(rows: EncodedRows, picked: np.ndarray) -> int:
-    """How many units the picked rows have."""
+    """Return how many units the picked rows have."""
     return int((rows.unit_bounds[picked + 1] - rows.unit_bounds[picked]).sum())
 
 
 def outputs_of(model: "PreTrainedModel", batch: Batch) -> Tensor:
-    """What a model answers to a batch on its device: float32 outputs [units, …], in the order of the rows."""
+    """Return what a model answers to a batch on its device: float32 outputs [units, …], in the order of the rows."""
     inputs = inputs_of(batch)
     outputs = form_of(model).read(model(**inputs), inputs["attention_mask"], model.config)
     return select_units(outputs.float(), batch)
 
 
 def inputs_of(batch: Batch) -> Batch:
-    """A batch without what is no input of a model."""
+    """Return a batch without what is no input of a model."""
     return {name: values for name, values in batch.items() if name != UNITS}
 
 
 def select_units(outputs: Tensor, batch: Batch) -> Tensor:
-    """The outputs [units, …] that are judged, of a model's for a batch: [batch, …], or [batch, length, …]."""
+    """Return the outputs [units, …] that are judged, of a model's for a batch: [batch, …], or [batch, length, …]."""
     return outputs.flatten(0, 1)[batch[UNITS]] if UNITS in batch else outputs
 
 
 def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
-    """The picked rows as tensors padded to the longest of them, with an `attention_mask`."""
+    """Return the picked rows as tensors padded to the longest of them, with an `attention_mask`."""
     texts = (np.asarray(picked)[:, None] * rows.num_choices + np.arange(rows.num_choices)).ravel()
     starts, lengths = rows.offsets[texts], np.diff(rows.offsets)[texts]
     width = int(lengths.max())
@@ -296,7 +296,7 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
 def evaluation_batches(
     rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, Batch]]:
-    """All rows (or those picked) once, shortest first, as (places of their units, inputs); batches as lengths suggest.
+    """Yield all rows (or those picked) once, shortest first, as (places of their units, inputs), batched by length.
 
     No batch has more than `batch_size` rows; it has fewer where padding them would cost more than another call.
     """
@@ -304,7 +304,7 @@ def evaluation_batches(
 
 
 def evaluation_picks(rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None) -> list[np.ndarray]:
-    """The rows of the same batches."""
+    """Return the rows of the same batches."""
     order = np.argsort(rows.lengths, kind="stable")
     if picked is not None:
         order = order[np.isin(order, picked)]
@@ -312,13 +312,13 @@ def evaluation_picks(rows: EncodedRows, batch_size: int, picked: np.ndarray | No
 
 
 def iterate_batches(rows: EncodedRows, picks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Some rows after the other as (places of their units, inputs)."""
+    """Yield some rows after the other as (places of their units, inputs)."""
     for picked in picks:
         yield units_of(rows, picked), collate(rows, picked)
 
 
 def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
-    """Where ascending lengths are cut into batches that cost least, padding and calls together."""
+    """Return where ascending lengths are cut into batches that cost least, padding and calls together."""
     least, start_of = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=np.int64)
     for end in range(1, len(lengths) + 1):
         starts = np.arange(max(0, end - batch_size), end)
@@ -332,7 +332,7 @@ def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
 
 
 def training_picks(rows: EncodedRows, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """One epoch as batches of places: every row once, like lengths together, in an order drawn from `rng`."""
+    """Yield one epoch as batches of places: every row once, like lengths together, in an order drawn from `rng`."""
     order, lengths = rng.permutation(len(rows)), rows.lengths
     picks: list[np.ndarray] = []
     for start in range(0, len(order), batch_size * _POOL):
@@ -346,12 +346,12 @@ def training_picks(rows: EncodedRows, batch_size: int, rng: np.random.Generator)
 def training_batches(
     rows: EncodedRows, batch_size: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, Batch]]:
-    """The same as (places of units, inputs)."""
+    """Return the same as (places of units, inputs)."""
     return iterate_batches(rows, training_picks(rows, batch_size, rng))
 
 
 def split_batch(batch: Batch, count: int) -> list[Batch]:
-    """A batch as `count` smaller ones of about equally many texts (or choices), or as many as it has, in its order."""
+    """Split a batch into `count` of about equally many texts (or choices), or as many as it has, in its order."""
     size, width = len(batch["attention_mask"]), batch["attention_mask"].shape[-1]
     bounds = np.linspace(0, size, min(count, size) + 1).astype(int).tolist()
     parts = []
@@ -367,7 +367,7 @@ def split_batch(batch: Batch, count: int) -> list[Batch]:
 def compute_logits(
     model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]], pieces: Pieces | None = None
 ) -> np.ndarray:
-    """The logits [units, outputs] of all batches, in the order of the places that the batches carry."""
+    """Return the logits [units, outputs] of all batches, in the order of the places that the batches carry."""
     order, parts = zip(*compute_each(model, batches, pieces), strict=True)
     return np.asarray(np.concatenate(parts)[np.argsort(np.concatenate(order))])
 
@@ -376,7 +376,7 @@ def compute_logits(
 def compute_each(
     model: "PreTrainedModel", batches: Iterable[tuple[np.ndarray, Batch]], pieces: Pieces | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The places and the logits [units, outputs] of a batch after the other, each in pieces if memory asks for it."""
+    """Yield places and logits [units, outputs] of a batch after the other, each in pieces if memory asks for it."""
     was_training, pieces = model.training, pieces or Pieces()
     model.eval()
     try:
@@ -387,14 +387,14 @@ def compute_each(
 
 
 def _answer(model: "PreTrainedModel", batch: Batch, num_pieces: int) -> np.ndarray:
-    """The logits [units, outputs] of a batch that is computed in pieces."""
+    """Return the logits [units, outputs] of a batch that is computed in pieces."""
     parts = [batch] if num_pieces == 1 else split_batch(batch, num_pieces)
     return np.concatenate([outputs_of(model, to_device(part, model.device)).cpu().numpy() for part in parts])
 
 
 @contextmanager
 def _same_afterwards(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
-    """The tokenizer as before: it is saved alike, whether its rows' tokens were in the cache or not."""
+    """Restore the tokenizer afterwards: it is saved alike, whether its rows' tokens were in the cache or not."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     before = backend.truncation if backend is not None else None
     yield
@@ -403,7 +403,7 @@ def _same_afterwards(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
 
 
 def _fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """A content hash of the tokenizer, whatever directory it was loaded from."""
+    """Return a content hash of the tokenizer, whatever directory it was loaded from."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         text = repr(sorted(tokenizer.get_vocab().items()))

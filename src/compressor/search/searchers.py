@@ -246,7 +246,7 @@ class BayesianSearcher(SeededSearcher):
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """PyTorch on one thread: for matrices of a hundred rows the threads' waiting costs a hundred times the work."""
+    """Run PyTorch on one thread: for matrices of a hundred rows the threads' waiting costs a hundred times the work."""
     import torch
 
     threads = torch.get_num_threads()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _MOMENTS = (0.0, 0.2, 0.5, 0.7, 0.99)
-"""Of a training, at which a step is timed: strategies do not do the same all the time."""
+"""Moments of a training, at which a step is timed: strategies do not do the same all the time."""
 _DRAWS = 50
 """Sub-networks whose mean cost stands for that of a search."""
 
@@ -38,9 +38,9 @@ class Forecast:
 
     training_s: float
     evaluation_s: float
-    """Of one sub-network of mean size on all validation rows."""
+    """Seconds of one sub-network of mean size on all validation rows."""
     share: float
-    """Of the encoder, that a sub-network of mean size has."""
+    """The share of the encoder that a sub-network of mean size has."""
     row_s: float
     """The super-network's answer to one text of the validation rows, in a batch."""
     token_s: float
@@ -59,7 +59,7 @@ def forecast(
     *,
     is_fine_tuned: bool = False,
 ) -> Forecast:
-    """What training with these settings and evaluating a sub-network afterwards will take on this machine."""
+    """Return what training with these settings and evaluating a sub-network afterwards will take on this machine."""
     settings = settings.for_rows(len(train))
     space = create_search_space(settings.search_space, get_dimensions(model))
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
@@ -70,7 +70,7 @@ def forecast(
     rows = settings.per_device_train_batch_size
 
     def time_steps(num_pieces: int) -> tuple[float, float]:
-        """The mean seconds of a batch of the training, and of one that updates the super-network alone."""
+        """Return the mean seconds of a batch of the training, and of one that updates the super-network alone."""
         batch, labels = make_typical_batch(train, -(-rows // num_pieces), model.device)
 
         def take_step(moment: float) -> None:
@@ -117,20 +117,20 @@ def forecast(
 
 
 def format_duration(seconds: float) -> str:
-    """A duration for people: "about 40 s", "about 4 min", "about 2.5 h"."""
+    """Return a duration for people: "about 40 s", "about 4 min", "about 2.5 h"."""
     if seconds < 90:
         return f"about {max(1, round(seconds)):d} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 def make_typical_batch(rows: EncodedRows, batch_size: int, device: torch.device) -> tuple[Batch, Tensor]:
-    """A batch of mean length, and what is learnt of it [units, …] on a device."""
+    """Return a batch of mean length, and what is learnt of it [units, …] on a device."""
     picked = _typical(rows, batch_size)
     return collate(rows, picked), torch.from_numpy(rows.targets[units_of(rows, picked)]).to(device)
 
 
 def _typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
-    """The places of the rows of a batch of mean length."""
+    """Return the places of the rows of a batch of mean length."""
     order = np.argsort(rows.lengths, kind="stable")
     middle = int(np.searchsorted(rows.lengths[order], rows.lengths.mean()))
     start = min(max(0, middle - batch_size // 2), max(0, len(rows) - batch_size))

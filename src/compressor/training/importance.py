@@ -61,7 +61,7 @@ def sort_by_importance(
     num_rows: int = NUM_SCORED_ROWS,
     seed: int = 0,
 ) -> Importance:
-    """The scores by which heads and units of each layer were put in order, in place, the most important first.
+    """Return the scores by which heads and units of each layer were put in order, in place, the most important first.
 
     What the super-network computes does not change; the `optimizer`'s moments go along with their weights.
     """
@@ -73,7 +73,7 @@ def sort_by_importance(
 def order_layers(
     model: "PreTrainedModel", task: Task, rows: EncodedRows, num_rows: int = NUM_LAYER_ROWS, seed: int = 0
 ) -> tuple[int, ...]:
-    """All layers, the most important first, by backward elimination on `num_rows` rows drawn by `seed`.
+    """Return all layers, the most important first, by backward elimination on `num_rows` rows drawn by `seed`.
 
     Again and again the layer goes without which the loss is smallest: L (L + 1) / 2 − 1 losses. What flows into a layer
     is computed once, and each loss continues from there. A layer's gate says little here: what one layer writes another
@@ -105,7 +105,7 @@ def _order_layers(
 
 @torch.inference_mode()
 def _answer_without_each(model: "PreTrainedModel", batch: Batch, layers: list[int]) -> list[Tensor]:
-    """The outputs [units, …] without each of `layers` in turn, all others of them kept."""
+    """Return the outputs [units, …] without each of `layers` in turn, all others of them kept."""
     full, outputs, states = full_sub_network(get_dimensions(model)), list[Tensor](), list[Tensor | None]([None])
     for place, layer in enumerate(layers):
         start = (layer, states.pop())
@@ -123,7 +123,7 @@ def score_importance(
     seed: int = 0,
     batch_size: int = 32,
 ) -> Importance:
-    """The importance of every head and unit on `num_rows` rows drawn by `seed`; the model stays as it is.
+    """Return the importance of every head and unit on `num_rows` rows drawn by `seed`; the model stays as it is.
 
     A row's gate gradient is Σ x · ∂loss/∂x over what flows through the gate, so no gate has to be built. Where a frozen
     model's outputs are learnt, the loss of that very model has no gradient: labels are drawn around them, which gives
@@ -172,7 +172,7 @@ def _score(
 
 @contextmanager
 def _inputs_of_consumers(model: "PreTrainedModel") -> Iterator[dict[tuple[str, int], Tensor]]:
-    """What a pass sends into the consumers, by group and layer; clear it afterwards."""
+    """Yield what a pass sends into the consumers, by group and layer; clear it afterwards."""
     family, inputs = get_family(model.config.model_type), dict[tuple[str, int], Tensor]()
 
     def keep(name: str, number: int, x: Tensor) -> None:

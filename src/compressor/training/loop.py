@@ -62,7 +62,7 @@ def train_shared_weights(
     states: TrainingStates | None = None,
     teacher: np.ndarray | None = None,
 ) -> list[EpochReport]:
-    """The reports of all epochs; `model` is trained in place, on the device it is on.
+    """Return the reports of all epochs; `model` is trained in place, on the device it is on.
 
     A `teacher`'s outputs of the training rows [units, outputs] are those of the model as it is, which does the task
     already: the super-network and all sub-networks learn to answer so, and what is ordered is so from the start.
@@ -80,7 +80,7 @@ def train_shared_weights(
     warm_up = count_warm_up(task, settings, is_fine_tuned=teacher is not None)
 
     def current_space() -> SearchSpace:
-        """Ordering the layers changes it."""
+        """Return the space, which ordering the layers changes."""
         return create_search_space(settings.search_space, dimensions, get_layer_order(model))
 
     if current_space().orders_layers and settings.sampling_strategy != "standard":
@@ -105,7 +105,7 @@ def train_shared_weights(
 
 
 def count_warm_up(task: Task, settings: TrainingSettings, *, is_fine_tuned: bool = False) -> int | None:
-    """The epochs before the ordering: none where the model that is trained does the task already."""
+    """Return the epochs before the ordering: none where the model that is trained does the task already."""
     knows_task = is_fine_tuned or task.reference is not None
     return count_warm_up_epochs(settings.sampling_strategy, settings.epochs, is_fine_tuned=knows_task)
 
@@ -119,7 +119,7 @@ def fine_tune(
     on_epoch: Callable[[EpochReport], bool | None],
     teacher: np.ndarray | None = None,
 ) -> list[EpochReport]:
-    """The reports of the epochs of a model that is trained alone, in place; it may be a sliced one.
+    """Return the reports of the epochs of a model that is trained alone, in place; it may be a sliced one.
 
     It learns from the labels and, where given, from a `teacher`'s logits of the training rows [units, outputs]. A true
     value of `on_epoch` ends the training.
@@ -166,7 +166,7 @@ def distill(
     settings: TrainingSettings,
     error_before: float | None = None,
 ) -> Distillation:
-    """Fine-tunes a sliced sub-network, in place, on the labels and its super-network's logits of the training rows.
+    """Fine-tune a sliced sub-network, in place, on the labels and its super-network's logits of the training rows.
 
     It ends with the first epoch that is no better on the validation rows than the best before, and keeps the best. The
     `error_before` is computed where nobody knows it.
@@ -234,9 +234,9 @@ class _Moving:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     order: np.random.Generator
-    """Of the rows."""
+    """The random order of the rows."""
     draw: np.random.Generator
-    """Of the sub-networks."""
+    """The random draw of the sub-networks."""
     scaler: torch.amp.GradScaler
     """Of the loss, where training computes in float16, in which small gradients would be 0."""
 
@@ -246,7 +246,7 @@ class _Moving:
         return {"order": self.order, "draw": self.draw}
 
     def scale(self, device: torch.device) -> float:
-        """What the loss is multiplied by."""
+        """Return what the loss is multiplied by."""
         return float(self.scaler.scale(torch.ones((), device=device))) if self.scaler.is_enabled() else 1.0
 
 
@@ -263,7 +263,7 @@ _Everything = tuple[
 def _train(
     job: _Job, on_epoch: Callable[[EpochReport], bool | None], states: TrainingStates | None = None
 ) -> list[EpochReport]:
-    """The loop itself."""
+    """Run the loop itself; return its reports."""
     model, settings, ranks = job.model, job.settings, job.ranks
     evaluator = Evaluator(model, job.task, job.validation, settings.per_device_eval_batch_size)
     optimizer, schedule = create_optimizer(model, settings, job.num_steps)
@@ -304,7 +304,7 @@ def _train(
 
 
 def _take_over(ranks: Ranks, reports: list[EpochReport], everything: "_Everything") -> list[EpochReport]:
-    """The first process's reports; the other processes take over its state."""
+    """Return the first process's reports; the other processes take over its state."""
     if ranks.size == 1:
         return reports
     state = TrainingState.capture(reports, *everything).shared_by(ranks)
@@ -314,7 +314,7 @@ def _take_over(ranks: Ranks, reports: list[EpochReport], everything: "_Everythin
 
 
 def _order(job: _Job, optimizer: torch.optim.Optimizer) -> None:
-    """Puts heads and units in order of importance, and notes that of the layers where it matters and can be told."""
+    """Put heads and units in order of importance, and note that of the layers where it matters and can be told."""
     model, settings = job.model, job.settings
     sort_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
     knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
@@ -323,7 +323,7 @@ def _order(job: _Job, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _shift_outputs(job: _Job, evaluator: Evaluator) -> float:
-    """What was added to the outputs, so that predictions have the smallest validation error; mostly nothing."""
+    """Return what was added to the outputs, so that predictions have the smallest validation error; mostly nothing."""
     best_shift, rows = job.task.head.best_shift, job.validation
     if best_shift is None:
         return 0.0
@@ -335,7 +335,7 @@ def _shift_outputs(job: _Job, evaluator: Evaluator) -> float:
 def _report(
     job: _Job, evaluator: Evaluator, epoch: int, losses: list[float], own: list[float], others: list[float]
 ) -> EpochReport:
-    """What an epoch ended with, evaluated by the first process."""
+    """Return what an epoch ended with, evaluated by the first process."""
     error, smallest_error = job.ranks.agree(
         lambda: (
             evaluator.evaluate().error,
@@ -356,7 +356,7 @@ def _report(
 def _train_epoch(
     job: _Job, epoch: int, moving: _Moving, bar: "tqdm[Any]"
 ) -> tuple[list[float], list[float], list[float]]:
-    """One pass over the rows; the losses of its steps, of the model as a whole and of its sub-networks."""
+    """Make one pass over the rows; return the losses of its steps, of the model as a whole and of its sub-networks."""
     model, settings = job.model, job.settings
     everything_kept = None if job.smallest is None else full_sub_network(get_dimensions(model))
     losses: list[float] = []
@@ -392,7 +392,7 @@ def _computes_fp16(model: "PreTrainedModel", settings: TrainingSettings) -> bool
 
 
 def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update], scale: float) -> Tensor:
-    """The losses [updates] of a step's rows, which all processes share, and their gradients in the shared weights.
+    """Return losses [updates] of a step's rows, which all processes share, and their gradients in the shared weights.
 
     Losses are means over units: that of a part of the rows counts by the units it has. Gradients are multiplied by
     `scale`.
@@ -429,7 +429,7 @@ def run_updates(
     teacher: Tensor | None = None,
     share: float = 1.0,
 ) -> Tensor:
-    """The losses (detached) of one step's updates [updates], their gradients added up in the shared weights.
+    """Return the losses (detached) of one step's updates [updates], their gradients added up in the shared weights.
 
     Gradients are multiplied by the `share` that the batch has in its step.
 
@@ -457,7 +457,7 @@ def run_updates(
 
 @contextmanager
 def _looking_up_once(model: "PreTrainedModel") -> Iterator[None]:
-    """For the time of the block passes over the same tokens share what the embeddings' table holds of them.
+    """Let passes over the same tokens share what the embeddings' table holds of them, for the time of the block.
 
     Its gradient, which is as large as the table however few tokens there are, is then made once, at the end.
     """
@@ -481,7 +481,7 @@ def _looking_up_once(model: "PreTrainedModel") -> Iterator[None]:
 def create_optimizer(
     model: "PreTrainedModel", settings: TrainingSettings, num_steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW without decay of biases and LayerNorms, and a linear schedule with warm-up.
+    """Return AdamW without decay of biases and LayerNorms, and a linear schedule with warm-up.
 
     It is PyTorch's fused kernel: one pass over weights, gradients and moments; the default on a CPU makes a dozen.
     """
@@ -499,7 +499,8 @@ def create_optimizer(
 
 
 def default_learning_rate(model: "PreTrainedModel") -> float:
-    """The peak learning rate where none is given, by the encoder's width: 2e-4 at 384 (demo), 5e-5 at 768 (base)."""
+    """Return peak learning rate where none is given, by the encoder's width: 2e-4 at 384 (demo), 5e-5 at 768 (base)."""
+    # a line through both points on log scales, with a cap for tiny encoders
     return float(min(1e-3, 2e-4 * (384 / model.config.hidden_size) ** 2))
 
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 _MIN_OPERATIONS = 1e12
 """Of a training (ten seconds of one core, or so), below which measuring takes longer than it may save."""
 _MAX_OPERATIONS = 5e10
-"""Of a step that is measured; where a batch takes more, fewer of its rows are measured."""
+"""The operations of a step that is measured; where a batch takes more, fewer of its rows are measured."""
 _NUM_ROUNDS, _LIMIT_S = 3, 3.0
 """So many steps of each kind in turn, but no round begins after so many seconds."""
 _MOST = 0.9
-"""Of the time in fp32; what gains less is not worth it, and noise would decide."""
+"""The share of the time in fp32; what gains less is not worth it, and noise would decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +45,12 @@ class Precision:
     """What the device has."""
 
     def describe(self) -> str:
-        """It in a sentence."""
+        """Return it as a sentence."""
         return f"Training in {self.half if self.bf16 else 'fp32'}: {self.reason}."
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies in bfloat16 itself: a CPU with AVX512-BF16 or AMX; a GPU, if only in float16."""
+    """Return whether a device computes in half precision: CPUs with AVX512-BF16 or AMX, any GPU (if only float16)."""
     if device.type == "cuda":
         return True
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -63,7 +63,7 @@ def decide_precision(
     settings: TrainingSettings,
     clock: Callable[[], float] | None = None,
 ) -> Precision:
-    """What a training of `model` on `rows` computes in: what the settings say, or else what is faster here.
+    """Return what a training of `model` on `rows` computes in: what the settings say, or else what is faster here.
 
     A few steps are timed, in seconds, on the device that the model is on. They change nothing: no optimizer moves,
     gradients are dropped, random states are put back. The clock is by default the processor's time, which other work
@@ -96,7 +96,7 @@ def decide_precision(
 def _time_steps(
     model: "PreTrainedModel", task: Task, rows: EncodedRows, settings: TrainingSettings, clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """The shortest times of a step in fp32 and in bfloat16, in seconds; they are taken in turn."""
+    """Return the shortest times of a step in fp32 and in bfloat16, in seconds; they are taken in turn."""
     batch, labels = make_typical_batch(rows, settings.per_device_train_batch_size, model.device)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     started, was_training = clock(), model.training

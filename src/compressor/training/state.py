@@ -62,7 +62,7 @@ class StateValues:
     """What the next epoch depends on besides tensors."""
 
     learning_rates: tuple[float, ...]
-    """Of the optimizer's groups of parameters."""
+    """Learning rates of the optimizer's groups of parameters."""
     schedule: dict[str, Any]
     generators: dict[str, dict[str, Any]]
     """The states of the random generators, by name."""
@@ -79,7 +79,7 @@ class TrainingState:
     """All that the next epoch depends on."""
 
     reports: tuple[EpochReport, ...]
-    """Of the epochs so far."""
+    """The reports of the epochs so far."""
     tensors: dict[str, Tensor]
     """By kind and name: `model/…`, `optimizer/<parameter>/…`, `random/…`."""
     values: StateValues
@@ -94,7 +94,7 @@ class TrainingState:
         generators: dict[str, np.random.Generator],
         scaler: torch.amp.GradScaler,
     ) -> "TrainingState":
-        """The state as it is now; it shares memory with the model, so it is to be saved before the next step."""
+        """Return the state as it is now; it shares memory with the model, so it is to be saved before the next step."""
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
@@ -120,7 +120,7 @@ class TrainingState:
         generators: dict[str, np.random.Generator],
         scaler: torch.amp.GradScaler,
     ) -> None:
-        """Puts all of them back, in place, on the devices they are on."""
+        """Put all of them back, in place, on the devices they are on."""
         model.load_state_dict(self._kind("model"))
         if self.values.layer_order:
             set_layer_order(model, self.values.layer_order)
@@ -145,7 +145,7 @@ class TrainingState:
                 torch.cuda.set_rng_state(tensor, int(name.removeprefix("cuda-")))
 
     def shared_by(self, ranks: Ranks) -> "TrainingState":
-        """The first process's state; PyTorch's random states stay each process's own."""
+        """Return the first process's state; PyTorch's random states stay each process's own."""
         noted = asdict(_Noted(run={}, reports=self.reports, values=self.values))
         first = parse_record(_Noted, ranks.agree(lambda: noted))
         own = {name: tensor for name, tensor in self.tensors.items() if name.startswith(_RANDOM)}
@@ -184,7 +184,7 @@ class TrainingStates:
         return [] if state is None else list(state.reports)
 
     def load(self) -> TrainingState | None:
-        """The newest state, on the CPU; None where there is none of this training.
+        """Return the newest state, on the CPU; None where there is none of this training.
 
         One that cannot be read, because its files were damaged, is removed with a note: the training begins anew.
         """
@@ -203,7 +203,7 @@ class TrainingStates:
         return TrainingState(reports=noted.reports, tensors=tensors, values=noted.values)
 
     def save(self, state: TrainingState) -> None:
-        """Writes a state in place of the older one."""
+        """Write a state in place of the older one."""
         name = f"epoch-{len(state.reports)}"
         with new_directory(self.directory / name) as temporary:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
@@ -215,7 +215,7 @@ class TrainingStates:
                 shutil.rmtree(older, ignore_errors=True)
 
     def clear(self) -> None:
-        """Removes the directory: the training is over."""
+        """Remove the directory: the training is over."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _newest(self) -> Path | None:

@@ -403,7 +403,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     OUTPUT,
 )
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
-    """All of it: train, search, extract, export, benchmark."""
+    """Train, search, extract, export and benchmark: all of it."""
     makers: dict[str, _Maker] = {
         "source": _whole_source,
         "model": ModelOptions,
@@ -438,7 +438,7 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
 @click.option("--benchmark", "benchmark_dir", type=PATH, default=None, help="Directory made by benchmark.")
 @add_options(OUTPUT)
 def report(**values: Any) -> None:
-    """One page of what a search found and what became of it."""
+    """Write one page of what a search found and what became of it."""
     with _top_run("report") as (run, output_dir, _):
         from exporters.report.inputs import ReportFolders
         from mlproject.stages.report import report as write_report

@@ -88,7 +88,7 @@ def log_served_models(
 
 
 def _where(export: Export) -> dict[str, str]:
-    """What a served model's configuration says of where it computes; nothing of the CPU."""
+    """Return what a served model's configuration says of where it computes; nothing of the CPU."""
     return {} if export.provider == "cpu" else {"provider": export.provider}
 
 

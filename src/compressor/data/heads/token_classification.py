@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
-    """The labels that the data set defines, or else those of the training rows, `O` first.
+    """Return the labels that the data set defines, or else those of the training rows, `O` first.
 
     Raises:
         TaskDataError: a row holds no list of labels, or labels are numbers that nobody names.
@@ -51,7 +51,7 @@ def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
 
 
 def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
-    """The class indices of each row's words: an array [rows] of tuples.
+    """Return the class indices of each row's words: an array [rows] of tuples.
 
     Raises:
         TaskDataError: a row has not as many labels as words, or an unknown one.
@@ -73,7 +73,7 @@ def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
 
 
 def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> Iterator[list[str]]:
-    """The labels of a row after the other."""
+    """Yield the labels of a row after the other."""
     for row, value in enumerate(table[task.label_column].tolist()):
         labels = to_list(value)
         if labels is None or not all(isinstance(label, str | int | np.integer) for label in labels):
@@ -85,7 +85,7 @@ def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> Iterator[list
 
 
 def check_labels(data: "TaskData") -> list[str]:
-    """A line for each part that shows one label alone.
+    """Return a line for each part that shows one label alone.
 
     Raises:
         TaskDataError: the training rows do, so there is nothing to learn.
@@ -104,7 +104,7 @@ def check_labels(data: "TaskData") -> list[str]:
 
 
 def renumber(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
-    """Class indices i as order[i], in each row's tuple."""
+    """Return class indices i as order[i], in each row's tuple."""
     moved = np.empty(len(labels), dtype=object)
     for row, indices in enumerate(labels):
         moved[row] = tuple(int(order[index]) for index in indices)
@@ -112,12 +112,12 @@ def renumber(labels: np.ndarray, order: np.ndarray, count: int) -> np.ndarray:
 
 
 def to_texts(rows: "Rows", task: "Task") -> tuple[list[list[str]], None]:
-    """The words of each row."""
+    """Return the words of each row."""
     return [list(words) for words in rows.texts], None
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
-    """Always the label of most words in training, mostly `O`: worth something where the metric is accuracy alone."""
+    """Predict the label of most words in training, mostly `O`: worth something where the metric is accuracy alone."""
     words = {name: np.concatenate([np.asarray(labels) for labels in rows.labels]) for name, rows in data.parts.items()}
     told = int(np.bincount(words["train"]).argmax())
     of_accuracy = data.task.metric == "accuracy"
@@ -126,7 +126,7 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 
 def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
-    """Words whose two best labels lie closer than parity's rounding may fall either way, and two entities with each."""
+    """Return words whose two best labels lie closer than parity's rounding (may flip), and two entities with each."""
     ties = count_near_ties(logits)
     told = predict(logits)
     marked = int(np.count_nonzero(told != np.bincount(told).argmax()))  # the others are mostly in no entity
@@ -134,7 +134,7 @@ def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> floa
 
 
 def ask(task: "Task") -> tuple[str, Any]:
-    """A text, in which entities are found."""
+    """Return a text, in which entities are found."""
     return "tokens", "Ann Lee flew to Rome."
 
 
