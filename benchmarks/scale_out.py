@@ -42,7 +42,7 @@ from compressor.search.loop import initial_design, run_search
 from compressor.search.methods import SEARCH_METHODS
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork
-from compressor.sharding.evaluator import ShardedEvaluator
+from compressor.sharding.evaluator import ShardedEvaluator, count_parts
 from compressor.sharding.messages import pack_batches, pack_weights
 from compressor.sharding.workers import Share, Workers
 from compressor.spaces import create_search_space
@@ -269,7 +269,7 @@ def time_cluster(name: str, most_workers: int, num_sub_networks: int) -> list[di
             rows.append(show(workers=count, start_s=round(time.perf_counter() - start, 2)))
             if count == 1:
                 rows.append(time_calls(ray, workers))
-            for size in (1, 8):
+            for size in (1, 8) if count > 1 else (1,):
                 rows.append(time_sharded(sharded, drawn, size) | {"workers": count})
                 rows[-1]["speed_up"] = round(seconds / rows[-1]["evaluation_s"], 2)
                 rows[-1]["logits_differ"] = sum(
@@ -323,7 +323,7 @@ def simulate(costs: Costs, num_workers: int, size: int, num_evaluations: int) ->
     """
     rng, clock, busy = np.random.default_rng(0), 0.0, 0.0
     free = [0.0] * num_workers
-    parts = max(1, min(costs.num_batches, num_workers if size == 1 else -(-2 * num_workers // size)))
+    parts = min(costs.num_batches, count_parts(num_workers, size))
     for _ in range(-(-num_evaluations // size)):
         works = rng.choice(np.asarray(costs.evaluations), size) / parts
         pending = [(one, part) for one in range(size) for part in range(parts)][::-1]
@@ -365,9 +365,10 @@ def simulate_all(costs: Costs, driver_ms: dict[int, float], mlflow_ms: float, sc
             rate, busy = simulate(own, num_workers, size, max(4 * size, 40))
             alone = 1 / float(np.mean(own.evaluations))
             efficiency = rate / (alone * num_workers)
-            waits = "workers" if efficiency >= 0.8 else "driver" if busy >= 0.8 else "batches of rows"
-            if size == 1 and waits != "workers" and num_workers <= costs.num_batches and busy < 0.8:
-                waits = "driver, in turn"
+            few = size == 1 and num_workers > costs.num_batches
+            waits = (
+                "workers" if efficiency >= 0.8 else "driver" if busy >= 0.8 else "more rows" if few else "last parts"
+            )
             row = {
                 "evaluation_s": round(1 / alone, 3),
                 "workers": num_workers,

@@ -19,7 +19,7 @@ from compressor.sharding.workers import Workers
 
 _CALL = 64
 """What a batch costs beside its tokens, in tokens, as where batches are cut."""
-_PARTS_PER_WORKER = 2
+_PARTS_PER_WORKER = 4
 """Where several sub-networks are evaluated at once: smaller parts, so that nobody waits long for the last one."""
 
 
@@ -48,8 +48,7 @@ class ShardedEvaluator(Evaluator):
         """Have sub-networks computed that will be asked for, in this order."""
         if not sub_networks:
             return
-        per_worker = 1 if len(sub_networks) == 1 else _PARTS_PER_WORKER
-        parts = share_out(self._costs, -(-per_worker * len(self._workers) // len(sub_networks)))
+        parts = share_out(self._costs, count_parts(len(self._workers), len(sub_networks)))
         for one in sub_networks:
             self._submit(one.hash, pack_sub_network(one, self._dimensions), parts)
 
@@ -75,6 +74,12 @@ class ShardedEvaluator(Evaluator):
                 for part, numbers in enumerate(parts)
             ]
         )
+
+
+def count_parts(num_workers: int, num_sub_networks: int) -> int:
+    """Return into how many parts each of some sub-networks is cut that are evaluated at once."""
+    per_worker = 1 if num_sub_networks == 1 else _PARTS_PER_WORKER
+    return -(-per_worker * num_workers // num_sub_networks)
 
 
 def share_out(costs: Sequence[float], num_parts: int) -> list[tuple[int, ...]]:

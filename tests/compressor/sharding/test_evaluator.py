@@ -13,7 +13,7 @@ from compressor.data.tasks import TASKS
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import get_dimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network
-from compressor.sharding.evaluator import ShardedEvaluator, share_out
+from compressor.sharding.evaluator import ShardedEvaluator, count_parts, share_out
 from compressor.sharding.messages import pack_configuration, pack_weights
 from compressor.sharding.worker import Worker
 from compressor.sharding.workers import Task
@@ -31,6 +31,11 @@ def test_all_batches_are_shared_out_about_evenly(costs: list[int], num_parts: in
     assert all(parts)
     sums = [sum(costs[place] for place in part) for part in parts]
     assert max(sums) - min(sums) <= max(costs)
+
+
+def test_one_sub_network_has_a_part_for_each_worker_and_several_have_smaller_ones() -> None:
+    assert [count_parts(4, count) for count in (1, 2, 16, 300)] == [4, 8, 1, 1]
+    assert count_parts(256, 16) == 64
 
 
 class InProcess:
