@@ -190,3 +190,12 @@ def test_the_process_that_hands_out_the_tests_loads_nothing_heavy() -> None:
     path = os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")])
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True)
     assert (done.stdout, done.stderr) == (b"set()\n", b"")
+
+
+def test_ray_is_loaded_where_a_cluster_is_asked_for_alone() -> None:
+    """It is an extra, and takes a second: modules import it within the functions that need it, if at all."""
+    for path in SOURCES:
+        at_once = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [alias.name for node in at_once if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module or "" for node in at_once if isinstance(node, ast.ImportFrom)]
+        assert "ray" not in {name.partition(".")[0] for name in names}, path

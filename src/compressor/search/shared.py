@@ -263,7 +263,8 @@ class _Search:
         rows = encode(self.data.test, task, self.net.tokenizer, max_positions(self.net.model))
         test, told = self._evaluator_of(rows, "test"), self.predictions
         members = [e.sub_network for e in result.evaluations if e.name in wanted]
-        if isinstance(test, ShardedEvaluator):
+        if isinstance(self.evaluator, ShardedEvaluator) and isinstance(test, ShardedEvaluator):
+            self.evaluator.forget()  # what an interrupted search had still announced
             self.announce([one for one in members if one.hash not in told])
             test.announce(members)
 

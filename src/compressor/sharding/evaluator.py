@@ -4,6 +4,7 @@ Batches are cut as one process cuts them and computed whole, since padding decid
 gathered, and the metric is computed once, here. So errors are those of one process.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,8 +42,9 @@ class ShardedEvaluator(Evaluator):
         self._places = [places for places, _ in batches]
         self._costs = [batch["attention_mask"].numel() + _CALL for _, batch in batches]
         workers.hold(name, pack_batches(batches))
-        self._announced: dict[str, list[tuple[int, ...]]] = {}
-        """By a sub-network's hash: the batches of each part."""
+        self._numbers = itertools.count()
+        self._announced: dict[str, tuple[str, list[tuple[int, ...]]]] = {}
+        """By a sub-network's hash: the key of its tasks, and the batches of each."""
 
     def announce(self, sub_networks: Sequence[SubNetwork]) -> None:
         """Have sub-networks computed that will be asked for, in this order."""
@@ -52,14 +54,20 @@ class ShardedEvaluator(Evaluator):
         for one in sub_networks:
             self._submit(one.hash, pack_sub_network(one, self._dimensions), parts)
 
+    def forget(self) -> None:
+        """Leave out what was announced and not asked for; what workers have begun they end."""
+        for key, _ in self._announced.values():
+            self._workers.forget(key)
+        self._announced.clear()
+
     def compute_logits(self, sub_network: SubNetwork | None = None) -> np.ndarray:
         """Return the logits [units, outputs] of a sub-network, or of the model, in the order of the rows."""
         key = "" if sub_network is None else sub_network.hash
         if key not in self._announced:
             packed = None if sub_network is None else pack_sub_network(sub_network, self._dimensions)
             self._submit(key, packed, share_out(self._costs, len(self._workers)))
-        parts = self._announced.pop(key)
-        found = self._workers.collect(f"{self.name} {key}", len(parts))
+        task_key, parts = self._announced.pop(key)
+        found = self._workers.collect(task_key, len(parts))
         places = [np.concatenate([self._places[number] for number in numbers]) for numbers in parts]
         logits = np.empty((sum(map(len, places)), *found[0].shape[1:]), dtype=found[0].dtype)
         for where, part in zip(places, found, strict=True):
@@ -67,10 +75,11 @@ class ShardedEvaluator(Evaluator):
         return logits
 
     def _submit(self, key: str, packed: str | None, parts: list[tuple[int, ...]]) -> None:
-        self._announced[key] = parts
+        task_key = f"{self.name} {next(self._numbers)}"  # a sub-network may be left out, and asked for later
+        self._announced[key] = task_key, parts
         self._workers.submit(
             [
-                WorkerTask(key=f"{self.name} {key}", part=part, rows=self.name, sub_network=packed, numbers=numbers)
+                WorkerTask(key=task_key, part=part, rows=self.name, sub_network=packed, numbers=numbers)
                 for part, numbers in enumerate(parts)
             ]
         )

@@ -100,6 +100,8 @@ class Workers:
         self._running: dict[Any, tuple[Any, Task | None]] = {}
         """By the reference to its result: a worker and its task; none while the worker starts."""
         self._pending: deque[Task] = deque()
+        self._forgotten: set[str] = set()
+        """Keys whose results nobody will ask for."""
         self._done: dict[str, dict[int, np.ndarray]] = {}
         self._failed_starts = 0
         for _ in range(share.num_workers):
@@ -145,6 +147,12 @@ class Workers:
             self._advance()
         found = self._done.pop(key)
         return [found[part] for part in range(num_parts)]
+
+    def forget(self, key: str) -> None:
+        """Leave out the tasks of a key that nobody has begun with, and all that comes of the others."""
+        self._pending = deque(task for task in self._pending if task.key != key)
+        self._done.pop(key, None)
+        self._forgotten.add(key)
 
     def close(self) -> None:
         """Stop all workers."""
@@ -211,7 +219,8 @@ class Workers:
             self._loads[actor] = 0
             return
         self._loads[actor] -= 1
-        self._done.setdefault(task.key, {})[task.part] = result
+        if task.key not in self._forgotten:
+            self._done.setdefault(task.key, {})[task.part] = result
 
     def _replace(self, actor: Any, error: Exception) -> None:
         """Start another worker in the place of a lost one."""
@@ -232,6 +241,8 @@ class Workers:
         self._start()
 
     def _put_back(self, task: Task) -> None:
+        if task.key in self._forgotten:
+            return
         if task.losses >= _MAX_LOSSES:
             raise ClusterError(
                 f"a worker must outlive its part of a search, but {task.losses + 1} were lost with the same one. Give "

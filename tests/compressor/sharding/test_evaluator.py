@@ -55,6 +55,9 @@ class InProcess:
         for task in tasks:
             self.tasks.setdefault(task.key, {})[task.part] = task
 
+    def forget(self, key: str) -> None:
+        del self.tasks[key]
+
     def collect(self, key: str, num_parts: int) -> list[np.ndarray]:
         tasks = self.tasks.pop(key)
         assert sorted(tasks) == list(range(num_parts))
@@ -78,3 +81,7 @@ def test_logits_are_those_of_one_process(head: str, num_workers: int) -> None:
     for sub_network in (KEPT, other):
         assert np.array_equal(sharded.compute_logits(sub_network), alone.compute_logits(sub_network))
     assert not workers.tasks
+    sharded.announce([KEPT, other])
+    sharded.forget()
+    assert not workers.tasks
+    assert np.array_equal(sharded.compute_logits(KEPT), alone.compute_logits(KEPT))  # it can still be asked for

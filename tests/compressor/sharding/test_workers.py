@@ -120,6 +120,18 @@ def test_a_lost_worker_is_replaced_and_its_parts_are_given_to_others(capsys: pyt
     assert [number for number, method, _ in script.told if method == "hold"] == [0, 1, 2, 3]  # the rows go along
 
 
+def test_what_is_left_out_is_not_begun_and_what_comes_of_the_rest_is_dropped() -> None:
+    script = Script()
+    workers = workers_of(script, 1)
+    workers.submit(tasks_of("a", 4))
+    workers.wait_for_all()  # two of them are on their way
+    workers.submit(tasks_of("b", 1))
+    workers.forget("a")
+    assert collected(workers, "b", 1) == [0]
+    assert [method for _, method, _ in script.told].count("compute") == 3
+    assert not workers._done
+
+
 def test_workers_that_are_lost_again_and_again_end_the_search() -> None:
     workers = workers_of(Script(lambda number, method: ActorDiedError() if method == "compute" else None))
     workers.submit(tasks_of("a", 1))
