@@ -30,6 +30,7 @@ import torch
 from compressor.cluster.connection import connect
 from compressor.data.batches import encode, evaluation_batches
 from compressor.data.sources import DataSource, load_task_data
+from compressor.digests import Inputs
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import GrowingFront, compute_hypervolume
 from compressor.evaluation.predictions import pack
@@ -151,10 +152,10 @@ def time_journal(folder: Path) -> dict[str, Any]:
     rng, space = np.random.default_rng(0), create_search_space("medium", DIMENSIONS)
     evaluations = [sample_evaluation(number, space.draw(rng)) for number in range(1_000)]
     predictions = rng.integers(0, 2, NUM_ROWS)
-    open_journal(folder, {"search": 1})
+    open_journal(folder, Inputs(values={"search": 1}))
     written = median_ms(lambda number: add_to_journal(folder, evaluations[number], pack(predictions)), 1_000)
     start = time.perf_counter()
-    assert len(open_journal(folder, {"search": 1})) == 1_000
+    assert len(open_journal(folder, Inputs(values={"search": 1}))) == 1_000
     read = (time.perf_counter() - start) / 1_000 * 1e3
     size = (folder / "evaluations.jsonl").stat().st_size // 1_000
     return show(journal_line_ms=written, line_bytes=size, journal_read_ms_per_line=round(read, 4))
