@@ -34,7 +34,7 @@ from compressor.digests import Inputs
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import GrowingFront, compute_hypervolume
 from compressor.evaluation.predictions import pack
-from compressor.files import write_json
+from compressor.files import read_json, write_json
 from compressor.network.families import get_dimensions
 from compressor.network.loading import load_base_model
 from compressor.network.sub_network import SubNetwork
@@ -43,7 +43,7 @@ from compressor.search.loop import initial_design, run_search
 from compressor.search.methods import SEARCH_METHODS
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork
-from compressor.sharding.evaluator import ShardedEvaluator, count_parts
+from compressor.sharding.evaluator import ShardedEvaluator, count_parts, share_out
 from compressor.sharding.messages import pack_batches, pack_weights
 from compressor.sharding.workers import Share, Workers
 from compressor.spaces import create_search_space
@@ -325,8 +325,9 @@ def simulate(costs: Costs, num_workers: int, size: int, num_evaluations: int) ->
     rng, clock, busy = np.random.default_rng(0), 0.0, 0.0
     free = [0.0] * num_workers
     parts = min(costs.num_batches, count_parts(num_workers, size))
+    shares = [len(part) / costs.num_batches for part in share_out([1.0] * costs.num_batches, parts)]
     for _ in range(-(-num_evaluations // size)):
-        works = rng.choice(np.asarray(costs.evaluations), size) / parts
+        works = rng.choice(np.asarray(costs.evaluations), size)
         pending = [(one, part) for one in range(size) for part in range(parts)][::-1]
         loads = [(0, worker) for worker in range(num_workers)]
         heapq.heapify(loads)
@@ -338,9 +339,9 @@ def simulate(costs: Costs, num_workers: int, size: int, num_evaluations: int) ->
                 load, worker = heapq.heappop(loads)
                 if load != in_flight[worker]:
                     continue  # an older entry
-                one, _part = pending.pop()
+                one, part = pending.pop()
                 clock, busy = clock + costs.call / 2, busy + costs.call / 2
-                free[worker] = max(free[worker], clock + costs.trip / 2) + works[one]
+                free[worker] = max(free[worker], clock + costs.trip / 2) + works[one] * shares[part]
                 heapq.heappush(done, (free[worker], worker, one))
                 in_flight[worker] += 1
                 if in_flight[worker] < 2:
@@ -420,9 +421,12 @@ def main() -> None:
     parser.add_argument("--num-sub-networks", type=int, default=16)
     parser.add_argument("--num-evaluations", type=int, default=5_000, help="of the loop without evaluating")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--measured", type=Path, default=None, help="an earlier --output-file, for the simulation")
     parser.add_argument("--output-file", type=Path, default=None, help="for the same JSON, indented")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"benchmark": "scale_out"}
+    if arguments.measured is not None:
+        result |= read_json(arguments.measured)
     if "bookkeeping" in arguments.parts:
         result["bookkeeping"] = measure_bookkeeping(arguments)
     if "batches" in arguments.parts:
@@ -445,7 +449,7 @@ def main() -> None:
         )
         mlflow_ms = result["bookkeeping"]["mlflow"]["mlflow_taken_in_ms"]
         result["driver_ms"] = {str(count): round(ms, 3) for count, ms in costs.items()}
-        result["simulation"] = [row for scale in (1, 10) for row in simulate_all(of, costs, mlflow_ms, scale)]
+        result["simulation"] = [row for scale in (1, 0.1) for row in simulate_all(of, costs, mlflow_ms, scale)]
     if arguments.output_file is not None:
         write_json(arguments.output_file, result)
     print(json.dumps(result))
