@@ -57,10 +57,12 @@ ENTRIES = {
         },
         "exporters/report/page.py": {
             "import front_chart, ": "@throwaway_chart, ",
-            '        page.section("Search progress"': (
-                '        page.section("Throw-away", page.figure(throwaway_chart(result))),\n@'
+            "        hypervolume=figure(": "        throwaway=figure(throwaway_chart(result), figures),\n@",
+        },
+        "exporters/report/report.html": {
+            '{% call section("Search progress") %}': (
+                '{% call section("Throw-away") %}\n{{ figure(throwaway) }}\n{% endcall %}\n@'
             ),
-            "charts: list[Chart] = [": "@throwaway_chart(result), ",
         },
     },
 }
@@ -124,7 +126,7 @@ print(json.dumps({
 
 def files_of(row: str) -> set[str]:
     """The source files that a row of the table names as the place, with their folders."""
-    return set(re.findall(r"`(\w+/[\w/]+\.py)`", row))
+    return set(re.findall(r"`(\w+/[\w/]+\.(?:py|html))`", row))
 
 
 @pytest.mark.parametrize("kind", list(ENTRIES))

@@ -94,7 +94,6 @@ TESTED_IN = {
     "compressor/comparison/figures": "mlproject/stages/test_compare",
     "compressor/comparison/report": "mlproject/stages/test_compare",
     "compressor/data/demo": "compressor/data/test_sources",
-    "compressor/drawing/style": "compressor/drawing/test_charts",
     "compressor/evaluation/latency": "exporters/timing/test_latency",
     "compressor/extraction/figures": "exporters/report/test_page",
     "compressor/extraction/trimming": "compressor/extraction/test_vocabulary",

@@ -2,6 +2,40 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+class Markdown(str):
+    """Text that is Markdown already."""
+
+
+def render_markdown(template: Path, **values: object) -> str:
+    """Return a text by its template's file, in which every value that is not `Markdown` is plain text.
+
+    Filters of the template: `raw`, `code`, `block(language)` and, for a header, `table(rows)`.
+    """
+
+    def escape(value: Any) -> str:
+        return value if isinstance(value, Markdown) else markdown_text(str(value))
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "raw": Markdown,
+        "code": lambda text: Markdown(markdown_code(text)),
+        "block": lambda text, language: Markdown(markdown_block(text, language)),
+        "table": lambda header, rows: Markdown(markdown_table(header, rows)),
+    }
+    return environment.get_template(template.name).render(**values)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

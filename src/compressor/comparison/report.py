@@ -12,8 +12,7 @@ from compressor.comparison.figures import (
     hypervolumes_chart,
 )
 from compressor.comparison.searches import Comparison, Group, front_members
-from compressor.drawing import page
-from compressor.drawing.files import save_figures
+from compressor.drawing.page import Table, figure, render_page
 from compressor.files import new_directory, write_json, write_text
 from compressor.search.objectives import OBJECTIVES
 
@@ -28,24 +27,25 @@ FILES = (
 
 def write_comparison(directory: Path, comparison: Comparison) -> None:
     """Write the page of a comparison with its pictures, CSV and JSON into a directory; whole or not there."""
-    front, over = fronts_chart(comparison), hypervolumes_chart(comparison)
     with new_directory(directory) as temporary:
         write_json(temporary / JSON_FILE, to_json(comparison))
         _write_csv(comparison, temporary / CSV_FILE)
-        save_figures(front, temporary)
-        save_figures(over, temporary)
-        sections = [
-            page.section("Fronts", page.figure(front), page.table(*groups_table(comparison))),
-            page.section("How the searches went", page.figure(over)),
-            page.section(
-                "The searches",
-                page.table(["directory", "search", "seeds (search, training)"], _origins(comparison), words=True),
-            ),
-        ]
         kinds, runs = len(comparison.groups), sum(len(group.searches) for group in comparison.groups)
         of = "" if kinds == runs else f" of {kinds} kind{'s' if kinds > 1 else ''}"
         title = f"{comparison.task}: {runs} searches{of} compared"
-        write_text(temporary / HTML_FILE, page.render_page(title, describe_comparison(comparison), sections))
+        header, rows = groups_table(comparison)
+        page = render_page(
+            Path(__file__).with_name("comparison.html"),
+            title,
+            describe_comparison(comparison),
+            front=figure(fronts_chart(comparison), temporary),
+            over=figure(hypervolumes_chart(comparison), temporary),
+            groups=Table(header=header, rows=rows),
+            searches=Table(
+                header=["directory", "search", "seeds (search, training)"], rows=_origins(comparison), words=True
+            ),
+        )
+        write_text(temporary / HTML_FILE, page)
 
 
 def describe_comparison(comparison: Comparison) -> str:

@@ -1,15 +1,13 @@
 """What a picture says, apart from how it is drawn: points and lines, bars, a heat map.
 
-`svg` draws them into a page, `files` as PNG and SVG files, so that both show the same. Every axis names
-its unit and which direction is better; `alt` says in words what the picture shows.
+`files` draws them, once for files and pages. Every axis names its unit and which direction is better; `alt` says in
+words what the picture shows.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
-
-import numpy as np
 
 Point = tuple[float, float]
 Shape = Literal["circle", "square", "diamond", "triangle", "star"]
@@ -27,6 +25,10 @@ PALETTE = (
 )
 """Colours on a light and on a dark page; each keeps a contrast of 4 to 1 there."""
 MUTED = ("#9aa5b1", "#8795a3")
+PAPER, INK, SOFT, GRID = "#ffffff", "#1f2933", "#52606d", "#e4e7eb"
+"""Of what is no data: background, text, axes, lines of the grid."""
+ON_COLOR = "#1f2934"
+"""Of text on a strong colour: as ink, one step off, since a page that is dark makes it dark too."""
 FRONT, DENSE, EXTRACTED = 0, 1, 2
 """Places in the palette that mean the same in every picture; smaller precisions of what was extracted follow."""
 _PADDING = 0.05
@@ -192,16 +194,6 @@ def outline(band: Band, x_range: Point, y_range: Point) -> list[Point]:
         return [(ordered[0][0], y_range[1]), *to_steps(ordered), (x_range[1], ordered[-1][1])]
 
     return surface(band.best) + surface(band.worst)[::-1]
-
-
-def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between two values, steps of 1, 2 or 5 times a power of ten."""
-    raw = (high - low) / most
-    power = 10.0 ** np.floor(np.log10(raw))
-    # 1e-9 and twelve digits: 0.1 * 3 is a tick at 0.3
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
-    return [round(number * step, 12) for number in range(first, last + 1)]
 
 
 def _padded(values: Sequence[float]) -> Point:

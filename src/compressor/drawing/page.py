@@ -1,127 +1,113 @@
 """Self-contained HTML pages of charts, tables and commands: light and dark, printable, with hover, without a network.
 
-Every text that is not ours goes through `escape`; the page's own policy forbids it to load anything.
+They are made of Jinja's templates, which escape every text that is not ours; the page's own policy forbids it to load
+anything. `templates/` has the frame of all pages, their parts, style and script; what a page says stands in a template
+of its own beside the module that fills it.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from html import escape
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
-from compressor.drawing.charts import BarChart, Chart, HeatMap, Panel
-from compressor.drawing.style import SCRIPT, page_style
-from compressor.drawing.svg import draw, legend
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
+from compressor.drawing.charts import MUTED, PALETTE, Chart, HeatMap, PointChart
+from compressor.drawing.files import draw_figure, save_png, save_svg, to_svg
+from compressor.drawing.svg import inline
 
-def render_page(title: str, lead: str, sections: Sequence[str]) -> str:
-    """Return the page of some sections (HTML); title and lead are plain text."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        "script-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{page_style()}</style>\n</head>\n<body>\n<main>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
-        + "\n".join(sections)
-        + f'\n</main>\n<div id="tip" role="status" hidden></div>\n<script>{SCRIPT}</script>\n</body>\n</html>\n'
-    )
-
-
-def section(title: str, *parts: str) -> str:
-    """Return a section of the page; its parts are HTML."""
-    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
-
-
-def figure(chart: Chart) -> str:
-    """Return a chart with title, legend and caption; a heat map's numbers as a table too, for screen readers."""
-    numbers = ""
-    if isinstance(chart, HeatMap):
-        rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
-        numbers = details(f"{chart.title}: the numbers as a table", table([chart.row_title, *chart.columns], rows))
-    drawn = f'<div class="scroll">{draw(chart)}</div>'
-    if not isinstance(chart, HeatMap):
-        drawn = "".join(map(draw, _pieces(chart)))
-        drawn = f'<div class="wide scroll">{drawn}</div><div class="narrow scroll">{draw(chart, narrow=True)}</div>'
-    return (
-        f"<figure><h3>{escape(chart.title)}</h3>{legend(chart)}"
-        f"{drawn}<figcaption>{escape(chart.caption)}</figcaption>{numbers}</figure>"
-    )
-
-
-def _pieces(chart: Chart) -> list[Chart]:
-    """Return a chart of more bars than fit on paper as several, each of whole panels; the last names the axis."""
-    if not isinstance(chart, BarChart) or chart.shared_scale:
-        return [chart]
-    pieces: list[list[Panel]] = [[]]
-    for panel in chart.panels:
-        if pieces[-1] and sum(len(one.bars) for one in (*pieces[-1], panel)) > _BARS_A_PIECE:
-            pieces.append([])
-        pieces[-1].append(panel)
-    last = len(pieces) - 1
-    return [
-        replace(
-            chart, panels=tuple(piece), x_label=chart.x_label if place == last else "", alt="" if place else chart.alt
-        )
-        for place, piece in enumerate(pieces)
-    ]
-
-
-def figures(*charts: Chart) -> str:
-    """Return charts side by side where there is room."""
-    return f'<div class="row">{"".join(map(figure, charts))}</div>'
-
-
-def paragraph(text: str) -> str:
-    """Return a paragraph of plain text."""
-    return f"<p>{escape(text)}</p>"
-
-
-def note(text: str) -> str:
-    """Return a remark that nobody should miss."""
-    return f'<p class="note"><strong>Note:</strong> {escape(text)}</p>'
-
-
-def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False, marked: int | None = None
-) -> str:
-    """Return a table of texts, numbers or `words`; the first column names the row, the row `marked` stands out."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "".join(
-        f'<tr{_CHOSEN if place == marked else ""}><th scope="row">{escape(row[0])}</th>'
-        f"{''.join(f'<td>{_cell(cell)}</td>' for cell in row[1:])}</tr>"
-        for place, row in enumerate(rows)
-    )
-    kind = ' class="words"' if words else ' class="few"' if len(header) <= _FEW else ""
-    return f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
+_TEMPLATES = Path(__file__).parent / "templates"
 _FEW = 4
 """Columns up to which a narrow screen breaks the lines of cells, instead of scrolling."""
-_CHOSEN = ' class="chosen"'
 _OPTION = re.compile(r"(?<=\s)--?[a-z][\w-]*")
 """A command's option, which no screen breaks after its hyphens."""
-_BARS_A_PIECE = 36
-"""So many fit on a page of paper."""
 
 
-def _cell(text: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Texts in rows; the first column names the row."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: bool = False
+    """Whether cells hold sentences instead of numbers."""
+    marked: int | None = None
+    """The row that stands out."""
+
+    @property
+    def kind(self) -> str:
+        """The class that its style goes by."""
+        return "words" if self.words else "few" if len(self.header) <= _FEW else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart as a page shows it."""
+
+    title: str
+    caption: str
+    legend: tuple[tuple[Markup, str], ...]
+    """What is drawn for a series, and its name."""
+    wide: tuple[Markup, ...]
+    """Pictures, one below the other."""
+    narrow: tuple[Markup, ...] | None
+    """For a phone; None where the wide one scrolls there."""
+    numbers: Table | None
+    """The same as a table, for screen readers, where a text does not say it."""
+
+
+def figure(chart: Chart, folder: Path | None = None) -> Figure:
+    """Draw a chart for a page; with a folder into its PNG and SVG file there too, which are the same drawing."""
+    drawn = draw_figure(chart)
+    if folder is not None:
+        save_png(drawn, chart, folder)
+    svg = to_svg(drawn, chart)
+    if folder is not None:
+        save_svg(svg, chart, folder)
+    whole, phone, numbers = inline(chart, drawn, svg), None, None
+    names = [series.name for series in chart.series if series.name] if isinstance(chart, PointChart) else []
+    if isinstance(chart, HeatMap):
+        rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
+        numbers = Table(header=[chart.row_title, *chart.columns], rows=rows)
+    else:
+        narrow = draw_figure(chart, narrow=True)
+        phone = inline(chart, narrow, to_svg(narrow, chart)).pictures
+    return Figure(
+        title=chart.title,
+        caption=chart.caption,
+        legend=tuple(zip(whole.keys, names, strict=True)),
+        wide=whole.pictures,
+        narrow=phone,
+        numbers=numbers,
+    )
+
+
+def render_page(template: Path, title: str, lead: str, **values: object) -> str:
+    """Return a page (HTML) by its template's file; all texts are plain."""
+    return _environment(template.parent).get_template(template.name).render(title=title, lead=lead, **values)
+
+
+def render_commands(lines: Sequence[str]) -> Markup:
+    """Return lines for a terminal as HTML, of which no option is broken after its hyphens."""
+    return Markup(_OPTION.sub(r"<span>\g<0></span>", str(escape("\n".join(lines)))))
+
+
+@lru_cache
+def _environment(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([folder, _TEMPLATES]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"palette": PALETTE, "muted": MUTED}
+    environment.filters |= {"cell": _render_cell, "commands": render_commands}
+    return environment
+
+
+def _render_cell(text: str) -> Markup:
     """Return a cell's text; what is in brackets stays in one line where a narrow screen breaks lines."""
-    return re.sub(r"\([^()]*\)", r"<span>\g<0></span>", escape(text))
-
-
-def details(summary: str, content: str) -> str:
-    """Return HTML that is folded away until it is asked for."""
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
-
-
-def commands(lines: Sequence[str]) -> str:
-    """Return lines for a terminal."""
-    text = _OPTION.sub(r"<span>\g<0></span>", escape("\n".join(lines)))
-    return f"<pre><code>{text}</code></pre>"
-
-
-def chain(links: Sequence[tuple[str, str]]) -> str:
-    """Return steps in a row, each a name and what is known of it."""
-    items = "".join(f"<li><strong>{escape(name)}</strong><span>{escape(text)}</span></li>" for name, text in links)
-    return f'<ol class="chain">{items}</ol>'
+    return Markup(re.sub(r"\([^()]*\)", r"<span>\g<0></span>", str(escape(text))))

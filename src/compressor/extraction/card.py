@@ -15,7 +15,7 @@ from compressor.data.demo_base import DEMO_BASE_MODEL
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
 from compressor.extraction.record import ExtractionReport, describe_difference
-from compressor.markdown import markdown_block, markdown_code, markdown_table, markdown_text
+from compressor.markdown import Markdown, render_markdown
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.modeling_sliced import MIN_TRANSFORMERS
 
@@ -41,21 +41,31 @@ def write_model_card(
     whatever they hold.
     """
     hub_name, licence = _find_base(base_model)
-    base = hub_name or Path(base_model).name
-    stock = not (directory / "modeling_sliced.py").is_file()
-    sections = [
-        _front_matter(hub_name, licence, data.task),
-        _results(report, base, data),
-        _use(data.task, stock),
-        _kept(report, dimensions),
-        _origin(report, base, licence, data),
-        *([markdown_block(shlex.join(command), "bash")] if command else []),
-    ]
-    (directory / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    task = data.task
+    header, rows = report.table()
+    text = render_markdown(
+        Path(__file__).with_name("card.md"),
+        front_matter=_front_matter(hub_name, licence, task),
+        base=hub_name or Path(base_model).name,
+        licence=licence,
+        task=task,
+        data=data,
+        report=report,
+        header=header,
+        rows=rows,
+        steps=[step.describe() for step in (report.repair, report.finetuning) if step is not None],
+        stock=not (directory / "modeling_sliced.py").is_file(),
+        min_transformers=MIN_TRANSFORMERS,
+        kept=_kept(report, dimensions),
+        difference=describe_difference(report.parity.loaded),
+        versions=_versions(),
+        command=shlex.join(command),
+    )
+    (directory / CARD_FILE).write_text(text, encoding="utf-8")
     return directory / CARD_FILE
 
 
-def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> str:
+def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> Markdown:
     values: dict[str, Any] = {
         "library_name": "sentence-transformers" if task.head.form.pools_tokens else "transformers",
         "tags": ["mlflow-compressor", "pruning", "neural-architecture-search"],
@@ -64,7 +74,7 @@ def _front_matter(hub_name: str | None, licence: str | None, task: Task) -> str:
         "base_model": hub_name,
     }
     card = ModelCardData(**{name: value for name, value in values.items() if value is not None})
-    return f"---\n{card.to_yaml()}\n---"
+    return Markdown(card.to_yaml())
 
 
 def _find_base(base_model: str) -> tuple[str | None, str | None]:
@@ -80,109 +90,12 @@ def _find_base(base_model: str) -> tuple[str | None, str | None]:
     return (None if Path(base_model).expanduser().is_dir() else base_model), None
 
 
-def _results(report: ExtractionReport, base: str, data: TaskData) -> str:
-    task = data.task
-    against = "" if data.source.unlabeled_file is None else " against the full model's answers, not the truth,"
-    lines = [
-        f"Errors are 1 − {task.metric}{against} with 95 % intervals, on {len(data.validation):,} validation and "
-        f"{len(data.test):,} test rows."
-    ]
-    if report.chosen.reason:
-        lines.append(f"Chosen before repair and distillation: {markdown_text(report.chosen.reason)}")
-    if report.test is not None:
-        lines.append(f"On the test rows, super-network → extracted: {report.test.describe()}.")
-    if task.group_column is not None:
-        counts = f"{data.validation.num_judged:,} validation and {data.test.num_judged:,} test {task.judged}"
-        lines.append(f"They are means over {counts}.")
-    return "\n\n".join(
-        [
-            f"# {markdown_text(base)}, pruned for {task.name}",
-            _STORIES["alone" if report.trained_alone else "shared"].format(base=markdown_code(base)),
-            markdown_table(*report.table()),
-            "\n".join(lines),
-            *(f"> **Note:** {markdown_text(note)}" for note in report.notes()),
-        ]
-    )
-
-
-_PAPER = (
-    "(Klein et al., *Structural Pruning of Pre-trained Language Models via Neural Architecture Search*, TMLR 2024)."
-)
-_STORIES = {
-    "shared": "A sub-network of a fine-tuned {base}, found by multi-objective neural architecture search over shared "
-    "weights and cut out physically " + _PAPER,
-    "alone": "A sub-network cut out of the pre-trained {base} and fine-tuned alone, found by multi-objective neural "
-    "architecture search " + _PAPER,
-}
-
-
-def _use(task: Task, stock: bool) -> str:
-    if task.head.form.pools_tokens:
-        return _use_embedding(stock)
-    auto = task.head.form.auto_class_name
-    trust = "" if stock else ", trust_remote_code=True"
-    texts = '"some text"' if len(task.text_columns) == 1 else '"some text", "and another"'
-    lines = [
-        f"from transformers import AutoTokenizer, {auto}",
-        "",
-        'directory = "."  # where this file lies',
-        f"model = {auto}.from_pretrained(directory{trust})",
-        f"tokenizer = AutoTokenizer.from_pretrained(directory{trust})",
-    ]
-    if task.group_column is not None:
-        lines.append(f"# sentence-transformers ranks with it: CrossEncoder(directory{trust}).rank(query, documents)")
-    if not task.head.form.takes_choices:
-        lines.append(f'logits = model(**tokenizer({texts}, return_tensors="pt")).logits')
-    return "\n\n".join(["## Use", markdown_block("\n".join(lines), "python"), _needs(stock), _BATCHES])
-
-
-def _use_embedding(stock: bool) -> str:
-    lines = [
-        "from sentence_transformers import SentenceTransformer",
-        "",
-        f'model = SentenceTransformer("."{"" if stock else ", trust_remote_code=True"})  # where this file lies',
-        'vectors = model.encode(["some text", "and another"])',
-    ]
-    return "\n\n".join(["## Use", markdown_block("\n".join(lines), "python"), _needs(stock), _BATCHES])
-
-
-def _needs(stock: bool) -> str:
-    if stock:
-        return f"It is a stock model: nothing but transformers {MIN_TRANSFORMERS} or newer is needed."
-    return (
-        "Stock classes cannot express the sizes of its layers: `modeling_sliced.py` in this directory holds its "
-        f"classes and needs torch and transformers {MIN_TRANSFORMERS} or newer alone."
-    )
-
-
-_BATCHES = (
-    "Up to rounding its answers do not depend on the other texts of a batch, nor do those of its fp32 ONNX graph. An "
-    "int8 graph (`compressor export`) rounds numbers by their range over the whole batch: run that one row by row, as "
-    "its error is measured."
-)
-
-
-def _kept(report: ExtractionReport, dimensions: EncoderDimensions) -> str:
-    rows = [
+def _kept(report: ExtractionReport, dimensions: EncoderDimensions) -> list[list[str]]:
+    """Return the rows of layers, heads and units."""
+    return [
         [f"{layer}", f"{heads} of {dimensions.num_heads}", f"{units} of {dimensions.num_units}"]
         for layer, (heads, units) in enumerate(zip(report.kept.heads, report.kept.units, strict=True))
     ]
-    return f"## What it keeps\n\n{markdown_table(['layer', 'heads', 'units'], rows)}"
-
-
-def _origin(report: ExtractionReport, base: str, licence: str | None, data: TaskData) -> str:
-    task = data.task
-    labels = f"; labels: {', '.join(map(markdown_code, data.label_names))}" if data.label_names else ""
-    lines = [
-        f"- Base model: {markdown_code(base)}; licence: {markdown_text(licence or 'not stated by the base model')}",
-        f"- Task: {task.name}, metric {task.metric}, at most {task.max_length} tokens{labels}",
-        f"- Data: {len(data.train):,} training rows, digest `{data.digest}` over all parts",
-        f"- Sub-network: {markdown_code(report.chosen.sub_network or report.name)}",
-        *(f"- {step.describe()}" for step in (report.repair, report.finetuning) if step is not None),
-        f"- Parity: searched = saved and loaded, {describe_difference(report.parity.loaded)}",
-        f"- Versions: {_versions()}",
-    ]
-    return "## How it was made\n\n" + "\n".join(lines)
 
 
 def _versions() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compressor.data.heads.answers import name_error
 from compressor.drawing.charts import DENSE, FRONT, HeatMap, Mark, PointChart, Series
 from compressor.drawing.files import draw_figure, save_figure
-from compressor.drawing.page import figure, paragraph, render_page, table
+from compressor.drawing.page import Table, figure, render_page
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.objectives import OBJECTIVES, REFERENCE, main_cost
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
@@ -178,9 +178,13 @@ def write_front_html(
     result: SearchResult, path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> Path:
     """Return the same picture with hover, and the front's table, as one file that needs no network."""
-    lead = f"{len(result.evaluations)} sub-networks, of which {len(result.front)} are on the Pareto front."
-    more = [paragraph("The others are in pareto_front.csv.")] if len(rows) > _MAX_ROWS else []
-    parts = [figure(front_chart(result, "Error against cost")), table(header, rows[:_MAX_ROWS]), *more]
-    page = render_page(title, lead, parts)
+    page = render_page(
+        Path(__file__).with_name("front.html"),
+        title,
+        f"{len(result.evaluations)} sub-networks, of which {len(result.front)} are on the Pareto front.",
+        front=figure(front_chart(result, "Error against cost")),
+        members=Table(header=header, rows=rows[:_MAX_ROWS]),
+        more=max(len(rows) - _MAX_ROWS, 0),
+    )
     path.write_text(page, encoding="utf-8")
     return path

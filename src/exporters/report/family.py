@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from compressor.comparison.searches import FindSuperNetwork
 from compressor.data.heads.answers import name_error
-from compressor.drawing import page
 from compressor.drawing.charts import EXTRACTED, PALETTE, Chart
-from compressor.drawing.files import save_figures
+from compressor.drawing.page import Table, figure, render_page
 from compressor.extraction.family import Family
 from compressor.extraction.figures import NamedError, error_chart, extracted_series
 from compressor.extraction.record import ExtractionReport, Variant, with_interval
@@ -23,7 +23,7 @@ from exporters.export_record import EXPORT_FILE, Export
 from exporters.figures import latency_chart
 from exporters.options import describe_form
 from exporters.report.inputs import Reported, ReportFolders, read_reported, require_one_run
-from exporters.report.page import FIGURES, describe_environment
+from exporters.report.page import FIGURES, environment_table
 from exporters.report.reproduction import make_benchmark, make_export, make_family_model, make_search
 from exporters.timing.latency import Latency
 
@@ -172,34 +172,35 @@ def write_family_report(path: Path, reported: ReportedFamily) -> Path:
         extracted_series(result, member.report, member.name, (EXTRACTED + place) % len(PALETTE))
         for place, member in enumerate(reported.members)
     ]
-    front = front_chart(result, f"Error against cost, {title}", series)
     evaluated = {evaluation.name: evaluation for evaluation in result.evaluations}
     kept = {m.name: evaluated[m.report.name] for m in reported.members if m.report.name in evaluated}
-    maps = kept_maps([*kept.values()], origin.dimensions, [*kept]) if kept else ()
-    bars = [chart for chart in (_errors(reported), benchmark and latency_chart(benchmark, _WHOSE)) if chart]
     lead = (
         f"Members of one search ({origin.search_space}, {origin.search_strategy}, {len(result.evaluations)} "
         f"sub-networks). The error is 1 − {searched.metric}; lower is better everywhere."
         + "".join(f" {line}" for line in origin.source.meaning)
     )
-    note = None if benchmark is None else benchmark.noise_note()
-    sections = [
-        _at_a_glance(reported),
-        page.section("On the Pareto front", page.figure(front)),
-        page.section("Side by side", *map(page.figure, bars), page.note(note) if note else ""),
-        *([page.section("What each keeps per layer", *map(page.figure, maps))] if maps else []),
-        page.section("Nothing changed on the way", page.table(*_parity_table(reported))),
-        _serving(reported),
-        describe_environment(searched),
-        page.section("Reproduce", page.commands(_reproduce(reported))),
-    ]
-    charts: list[Chart] = [front, *maps, *bars]
-    for chart in charts:
-        save_figures(chart, path.parent / FIGURES)
-    return write_text(path, page.render_page(f"Family report, {title}", lead, sections))
+    figures = path.parent / FIGURES
+    maps = kept_maps([*kept.values()], origin.dimensions, [*kept]) if kept else ()
+    bars = (_errors(reported), benchmark and latency_chart(benchmark, _WHOSE))
+    page = render_page(
+        Path(__file__).with_name("family.html"),
+        f"Family report, {title}",
+        lead,
+        glance=_at_a_glance(reported),
+        front=figure(front_chart(result, f"Error against cost, {title}", series), figures),
+        bars=[figure(chart, figures) for chart in bars if chart],
+        noise=None if benchmark is None else benchmark.noise_note(),
+        maps=[figure(chart, figures) for chart in maps],
+        parity=_parity_table(reported),
+        serving=_serving(reported),
+        environment=environment_table(searched),
+        reproduction=_reproduce(reported),
+    )
+    return write_text(path, page)
 
 
-def _at_a_glance(reported: ReportedFamily) -> str:
+def _at_a_glance(reported: ReportedFamily) -> dict[str, Any]:
+    """Return the text and the table that say it all."""
     header, rows = family_table(reported)
     place = next(place for place, row in enumerate(rows) if row[0].endswith("← champion"))
     champion, timed = reported.champion.report, reported.timed(reported.champion)
@@ -212,7 +213,7 @@ def _at_a_glance(reported: ReportedFamily) -> str:
         parts.append(f"Latencies are of {texts} of {length}.")
     if any(member.export for member in reported.members):
         parts.append("Errors are of the variant that is served, test errors of the model in fp32.")
-    return page.section("At a glance", page.paragraph(" ".join(parts)), page.table(header, rows, marked=place))
+    return {"text": " ".join(parts), "table": Table(header=header, rows=rows, marked=place)}
 
 
 def _errors(reported: ReportedFamily) -> Chart | None:
@@ -225,7 +226,7 @@ def _errors(reported: ReportedFamily) -> Chart | None:
     return error_chart({"Validation rows": validation, "Test rows": test}, reported.of_search.metric, _WHOSE)
 
 
-def _parity_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]:
+def _parity_table(reported: ReportedFamily) -> Table:
     """Return how far the forms of each member are from what was searched, and what became of its smaller forms."""
     rows = []
     for member in reported.members:
@@ -243,16 +244,16 @@ def _parity_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]
                 ", ".join(told),
             ]
         )
-    return ["", "sub-network", "searched to saved", "PyTorch to graph", "error against fp32"], rows
+    header = ["", "sub-network", "searched to saved", "PyTorch to graph", "error against fp32"]
+    return Table(header=header, rows=rows)
 
 
-def _serving(reported: ReportedFamily) -> str:
+def _serving(reported: ReportedFamily) -> list[str]:
     """Return the commands that register the family and serve its champion."""
-    lines = [
+    return [
         f"compressor export --model {quote(reported.model_folder.name)} --register-as NAME",
         "mlflow models serve -m models:/NAME@champion --env-manager local -p 5001",
     ]
-    return page.section("Serve one of it", page.commands(lines))
 
 
 def _reproduce(reported: ReportedFamily) -> Sequence[str]:

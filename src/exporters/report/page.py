@@ -7,18 +7,21 @@ left out.
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from compressor.drawing import page
 from compressor.drawing.charts import Chart
-from compressor.drawing.files import save_figures
+from compressor.drawing.page import Table, figure, render_page
 from compressor.extraction.figures import NamedError, error_chart, extracted_series
-from compressor.extraction.record import ExtractionReport
+from compressor.extraction.record import ExtractionReport, Parity
 from compressor.files import write_text
+from compressor.network.saving import MAX_PARITY_DIFFERENCE
 from compressor.search.figures import front_chart, hypervolume_chart, kept_maps
 from compressor.search.objectives import OBJECTIVES
 from compressor.search.record import SearchResult
 from exporters.benchmark_record import Benchmark
+from exporters.export_record import JudgedForm, VerifiedForm
 from exporters.figures import latency_chart
+from exporters.graph.parity import MAX_ONNX_DIFFERENCE
 from exporters.options import FORMS, describe_form
 from exporters.report.front import describe_useless, front_table
 from exporters.report.inputs import Reported
@@ -40,44 +43,39 @@ def write_report(path: Path, reported: Reported) -> Path:
     kind = "of one super-network" if origin.is_shared else "trained alone"
     title = f"{task_name}: {len(result.evaluations)} sub-networks {kind}"
     chosen = () if reported.extraction is None else (extracted_series(result, reported.extraction),)
-    front = front_chart(result, f"Error against cost, {title}", chosen)
-    heads, units = kept_maps(result.front, origin.dimensions)
-    few = len(heads.columns) <= _SIDE_BY_SIDE
-    maps = [page.figures(heads, units)] if few else [page.figure(heads), page.figure(units)]
-    hypervolume = hypervolume_chart(result)
-    errors, latencies = _error_chart(reported), reported.benchmark and latency_chart(reported.benchmark)
     lead = (
         f"Search space {origin.search_space}, method {origin.search_strategy}, seed {origin.seed}, "
         f"objectives {', '.join(result.objectives)}. The error is 1 − {reported.metric}, on the validation rows unless "
         "said otherwise; lower is better in every table and figure, except for the hypervolume."
         + "".join(f" {line}" for line in origin.source.meaning)
     )
-    bars = [chart for chart in (errors, latencies) if chart]
-    sections = [
-        *([_at_a_glance(reported, reported.extraction)] if reported.extraction else []),
-        page.section(
-            "The Pareto front", page.figure(front), *_useless(result), *_front_table(result, reported.extraction)
-        ),
-        page.section("What is kept per layer", *maps),
-        *([page.section("Dense against extracted", *map(page.figure, bars), _sizes(reported))] if bars else []),
-        *([_parity(reported)] if reported.extraction or reported.export else []),
-        page.section("Search progress", page.figure(hypervolume)),
-        describe_environment(reported),
-        _reproduction(reported),
-    ]
-    charts: list[Chart] = [front, heads, units, hypervolume, *bars]
-    for chart in charts:
-        save_figures(chart, path.parent / FIGURES)
-    return write_text(path, page.render_page(f"Compression report, {title}", lead, sections))
+    figures = path.parent / FIGURES
+    heads, units = kept_maps(result.front, origin.dimensions)
+    bars = (_error_chart(reported), reported.benchmark and latency_chart(reported.benchmark))
+    members, more = _front_table(result, reported.extraction)
+    page = render_page(
+        Path(__file__).with_name("report.html"),
+        f"Compression report, {title}",
+        lead,
+        glance=None if reported.extraction is None else _at_a_glance(reported, reported.extraction),
+        front=figure(front_chart(result, f"Error against cost, {title}", chosen), figures),
+        useless=describe_useless(result),
+        members=members,
+        more=more,
+        maps=[figure(heads, figures), figure(units, figures)],
+        side_by_side=len(heads.columns) <= _SIDE_BY_SIDE,
+        bars=[figure(chart, figures) for chart in bars if chart],
+        timed=None if reported.benchmark is None else _timed(reported.benchmark),
+        parity=_parity(reported),
+        hypervolume=figure(hypervolume_chart(result), figures),
+        environment=environment_table(reported),
+        reproduction=_reproduction(reported),
+    )
+    return write_text(path, page)
 
 
-def _useless(result: SearchResult) -> list[str]:
-    """Return a remark where the front falls to the trivial predictor."""
-    note = describe_useless(result)
-    return [] if note is None else [page.note(note)]
-
-
-def _front_table(result: SearchResult, extraction: ExtractionReport | None) -> list[str]:
+def _front_table(result: SearchResult, extraction: ExtractionReport | None) -> tuple[Table, int]:
+    """Return the front's table, and how many members are left out of it."""
     header, rows = front_table(result)
     chosen = None if extraction is None else extraction.name
     if result.full is not None and chosen == result.full.name:
@@ -87,12 +85,11 @@ def _front_table(result: SearchResult, extraction: ExtractionReport | None) -> l
         rows[place][0] += " ← chosen"
         if place >= _MAX_ROWS:  # the chosen one is never among those that are left out
             rows[_MAX_ROWS - 1], place = rows[place], _MAX_ROWS - 1
-    more = len(rows) - _MAX_ROWS
-    rest = [page.paragraph(f"{more} more members are in pareto_front.csv beside the search's results.")]
-    return [page.table(header, rows[:_MAX_ROWS], marked=place), *(rest if more > 0 else [])]
+    return Table(header=header, rows=rows[:_MAX_ROWS], marked=place), max(len(rows) - _MAX_ROWS, 0)
 
 
-def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> str:
+def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> dict[str, Any]:
+    """Return the text, the remarks and the table that say it all."""
     extracted, full = extraction.extracted, extraction.super_network
     parts = [f"{extraction.name} was extracted."]
     if full is not None:
@@ -107,12 +104,12 @@ def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> str:
     header, rows = extraction.table()
     blank = [""] * (len(header) - 3)  # of the trivial predictor, which takes no time
     sentence, timed = _latencies(reported)
-    return page.section(
-        "At a glance",
-        page.paragraph(" ".join([*parts, *sentence])),
-        *(page.note(text) for text in extraction.notes()),
-        page.table(header, [*rows, *([*row, *blank] for row in (timed if full is not None else []))]),
-    )
+    rows = [*rows, *([*row, *blank] for row in (timed if full is not None else []))]
+    return {
+        "text": " ".join([*parts, *sentence]),
+        "notes": extraction.notes(),
+        "table": Table(header=header, rows=rows),
+    }
 
 
 def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
@@ -181,47 +178,46 @@ def _roles(reported: Reported) -> tuple[str, str]:
     return next(others, "dense"), extracted or "extracted"
 
 
-def _sizes(reported: Reported) -> str:
-    """Return what the timed models weigh."""
-    if reported.benchmark is None:
-        return ""
-    note = reported.benchmark.noise_note()
-    return (page.note(note) if note else "") + page.table(*reported.benchmark.model_table())
+def _timed(benchmark: Benchmark) -> dict[str, Any]:
+    """Return what the timed models weigh, and what is to be said of their times."""
+    header, rows = benchmark.model_table()
+    return {"note": benchmark.noise_note(), "table": Table(header=header, rows=rows)}
 
 
-def _parity(reported: Reported) -> str:
-    """Return how far each form of the sub-network is from the one before it."""
-    from compressor.network.saving import MAX_PARITY_DIFFERENCE
-    from exporters.graph.parity import MAX_ONNX_DIFFERENCE
+def _parity(reported: Reported) -> dict[str, Any] | None:
+    """Return how far each form of the sub-network is from the one before it; None of a search alone."""
+    extraction, export = reported.extraction, reported.export
+    if extraction is None and export is None:
+        return None
+    steps = [] if extraction is None else [extraction.repair, extraction.finetuning]
+    told = "as exported" if extraction is None else f"error {extraction.error:.4f}"
+    return {
+        "extracted": [] if extraction is None else _extracted_links(extraction.parity),
+        "steps": [step.describe() for step in steps if step is not None],
+        "exported": [] if export is None else [_exported_links(told, *form) for form in export.verified.items()],
+        "smaller": [] if export is None else [_judged(*form) for form in export.smaller.items()],
+    }
 
-    parts = []
-    if reported.extraction is not None:
-        parity, steps = reported.extraction.parity, (reported.extraction.repair, reported.extraction.finetuning)
-        first = "trained alone" if parity.sliced is None else "searched in the super-network"
-        links = [(first, f"error {parity.error_searched:.4f}")]
-        if parity.sliced is not None:
-            links.append(("sliced out", _difference(parity.sliced, MAX_PARITY_DIFFERENCE)))
-        loaded = f"{_difference(parity.loaded, MAX_PARITY_DIFFERENCE)}\nerror {parity.error_loaded:.4f}"
-        links.append(("saved and loaded", loaded))
-        parts.append(page.chain(links))
-        parts += [page.paragraph(step.describe()) for step in steps if step is not None]
-    if reported.export is not None:
-        told = f"error {reported.extraction.error:.4f}" if reported.extraction else "as exported"
-        for name, fp32 in reported.export.verified.items():
-            texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
-            texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
-            parts.append(page.chain([("PyTorch model", told), (describe_form(name), texts)]))
-        smaller = [
-            f"{name}: error {form.error:.4f} ({form.loss:+.4f} against fp32), "
-            + ("" if form.label_agreement is None else f"{form.label_agreement:.1%} of the labels agree, ")
-            + ("accepted." if form.accepted else f"not accepted (limit {form.max_loss:+g}).")
-            for name, form in reported.export.smaller.items()
-        ]
-        parts += (
-            [page.paragraph(f"Smaller precisions are not equal but judged. {' '.join(smaller)}")] if smaller else []
-        )
-    lead = "Variants of one sub-network must give the same logits; differences are shares of the largest logit."
-    return page.section("Parity: nothing changed on the way", page.paragraph(lead), *parts)
+
+def _extracted_links(parity: Parity) -> list[tuple[str, str]]:
+    first = "trained alone" if parity.sliced is None else "searched in the super-network"
+    links = [(first, f"error {parity.error_searched:.4f}")]
+    if parity.sliced is not None:
+        links.append(("sliced out", _difference(parity.sliced, MAX_PARITY_DIFFERENCE)))
+    loaded = f"{_difference(parity.loaded, MAX_PARITY_DIFFERENCE)}\nerror {parity.error_loaded:.4f}"
+    return [*links, ("saved and loaded", loaded)]
+
+
+def _exported_links(told: str, name: str, fp32: VerifiedForm) -> list[tuple[str, str]]:
+    texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
+    texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
+    return [("PyTorch model", told), (describe_form(name), texts)]
+
+
+def _judged(name: str, form: JudgedForm) -> str:
+    agree = "" if form.label_agreement is None else f"{form.label_agreement:.1%} of the labels agree, "
+    verdict = "accepted." if form.accepted else f"not accepted (limit {form.max_loss:+g})."
+    return f"{name}: error {form.error:.4f} ({form.loss:+.4f} against fp32), {agree}{verdict}"
 
 
 def _difference(difference: float, limit: float) -> str:
@@ -229,8 +225,8 @@ def _difference(difference: float, limit: float) -> str:
     return f"logits {found}\nlimit {limit:.0e}"
 
 
-def describe_environment(reported: Reported) -> str:
-    """Return the section of what a result was made with."""
+def environment_table(reported: Reported) -> Table:
+    """Return what a result was made with."""
     origin, trained = reported.origin, reported.super_network
     base = origin.model_name_or_path if trained is None else trained.model_name_or_path
     rows = [
@@ -247,7 +243,7 @@ def describe_environment(reported: Reported) -> str:
         *_benchmark_rows(reported.benchmark),
         ["this report", f"Python {platform.python_version()}, " + ", ".join(filter(None, map(_version, _PACKAGES)))],
     ]
-    return page.section("Environment", page.table(["what", "value"], rows, words=True))
+    return Table(header=["what", "value"], rows=rows, words=True)
 
 
 def _training_seed(reported: Reported) -> str:
@@ -273,7 +269,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _reproduction(reported: Reported) -> str:
+def _reproduction(reported: Reported) -> dict[str, Any]:
+    """Return the commands that make it again, and what to know of them."""
     folders = reported.folders
     search = folders.search.expanduser().absolute()
     search = search if search.is_dir() else search.parent
@@ -289,4 +286,4 @@ def _reproduction(reported: Reported) -> str:
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
     if any(OBJECTIVES[name].timed for name in reported.result.objectives):
         lead += " Latencies differ from run to run, so this front may differ too: look before you take an index."
-    return page.section("Reproduce", page.paragraph(lead), page.commands(lines))
+    return {"lead": lead, "commands": lines}

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from compressor.drawing import page
 from compressor.drawing.charts import Mark, PointChart, Series
+from compressor.drawing.page import Table, figure, render_page
 from compressor.files import write_text
 from exporters.served.replay import DISAGREEMENTS_FILE, ROLES, Replay
 
@@ -23,17 +23,25 @@ def write_replay_page(path: Path, found: Replay) -> Path:
     """Write the page of a replay."""
     count = len(found.timed["champion"].latency_ms)
     verdict, *others = found.verdict()
-    sections = [
-        page.section("Verdict", *map(page.paragraph, [verdict, *others[:1]]), *map(page.note, others[1:])),
-        page.section("Latency", page.figure(latency_chart(found)), page.table(*found.table())),
-        page.section("Disagreements", *_disagreements(found)),
-        page.section("Reproduce", page.commands([_command(found)])),
-    ]
     lead = (
         f"{count:,} requests of {found.file.name} ({found.num_rows:,} rows), to both models in turn at {found.rate:g} "
         "a second. Latency is counted from the moment at which a request was to be sent; lower is better."
     )
-    return write_text(path, page.render_page(f"Replay of {found.file.name}: two served models", lead, sections))
+    header, rows = found.table()
+    page = render_page(
+        Path(__file__).with_name("replay.html"),
+        f"Replay of {found.file.name}: two served models",
+        lead,
+        verdict=[verdict, *others[:1]],
+        remarks=others[1:],
+        latency=figure(latency_chart(found)),
+        percentiles=Table(header=header, rows=rows),
+        disagreements=_disagreements(found),
+        more=max(len(found.disagreements) - _MAX_ROWS, 0),
+        file=DISAGREEMENTS_FILE,
+        command=_command(found),
+    )
+    return write_text(path, page)
 
 
 def latency_chart(found: Replay) -> PointChart:
@@ -63,16 +71,12 @@ def latency_chart(found: Replay) -> PointChart:
     )
 
 
-def _disagreements(found: Replay) -> list[str]:
-    if not found.disagreements:
-        return [page.paragraph("None.")]
+def _disagreements(found: Replay) -> Table | None:
     rows = [
         [str(each.line), _short(each.row), _short(each.champion), _short(each.challenger)]
         for each in found.disagreements[:_MAX_ROWS]
     ]
-    more = len(found.disagreements) - _MAX_ROWS
-    rest = [page.paragraph(f"{more:,} more are in {DISAGREEMENTS_FILE}.")] if more > 0 else []
-    return [page.table(["line", "row", *ROLES], rows, words=True), *rest]
+    return Table(header=["line", "row", *ROLES], rows=rows, words=True) if rows else None
 
 
 def _short(value: Any) -> str:
