@@ -24,7 +24,7 @@ def test_the_page_shows_the_verdict_and_what_differs(tmp_path: Path) -> None:
     assert "&lt;b&gt; <span>(0.250)</span>" in text
     assert "<b>" not in text
     assert "<i>" not in text
-    assert "compressor replay --champion &#x27;a model&#x27; --challenger" in re.sub("</?span>", "", text)
+    assert "compressor replay --champion &#39;a model&#39; --challenger" in re.sub("</?span>", "", text)
     none = write_replay_page(tmp_path / "none.html", timed_replay(np.ones(9), np.ones(9))).read_text()
     assert "<p>None.</p>" in none
 
