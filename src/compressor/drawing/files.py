@@ -37,7 +37,7 @@ TITLE, KEY, PANEL = "title", "key", "panel"
 """Names of groups in an SVG: the title, and with a number what the legend shows of a series, a panel's title."""
 _DPI = 150
 _WIDTH, _NARROW_WIDTH, _NARROW_HEIGHT = 7.5, 3.75, 3.4
-"""Sizes of pictures in inches: of files and of pages for a wide screen; of pages for a phone, text having the same size."""
+"""Sizes in inches: of files and of pages for a wide screen; of pages for a phone, text having the same size."""
 _STYLE = {
     "text.parse_math": False,
     "text.color": INK,
