@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from compressor.drawing.charts import (
     GRID,
@@ -38,7 +38,7 @@ TITLE, KEY, PANEL = "title", "key", "panel"
 _DPI = 150
 _WIDTH, _NARROW_WIDTH, _NARROW_HEIGHT = 7.5, 3.75, 3.4
 """Sizes in inches: of files and of pages for a wide screen; of pages for a phone, text having the same size."""
-_STYLE = {
+_STYLE: Any = {
     "text.parse_math": False,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -87,8 +87,9 @@ def save_png(figure: "Figure", chart: Chart, folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{chart.stem}.png"
+    canvas: Any = FigureCanvasAgg(figure)
     with plain_texts():
-        FigureCanvasAgg(figure).print_png(path)
+        canvas.print_png(path)
     figure.set_layout_engine("none")
     return path
 
@@ -105,9 +106,9 @@ def to_svg(figure: "Figure", chart: Chart) -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    buffer = io.StringIO()
+    buffer, canvas = io.StringIO(), cast("Any", FigureCanvasSVG(figure))
     with plain_texts(), matplotlib.rc_context({"svg.hashsalt": chart.stem}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+        canvas.print_svg(buffer, metadata={"Date": None})
     figure.set_layout_engine("none")  # laid out once
     return _NO_XML.sub("\ufffd", buffer.getvalue())
 
@@ -162,7 +163,7 @@ def _draw_points(chart: PointChart, narrow: bool) -> "Figure":
         axes.fill(x, y, color=_color(band.color), alpha=0.18, linewidth=0)
     line = _NARROW_AXIS_WIDTH if narrow else _AXIS_WIDTH
     axes.set_xlabel(textwrap.fill(chart.x_label, line))
-    axes.set_ylabel(textwrap.fill(chart.y_label, _NARROW_AXIS_WIDTH if narrow else _AXIS_WIDTH * height / width))
+    axes.set_ylabel(textwrap.fill(chart.y_label, _NARROW_AXIS_WIDTH if narrow else int(_AXIS_WIDTH * height / width)))
     axes.set(xlim=chart.x_range, ylim=chart.y_range)
     _set_ticks(axes.xaxis, 5 if narrow else 8)
     _set_ticks(axes.yaxis, 6)
@@ -197,9 +198,9 @@ def _draw_series(series: Series, axes: "Axes", number: int) -> None:
         axes.plot(x, y, color=color, linewidth=1.4, linestyle=style, zorder=order)
     known = [mark for mark in series.marks if mark.low is not None and mark.high is not None]
     if known:
-        x = [mark.x for mark in known for _ in range(3)]
-        y = [end for mark in known for end in (mark.low, mark.high, float("nan"))]  # which ends each line
-        axes.plot(x, y, color=color, linewidth=1, marker="_", markersize=5, alpha=0.6, zorder=order)
+        across = [mark.x for mark in known for _ in range(3)]
+        along = [end for mark in known for end in (mark.low, mark.high, float("nan"))]  # which ends each line
+        axes.plot(across, along, color=color, linewidth=1, marker="_", markersize=5, alpha=0.6, zorder=order)
     if series.size:
         axes.scatter(
             [mark.x for mark in series.marks],

@@ -22,7 +22,7 @@ from exporters.benchmark_record import Benchmark
 from exporters.export_record import JudgedForm, VerifiedForm
 from exporters.figures import latency_chart
 from exporters.graph.parity import MAX_ONNX_DIFFERENCE
-from exporters.options import FORMS, describe_form
+from exporters.options import FORMS, Form, describe_form
 from exporters.report.front import describe_useless, front_table
 from exporters.report.inputs import Reported
 from exporters.report.reproduction import make_benchmark, make_export, make_model, make_search
@@ -208,7 +208,7 @@ def _extracted_links(parity: Parity) -> list[tuple[str, str]]:
     return [*links, ("saved and loaded", loaded)]
 
 
-def _exported_links(told: str, name: str, fp32: VerifiedForm) -> list[tuple[str, str]]:
+def _exported_links(told: str, name: Form, fp32: VerifiedForm) -> list[tuple[str, str]]:
     texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
     texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
     return [("PyTorch model", told), (describe_form(name), texts)]
