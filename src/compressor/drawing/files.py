@@ -196,10 +196,10 @@ def _draw_series(series: Series, axes: "Axes", number: int) -> None:
     if series.line != "none":
         x, y = zip(*polyline(series), strict=True)
         axes.plot(x, y, color=color, linewidth=1.4, linestyle=style, zorder=order)
-    known = [mark for mark in series.marks if mark.low is not None and mark.high is not None]
+    known = [(m.x, m.low, m.high) for m in series.marks if m.low is not None and m.high is not None]
     if known:
-        across = [mark.x for mark in known for _ in range(3)]
-        along = [end for mark in known for end in (mark.low, mark.high, float("nan"))]  # which ends each line
+        across = [x for x, _, _ in known for _ in range(3)]
+        along = [end for _, low, high in known for end in (low, high, float("nan"))]  # which ends each line
         axes.plot(across, along, color=color, linewidth=1, marker="_", markersize=5, alpha=0.6, zorder=order)
     if series.size:
         axes.scatter(
