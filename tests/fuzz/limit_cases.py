@@ -32,6 +32,8 @@ HUGE = str(10**30)
 
 def _that_goes_with(command: str, name: str) -> tuple[str, ...]:
     """What an option asks for besides."""
+    if (command, name) == ("search", "num_workers"):
+        return ("--ray", "local")
     of_latency = name in ("batch_size", "length") or (name == "threads" and command in ("search", "nas"))
     return ("--objectives", "error,latency_ms") if of_latency else ()
 
