@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from compressor.search.choosing import Chosen as Chosen
     from compressor.search.options import Choice as Choice
     from compressor.search.options import NasOptions as NasOptions
+    from compressor.search.options import SearchOnCluster as SearchOnCluster
     from compressor.search.options import SearchOptions as SearchOptions
     from compressor.search.record import EvaluatedSubNetwork as EvaluatedSubNetwork
     from compressor.search.record import SearchResult as SearchResult
@@ -62,6 +63,7 @@ _PUBLIC = {
     "ModelOptions": "training.settings",
     "TrainingSettings": "training.settings",
     "SearchOptions": "search.options",
+    "SearchOnCluster": "search.options",
     "NasOptions": "search.options",
     "TrialsOnCluster": "cluster.options",
     "NasInputs": "standard_nas.search",
