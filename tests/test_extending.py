@@ -148,7 +148,7 @@ def test_throw_away_entries_are_offered_and_work(tmp_path: Path, tokenizer: PreT
         (source / path).write_text(content)
     changed = {
         str(path.relative_to(source))
-        for path in source.rglob("*.py")
+        for path in source.rglob("*.*")
         if not filecmp.cmp(path, ROOT / "src" / path.relative_to(source), shallow=False)
     }
     assert changed == {path for files in ENTRIES.values() for path in files}
