@@ -69,6 +69,7 @@ ORDER = {
         "search",
         "standard_nas",
         "extraction",
+        "comparison",
     ),
     "exporters": ("graph", "timing", "report", "served"),
     "mlproject": ("tracking", "inputs", "stages", "cli"),

@@ -22,6 +22,7 @@ from compressor.options import (
     option,
     option_like,
 )
+from compressor.search.objectives import cost_names
 from compressor.search.options import (
     Choice,
     LatencyOptions,
@@ -176,7 +177,7 @@ def test_all_wrong_ones_are_told_at_once() -> None:
             (
                 Choice,
                 {"max_cost": cost},
-                "--max-cost must be one of params, macs, latency_ms, size_mb, peak_mb and a nu",
+                f"--max-cost must be one of {', '.join(cost_names())} and a nu",
             )
             for cost in (("error", 1.0), ("size", 1.0), ("macs", 0.0), ("macs", -1.0), ("macs", math.nan))
         ),

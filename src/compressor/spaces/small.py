@@ -16,7 +16,7 @@ class SmallSpace(IntegerSpace):
 
     @property
     def allowed_heads(self) -> Sequence[int]:
-        """The head counts a kept layer can have."""
+        """The head counts a kept layer can have; without 1, half of all and all override `middle` and `largest` too."""
         return range(1, self.dimensions.num_heads + 1)
 
     @property

@@ -71,8 +71,7 @@ def test_unknown_space() -> None:
     with pytest.raises(SearchSpaceError) as raised:
         create_search_space("tiny", DIMENSIONS)
     assert str(raised.value) == (
-        "the search space must be one of small_ordered, small, small_power2, medium, layer, sublayer, large, but got "
-        "'tiny'. Correct --search-space."
+        f"the search space must be one of {', '.join(SEARCH_SPACES)}, but got 'tiny'. Correct --search-space."
     )
 
 

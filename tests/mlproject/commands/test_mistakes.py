@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from compressor.search.objectives import cost_names
 from running import RunCli, runs
 
 MISTAKES: dict[str, tuple[list[object], str]] = {
@@ -52,7 +53,7 @@ MISTAKES: dict[str, tuple[list[object], str]] = {
     "no cost": (["extract", "--search", "search", "--max-cost", "20"], "'20' is not a name and a number such as "),
     "unknown cost": (
         ["extract", "--search", "search", "--max-cost", "flops=20"],
-        "--max-cost must be one of params, macs, latency_ms, size_mb, peak_mb and a number above 0, but got 'flops=20.",
+        f"--max-cost must be one of {', '.join(cost_names())} and a number above 0, but got 'flops=20.",
     ),
     "cost that is not known": (
         ["extract", "--search", "search", "--max-cost", "latency_ms=20"],
