@@ -1,6 +1,8 @@
 """What makes libraries quicker where nothing is lost by it."""
 
 import functools
+import sqlite3
+from contextlib import suppress
 from typing import Any
 
 
@@ -14,7 +16,8 @@ def do_not_wait_for_the_disk() -> None:
 
 
 def _do_not_wait(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA synchronous=OFF")
+    with suppress(sqlite3.DatabaseError):  # of a file that is no database the first statement says so
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 def remember_operators() -> None:
