@@ -95,6 +95,7 @@ TESTED_IN = {
     "compressor/comparison/figures": "mlproject/stages/test_compare",
     "compressor/comparison/report": "mlproject/stages/test_compare",
     "compressor/data/demo": "compressor/data/test_sources",
+    "compressor/drawing/plots": "compressor/drawing/test_files",
     "compressor/evaluation/latency": "exporters/timing/test_latency",
     "compressor/extraction/figures": "exporters/report/test_page",
     "compressor/extraction/trimming": "compressor/extraction/test_vocabulary",

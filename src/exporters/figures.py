@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from compressor.drawing.charts import Bar, BarChart, Panel, bar_color
-from compressor.drawing.files import legend_name, plain_texts
+from compressor.drawing.plots import legend_name, plain_texts
 from compressor.search.objectives import OBJECTIVES
 from exporters.benchmark_record import Benchmark
 from exporters.timing.latency import Latency

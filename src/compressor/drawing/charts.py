@@ -1,6 +1,6 @@
 """What a picture says, apart from how it is drawn: points and lines, bars, a heat map.
 
-`files` draws them, once for files and pages. Every axis names its unit and which direction is better; `alt` says in
+`plots` draws them, once for files and pages. Every axis names its unit and which direction is better; `alt` says in
 words what the picture shows.
 """
 

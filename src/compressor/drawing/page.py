@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from compressor.drawing.charts import MUTED, PALETTE, Chart, HeatMap, PointChart
-from compressor.drawing.files import draw_figure, save_png, save_svg, to_svg
+from compressor.drawing.files import save_png, save_svg, to_svg
+from compressor.drawing.plots import draw_figure
 from compressor.drawing.svg import inline
 
 _TEMPLATES = Path(__file__).parent / "templates"

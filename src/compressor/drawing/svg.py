@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup, escape
 
 from compressor.drawing.charts import GRID, INK, MUTED, ON_COLOR, PALETTE, PAPER, SOFT, BarChart, Chart
-from compressor.drawing.files import KEY, PANEL, TITLE, find_notes
+from compressor.drawing.plots import KEY, PANEL, TITLE, find_notes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

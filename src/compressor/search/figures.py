@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from compressor.data.heads.answers import name_error
 from compressor.drawing.charts import DENSE, FRONT, HeatMap, Mark, PointChart, Series
-from compressor.drawing.files import draw_figure, save_figure
+from compressor.drawing.files import save_figure
 from compressor.drawing.page import Table, figure, render_page
+from compressor.drawing.plots import draw_figure
 from compressor.network.dimensions import EncoderDimensions
 from compressor.search.objectives import OBJECTIVES, REFERENCE, main_cost
 from compressor.search.record import EvaluatedSubNetwork, SearchResult

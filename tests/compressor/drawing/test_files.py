@@ -15,7 +15,8 @@ from compressor.drawing.charts import (
     PointChart,
     Series,
 )
-from compressor.drawing.files import draw_figure, save_figures, to_svg
+from compressor.drawing.files import save_figures, to_svg
+from compressor.drawing.plots import draw_figure
 from exporters.figures import write_latency_png
 from samples import sample_benchmark, sample_latency, sample_model
 

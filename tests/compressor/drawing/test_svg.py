@@ -13,7 +13,8 @@ from compressor.drawing.charts import (
     PointChart,
     Series,
 )
-from compressor.drawing.files import draw_figure, to_svg
+from compressor.drawing.files import to_svg
+from compressor.drawing.plots import draw_figure
 from compressor.drawing.svg import inline
 
 
