@@ -15,30 +15,18 @@ _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML does not allow."""
 
 
-def save_figures(chart: Chart, folder: Path) -> list[Path]:
-    """Save the chart as `<stem>.png` and `<stem>.svg` in a folder."""
-    figure = draw_figure(chart)
-    return [save_png(figure, chart, folder), save_svg(to_svg(figure, chart), chart, folder)]
-
-
-def save_png(figure: "Figure", chart: Chart, folder: Path) -> Path:
-    """Save a drawn chart as `<stem>.png` in a folder."""
+def save_figures(figure: "Figure", chart: Chart, folder: Path) -> str:
+    """Save a drawn chart as `<stem>.png` and `<stem>.svg` in a folder, and return the SVG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{chart.stem}.png"
     canvas: Any = FigureCanvasAgg(figure)
     with plain_texts():
-        canvas.print_png(path)
-    figure.set_layout_engine("none")
-    return path
-
-
-def save_svg(svg: str, chart: Chart, folder: Path) -> Path:
-    """Save a chart's SVG as `<stem>.svg` in a folder."""
-    path = folder / f"{chart.stem}.svg"
-    path.write_text(svg, encoding="utf-8")
-    return path
+        canvas.print_png(folder / f"{chart.stem}.png")
+    figure.set_layout_engine("none")  # laid out once
+    svg = to_svg(figure, chart)
+    (folder / f"{chart.stem}.svg").write_text(svg, encoding="utf-8")
+    return svg
 
 
 def to_svg(figure: "Figure", chart: Chart) -> str:
@@ -49,7 +37,7 @@ def to_svg(figure: "Figure", chart: Chart) -> str:
     buffer, canvas = io.StringIO(), cast("Any", FigureCanvasSVG(figure))
     with plain_texts(), matplotlib.rc_context({"svg.hashsalt": chart.stem}):
         canvas.print_svg(buffer, metadata={"Date": None})
-    figure.set_layout_engine("none")  # laid out once
+    figure.set_layout_engine("none")
     return _NO_XML.sub("\ufffd", buffer.getvalue())
 
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from compressor.drawing.charts import MUTED, PALETTE, Chart, HeatMap, PointChart
-from compressor.drawing.files import save_png, save_svg, to_svg
+from compressor.drawing.files import save_figures, to_svg
 from compressor.drawing.plots import draw_figure
 from compressor.drawing.svg import inline
 
@@ -62,11 +62,7 @@ class Figure:
 def figure(chart: Chart, folder: Path | None = None) -> Figure:
     """Draw a chart for a page; with a folder into its PNG and SVG file there too, which are the same drawing."""
     drawn = draw_figure(chart)
-    if folder is not None:
-        save_png(drawn, chart, folder)
-    svg = to_svg(drawn, chart)
-    if folder is not None:
-        save_svg(svg, chart, folder)
+    svg = to_svg(drawn, chart) if folder is None else save_figures(drawn, chart, folder)
     whole, phone, numbers = inline(chart, drawn, svg), None, None
     names = [series.name for series in chart.series if series.name] if isinstance(chart, PointChart) else []
     if isinstance(chart, HeatMap):
