@@ -26,7 +26,7 @@ _DEPTH = 4
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Return the file `path` with the content `text`, written atomically."""
+    """Write `text` to `path` atomically, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
@@ -51,7 +51,7 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Return the file `path` with `value` as JSON, written atomically; NaN is refused because JSON has none."""
+    """Write `value` to `path` as JSON, atomically, and return the path; NaN is refused because JSON has none."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -284,7 +284,7 @@ def require_other_directory(output_dir: Path, *inputs: Path | None) -> None:
 
 
 def make_directory(path: Path) -> list[Path]:
-    """Return the directory `path`; those that had to be made for it, the innermost first."""
+    """Make the directory `path`; return those that had to be made for it, the innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     return missing

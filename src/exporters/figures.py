@@ -46,7 +46,7 @@ def _latency_bar(row: Latency, place: int, title: str) -> Bar:
 
 @plain_texts()
 def write_latency_png(benchmark: Benchmark, path: Path) -> Path:
-    """Return error against median latency per model at the first batch size and the longest length; the base marked.
+    """Save error against median latency per model at the first batch size and the longest length; the base marked.
 
     Models whose error is not known are drawn at the foot of the picture.
     """

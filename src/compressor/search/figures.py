@@ -171,14 +171,14 @@ def draw_front(result: SearchResult) -> "Figure":
 
 
 def write_front_png(result: SearchResult, path: Path, title: str) -> Path:
-    """Return error against cost: every sub-network, the front as a staircase, the super-network marked."""
+    """Save error against cost: every sub-network, the front as a staircase, the super-network marked."""
     return save_figure(front_chart(result, title), path)
 
 
 def write_front_html(
     result: SearchResult, path: Path, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> Path:
-    """Return the same picture with hover, and the front's table, as one file that needs no network."""
+    """Save the same picture with hover, and the front's table, as one file that needs no network."""
     page = render_page(
         Path(__file__).with_name("front.html"),
         title,

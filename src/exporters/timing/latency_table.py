@@ -61,7 +61,7 @@ def _halve(graph: Path) -> Path:
 
 
 def _quantize_static(graph: Path) -> Path:
-    """Return calibrated on random tokens, since ranges of activations take no time."""
+    """Quantize a graph, calibrated on random tokens, since ranges of activations take no time."""
     whole = _convert(graph)
     runner = open_runner(whole, threads=1)
     rows = [make_inputs(runner, [_CALIBRATION_LENGTH], seed=seed) for seed in range(_CALIBRATION_ROWS)]

@@ -246,7 +246,7 @@ class _Stages:
                 clear(folder)
 
     def run(self, folder_name: str, inputs: Inputs, work: Callable[[Path, StageRun], object]) -> Path:
-        """Return the folder of a finished stage, which is worked on in it unless an earlier run has finished it."""
+        """Run a stage in its folder unless an earlier run has finished it; return the folder."""
         folder, stage = self._output_dir / folder_name, str(inputs.values["stage"])
         for found, run_id in self._find(stage, folder, inputs.hash):
             before = read_record(found, inputs)

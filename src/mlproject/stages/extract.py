@@ -51,7 +51,7 @@ _MEMBER = "extract member"
 def extract(
     output_dir: Path, search_dir: Path, choice: Choice, options: ExtractionOptions, run: StageRun
 ) -> list[Path]:
-    """Return the directories of the chosen sub-networks: `output_dir`, or folders in it where several are chosen.
+    """Extract the chosen sub-networks; return their directories: `output_dir`, or folders in it where they are several.
 
     Raises:
         SearchError: nothing fits the choice.
