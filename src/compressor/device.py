@@ -59,6 +59,11 @@ def pick_device() -> "torch.device":
     return torch.device(name)
 
 
+def may_use_gpus() -> bool:
+    """Return whether the device that was chosen leaves GPUs to a cluster's machines: all but `cpu` do."""
+    return os.environ.get(DEVICE_VARIABLE) != "cpu"
+
+
 def to_device(batch: "Mapping[str, torch.Tensor]", device: "torch.device") -> "dict[str, torch.Tensor]":
     """Return the tensors of a batch on a device; a GPU takes them from pinned memory, while the processor goes on."""
     if device.type != "cuda":

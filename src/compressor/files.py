@@ -219,17 +219,28 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
+def temporary_directory(place: Path, name: str) -> Iterator[Path]:
+    """Yield a new directory in `place`, for what will be called `name`; what is left of it goes when the block ends.
+
+    What a killed process leaves of it is found by `remove_temporaries`.
+    """
+    temporary = Path(tempfile.mkdtemp(dir=place, prefix=f".{name}.", suffix=TEMPORARY))
+    temporary.chmod(0o755)  # others may read what becomes of it, as they may read other directories
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary directory whose files appear in `path` when the block ends well, and vanish when it does not.
 
     A new `path` appears at once. In one that holds other files these stay, and `INCOMPLETE` marks it while ours are
-    moved in. What a killed process leaves of a temporary one is found by `remove_temporaries`.
+    moved in.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    place = path if path.is_dir() else path.parent
-    temporary = Path(tempfile.mkdtemp(dir=place, prefix=f".{path.name}.", suffix=TEMPORARY))
-    temporary.chmod(0o755)
-    try:
+    with temporary_directory(path if path.is_dir() else path.parent, path.name) as temporary:
         yield temporary
         if not path.exists():
             temporary.replace(path)
@@ -240,20 +251,15 @@ def new_directory(path: Path) -> Iterator[Path]:
                 shutil.rmtree(path / entry.name)
             entry.replace(path / entry.name)
         (path / INCOMPLETE).unlink()
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def new_files(path: Path) -> Iterator[Path]:
     """Yield a temporary directory whose files are moved beside `path`, itself last, when the block ends well."""
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY))
-    try:
+    with temporary_directory(path.parent, path.name) as temporary:
         yield temporary
         for file in sorted(temporary.iterdir(), key=lambda file: file.name == path.name):
             file.replace(path.parent / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -33,7 +33,7 @@ Batch = dict[str, Tensor]
 UNITS = "units"
 """In a batch: where the outputs that are judged stand among batch × length, [units]. Absent where rows are judged."""
 
-_CALL = 64
+CALL_TOKENS = 64
 """What a call of a network costs beside its tokens, in tokens: 31 of a base-size encoder, 92 of the demo's."""
 
 _AT_ONCE = 1000
@@ -322,7 +322,7 @@ def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
     least, start_of = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=np.int64)
     for end in range(1, len(lengths) + 1):
         starts = np.arange(max(0, end - batch_size), end)
-        costs = least[starts] + lengths[end - 1] * (end - starts) + _CALL
+        costs = least[starts] + lengths[end - 1] * (end - starts) + CALL_TOKENS
         start_of[end], least[end] = starts[costs.argmin()], costs.min()
     cuts, end = [], int(start_of[-1])
     while end > 0:

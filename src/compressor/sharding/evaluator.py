@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compressor.data.batches import EncodedRows, evaluation_batches
+from compressor.data.batches import CALL_TOKENS, EncodedRows, evaluation_batches
 from compressor.data.tasks import Task
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.dimensions import EncoderDimensions
@@ -18,8 +18,6 @@ from compressor.sharding.messages import pack_batches, pack_sub_network
 from compressor.sharding.workers import Task as WorkerTask
 from compressor.sharding.workers import Workers
 
-_CALL = 64
-"""What a batch costs beside its tokens, in tokens, as where batches are cut."""
 _PARTS_PER_WORKER = 4
 """Where several sub-networks are evaluated at once: smaller parts, so that nobody waits long for the last one."""
 
@@ -40,7 +38,7 @@ class ShardedEvaluator(Evaluator):
         self._workers, self._dimensions = workers, dimensions
         batches = evaluation_batches(rows, batch_size)
         self._places = [places for places, _ in batches]
-        self._costs = [batch["attention_mask"].numel() + _CALL for _, batch in batches]
+        self._costs = [batch["attention_mask"].numel() + CALL_TOKENS for _, batch in batches]
         workers.hold(name, pack_batches(batches))
         self._numbers = itertools.count()
         self._announced: dict[str, tuple[str, list[tuple[int, ...]]]] = {}

@@ -4,7 +4,6 @@ Tasks go to whoever is free. What a lost worker had to do is given to others, an
 which waits until the cluster has room for it.
 """
 
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from compressor.cluster.connection import connect
-from compressor.device import DEVICE_VARIABLE
+from compressor.device import may_use_gpus
 from compressor.errors import ClusterError, brief
 from compressor.sharding.messages import pack_configuration, pack_weights
 from compressor.sharding.worker import Worker
@@ -80,7 +79,7 @@ def start_workers(address: str, model: "PreTrainedModel", num_workers: int | Non
     """
     with connect(address) as ray:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        workers = Workers(ray, model, Share.of(nodes, num_workers, on_gpu=os.environ.get(DEVICE_VARIABLE) != "cpu"))
+        workers = Workers(ray, model, Share.of(nodes, num_workers, on_gpu=may_use_gpus()))
         try:
             yield workers
         finally:

@@ -1,9 +1,6 @@
 """Syne Tune's backend of standard NAS: how a trial is started, watched and ended on this machine."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,13 +11,10 @@ from syne_tune.backend import LocalBackend
 from syne_tune.backend.trial_status import TrialResult
 
 from compressor.errors import FileError
-from compressor.files import module_environment, write_json
+from compressor.files import write_json
 from compressor.spaces.space import Config
-from compressor.standard_nas import trial_process
 from compressor.standard_nas.record import TRIAL_FILE, TrialTask
-from compressor.standard_nas.trial_actor import ERR, OUT
-
-TRIAL_COMMAND = (sys.executable, trial_process.__file__)
+from compressor.standard_nas.trial_actor import start_process, trial_environment
 
 
 class TrialBackend(LocalBackend):  # type: ignore[misc]
@@ -33,12 +27,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     def __init__(self, command: list[str], describe: Callable[[Config], TrialTask], num_threads: int) -> None:
         super().__init__(entry_point=__file__)
         self._command, self._describe = command, describe
-        self._environment = module_environment() | {
-            "OMP_NUM_THREADS": str(num_threads),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "TQDM_DISABLE": "1",
-            trial_process.PARENT_VARIABLE: str(os.getpid()),
-        }
+        self._environment = trial_environment(num_threads)
 
     def start_trial(self, config: Config, checkpoint_trial_id: int | None = None) -> TrialResult:
         """Start a trial; one that an interruption cut short was none, or stopping all trials would look for it."""
@@ -64,10 +53,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         """Start the trial in a directory; what it gives answers as a process does."""
         environment = dict(self._environment)
         self._allocate_gpu(trial_id, environment)
-        with (directory / OUT).open("w") as out, (directory / ERR).open("w") as err:
-            return subprocess.Popen(
-                [*self._command, str(directory)], stdout=out, stderr=err, env=environment, start_new_session=True
-            )
+        return start_process(self._command, directory, environment)
 
     def kill_all(self) -> None:
         """Kill what still runs, however the search ended, and wait for it to be gone."""

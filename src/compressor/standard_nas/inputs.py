@@ -16,6 +16,7 @@ from compressor.data.heads import HEADS
 from compressor.data.heads.classification import CLASSIFICATION_OF_ANSWERS
 from compressor.data.ratios import Structure
 from compressor.data.sources import TaskData, load_task_data
+from compressor.data.storage.tokens import open_column
 from compressor.data.tasks import Task
 from compressor.files import read_json
 from compressor.network.families import max_positions
@@ -138,8 +139,8 @@ def _arrays_of(rows: EncodedRows) -> dict[str, np.ndarray]:
 
 
 def _read_rows(folder: Path, described: Mapping[str, Any]) -> EncodedRows:
-    """Return tokenised rows of their files, which stay on disk."""
-    arrays = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))}
+    """Return tokenised rows of their files; large ones stay on disk."""
+    arrays: dict[str, Any] = {file.stem: open_column(file) for file in sorted(folder.glob("*.npy"))}
     columns = {name.removeprefix("column-"): arrays.pop(name) for name in list(arrays) if name.startswith("column-")}
     structure = {name: arrays.pop(name) for name in ("groups", "tags") if name in arrays}
     return EncodedRows(

@@ -6,7 +6,6 @@ way. A trial whose node is lost is started again, with what it has reported.
 """
 
 import json
-import os
 import re
 import sys
 import time
@@ -24,14 +23,14 @@ from tqdm import tqdm
 import compressor
 from compressor.cluster.files import unpack_files
 from compressor.cluster.options import DEFAULT_MAX_FAILURES, TrialsOnCluster
-from compressor.device import DEVICE_VARIABLE
+from compressor.device import DEVICE_VARIABLE, may_use_gpus
 from compressor.files import new_directory
 from compressor.records import parse_record
 from compressor.spaces.space import Config
-from compressor.standard_nas.backend import TRIAL_COMMAND, TrialBackend
+from compressor.standard_nas.backend import TrialBackend
 from compressor.standard_nas.record import REPORTS_FILE, SPEC_FILE, TRIAL_FILE, TrialReport, TrialTask, known_reports
 from compressor.standard_nas.trial import epoch_directory
-from compressor.standard_nas.trial_actor import ERR, OUT, TrialActor
+from compressor.standard_nas.trial_actor import ERR, OUT, TRIAL_COMMAND, TrialActor, trial_environment
 
 _REPORT = re.compile(r"\[tune-metric\]: (\{.*\})")
 _PATIENCE_S = 30.0
@@ -55,7 +54,7 @@ class RemoteTrials:
     @classmethod
     def send(cls, ray: Any, options: TrialsOnCluster, inputs: Mapping[str, np.ndarray]) -> "RemoteTrials":
         """Put the files of `pack_inputs` into the store of a cluster, once for all trials."""
-        has_gpus = ray.cluster_resources().get("GPU", 0) > 0 and os.environ.get(DEVICE_VARIABLE) != "cpu"
+        has_gpus = ray.cluster_resources().get("GPU", 0) > 0 and may_use_gpus()
         return cls(
             ray=ray,
             cpus=options.cpus_per_trial or 1,
@@ -165,12 +164,7 @@ class RemoteTrial:
         for file in (TRIAL_FILE, REPORTS_FILE):
             path = self._directory / file
             texts[f"{name}/{file}"] = path.read_text(encoding="utf-8") if path.is_file() else ""
-        environment = {
-            "OMP_NUM_THREADS": str(remote.cpus),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "TQDM_DISABLE": "1",
-            DEVICE_VARIABLE: "cuda" if remote.gpus else "cpu",
-        }
+        environment = trial_environment(remote.cpus) | {DEVICE_VARIABLE: "cuda" if remote.gpus else "cpu"}
         self._actor = actor_class.remote(compressor.__version__, name, remote.inputs, texts)
         self._actor.start.remote(self._command, environment)
         self._answer = self._actor.look.remote()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,29 @@ from compressor.standard_nas import trial_process
 
 INPUTS_DIR, OUT, ERR = "inputs", "std.out", "std.err"
 """Beside the trial's folder: what it was sent; in it: what it prints, reports among it, and what it logs."""
-_OWN_COMMAND = (sys.executable, trial_process.__file__)
+TRIAL_COMMAND = (sys.executable, trial_process.__file__)
+"""Of this machine."""
+
+
+def trial_environment(num_threads: int) -> dict[str, str]:
+    """Return what the environment of a trial's process has of its own, wherever it runs."""
+    return {"OMP_NUM_THREADS": str(num_threads), "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
+
+
+def start_process(command: Sequence[str], trial: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start the process of the trial in a directory, which ends with this process; what it says goes into files there.
+
+    It has a session of its own: Ctrl-C reaches the search alone. `environment` comes on top of this machine's.
+    """
+    parent = {trial_process.PARENT_VARIABLE: str(os.getpid())}
+    with (trial / OUT).open("wb") as out, (trial / ERR).open("wb") as err:
+        return subprocess.Popen(
+            [*command, str(trial)],
+            stdout=out,
+            stderr=err,
+            env=module_environment() | dict(environment) | parent,
+            start_new_session=True,
+        )
 
 
 class TrialActor:
@@ -46,15 +69,7 @@ class TrialActor:
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start the process, by default this node's own; `environment` comes on top of the node's."""
-        parent = {trial_process.PARENT_VARIABLE: str(os.getpid())}
-        with (self._trial / OUT).open("wb") as out, (self._trial / ERR).open("wb") as err:
-            self._process = subprocess.Popen(
-                [*(command or _OWN_COMMAND), str(self._trial)],
-                stdout=out,
-                stderr=err,
-                env=module_environment() | dict(environment) | parent,
-                start_new_session=True,
-            )
+        self._process = start_process(command or TRIAL_COMMAND, self._trial, environment)
 
     def look(self) -> tuple[int | None, str, str]:
         """Return the exit code once there is one, and the whole lines printed and logged since the last look."""

@@ -36,10 +36,11 @@ from compressor.search.options import LATENCY_OBJECTIVE, NasOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult, hypervolume_of, summarise
 from compressor.search.schedulers import DistinctTrials, create_trial_scheduler
 from compressor.spaces.space import Config, SearchSpace
-from compressor.standard_nas.backend import TRIAL_COMMAND, TrialBackend
+from compressor.standard_nas.backend import TrialBackend
 from compressor.standard_nas.ray_backend import RayTrialBackend, RemoteTrials
 from compressor.standard_nas.record import SPEC_FILE, TrialReport, TrialSpec, TrialTask
 from compressor.standard_nas.trial import epoch_directory
+from compressor.standard_nas.trial_actor import TRIAL_COMMAND
 
 TRIALS_DIR = "trials"
 FINISHED, STOPPED, UNFINISHED, FAILED = "finished", "stopped early", "unfinished", "failed"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compressor.files import module_environment
 from compressor.standard_nas import trial_process
-from compressor.standard_nas.tuner import TRIAL_COMMAND
+from compressor.standard_nas.trial_actor import TRIAL_COMMAND
 
 
 def test_it_ends_where_its_search_is_gone_already(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp, mkstemp
+from tempfile import mkstemp
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
-from compressor.files import TEMPORARY
+from compressor.files import TEMPORARY, temporary_directory
 
 _MAPPED_FROM = 1 << 24
 """Bytes of a file from which on it is mapped; a smaller one is read."""
@@ -29,8 +29,7 @@ def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None
     process writes the same columns at the same time, the folder is that of the first to end.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=TEMPORARY))
-    try:
+    with temporary_directory(folder.parent, folder.name) as temporary:
         columns: dict[str, _Column] = {}
         try:
             for block in blocks:
@@ -48,8 +47,6 @@ def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None
         except OSError:
             if not open_columns(folder):  # else another process has just made it
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Column:

@@ -96,3 +96,8 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="rows"):
         write_columns(tmp_path / "rows", blocks())
     assert [file.name for file in tmp_path.iterdir()] == ["rows"]
+
+
+def test_others_with_whom_the_cache_is_shared_may_read_the_folder(tmp_path: Path) -> None:
+    write_columns(tmp_path / "rows", blocks())
+    assert (tmp_path / "rows").stat().st_mode & 0o777 == 0o755
