@@ -48,6 +48,7 @@ def pick_device() -> "torch.device":
     """
     import torch
 
+    # An empty variable counts as none: that is how shells unset one for a single command.
     name, count = os.environ.get(DEVICE_VARIABLE) or AUTO, torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == AUTO:
         return torch.device("cuda" if count else "cpu")
@@ -113,6 +114,8 @@ class Pieces:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
+                # The text alone: the error's traceback holds the frames, and with them the tensors that filled the
+                # memory.
                 problem = brief(error, 160).rstrip(".")
             if undo is not None:
                 undo()
@@ -122,7 +125,9 @@ class Pieces:
                     f"one row must fit into the memory of the device, but it does not: {problem}. Lower "
                     "--max-seq-length, take a smaller model or --device cpu."
                 )
+            # Kept for later batches too: what did not fit once will not fit again.
             self.count = min(2 * self.count, num_rows)
+            # Rounded up.
             rows = -(-num_rows // self.count)
             print(
                 f"Note: {num_rows} rows do not fit into the memory of the device at once: from here on at most {rows} "
@@ -134,6 +139,7 @@ def _empty_caches() -> None:
     """Give back what the failed attempt has held."""
     import torch
 
+    # Frames of the failed call may form cycles, which only a collection frees.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

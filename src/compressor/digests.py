@@ -52,6 +52,7 @@ class Inputs:
     """A digest of the code; None where other code may resume the work."""
 
     def __post_init__(self) -> None:
+        # As a file gives it back, or tuples would differ from the lists that they are read as. (The class is frozen.)
         object.__setattr__(self, "values", _without_none(json.loads(json.dumps(self.values, default=str))))
 
     def differences(self, other: "Inputs") -> list[str]:
@@ -134,6 +135,7 @@ def _digest(file: Path) -> str:
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
             kept = {key: value for key, value in values.items() if key not in _VOLATILE}
+            # Sorted: transformers versions write the keys in different orders.
             return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
         except (ValueError, AttributeError, RecursionError):
             pass  # a broken one is compared as it is

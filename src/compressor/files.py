@@ -34,9 +34,12 @@ def write_text(path: Path, text: str) -> Path:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            # Before the rename: else a loss of power may leave the new name with an empty file.
             os.fsync(file.fileno())
+        # mkstemp makes files that nobody else may read.
         temporary.chmod(0o644)
         temporary.replace(path)
+    # KeyboardInterrupt too: nothing half written stays.
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -62,10 +65,12 @@ def append_json_line(path: Path, value: Any, *, durable: bool = True) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = (json.dumps(value, allow_nan=False) + "\n").encode()
+    # Unbuffered and appending, so that a line is at its place once `write` returns, whoever else writes.
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         before, written = os.fstat(file).st_size, 0
         try:
+            # A disk that gets full may take a part of a line before it says so.
             while written < len(line):
                 written += os.write(file, line[written:])
             if durable:
@@ -87,6 +92,7 @@ def read_json_lines(path: Path) -> list[Any]:
     if not path.is_file():
         return []
     content = path.read_bytes()
+    # Only what ends in a line feed was written to its end.
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(path, len(whole))
@@ -128,6 +134,7 @@ def _parse(text: str | bytes) -> Any:
 
     def to_float(digits: str) -> float:
         number = float(digits)
+        # 1e999 is valid JSON, and infinite in Python.
         return number if math.isfinite(number) else refuse(digits)
 
     try:
@@ -148,6 +155,7 @@ def seen_from(folder: Path, path: Path) -> str:
     """
     folder, path = folder.expanduser().resolve(), path.expanduser().resolve()
     common = Path(os.path.commonpath((folder, path)))
+    # A path through the disk's root would tell the user's folders, and lead elsewhere on another machine.
     return os.path.relpath(path, folder) if common != common.parent else path.name
 
 
@@ -188,6 +196,7 @@ def local_path(text: str) -> Path:
         problem = "it holds control characters"
     try:
         path = Path(text if not problem else ".").expanduser().absolute()
+        # Asks the disk, which refuses what it cannot have.
         path.resolve().is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of links in a loop, of an unknown user's home
         problem = getattr(error, "strerror", None) or brief(error, 60)
@@ -240,6 +249,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     moved in.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # On the same file system as `path`, so that moving is renaming.
     with temporary_directory(path if path.is_dir() else path.parent, path.name) as temporary:
         yield temporary
         if not path.exists():
@@ -258,6 +268,7 @@ def new_files(path: Path) -> Iterator[Path]:
     """Yield a temporary directory whose files are moved beside `path`, itself last, when the block ends well."""
     with temporary_directory(path.parent, path.name) as temporary:
         yield temporary
+        # False sorts before True: whoever finds `path` finds the files that it names, such as an ONNX graph's weights.
         for file in sorted(temporary.iterdir(), key=lambda file: file.name == path.name):
             file.replace(path.parent / file.name)
 
@@ -273,6 +284,7 @@ def remove_temporaries(folder: Path) -> None:
                 path = Path(parent) / name
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         deep = len(Path(parent).relative_to(folder).parts) >= _DEPTH
+        # os.walk goes down into what is left in this very list.
         folders[:] = [] if deep else [name for name in folders if not name.endswith(TEMPORARY)]
 
 
@@ -321,6 +333,7 @@ def check_output_dir(path: Path, overwrite: bool = False) -> Path:
                 f"--output-dir must be new or empty, but {path} holds {used} files or folders. "
                 "Choose another --output-dir or add --overwrite-output-dir."
             )
+    # A directory that is not there yet is made in the nearest one that is.
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"--output-dir must be writable, but {existing} is not. Choose another --output-dir.")

@@ -16,6 +16,7 @@ def is_hub_reachable() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
+        # Any answer will do, an error of the server too: then its client says best what is wrong.
         requests.head(constants.ENDPOINT, timeout=5)
     except requests.RequestException:
         return False
@@ -72,6 +73,7 @@ def push_model(directory: Path, repository: str, without: Sequence[str] = ()) ->
             repo_id=made.repo_id,
             folder_path=directory,
             commit_message="Model extracted by mlflow-compressor",
+            # Hidden files hold the state of a run: paths of this machine, and what was not delivered yet.
             ignore_patterns=[".*", "*/.*", *without],
         )
     except Exception as error:  # whatever the client raises: there is no base of its errors

@@ -41,6 +41,7 @@ def _acquire(path: Path, wait: bool) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             locked = _try_lock(file)
+            # Else it is locked, but no longer what others would open: once more, with the file that is there now.
             if locked and _is_still(file, path):
                 _note_holder(file)
                 return file

@@ -53,7 +53,9 @@ def markdown_text(text: str) -> str:
 def markdown_code(text: str) -> str:
     """Return text as an inline piece of code in Markdown, in one line."""
     line = " ".join(text.split()) or " "
+    # CommonMark: a code span ends at the first run of as many backticks as it began with.
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    # One space at each end is taken off again, and keeps a backtick of the text from joining the fence.
     pad = " " if "`" in (line[:1], line[-1:]) else ""
     return f"{fence}{pad}{line}{pad}{fence}"
 

@@ -67,6 +67,7 @@ def limited(default: T, limit: Limit) -> T:
 
 def option_like(options: type, name: str, **changes: Any) -> Any:
     """Return a dataclass field that says the same as another class's; `changes` are a default or fields of `Option`."""
+    # `fields()` would work on a finished class alone, but this is called while another class is made.
     model: Field[Any] = options.__dataclass_fields__[name]  # type: ignore[attr-defined]
     default = changes.pop("default", model.default)
     return _field(default, {_OPTION: replace(model.metadata[_OPTION], **changes)}, model.metadata.get(_LIMIT))
@@ -133,6 +134,7 @@ def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
     for value in values if isinstance(values, tuple) else (values,):
         if value is None:
             continue
+        # First, because NaN is neither below nor above any limit.
         if isinstance(value, float) and math.isnan(value):
             law, remedy = "a number", "Correct it."
         elif value < limit.least or (limit.above and value == limit.least):

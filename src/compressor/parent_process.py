@@ -16,6 +16,7 @@ def end_with_parent(parent: int) -> None:
     """End this process as soon as its parent, of that id, is gone: at once on Linux, elsewhere within half a second."""
     with suppress(OSError, AttributeError):  # of another operating system
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before the line above, and then no signal comes.
     if os.getppid() != parent:
         os._exit(1)
     threading.Thread(target=_watch, args=[parent], daemon=True).start()

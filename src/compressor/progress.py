@@ -23,6 +23,7 @@ class _LogBar(tqdm):  # type: ignore[type-arg]
 
     def __init__(self, **options: Any) -> None:
         self._tenth, self._printed, self._printed_at = 0, 0.0, time.monotonic()
+        # tqdm asks `display` at every update; whether a line is due is decided there.
         super().__init__(**{**options, "mininterval": 0, "miniters": 1, "file": sys.stderr})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002

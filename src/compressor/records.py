@@ -70,6 +70,7 @@ def parse_record(cls: type[Record], value: Any) -> Record:
     if type(written) is not int:
         raise ValueError(f"format is {brief_value(written)}")
     try:
+        # Through JSON: in strict mode only there may a list become a tuple, while "1" is still no number.
         record: Record = _adapter(kind).validate_json(json.dumps(_gather(kind, value)), strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error, value)) from None
@@ -91,6 +92,7 @@ def read_versioned(path: Path) -> Any:
     """
     value = read_json(path)
     written = _format_of(value)
+    # Not isinstance: `true` is an int. What is no number is refused by `parse_record`, with its place.
     if type(written) is int and written > FORMAT:
         raise FileError(
             f"the file {path} must be of format {FORMAT}, but is of {written}, which a newer version wrote. "
@@ -159,6 +161,7 @@ def _gather(kind: Any, value: Any) -> Any:
         inline = _inline_of(hint)
         if inline is not None:
             known = {key: gathered.pop(key, None) for key in inline.names()}
+            # null stands for what a record lacks; the mapping then has no such key.
             gathered[name] = {key: one for key, one in known.items() if one is not None}
         elif name in value:
             gathered[name] = _gather(hint, value[name])

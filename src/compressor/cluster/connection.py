@@ -57,6 +57,7 @@ def connect(address: str) -> Iterator[Any]:
             _init(ray, address, folder)
             yield ray
         finally:
+            # Also where `init` failed half-way: processes of a local cluster may run already.
             ray.shutdown()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -75,6 +76,7 @@ def require_cluster(address: str) -> None:
         )
     if address in (LOCAL, _AUTO):
         return
+    # From the right: an IPv6 address has colons of its own.
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
         raise _no_answer(address, "it is not HOST:PORT, ray://HOST:PORT, auto or local")
@@ -93,6 +95,7 @@ def _init(ray: Any, address: str, folder: Path | None) -> None:
     except Exception as error:  # Ray raises a dozen kinds for an address that it cannot use
         raise _no_answer(address, brief(error)) from error
     finally:
+        # Python sets handlers in the main thread alone, and Ray too.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process without a word
 
@@ -146,4 +149,5 @@ def _make_folder() -> Path:
     from compressor.cluster.scratch import make_scratch
 
     base = tempfile.gettempdir()
+    # Ray adds some 80 characters of its own to it.
     return make_scratch("cmp-ray", base if len(base) <= 16 else "/tmp")

@@ -30,6 +30,7 @@ def unpack_files(files: Mapping[str, np.ndarray], folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npy":
+            # Arrays travel as such, so that Ray shares their memory; as bytes they would be copied for each process.
             np.save(path, array, allow_pickle=False)
         else:
             array.tofile(path)

@@ -8,6 +8,7 @@ from compressor.search.objectives import OBJECTIVES
 
 STEM, HYPERVOLUME_STEM = "compare", "compare_hypervolume"
 _ONE_MACHINE = " Times compare only where all searches ran on one machine."
+# The super-network keeps its colour in every picture.
 _COLORS = [place for place in range(len(PALETTE)) if place != DENSE]
 
 

@@ -123,6 +123,7 @@ def groups_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 def _standard_error(comparison: Comparison, group: Group) -> float | None:
     values = [comparison.hypervolume(search.points) for search in group.searches]
+    # Of the mean over seeds: standard deviation / √n.
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
 

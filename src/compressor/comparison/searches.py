@@ -89,6 +89,8 @@ def compare_searches(paths: Sequence[Path], find_super_network: FindSuperNetwork
     _require_several(paths)
     results = {path: SearchResult.load(path) for path in paths}
     _require_one_task(results)
+    # Two searches share a base where encoder sizes and the parameters of the whole network are equal: a share then
+    # means the same in both.
     full_params = {path: _full_cost(result, "params") for path, result in results.items()}
     first = next(iter(results.values())).made_of
     shared_base = len({(result.made_of.dimensions, full_params[path]) for path, result in results.items()}) == 1
@@ -142,6 +144,7 @@ def _require_one_task(results: Mapping[Path, SearchResult]) -> None:
 def _common_cost(results: Collection[SearchResult]) -> str:
     """Return the one cost that all searches minimised under equal conditions, or else parameters, which all know."""
     costs = {main_cost(result.objectives) for result in results}
+    # What is left in the set are the costs of searches that minimised something else.
     cost = costs.pop()
     conditions = {_conditions(result.made_of.measured_at, cost) for result in results}
     if costs or cost == "params" or len(conditions) > 1 or any(result.full is None for result in results):
@@ -157,6 +160,7 @@ def _conditions(measured_at: MeasuredAt | None, cost: str) -> MeasuredAt | int |
 def _full_cost(result: SearchResult, cost: str) -> float | None:
     if cost == "params":
         e = result.evaluations[0]
+        # Any evaluation tells the whole network's parameters, also where standard NAS never trained it.
         return float(round(e.params / e.relative_params))
     return None if result.full is None else float(result.full.objectives[cost])
 
@@ -184,6 +188,7 @@ def _identity(origin: SearchOrigin, trained: TrainingRecord | None) -> Identity:
         return kind | {"weights": origin.supernet_digest}
     settings = {key: value for key, value in asdict(trained.settings).items() if key not in _SAME_RESULT}
     settings["training_seed"] = settings.pop("seed")
+    # Search and training have options of the same name; both count.
     settings["training_space"] = settings.pop("search_space")
     return settings | {"model_name_or_path": trained.model_name_or_path} | kind
 
@@ -192,6 +197,7 @@ def _group(searches: Sequence[Compared]) -> tuple[Group, ...]:
     """Return the searches by identity, named by what tells them apart."""
     members: dict[str, list[Compared]] = {}
     for search in searches:
+        # By its text: an identity holds lists, which cannot be keys.
         members.setdefault(str(sorted(search.identity.items())), []).append(search)
     identities = [group[0].identity for group in members.values()]
     return tuple(Group(name=_name(group[0].identity, identities), searches=tuple(group)) for group in members.values())

@@ -121,6 +121,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     from datasets.config import HF_DATASETS_CACHE
 
     max_length, head = min(task.max_length, max_positions), task.head
+    # All that tokens depend on. Stripped, so that the keys of caches from before there were prompts still fit.
     asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
     cache_dir = _temporary_cache or Path(HF_DATASETS_CACHE) / "mlflow-compressor"
     folder = cache_dir / hashlib.sha256(asked.encode()).hexdigest()[:32]
@@ -141,6 +142,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
         pad_values={"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id},
         reference=rows.reference,
     )
+    # Rows of several texts are scored pairs: they are judged by people's scores, not by the frozen model's outputs.
     if task.reference is None or encoded.outputs_per_row > 1:
         return encoded
     return replace(encoded, reference=_answers_of(task.reference, rows, task, max_positions, cache_dir))
@@ -160,6 +162,8 @@ def _tokenize(
         for start in range(0, len(rows), _AT_ONCE):
             some = Rows(texts=rows.texts[start : start + _AT_ONCE], labels=rows.labels[start : start + _AT_ONCE])
             first, second = task.head.to_texts(some, task)
+            # A call with truncation leaves that set in a fast tokenizer, which `save_pretrained` would write into
+            # tokenizer.json.
             with _same_afterwards(tokenizer):
                 tokens = tokenizer(*(texts for texts in (first, second) if texts is not None), **options)
             found = {name: tokens[name] for name in _KINDS if name in tokens}
@@ -189,6 +193,7 @@ def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cach
         model, tokenizer = load_reference(source, task.head.form)
         own = encode(rows, replace(task, reference=None), tokenizer, max_positions)
         batches = iterate_batches(own, evaluation_picks(own, 64))
+        # The first batch tells the shape of the outputs, by which the file is made before the others are computed.
         first = next(answers := compute_each(model, batches))
         with new_column(file, (int(own.unit_bounds[-1]), *first[1].shape[1:])) as column:
             for places, outputs in chain([first], answers):
@@ -218,6 +223,7 @@ def _first_pieces(words: Sequence[int | None]) -> list[int]:
 
 def _judge_words(rows: Rows, words: np.ndarray, lengths: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """Return what is judged of words: their first pieces, with the labels of those words and the rows they stand in."""
+    # Word numbers start again in each row: place = where the row's labels begin + number of the word in it.
     units = np.flatnonzero(words >= 0).astype(np.int32 if len(words) < 2**31 else np.int64)  # there may be many
     of_rows = np.repeat(np.arange(len(rows)), lengths)[units]
     counts = np.fromiter(map(len, rows.labels), np.int64, len(rows))
@@ -276,18 +282,21 @@ def select_units(outputs: Tensor, batch: Batch) -> Tensor:
 
 def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
     """Return the picked rows as tensors padded to the longest of them, with an `attention_mask`."""
+    # [rows] -> [rows, choices] -> [texts]: row i has the texts i · choices … i · choices + choices - 1.
     texts = (np.asarray(picked)[:, None] * rows.num_choices + np.arange(rows.num_choices)).ravel()
     starts, lengths = rows.offsets[texts], np.diff(rows.offsets)[texts]
     width = int(lengths.max())
     mask = np.arange(width) < lengths[:, None]
     shape = (len(picked), rows.num_choices, width) if rows.takes_choices else (len(texts), width)
     batch = {"attention_mask": torch.from_numpy(mask.astype(np.int64)).reshape(shape)}
+    # [texts, width]: places in the ragged columns; padding reads place 0, and is overwritten.
     positions = np.where(mask, starts[:, None] + np.arange(width), 0)
     for name, values in rows.columns.items():
         tokens = np.where(mask, values[positions], np.asarray(rows.pad_values[name], dtype=np.int64))
         batch[name] = torch.from_numpy(tokens).reshape(shape)
     if rows.units is not None:
         units, counts = units_of(rows, picked), np.diff(rows.unit_bounds)[picked]
+        # A unit's token among all tokens becomes its place among batch × width: shift by where its row begins in both.
         starts_of_units = np.repeat(starts - np.arange(len(picked)) * width, counts)
         batch[UNITS] = torch.from_numpy(rows.units[units] - starts_of_units)
     return batch
@@ -305,6 +314,7 @@ def evaluation_batches(
 
 def evaluation_picks(rows: EncodedRows, batch_size: int, picked: np.ndarray | None = None) -> list[np.ndarray]:
     """Return the rows of the same batches."""
+    # Stable, or equal lengths would batch differently from machine to machine, and sums round differently.
     order = np.argsort(rows.lengths, kind="stable")
     if picked is not None:
         order = order[np.isin(order, picked)]
@@ -319,11 +329,14 @@ def iterate_batches(rows: EncodedRows, picks: Iterable[np.ndarray]) -> Iterator[
 
 def _cut_batches(lengths: np.ndarray, batch_size: int) -> list[int]:
     """Return where ascending lengths are cut into batches that cost least, padding and calls together."""
+    # Dynamic programming over ends: least[e] is the least cost of the first e rows, start_of[e] where their last batch
+    # begins. Rows × batch size steps; the longest of a batch is its last row, because lengths ascend.
     least, start_of = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=np.int64)
     for end in range(1, len(lengths) + 1):
         starts = np.arange(max(0, end - batch_size), end)
         costs = least[starts] + lengths[end - 1] * (end - starts) + CALL_TOKENS
         start_of[end], least[end] = starts[costs.argmin()], costs.min()
+    # Back from the last batch to the first.
     cuts, end = [], int(start_of[-1])
     while end > 0:
         cuts.append(end)
@@ -339,6 +352,7 @@ def training_picks(rows: EncodedRows, batch_size: int, rng: np.random.Generator)
         pool = order[start : start + batch_size * _POOL]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         picks += [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+    # Batches are shuffled too, or every epoch would go from short texts to long ones.
     for position in rng.permutation(len(picks)):
         yield picks[position]
 
@@ -353,6 +367,7 @@ def training_batches(
 def split_batch(batch: Batch, count: int) -> list[Batch]:
     """Split a batch into `count` of about equally many texts (or choices), or as many as it has, in its order."""
     size, width = len(batch["attention_mask"]), batch["attention_mask"].shape[-1]
+    # A part without a row would be a call with an empty batch.
     bounds = np.linspace(0, size, min(count, size) + 1).astype(int).tolist()
     parts = []
     for start, end in pairwise(bounds):
@@ -369,6 +384,7 @@ def compute_logits(
 ) -> np.ndarray:
     """Return the logits [units, outputs] of all batches, in the order of the places that the batches carry."""
     order, parts = zip(*compute_each(model, batches, pieces), strict=True)
+    # Batches come sorted by length; the argsort of the places is the inverse permutation.
     return np.asarray(np.concatenate(parts)[np.argsort(np.concatenate(order))])
 
 

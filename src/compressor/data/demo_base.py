@@ -58,6 +58,7 @@ def find_demo_base_model() -> Path:
         return directory
     pieces = _find_pieces()
     folder.mkdir(parents=True, exist_ok=True)
+    # Asked again inside the lock: another process may have made it meanwhile.
     with hold(folder / "lock", wait=True):
         if not _is_whole(directory):
             remove_temporaries(folder)  # of processes that were killed

@@ -48,11 +48,13 @@ def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
             f"{list_names(task.label_names or sorted(different))}. Use --metric f1_macro or --metric accuracy."
         )
     positions = [_as_integer(value) for value in different]
+    # Numbers or names of labels that the data set itself defines: its order counts, and labels without rows stay.
     if all(position is not None and 0 <= position < len(task.label_names) for position in positions):
         return task.label_names
     if different <= set(task.label_names):
         return task.label_names
     names = order_names(different)
+    # More than half of the rows with a label of their own are an id, a text or a number, not a class.
     if len(names) > len(values) / 2 and len(names) > 20:
         raise TaskDataError(
             f"column {task.label_column!r} must hold labels, but {len(values)} rows show {len(names)} different "
@@ -66,6 +68,7 @@ def order_names(different: Collection[str]) -> tuple[str, ...]:
     numbers = {value: _as_whole_number(value) for value in different}
     if None in numbers.values():
         return tuple(sorted(different))
+    # 1 and 1.0 are one label: pandas writes integers as floats in columns with gaps.
     by_name = {_plain_integer(value): number for value, number in numbers.items()}
     return tuple(sorted(by_name, key=lambda name: (by_name[name], name)))
 
@@ -74,6 +77,7 @@ def describe_alike(names: Sequence[str]) -> str | None:
     """Return one line on labels that are told apart though they look like one, None where there are none."""
     groups: dict[str, list[str]] = {}
     for name in names:
+        # NFKC folds full-width letters and ligatures; zero-width spaces are not printable.
         seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if letter.isprintable())
         groups.setdefault(_number_or_text(" ".join(seen.casefold().split())), []).append(name)
     alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
@@ -164,6 +168,7 @@ def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined
     Raises:
         TaskDataError: a label of the data is none of the model's.
     """
+    # From strict to lenient; the first that tells all labels of both sides apart is taken.
     for change in (str, str.casefold, _number_or_text):
         position = {change(name): index for index, name in enumerate(model_names)}
         own = [change(name) for name in names]
@@ -217,6 +222,7 @@ def read_values(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
                 f"the labels of a {kind} must be numbers, but row {row + 1} of the {part} rows holds "
                 f"{reprlib.repr(value)}. Check the file."
             )
+    # 1e39 is a number, and too large for float32: found below as infinite, with its row.
     with np.errstate(over="ignore"):
         numbers = np.asarray([float(value) for value in values]).astype(np.float32)
     if not np.isfinite(numbers).all():
@@ -246,6 +252,7 @@ def _plain_integer(text: str) -> str:
 def _as_integer(text: str) -> int | None:
     """Return the integer that a text writes plainly (`1`, `1.0`), or None."""
     plain = _plain_integer(text)
+    # Python refuses to read integers of thousands of digits; 20 are more than any class has.
     return int(plain) if _INTEGER.fullmatch(plain) and len(plain) < 20 else None
 
 

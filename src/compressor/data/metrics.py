@@ -73,6 +73,7 @@ def error_interval(
     The bootstrap's resamples are always the same ones (seed 0). Those that leave the metric undefined, such as one
     without any positive row, say nothing of the model and are left out.
     """
+    # Wilson's holds where the bootstrap fails: of few rows, or of none wrong, whose resamples all have error 0.
     if metric == "accuracy" and structure is None:
         return share_interval(int(np.sum(predictions != labels)), len(labels), level)
     errors = resampled_errors(metric, [predictions], labels, structure, num_resamples)[0]
@@ -105,6 +106,7 @@ def resampled_errors(
     sums = [group_sums(metric, labels, model, structure) for model in models]
     if not any(each is None for each in sums):
         return _resampled_ratios(np.stack([each for each in sums if each is not None]), num_resamples)
+    # Blocks change no result: one generator draws the same numbers, in however many calls.
     rng, size, found = np.random.default_rng(0), max(1, _DRAWN_AT_ONCE // len(labels)), []
     defined = [place for place, model in enumerate(models) if is_defined(metric, model, labels)]
     for first in range(0, num_resamples, size):
@@ -118,10 +120,13 @@ def resampled_errors(
 def _resampled_ratios(sums: np.ndarray, num_resamples: int) -> np.ndarray:
     """Return `resampled_errors` of models from their groups' sums [models, groups, ratios, 2]."""
     rng, num_groups = np.random.default_rng(0), sums.shape[1]
+    # A resample is how often each group is drawn: [resamples, groups] counts times the groups' sums.
     drawn = rng.integers(num_groups, size=(num_resamples, num_groups))
     counts = np.apply_along_axis(np.bincount, 1, drawn, minlength=num_groups)
+    # r resamples, g groups, m models, k ratios, t numerator and denominator.
     values = mean_ratio(np.einsum("rg,mgkt->mrkt", counts, sums, optimize=True))
     defined = np.isfinite(mean_ratio(sums.sum(axis=1)))
+    # The same resamples are left out for all models: differences are of pairs on equal rows.
     return _to_errors(values[:, np.isfinite(values[defined]).all(axis=0)])
 
 
@@ -194,6 +199,7 @@ METRIC_NAMES = tuple(dict.fromkeys((*METRICS, *RATIOS)))
 
 def _counts(values: np.ndarray, num_classes: int, among: np.ndarray | None = None) -> np.ndarray:
     """Return how often each class is in each resample [resamples, classes], of values [resamples, rows]."""
+    # One bincount for all resamples: each has its own range of classes.
     places = values + num_classes * np.arange(len(values))[:, None]
     places = places.ravel() if among is None else places[among]
     return np.bincount(places, minlength=len(values) * num_classes).reshape(-1, num_classes)

@@ -32,6 +32,7 @@ def fingerprints(rows: "Rows") -> np.ndarray:
     for row, texts in enumerate(rows.texts):
         text = "\0".join(" ".join(column.split()) for column in texts)
         digest = hashlib.sha256(text.encode()).digest()
+        # 48 bits: among 10⁶ rows two different texts meet with a probability of 0.2 %.
         marks[row] = int.from_bytes(digest[:6]) << 16 | min(int(classes[row]), _NO_CLASS)
     return marks
 
@@ -50,6 +51,7 @@ class TrainingRows:
         """Note fingerprints and duplicates of the parts of some data."""
         seen = fingerprints(parts["train"])
         shares = {name: share_of(fingerprints(parts[name]), seen) for name in ("validation", "test")}
+        # Sorted and little-endian: the same file on every machine, and it tells nothing of the rows' order.
         packed = np.unique(seen).astype("<u8").tobytes()
         return cls(fingerprints=base64.b64encode(packed).decode(), shares=shares)
 
@@ -104,4 +106,5 @@ def describe_overlap(parts: "Mapping[str, Rows]") -> str | None:
 
 
 def _texts_in(marks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    # Without the class: the same text with another label is as much a leak.
     return np.isin(marks >> np.uint64(16), others >> np.uint64(16))

@@ -49,6 +49,7 @@ def ratio_effects(sums: np.ndarray) -> np.ndarray:
         return np.zeros(len(sums))
     sums, means = sums[:, counted], means[counted]
     ratios = means[:, 0] / means[:, 1]
+    # Linearisation of a ratio of means: (x - r · y) / E[y] (delta method).
     return np.asarray(((sums[..., 0] - ratios * sums[..., 1]) / means[:, 1]).mean(axis=1))
 
 
@@ -62,6 +63,7 @@ def read_tags(names: Sequence[str]) -> np.ndarray:
     tags = []
     for name in names:
         prefix, dash, kind = name.partition("-")
+        # A label such as `LOC` or `geo-political`: the whole name is the kind.
         if not dash or prefix not in _PREFIXES:
             prefix, kind = "I", name
         number = -1 if name == OUTSIDE else kinds.setdefault(kind, len(kinds))
@@ -89,6 +91,7 @@ def find_entities(labels: np.ndarray, structure: Structure) -> tuple[np.ndarray,
     inside = kinds >= 0
     continues = np.zeros(len(labels), dtype=bool)
     continues[1:] = (kinds[1:] == kinds[:-1]) & (groups[1:] == groups[:-1])
+    # A word continues an entity where the one before is of the same kind and row, and neither begins nor ended there.
     continues[1:] &= inside[1:] & ~begins[1:] & ~ends[:-1]
     first = np.flatnonzero(inside & ~continues)
     last = np.flatnonzero(inside & ~np.append(continues[1:], False))
@@ -100,6 +103,7 @@ def _entity_sums(labels: np.ndarray, predictions: np.ndarray, structure: Structu
     assert structure is not None
     found, true = (np.stack(find_entities(values, structure), axis=1) for values in (predictions, labels))
     places, num_groups = _places(structure)
+    # No two entities begin at one word, so matching by the first word is enough before last word and kind are compared.
     hits, of_found, of_true = np.intersect1d(found[:, 0], true[:, 0], assume_unique=True, return_indices=True)
     hits = hits[(found[of_found] == true[of_true]).all(axis=1)]
     of_hits, *of_both = (np.bincount(places[first], minlength=num_groups) for first in (hits, found[:, 0], true[:, 0]))
@@ -150,12 +154,15 @@ def ranking_values(
     """
     places, num_queries = _places(structure)
     gains = _gains(metric, labels, places, num_queries)
+    # lexsort's last key is the first: by query, then by falling score.
     by_score = np.lexsort((-scores, places))
+    # Steps number the groups of equal scores, so that within one the order is by gain: worst or best.
     apart = (-np.diff(scores[by_score]) > rounding) | (np.diff(places[by_score]) > 0)
     steps = np.empty(len(scores), dtype=np.int64)
     steps[by_score] = np.concatenate([[0], np.cumsum(apart)])
     order = np.lexsort((gains if worst else -gains, steps))
     queries, found = places[order], gains[order]
+    # Sorted by query: the first place of each one's query.
     starts = np.searchsorted(queries, queries)
     ranks = np.arange(1, len(queries) + 1) - starts
     if metric == "ndcg_at_10":
@@ -164,6 +171,7 @@ def ranking_values(
         best = np.bincount(queries, weights * gains[np.lexsort((-gains, places))])
     else:
         totals = np.cumsum(found)
+        # Relevant documents up to here of this query: the running total less what came before the query.
         hits, best = totals - (totals - found)[starts], np.bincount(queries, found)
         if metric == "mrr_at_10":
             values, best = np.bincount(queries, found * (hits == 1) * (ranks <= CUT_OFF) / ranks), np.minimum(best, 1)
@@ -185,11 +193,14 @@ def random_order_values(metric: str, labels: np.ndarray, structure: Structure) -
             found.append(np.nan)
         elif metric == "ndcg_at_10":
             weights = np.where(ranks <= CUT_OFF, 1 / np.log2(ranks + 1), 0.0)
+            # Each place has the mean gain in expectation; the ideal order does not depend on chance.
             found.append(of_query.mean() * weights.sum() / (weights * np.sort(of_query)[::-1]).sum())
         elif metric == "mrr_at_10":
+            # The first relevant one at rank r: the other relevant ones lie among the count - r places behind it.
             first = [comb(count - int(rank), relevant - 1) / comb(count, relevant) for rank in ranks]
             found.append(float((first / ranks)[:CUT_OFF].sum()))
         else:
+            # Average precision: given a relevant document at rank r, so many of the others are expected before it.
             others_before = (relevant - 1) * (ranks - 1) / max(count - 1, 1)
             found.append(float(((1 + others_before) / ranks).mean()))
     return np.asarray(found)

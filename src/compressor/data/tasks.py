@@ -141,6 +141,7 @@ def get_task(
                 f"a {task.head.name.replace('_', '-')} task must have no --regression, but got it with {name}. Drop it."
             )
         task = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0])
+    # Only where a full model has answered there are probabilities to be near to.
     if metric in CLASSIFICATION_OF_ANSWERS.metrics and answered and task.head is CLASSIFICATION:
         task = replace(task, head=CLASSIFICATION_OF_ANSWERS, metric=metric)
     task = _name_ranking(task, ranking or RankingColumns(), text_columns)

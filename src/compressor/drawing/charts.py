@@ -201,6 +201,7 @@ def _padded(values: Sequence[float]) -> Point:
     if not values:
         return 0.0, 1.0
     low, high = min(values), max(values)
+    # Where all values are equal there is no span: a share of the value itself.
     room = _PADDING * (high - low) or max(abs(high), 1.0) * _PADDING
     return (max(low - room, 0.0) if low >= 0 else low - room), high + room
 

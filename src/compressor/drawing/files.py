@@ -35,6 +35,7 @@ def to_svg(figure: "Figure", chart: Chart) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer, canvas = io.StringIO(), cast("Any", FigureCanvasSVG(figure))
+    # Without a salt matplotlib draws identifiers at random, and with a date no two files are equal.
     with plain_texts(), matplotlib.rc_context({"svg.hashsalt": chart.stem}):
         canvas.print_svg(buffer, metadata={"Date": None})
     figure.set_layout_engine("none")

@@ -69,6 +69,7 @@ def figure(chart: Chart, folder: Path | None = None) -> Figure:
         rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
         numbers = Table(header=[chart.row_title, *chart.columns], rows=rows)
     else:
+        # Drawn again, not scaled: text keeps its size on a phone.
         narrow = draw_figure(chart, narrow=True)
         phone = inline(chart, narrow, to_svg(narrow, chart)).pictures
     return Figure(

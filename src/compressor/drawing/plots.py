@@ -99,6 +99,7 @@ def _new_figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    # Without pyplot: that keeps figures for ever, and may want a display. A figure needs some canvas to measure texts.
     FigureCanvasAgg(figure)
     return figure
 
@@ -107,6 +108,7 @@ def _draw_points(chart: PointChart, narrow: bool) -> "Figure":
     names = [series.name for series in chart.series if series.name]
     columns = max(1, min(3, _LEGEND_WIDTH // max(map(len, names), default=1)))
     width, height = (_NARROW_WIDTH, _NARROW_HEIGHT) if narrow else (_WIDTH, 4.7)
+    # 0.22 inches for each line of the legend, which lies below the axes.
     figure = _new_figure(width, height if narrow else height + 0.22 * -(-len(names) // columns))
     axes = figure.subplots()
     for band in chart.bands:
@@ -120,6 +122,7 @@ def _draw_points(chart: PointChart, narrow: bool) -> "Figure":
     _set_ticks(axes.yaxis, 6)
     for number, series in enumerate(chart.series):
         _draw_series(series, axes, number)
+    # About what title, ticks and axis labels leave of the figure; 72 points are an inch.
     _draw_labels(chart, axes, (0.86 * 72 * width, 0.8 * 72 * height))
     axes.grid()
     if not narrow:
@@ -151,16 +154,19 @@ def _draw_series(series: Series, axes: "Axes", number: int) -> None:
     if known:
         across = [x for x, _, _ in known for _ in range(3)]
         along = [end for _, low, high in known for end in (low, high, float("nan"))]  # which ends each line
+        # One line for all intervals: `errorbar` draws each by itself, which makes large SVGs.
         axes.plot(across, along, color=color, linewidth=1, marker="_", markersize=5, alpha=0.6, zorder=order)
     if series.size:
         axes.scatter(
             [mark.x for mark in series.marks],
             [mark.y for mark in series.marks],
+            # scatter takes areas in points squared.
             s=(1.7 * series.size) ** 2,
             color=color,
             alpha=_MUTED_ALPHA if series.color is None else None,
             marker=_MARKERS[series.shape],
             zorder=order,
+            # An edge would be painted over its own neighbour and darken where marks overlap.
             linewidths=0,
             gid=f"marks{number}",
         )
@@ -179,6 +185,7 @@ def _draw_labels(chart: PointChart, axes: "Axes", room: tuple[float, float]) -> 
     def place(mark: Mark) -> tuple[float, float]:
         return (mark.x - left) / (right - left) * room[0], (mark.y - bottom) / (top - bottom) * room[1]
 
+    # Muted marks are many, and may lie under a label.
     solid = [series for series in chart.series if series.color is not None and series.size]
     places = [place(mark) for series in solid for mark in series.marks]
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
@@ -191,6 +198,8 @@ def _draw_labels(chart: PointChart, axes: "Axes", room: tuple[float, float]) -> 
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 side = "left" if dx > 0 else "right"
+                # Out of the layout, or a label at the edge would shrink the axes, and with them the places computed
+                # here.
                 _annotate(axes, mark.label, mark.point, (dx, dy), ha=side, fontsize=8).set_in_layout(False)
                 break
 
@@ -224,6 +233,7 @@ def _draw_bars(chart: BarChart, narrow: bool) -> "Figure":
                 _annotate(axes, bar.text, (end, place), (5, 0), va="center", fontsize=9)
         axes.set_yticks([] if narrow else places, [] if narrow else [bar.label for bar in panel.bars], fontsize=9)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
+        # 45 % more than the longest bar for the text at its end; the first bar is on top.
         axes.set(xlim=(0, (1.05 if narrow else 1.45) * scale), ylim=(len(places) - 0.5, -0.9 if narrow else -0.5))
         _set_ticks(axes.xaxis, 5)
         axes.set_title(panel.title, loc="left", fontsize=10, fontweight="bold", gid=f"{PANEL}{number}")
@@ -250,12 +260,14 @@ def _draw_heat_map(chart: HeatMap) -> "Figure":
 
     name = max(map(len, chart.rows), default=0)
     text = max((len(text) for texts in chart.texts for text in texts), default=0)
+    # 0.075 inches are a character of size 8, about.
     width = 0.5 + 0.075 * name + max(0.12 + 0.075 * text, 0.3) * len(chart.columns)
     figure = _new_figure(max(4.0, width), 1.2 + 0.25 * len(chart.rows))
     axes, color = figure.subplots(), to_rgb(_color(chart.color))
     cells = [(row, column) for row in range(len(chart.rows)) for column in range(len(chart.columns))]
     corners = [[(x - 0.5, y - 0.5), (x + 0.5, y - 0.5), (x + 0.5, y + 0.5), (x - 0.5, y + 0.5)] for y, x in cells]
     colors = [(*color, chart.shares[row][column]) for row, column in cells]
+    # Not imshow: an image in a page could not change its colours when that turns dark.
     axes.add_collection(PolyCollection(corners, facecolors=colors, edgecolors=GRID, linewidths=0.8, gid="cells"))
     for row, column in cells:
         share = chart.shares[row][column]

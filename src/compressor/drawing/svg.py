@@ -59,6 +59,7 @@ def inline(chart: Chart, figure: "Figure", svg: str) -> Inlined:
 
     A chart of more bars than fit on paper is several pictures, each of whole panels.
     """
+    # The text is matplotlib's own, written a moment ago: no entities of others are expanded here.
     root = ElementTree.fromstring(svg)
     shapes = {shape.get("id", ""): shape for each in root.iter(f"{_SVG}defs") for shape in each}
     groups = {group.get("id", ""): group for group in root.iter(f"{_SVG}g")}
@@ -143,8 +144,10 @@ class _Reader:
         """Return copies of a shape at some places."""
         shape = self.shapes[uses[0].get(_HREF, "").removeprefix("#")].get("d", "")
         style, places = _style(uses[0]), [(_short(use.get("x", 0)), _short(use.get("y", 0))) for use in uses]
+        # matplotlib writes a circle as "M 0 r C …": curves are in no other mark.
         radius = abs(float(shape.split()[2])) if "C" in shape else None
         if len(uses) > _MAX_NOTED:
+            # A line of length 0 with round ends is a dot: one element for thousands of points.
             dots, size = "".join(f"M{x} {y}h0" for x, y in places), 2 * (radius or 1.5)
             stroke = style.replace("fill", "stroke")
             return f'<path d="{dots}" style="{stroke};fill:none;stroke-linecap:round;stroke-width:{size:.1f}"/>'
@@ -187,4 +190,5 @@ def _short_path(path: str) -> str:
 
 
 def _short(number: float | str) -> str:
+    # A tenth of a point is less than any screen shows, and a third of the bytes.
     return f"{float(number):.1f}".removesuffix(".0")

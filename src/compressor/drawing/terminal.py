@@ -90,6 +90,7 @@ def _fitting_widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: 
 
 def _fold(name: str, width: int) -> list[str]:
     """Return the lines of a name that is broken at spaces and after hyphens; a per cent sign stays with its number."""
+    # textwrap does not break at a no-break space.
     lines = textwrap.wrap(name.replace(" %", "\xa0%"), width, break_long_words=False)
     return [line.replace("\xa0", " ") for line in lines] or [""]
 

@@ -91,6 +91,7 @@ def answer_with(
     asked = Asked(model=digest_model(name), texts=data.digest, max_length=data.task.max_length)
     folder = None if directory is None else directory.expanduser().absolute() / ANSWERS_FOLDER
     answers = None if folder is None else _find_answers(folder, asked)
+    # The model is asked before anything else is begun, and once: its answers are the labels of all that follows.
     if answers is None:
         answers = _ask(model, tokenizer, data, name, asked)
         if folder is not None:

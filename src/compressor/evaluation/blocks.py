@@ -74,6 +74,7 @@ def measure_blocks(
 
     What flows into a layer is computed once, and each loss continues from there.
     """
+    # The stream of importance (ARCHITECTURE, Randomness): blocks are measured on the rows that members are scored on.
     drawn = np.random.default_rng([seed, 4]).permutation(len(rows))[:num_rows]
     return Pieces().run(lambda num_pieces: _measure_blocks(model, head, rows, drawn, -(-64 // num_pieces)), 64)
 
@@ -98,8 +99,11 @@ def _measure_blocks(
             ) as bar,
         ):
             whole = torch.cat([outputs_of(model, batch).cpu() for batch in inputs])
+            # Cross-entropy of a distribution with itself is its entropy, not 0.
             own = _loss(head, whole, whole, labels)
             for layer in layers:
+                # L layers cost about L²/2 instead of L² layer calls for each size, since each loss begins where its
+                # block stands.
                 starts = list(zip(inputs, [(layer, state) for state in states], strict=True))
                 for name, of in counts.items():
                     losses = []
@@ -114,6 +118,8 @@ def _measure_blocks(
                 if layer + 1 < len(layers):
                     states = []
                     for batch, start in starts:
+                        # One layer from its state gives the next one's; the layers behind it are dropped, since only
+                        # their input is wanted.
                         outputs_from(model, batch, keep_layers(full, [layer]), start, (layer + 1, states))
     finally:
         model.train(was_training)
@@ -124,6 +130,8 @@ def _loss(head: Head, outputs: Tensor, whole: Tensor, labels: Tensor) -> float:
     """Return how far outputs are from the whole network's; where a frozen network is learnt those are the labels."""
     if head.learns_reference:
         return float(head.loss(outputs, labels))
+    # Temperature 1: how much the answers differ as they are. All heads' distillation loss has the labels' loss as a
+    # term.
     return float(head.distillation_loss(outputs, whole, labels, 1.0) - head.loss(outputs, labels))
 
 
@@ -156,6 +164,8 @@ def outputs_from(
         return args if state is None else (state, *args[1:])
 
     with ExitStack() as stack:
+        # Dropped layers pass their input on, so that the state that a hook puts before layer `first` reaches it
+        # whatever the layers before gave.
         stack.enter_context(activate(model, computed))
         stack.callback(layers[first].register_forward_pre_hook(exchange).remove)
         if end is not None:
@@ -190,14 +200,17 @@ def solve_knapsack(options: Sequence[tuple[np.ndarray, np.ndarray]], capacity: f
     with which the choice is exact: a multiple-choice knapsack by dynamic programming.
     """
     size = int(capacity)
+    # least[c]: the smallest loss of the items so far at costs of at most c. Items × options × capacity steps.
     least, picks = np.zeros(size + 1), []
     for costs, losses in options:
         sums = np.full((len(costs), size + 1), np.inf)
         for place, (cost, loss) in enumerate(zip(_round_up(costs), losses, strict=True)):
             if cost <= size:
+                # This option, and what is left of each capacity for the items before.
                 sums[place, cost:] = least[: size + 1 - cost] + loss
         picks.append(sums.argmin(axis=0))
         least = sums.min(axis=0)
+    # Back from the last item, each taking its option's cost off.
     left, found = size, []
     for (costs, _), pick in zip(reversed(options), reversed(picks), strict=True):
         found.append(int(pick[left]))

@@ -45,15 +45,20 @@ class ErrorIncreases:
         """
         from scipy.stats import norm
 
+        # Bonferroni for those whose predictions are not known: these candidates get their share of the allowed chance.
         level = 1 - (1 - confidence) * min(len(self.values) / max(self.num_candidates, 1), 1.0)
         num_rows = self.effects.shape[1]
         scores = self._scores(limit)
+        # Hansen's threshold √(2 log log n): whoever is that far above the limit almost surely is above it, and does not
+        # count.
         left = scores > -math.sqrt(2 * math.log(max(math.log(num_rows), math.e)))
         deviations = self._deviations(left)
         holds = np.zeros(len(scores), dtype=bool)
         critical = np.full(len(scores), norm.ppf(level))
         while left.any():
+            # Never below what one candidate alone would need: resamples of few rows may scatter too little.
             needed = max(float(np.quantile(deviations[:, left].max(axis=1), level)), float(norm.ppf(level)))
+            # Step-down: those that hold keep the value that they passed; for the others the maximum is over fewer.
             critical[~holds] = needed
             passed = left & (scores > needed)
             if not passed.any():
@@ -75,6 +80,7 @@ class ErrorIncreases:
 
     def _margins(self, critical: np.ndarray) -> np.ndarray:
         """Return the room above each increase at which its score is the critical one."""
+        # Solves score(limit) = critical for the room r: r² = share · (variance + r · step), the positive root.
         share = critical**2 / self.effects.shape[1]
         step = share * self.steps
         return np.asarray((step + np.sqrt(step**2 + 4 * share * (self.effects**2).mean(axis=1))) / 2)
@@ -85,6 +91,7 @@ class ErrorIncreases:
         if wanted.any():
             effects = self.effects[wanted]
             scale = np.sqrt((effects**2).sum(axis=1))
+            # Float32 halves 1,000 resamples × rows; a quantile of them needs no more digits.
             scaled = (effects / np.where(scale > 0, scale, 1.0)[:, None]).astype(np.float32)
             found[:, wanted] = _multipliers(effects.shape[1]) @ scaled.T
         return found
@@ -118,6 +125,8 @@ def compare_with_base(
     effects = np.asarray([row_effects(metric, other, labels, structure) - base_effects for other in candidates])
     effects = effects.reshape(len(values), len(base_effects))
     squares = (effects**2).mean(axis=1)
+    # The size of a typical effect, weighted by what it adds to the variance: E|x|³ / E x². Exactly 1 where effects are
+    # 0, ±1.
     cubes = (np.abs(effects) ** 3).mean(axis=1)
     steps = np.divide(cubes, squares, out=np.zeros(len(values)), where=squares > 0)
     if are_labels(base):
@@ -143,6 +152,7 @@ def row_effects(
         return np.asarray(wrong - wrong.mean())
     if metric in SIMILARITIES:
         return np.asarray(predictions.mean() - predictions)
+    # As in `compute_error`: a constant counts as 0, which no row changes.
     if min(np.ptp(predictions), np.ptp(labels)) == 0:
         return np.zeros(len(labels))
     effects = _correlation_effects(metric, predictions, labels) if metric in _CORRELATIONS else None
@@ -166,11 +176,14 @@ def _label_effects(metric: str, predictions: np.ndarray, labels: np.ndarray) -> 
         scale = math.sqrt(free_guess * free_true)
         value = (hits.sum() - (guesses * trues).sum()) / scale
         by_hit = np.full(count, 1 / scale)
+        # Matthews R = (Σ hit − Σ guess·true) / √((1 − Σ guess²)(1 − Σ true²)), differentiated by the shares of each
+        # class.
         by_guess = -trues / scale + value * guesses / free_guess
         by_true = -guesses / scale + value * trues / free_true
     else:
         both = trues + guesses
         weight = (classes == 1).astype(float) if metric == "f1" else np.full(count, 1 / count)
+        # F1 of a class = 2 · hit / (true + guess), differentiated likewise.
         by_hit = weight * 2 / both
         by_guess = by_true = -weight * 2 * hits / both**2
     return np.asarray(np.where(hit, by_hit[true], 0.0) + by_guess[guess] + by_true[true])
@@ -193,6 +206,8 @@ def _correlation_effects(metric: str, predictions: np.ndarray, labels: np.ndarra
     scale = math.sqrt((x**2).mean() * (y**2).mean())
     value = float((x * y).mean() / scale)
     if metric == "pearson":
+        # Influence of Pearson's r on standardised values: xy − r (x² + y²) / 2 (Devlin, Gnanadesikan and Kettenring
+        # 1975).
         return np.asarray(x * y / scale - value / 2 * (x**2 / (x**2).mean() + y**2 / (y**2).mean()))
     return np.asarray((x * y + _mean_above(predictions, y) + _mean_above(labels, x)) / scale)
 
@@ -201,5 +216,6 @@ def _mean_above(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return per row the mean over all rows of the weight of those with a larger value, and half of the equal ones."""
     distinct, places = np.unique(values, return_inverse=True)
     totals = np.bincount(places, weights=weights, minlength=len(distinct))
+    # Sorted by value: what lies behind in the sum is above; O(n log n) instead of all pairs.
     above = totals.sum() - np.cumsum(totals) + totals / 2
     return np.asarray(above[places] / len(values))

@@ -54,6 +54,7 @@ def compare_predictions(
         int(np.sum((base != labels) & (other == labels))),
     )
     discordant = only_base + only_other
+    # Rows on which both are right or both wrong tell nothing of the difference.
     p_value = float(binomtest(only_base, discordant).pvalue) if discordant else 1.0
     return Comparison(
         base_error=errors[0],

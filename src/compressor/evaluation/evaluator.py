@@ -41,6 +41,7 @@ class Evaluator:
     def __init__(self, model: "PreTrainedModel", task: Task, rows: EncodedRows, batch_size: int = 64) -> None:
         self.model, self.task, self.rows, self._pieces = model, task, rows, Pieces()
         self._picks, lengths = evaluation_picks(rows, batch_size), rows.lengths
+        # Sorted by length: the last row of a batch is its longest, to which the others are padded.
         padded = sum(len(picked) * rows.num_choices * int(lengths[picked[-1]]) for picked in self._picks)
         self._kept = (
             None

@@ -39,6 +39,7 @@ def read_usage() -> Usage:
 
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     try:
+        # Per thread: time on a processor, time ready but waiting, number of turns; in nanoseconds.
         files = [Path(entry.path) / "schedstat" for entry in os.scandir("/proc/self/task")]
         return Usage(switches, sum(int(file.read_text().split()[1]) for file in files) / 1e9)
     except OSError:  # another system, or a thread that ended in between
@@ -97,6 +98,7 @@ def time_block(
         for place in range(len(names)):
             name = names[(number + place) % len(names)]
             call = calls[name]
+            # The wall clock is the inner pair: reading the other one costs more, and must not count.
             cpu_start, start = cpu_clock(), clock()
             call()
             end, cpu_end = clock(), cpu_clock()
@@ -106,6 +108,8 @@ def time_block(
     wall, cpu = (sum(sum(times) for times in parts.values()) for parts in (seconds, cpu_seconds))
     waited = None
     if one_thread:
+        # Of one thread that never sleeps, all wall time that is no processor time was waited; the clocks' grain may
+        # give less than nothing.
         waited = max(1 - cpu / wall, 0.0) if wall else 0.0
     elif before.delay_s is not None and after.delay_s is not None:
         delay = after.delay_s - before.delay_s
@@ -137,6 +141,7 @@ def measure_latency_ms(
     sliced = slice_model(model, sub_network).eval()
     form = form_of(model)
     shape = form.shape(batch_size, length)
+    # Which token does not matter to the time, as long as it is no padding: RoBERTa's positions count those out.
     inputs = torch.full(shape, min(5, model.config.vocab_size - 1), device=model.device)
     mask = torch.ones_like(inputs)
     one_thread = threads == 1 and model.device.type == "cpu"

@@ -231,7 +231,9 @@ def solve_latency_table(
     sizes = (_sizes(heads), _sizes(units), _ends(heads), _ends(units))
     times = np.array([ms for _, ms in timed])
     rows = np.array([_rises_of(sub_network, sizes) for sub_network, _ in timed])
+    # Each equation is divided by its time, so that small graphs count as much as large ones: relative errors.
     rises, _ = nnls(rows / times[:, None], np.ones(len(times)))
+    # The first two unknowns are the rest and what attention blocks share.
     parts = np.split(rises[2:], np.cumsum([len(size) for size in sizes])[:-1])
     blocks = [
         BlockTimes(members=size, ms=tuple(np.cumsum(part).tolist())) for size, part in zip(sizes, parts, strict=True)

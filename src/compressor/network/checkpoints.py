@@ -99,6 +99,7 @@ def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
     Raises:
         ModelError: a file is missing or broken, or configuration, weights and tokenizer do not fit.
     """
+    # From cheap to dear: existence, one small JSON, headers; nothing here reads a weight.
     require_weights(directory)
     written = read_json(directory / "config.json")
     if not isinstance(written, dict) or not isinstance(written.get("model_type"), str):
@@ -118,6 +119,8 @@ def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
     integers = [
         name
         for name, tensor in tensors.items()
+        # safetensors' names: F16, F32, BF16, … against I8, U8, …; old BERT checkpoints store the buffer position_ids as
+        # I64.
         if not tensor.dtype.startswith(("F", "BF")) and "position_ids" not in name
     ]
     if integers:
@@ -144,10 +147,12 @@ def _check_numbers(directory: Path, config: Configuration) -> None:
     sliced, problems = config.is_sliced, []
     for size, names in _NAMES.items():
         for name in names:
+            # 1 passes: a size that is not stated has transformers' default.
             value = config.values.get(name, 1)
             if sliced and size == "intermediate_size" and isinstance(value, str):
                 continue  # a sentence stands there
             least = 0 if size in _MAY_BE_ZERO else 1
+            # `isinstance` would let true and false pass: bool is an int.
             if type(value) is not int or not least <= value <= _MAX_SIZE:
                 problems.append(f"{name} is {brief_value(value)}")
     for group in get_family(config.model_type).groups if sliced else ():
@@ -155,6 +160,7 @@ def _check_numbers(directory: Path, config: Configuration) -> None:
         if not isinstance(value, list) or not all(type(kept) is int and 0 <= kept <= _MAX_SIZE for kept in value):
             problems.append(f"{name} is {brief_value(value)}")
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
+    # Only where each is a number by itself; otherwise `%` would raise on a text.
     if not problems and hidden and heads and hidden % heads:
         problems.append(f"{heads} heads do not divide a hidden size of {hidden}")
     if problems:
@@ -172,14 +178,18 @@ def _check_fit(directory: Path, config: Configuration, tensors: Tensors, layers:
     """
     stored: dict[str, int] = {}
     for size, tables in _TABLES.items():
+        # By the end of the name: checkpoints with and without a task head differ in the prefix (bert., roberta., none).
         found = next((tensor.shape for name, tensor in tensors.items() if name.endswith(tables)), ())
         if len(found) == 2:
             stored[size] = found[0]
+    # The layers that a file has are one more than the highest number in its tensors' names.
     places = [re.search(rf"(?:^|\.){re.escape(layers)}\.(\d+)\.", name) for name in tensors]
     stored["num_hidden_layers"] = max((int(place[1]) + 1 for place in places if place), default=0)
     problems = []
     for size, number in stored.items():
         said = config.size(size)
+        # transformers leaves out layers that the configuration does not count, which people use to shorten a base
+        # model.
         extra = size == "num_hidden_layers" and not whole and said is not None and said < number
         bare = config.is_sliced and (size, said, number) == ("num_hidden_layers", 1, 0)  # the only layer lost all
         if said is not None and said != number and not extra and not bare:
@@ -200,17 +210,21 @@ def _header(file: Path) -> Tensors:
     problem = "it is cut short"
     try:
         with file.open("rb") as stream:
+            # The format: 8 bytes with the header's length, the header as JSON, then the tensors' bytes.
             length = int.from_bytes(stream.read(8), "little")
             size = file.stat().st_size
+            # 2 is the shortest JSON object; a length beyond the file would have us read as much memory as it says.
             if 2 <= length <= min(size - 8, _MAX_HEADER):
                 entries = json.loads(stream.read(length))
                 entries.pop("__metadata__", None)
                 tensors = {name: StoredTensor.from_json(entry) for name, entry in entries.items()}
+                # A cut download has a whole header, but ends before its last tensor does.
                 if 8 + length + max((tensor.end for tensor in tensors.values()), default=0) == size and tensors:
                     return tensors
                 problem = "it is cut short" if tensors else "it holds no tensor"
     except OSError as error:
         problem = brief(error)
+    # What JSON of another form raises in the lines above; all of it means the same to the user.
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):
         problem = "its header cannot be read"
     raise ModelError(
@@ -231,6 +245,7 @@ def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source, **{"trust_remote_code": False, **options}
         )
+        # Where its files are missing transformers makes a tokenizer of special tokens alone, without a warning.
         words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     except Exception as error:  # transformers raises a dozen kinds for a broken one
         if "tiktoken" in str(error) and find_spec("sentencepiece") is None:  # it takes the file for one of tiktoken's
@@ -276,10 +291,13 @@ def check_loaded(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
         ModelError: a weight is NaN or infinite, or the tokenizer belongs to another model.
     """
     for name, parameter in model.named_parameters():
+        # One NaN makes every error NaN, an hour later and without a hint to the file.
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(
                 f"the weights of {source} must be finite, but {name} holds NaN or infinity. Use another checkpoint."
             )
+    # An id beyond the table is an IndexError on CPUs, but a device-side assert on GPUs, after which nothing works
+    # there.
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     rows = model.get_input_embeddings().weight.shape[0]
     if largest >= rows:

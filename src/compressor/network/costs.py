@@ -97,6 +97,7 @@ def create_cost_model(model: "PreTrainedModel") -> CostModel:
         blocks={
             group.name: tuple(_count_block(layer, group, model.config) for layer in layers) for group in family.groups
         },
+        # `parameters()` yields tied weights once, as the file holds them.
         params_outside=sum(p.numel() for p in model.parameters() if id(p) not in inside),
         macs_per_token_outside=per_token,
         macs_per_text_outside=per_text,
@@ -113,11 +114,15 @@ def _count_unread(model: "PreTrainedModel") -> int:
 
 def _count_block(layer: nn.Module, group: PrunableGroup, config: Any) -> BlockCosts:
     """Count the parameters of a group's block, and how many of them belong to each member."""
+    # Counted from a whole layer and divided: every member has equally many rows, so the division is exact.
     members, consumer = group.num_members(config), group.consumer_of(layer)
     block = sum(p.numel() for path in group.when_empty for p in layer.get_submodule(path).parameters())
+    # The consumer's bias stays with the block: it is of the hidden size, whichever members are left.
     params = per_token = consumer.weight.numel()
     for producer, module in group.producers_of(layer):
         params += sum(p.numel() for p in module.parameters())
+        # A Linear multiplies once per weight and token; biases and LayerNorms are not counted, as in the profilers'
+        # MACs.
         per_token += module.weight.numel() if producer.reads_tokens else 0
     constant, linear, square = group.other_macs(config, group.member_size(layer, config))
     return BlockCosts(
@@ -136,6 +141,8 @@ def _linear_macs_outside(model: "PreTrainedModel", inside: set[int]) -> tuple[in
     answers_tokens = form_of(model).answers_tokens
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv1d) and id(module) not in inside:
+            # DeBERTa's convolution and ELECTRA's embedding projection see each token; other heads see one vector per
+            # text.
             if answers_tokens or "embeddings" in name or isinstance(module, nn.Conv1d):
                 per_token += module.weight.numel()
             else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+# Weak, so that a model that was dropped inside a block is freed.
 _ACTIVE: "WeakSet[nn.Module]" = WeakSet()
 
 
@@ -42,6 +43,7 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
         )
     sub_network.check(get_dimensions(model))
     family, config = get_family(model.config.model_type), model.config
+    # The stack undoes all patches in reverse, also where one of the later ones raises.
     with ExitStack() as patches:
         _ACTIVE.add(model)
         patches.callback(_ACTIVE.discard, model)
@@ -50,6 +52,8 @@ def activate(model: "PreTrainedModel", sub_network: SubNetwork) -> Iterator[None
                 patches.enter_context(replaced(layer, "forward", family.empty_layer().forward))
                 continue
             for group, members in zip(family.groups, kept, strict=True):
+                # A whole group is left alone: the stock forward is the fastest and the full network must be exactly the
+                # stock one.
                 if len(members) < group.num_members(config):
                     _activate_group(patches, layer, group, members, group.member_size(layer, config))
         yield
@@ -63,6 +67,8 @@ def _activate_group(
         for path, stand_in in group.when_empty.items():
             patches.enter_context(replaced(layer.get_submodule(path), "forward", stand_in().forward))
         return
+    # Self-attention reshapes its projections to [batch, tokens, -1, head_size], so fewer rows are fewer heads by
+    # themselves; families that read a stored number of heads instead have it in `member_counts`.
     consumer, rows = group.consumer_of(layer), expand_members(members, size)
     for producer, module in group.producers_of(layer):
         patches.enter_context(replaced(module, "forward", _sliced_forward(module, rows, 0, producer.copies)))
@@ -84,7 +90,9 @@ def expand_members(members: tuple[int, ...], size: int) -> tuple[int, ...]:
 def select(weight: Tensor, kept: tuple[int, ...], dim: int, copies: int = 1) -> Tensor:
     """Return the rows (`dim` 0) or columns (1) `kept` of each of the copies; a view where adjacent in the only one."""
     if copies > 1:
+        # [copies * rows, columns] -> [copies, rows, columns] -> kept rows of each copy -> [copies * kept, columns].
         return select(split_copies(weight, dim, copies), kept, dim + 1).flatten(dim, dim + 1)
+    # Ascending and without gaps: a view costs nothing, and its gradient lands in the shared weight without a scatter.
     if kept[-1] - kept[0] + 1 == len(kept):
         return weight.narrow(dim, kept[0], len(kept))
     return weight.index_select(dim, torch.tensor(kept, device=weight.device))
@@ -97,15 +105,18 @@ def split_copies(weight: Tensor, dim: int, copies: int) -> Tensor:
 
 def _sliced_forward(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: int = 1) -> Callable[[Tensor], Tensor]:
     """Return what computes as `module` with these rows or columns of its weight alone."""
+    # Empty until the first call without gradients; a list, so that the closure can fill it.
     gathered: list[tuple[Tensor, Tensor | None]] = []
 
     def sliced() -> tuple[Tensor, Tensor | None]:
         bias: Tensor | None = module.bias
+        # A producer's bias has an entry per row; the consumer's is of the hidden size and stays whole.
         if dim == 0 and bias is not None:
             bias = select(bias, kept, 0, copies)
         return select(module.weight, kept, dim, copies), bias
 
     def forward(hidden_states: Tensor) -> Tensor:
+        # A cached slice would tie the backward passes of all batches to one graph, which the first of them frees.
         if torch.is_grad_enabled():
             return linear(hidden_states, *sliced())
         if not gathered:
@@ -118,6 +129,7 @@ def _sliced_forward(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: 
 @contextmanager
 def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
     """Give an attribute of a module another value for the time of the block."""
+    # The instance's own dictionary, not getattr: `forward` is mostly the class's, and must not become the instance's.
     before = module.__dict__.get(name)
     module.__dict__[name] = value
     try:

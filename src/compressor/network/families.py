@@ -70,6 +70,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
             f"a super-network must be an encoder, but {config.name_or_path} has is_decoder or add_cross_attention set. "
             "Load it with both switched off."
         )
+    # From the weights: what is cut later are their rows and columns, whatever a configuration says of its sizes.
     rows = {group.name: group.consumer_of(layers[0]).in_features for group in family.groups}
     return EncoderDimensions(
         num_layers=len(layers),
@@ -87,8 +88,10 @@ def kept_members(model: "PreTrainedModel", sub_network: SubNetwork) -> list[Inde
     for group in groups:
         kept, orders = getattr(sub_network, group.name), get_member_order(model, group)
         if orders:
+            # Ranks become places, ascending again, as index sets must be.
             kept = [sorted(order[rank] for rank in ranks) for order, ranks in zip(orders, kept, strict=True)]
         by_group.append(map(tuple, kept))
+    # From [group][layer] to [layer][group].
     return list(zip(*by_group, strict=True))
 
 
@@ -114,6 +117,7 @@ def get_layer_order(model: "PreTrainedModel") -> tuple[int, ...]:
     order = getattr(model.config, "layer_order", None)
     if not isinstance(order, list) or any(type(layer) is not int for layer in order):
         return ()
+    # A configuration may be a user's: an order of other layers is ignored rather than believed.
     return tuple(order) if sorted(order) == list(range(len(get_layers(model)))) else ()
 
 
@@ -132,6 +136,7 @@ def forget_orders(model: "PreTrainedModel") -> None:
 def shift_outputs(model: "PreTrainedModel", shift: float) -> None:
     """Add a number to all outputs of a model, in the bias of its task head's last linear module."""
     encoder = set(model.base_model.modules())
+    # A head may have several linear modules (dense, out_proj); `modules()` yields them in the order they were defined.
     last = [module for module in model.modules() if isinstance(module, nn.Linear) and module not in encoder][-1]
     last.bias.data += shift
 
@@ -140,6 +145,7 @@ def max_positions(model: "PreTrainedModel") -> int:
     """Return the longest text in tokens that the position table holds (RoBERTa counts from the padding index + 1)."""
     positions = int(model.config.max_position_embeddings)
     if get_family(model.config.model_type).counts_positions_from_padding:
+        # The rows up to the padding index are never given to a token: 514 rows hold 512 of them.
         positions -= model.base_model.get_submodule("embeddings").padding_idx + 1
     return positions
 

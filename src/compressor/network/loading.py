@@ -31,10 +31,12 @@ def resolve_model(name_or_path: str) -> str:
     """
     if (demo := find_demo_encoder(name_or_path)) is not None:
         return str(demo)
+    # A directory comes first, as in transformers: "roberta-base" in the current folder hides the Hub's.
     path = local_path(name_or_path)
     if path.is_dir():
         check_checkpoint(path.resolve(), whole=False)
         return str(path.resolve())  # a relative path may be taken for a Hub name
+    # Hub names have at most one slash: asking the Hub for these would end in retries and a misleading error.
     if Path(name_or_path).is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1:
         raise ModelError(f"the model directory {name_or_path} must exist, but it does not. Check the path.")
     return name_or_path
@@ -63,6 +65,7 @@ def load_base_model(
     """
 
     def configure(config: Any) -> ModelForm:
+        # Before the weights are loaded: the head's class reads the number of labels when it is built.
         task.head.configure(config, label_names)
         task.head.form.prepare(config, resolve_model(name_or_path), task.max_length)
         return task.head.form
@@ -78,7 +81,9 @@ def load_base_model(
         expect_words(tokenizer)
     if task.head.keeps_length:
         tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
+    # Models without a task head are the encoder itself, and their keys have no prefix.
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    # A new task head is expected to be missing, and so is the pooler, which many pre-trained encoders do not have.
     missing = [key for key in missing if key.startswith(prefix) and "pooler" not in key]
     if missing:
         raise ModelError(
@@ -104,6 +109,7 @@ def load_fine_tuned_model(
         attn_implementation=attn_implementation,
         trust_remote_code=trust_remote_code,
     )
+    # A bare encoder lacks no weight, and yet has nothing that answers.
     if form_of(model).pools_tokens:
         missing = ["a task head"]
     if missing:
@@ -144,11 +150,13 @@ def _load(
         get_family(config.model_type)
         tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code, **local)
         form = find_form(config)
+        # The new head is drawn from `seed`, and the caller's random state is as it was.
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model, loaded = form.auto_class.from_pretrained(
                 source,
                 config=config,
+                # Else transformers 5 takes the checkpoint's own type, and parity of 1e-5 is beyond 16 bits.
                 dtype=torch.float32,
                 attn_implementation=get_family(config.model_type).attention(attn_implementation),
                 trust_remote_code=trust_remote_code,

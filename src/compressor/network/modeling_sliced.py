@@ -30,6 +30,7 @@ MIN_TRANSFORMERS = "5.14"
 
 def is_older(version: str, least: str) -> bool:
     """Return whether a version comes before another one, by their first two numbers."""
+    # Two numbers: what follows may be "0.dev0" or "0rc1".
     first, second = ([int(number) for number in text.split(".")[:2]] for text in (version, least))
     return first < second
 
@@ -47,6 +48,7 @@ def require_transformers(version: str) -> None:
         )
 
 
+# At import, before a class is made: this file is also run by strangers' `trust_remote_code`, where nothing else checks.
 require_transformers(transformers.__version__)
 
 SLICED_PREFIX = "sliced-"
@@ -80,6 +82,7 @@ class ZeroAttention(nn.Module):
     """Stands in for an attention whose caller adds the residual: adds nothing."""
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        # A scalar broadcasts over [batch, tokens, hidden]; zeros of that shape would be written and read for nothing.
         return torch.zeros((), dtype=hidden_states.dtype, device=hidden_states.device), None
 
 
@@ -97,6 +100,7 @@ class PickMembers:
         self.argument, self.members = argument, list(members)
 
     def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        # [batch, heads, tokens, tokens]
         whole, first, number = kwargs[self.argument], self.members[0], len(self.members)
         if self.members[-1] - first + 1 == number:
             part = whole.narrow(1, first, number)
@@ -155,6 +159,7 @@ class PrunableGroup:
         """Yield the producers that a layer has."""
         for producer in self.producers:
             parent, _, name = producer.path.rpartition(".")
+            # DeBERTa may project positions with Q's and K's matrices (share_att_key), or have no relative positions.
             if not producer.optional or hasattr(layer.get_submodule(parent), name):
                 yield producer, _linear(layer, producer.path)
 
@@ -230,6 +235,7 @@ class EncoderFamily:
 
 def attention_macs(_config: Any, head_size: int) -> tuple[int, int, int]:
     """Return the MACs of one head: scores and weighted sums over all pairs of tokens."""
+    # Q·Kᵀ and P·V multiply head_size numbers for each pair of tokens each.
     return 0, 0, 2 * head_size
 
 
@@ -239,12 +245,16 @@ def _disentangled_macs(config: Any, head_size: int) -> tuple[int, int, int]:
         return attention_macs(config, head_size)
     longest = getattr(config, "max_relative_positions", -1)
     span = getattr(config, "position_buckets", -1)
+    # As DebertaV2's attention derives it: buckets if there are some, else the longest distance; -1 means "not set".
     span = span if span > 0 else longest if longest > 0 else config.max_position_embeddings
+    # Content-to-position and position-to-content (He et al., DeBERTa, 2021, eq. 4).
     kinds = len({"c2p", "p2c"}.intersection(config.pos_att_type or ()))
     projections = 2 if getattr(config, "share_att_key", False) else kinds
+    # 2·span relative positions are projected in each call (counted for a text of its own); each then meets every token.
     return projections * 2 * span * config.hidden_size * head_size, kinds * 2 * span * head_size, 2 * head_size
 
 
+# A wrong path fails at once (`get_submodule`); a wrong stand-in breaks the law that shared and sliced are equal.
 _HEADS = PrunableGroup(
     name="heads",
     size_field="num_attention_heads",
@@ -266,6 +276,7 @@ _UNITS = PrunableGroup(
 
 _BERT = EncoderFamily(classes="Bert", layers="encoder.layer", groups=(_HEADS, _UNITS))
 
+# The same modules under the same names; only positions start elsewhere.
 _ROBERTA = replace(_BERT, classes="Roberta", counts_positions_from_padding=True)
 
 _DISTILBERT = EncoderFamily(
@@ -278,6 +289,7 @@ _DISTILBERT = EncoderFamily(
             producers=tuple(Producer(path=f"attention.{name}_lin") for name in "qkv"),
             consumer="attention.out_lin",
             norm="sa_layer_norm",
+            # DistilBERT's layer adds the residual itself, and then normalises: both have to do nothing.
             when_empty={"attention": ZeroAttention, "sa_layer_norm": nn.Identity},
             other_macs=attention_macs,
         ),
@@ -302,6 +314,7 @@ _MPNET = EncoderFamily(
             consumer="attention.attn.o",
             norm="attention.LayerNorm",
             member_counts=("attention.attn.num_attention_heads",),
+            # MPNet reshapes to stored numbers of heads and rows; with those of a whole layer the reshape fails.
             row_counts=("attention.attn.all_head_size",),
             member_inputs={"attention": "position_bias"},
         ),
@@ -324,6 +337,7 @@ _DEBERTA = EncoderFamily(
                     for name in ("key", "query")
                 ),
             ),
+            # DeBERTa reshapes to a stored number of heads; the size of one follows from it.
             member_counts=("attention.self.num_attention_heads",),
             other_macs=_disentangled_macs,
         ),
@@ -431,6 +445,7 @@ def _linear(layer: nn.Module, path: str) -> nn.Linear:
 
 def _resize(layer: nn.Module, path: str, old: nn.Linear, num_columns: int, num_rows: int) -> nn.Linear:
     like = {"device": old.weight.device, "dtype": old.weight.dtype}
+    # `from_pretrained` builds on the device "meta", where the old one costs nothing.
     new = nn.Linear(num_columns, num_rows, bias=old.bias is not None, **like)
     layer.set_submodule(path, new)
     return new
@@ -450,6 +465,7 @@ class SlicedConfig:
         for group in self._family().groups:
             kept[group.name] = values.pop(f"kept_{group.name}", ())
             if values.get(group.size_field) == PER_LAYER:
+                # The stock __init__ builds whole layers first, and warns of layers with no units.
                 values[group.size_field] = max((1, *kept[group.name]))
         super().__init__(**values)
         for name, sizes in kept.items():
@@ -462,6 +478,7 @@ class SlicedConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the written form, which no stock class takes for its own."""
         values: dict[str, Any] = super().to_dict()  # type: ignore[misc]
+        # The last group's (units'): heads have to stay a number, from which stock configurations compute the head size.
         return values | {self._family().groups[-1].size_field: PER_LAYER}
 
 
@@ -478,6 +495,7 @@ class SlicedPreTrainedModel:
                 f"kept_heads and kept_units must list {len(layers)} layers, but list "
                 f"{' and '.join(str(len(sizes)) for sizes in kept)}. Use the config.json as it was saved."
             )
+        # Families whose members can change places list no numbers; then `members` is not read.
         nothing = [()] * len(layers)
         numbers = [getattr(config, f"{group.name}_numbers", nothing) for group in family.groups]
         for layer, sizes, members in zip(layers, zip(*kept, strict=True), zip(*numbers, strict=True), strict=True):

@@ -30,6 +30,7 @@ from compressor.records import Record, read_record
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+# Before anything is loaded: AutoConfig refuses a `model_type` that nobody registered.
 register()
 
 SUB_NETWORK_FILE = "sub_network.json"
@@ -74,6 +75,7 @@ def save_sliced_model(
     form_of(model).finish(path, model.config)
     tokenizer.save_pretrained(path)
     of_files = {"sub_network": sub_network.to_json(dimensions), FILES_KEY: digest_files(path)}
+    # Written last: a directory without it was not finished.
     write_json(path / SUB_NETWORK_FILE, {**info, **of_files})
     return path
 
@@ -94,15 +96,20 @@ def to_loadable_model(
         for group in family.groups:
             config.__dict__.pop(f"{group.name}_numbers", None)  # all of them
         units = family.groups[-1]
+        # Without layers nobody reads the number of units.
         setattr(config, units.size_field, kept[0][-1] if kept else dimensions.num_units)
     else:
+        # By the written form, so that the new configuration is made of just what a file would hold.
         values = config.to_dict()
         make_config, models = sliced_classes(values.pop("model_type"))
         make = models[form_of(model).suffix]
         sizes = zip(*kept, strict=True) if kept else ((), ())
         named = {f"kept_{group.name}": list(each) for group, each in zip(family.groups, sizes, strict=True)}
         config = make_config(**named, **values)
+        # No written field: to_dict leaves it out, and the default may be another one.
         config._attn_implementation = model.config._attn_implementation
+    # Built without memory or drawing weights; `assign=True` then puts in the weights that there are, instead of
+    # copying.
     with torch.device("meta"), no_init_weights():
         again: PreTrainedModel = make(config)
     again.load_state_dict(model.state_dict(), strict=True, assign=True)
@@ -116,10 +123,12 @@ def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions, family: Enc
     models without transformers, or with an old one, does not read such lists. `config` is the sliced model's.
     """
     kept = set(_kept_sizes(sub_network, family, config))
+    # ModernBERT: layer_types alternates local and global attention by a rule that cut-out layers rarely follow.
     values = {name: value for name, value in config.to_dict().items() if name not in family.per_layer_fields}
     untold = family.config_class(**values) if family.per_layer_fields else config
     return (
         len(kept) <= 1
+        # Fewer heads cannot be stock: self-attention computes the head size as hidden_size / num_attention_heads.
         and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
         and all(getattr(untold, field) == getattr(config, field) for field in family.per_layer_fields)
     )
@@ -140,6 +149,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
     """
     from transformers import AutoConfig
 
+    # A relative path may be taken for a name on the Hub.
     path = Path(path).expanduser().resolve()
     require_weights(path)
     if not is_sliced(path):
@@ -163,6 +173,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
         raise ModelError(
             f"the sliced model in {path} must load, but it does not: {reason}. Extract it again."
         ) from None
+    # transformers only warns of weights that do not fit, and draws those that are missing.
     wrong = sorted({*loaded["missing_keys"], *loaded["unexpected_keys"]})
     if wrong:
         raise ModelError(
@@ -203,6 +214,7 @@ def require_parity(
     """
     scale = float(np.abs(reference).max()) if scale is None else scale
     difference = float(np.abs(reference - logits).max() / max(scale, 1e-6))  # logits may all be 0
+    # Not `>`: NaN is no parity.
     if not difference <= limit:
         raise ParityError(
             f"{what} must agree within {limit:g} of the logit scale, but logits differ by {difference:.1e}. "

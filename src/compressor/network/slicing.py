@@ -47,11 +47,13 @@ def slice_model(model: "PreTrainedModel", sub_network: SubNetwork) -> "PreTraine
     for position, layer in enumerate(kept_layers):
         _set_config(layer, sliced, position)
     config.num_hidden_layers = len(kept)
+    # Lists with an entry for each layer keep those of the kept layers, or layer i would read another one's.
     for field in family.per_layer_fields:
         setattr(config, field, [getattr(config, field)[number] for number in kept])
     forget_orders(sliced)  # those layers are gone
     for place, group in enumerate(family.groups):
         if group.member_inputs:
+            # A saved model has to pick the kept heads' part of the shared input again.
             setattr(config, f"{group.name}_numbers", [list(members[number][place]) for number in kept])
     return sliced
 
@@ -60,6 +62,8 @@ def slice_layer(
     layer: nn.Module, family: EncoderFamily, config: "PreTrainedConfig", kept: Sequence[tuple[int, ...]]
 ) -> nn.Module:
     """Return a copy of an encoder layer with these members of each group alone; `config` is the super-network's."""
+    # deepcopy asks the memo first: what stands there takes the place of the copy, so that dropped weights are not
+    # copied.
     memo: dict[int, object] = {}
     rows: list[tuple[int, ...]] = []
     for group, members in zip(family.groups, kept, strict=True):
@@ -74,6 +78,7 @@ def slice_layer(
     cut = copy.deepcopy(layer, memo)
     for group, members, kept_rows in zip(family.groups, kept, rows, strict=True):
         if members:
+            # In the copy: counts and hooks set in the super-network's layer would change that one too.
             finish_group(cut, group, config, len(members), len(kept_rows), members)
     return cut
 
@@ -95,6 +100,7 @@ def reorder(
     family, layers = get_family(model.config.model_type), get_layers(model)
     for group in family.groups:
         name, size = group.name, group.num_members(model.config)
+        # All are checked before the first weight moves: half a reordering cannot be undone.
         if len(orders[name]) != len(layers) or any(sorted(order) != list(range(size)) for order in orders[name]):
             raise SubNetworkError(
                 f"an order of {name} must be a permutation of 0..{size - 1} for each of {len(layers)} layers, "
@@ -103,6 +109,7 @@ def reorder(
     for group in family.groups:
         if group.member_inputs:
             before = get_member_order(model, group) or [range(group.num_members(model.config))] * len(layers)
+            # Orders compose: `order` counts in ranks of the order before.
             new = [[old[rank] for rank in order] for old, order in zip(before, orders[group.name], strict=True)]
             set_member_order(model, group, new)
             continue
@@ -117,16 +124,21 @@ def reorder(
 def _permute(
     module: nn.Linear, order: tuple[int, ...], dim: int, copies: int, optimizer: torch.optim.Optimizer | None
 ) -> None:
+    # Only a producer's bias has an entry per row.
     for parameter in (module.weight, module.bias if dim == 0 else None):
         if parameter is not None:
             state = {} if optimizer is None else optimizer.state.get(parameter, {})
+            # Adam's exp_avg and exp_avg_sq; its step counter is a tensor of another shape.
             moments = [value for value in state.values() if torch.is_tensor(value) and value.shape == parameter.shape]
             for tensor in (parameter, *moments):
                 parts = split_copies(tensor, dim, copies)
+                # In place, because the optimizer and tied modules hold these very tensors; index_select copies before
+                # it writes.
                 parts.copy_(parts.index_select(dim + 1, torch.tensor(order, device=tensor.device)))
 
 
 def _slice_linear(module: nn.Linear, kept: tuple[int, ...], dim: int, copies: int = 1) -> nn.Linear:
+    # A clone, since a prefix is a view, which would be saved (and held in memory) with all of the weight behind it.
     weight = select(module.weight.detach(), kept, dim, copies).clone(memory_format=torch.contiguous_format)
     sliced = nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None, device="meta")
     sliced.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
@@ -143,4 +155,5 @@ def _set_config(layer: nn.Module, model: "PreTrainedModel", position: int) -> No
         if hasattr(module, "config"):
             module.config = model.config
         if hasattr(module, "layer_idx"):
+            # ModernBERT asks its configuration's lists by this number.
             module.layer_idx = position  # type: ignore[assignment]

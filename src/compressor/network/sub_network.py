@@ -38,6 +38,7 @@ class SubNetwork:
             )
         for name, sets in (("heads", self.heads), ("units", self.units)):
             for layer, kept in enumerate(sets):
+                # By NumPy: a super-network may have 10⁵ units, and searches make 10⁵ sub-networks.
                 steps = np.diff(np.asarray(kept, dtype=np.int64))
                 if (kept and kept[0] < 0) or (steps.size and steps.min() < 1):
                     raise SubNetworkError(
@@ -63,6 +64,7 @@ class SubNetwork:
     @cached_property
     def hash(self) -> str:
         """A content hash of 16 hexadecimal digits: equal if and only if the same heads and units are kept."""
+        # Of the ranges, not of the indices: files, journals and runs of all versions know sub-networks by this hash.
         text = json.dumps([_to_ranges_all(self.heads), _to_ranges_all(self.units)])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -83,6 +85,7 @@ class SubNetwork:
             ("units", self.units, dimensions.num_units),
         ):
             for layer, kept in enumerate(sets):
+                # Ascending, so the last one is the largest.
                 if kept and kept[-1] >= size:
                     wrong = [index for index in kept if index >= size]
                     problems.append(f"{name} of layer {layer} must lie in 0..{size - 1}, but got {_shorten(wrong)}")
@@ -112,6 +115,7 @@ class SubNetwork:
                 f"{_shorten(list(value)) if isinstance(value, dict) else type(value).__name__}. "
                 "Use a sub_network.json as this tool writes it."
             )
+        # A file that a user wrote by hand may leave dimensions and hash out.
         made_for = value.get("dimensions", dimensions.to_json())
         if made_for != dimensions.to_json():
             raise SubNetworkError(
@@ -162,6 +166,7 @@ class WrittenSubNetwork:
 @cache
 def first_members(count: int) -> tuple[int, ...]:
     """Return the indices 0 to count - 1, the same objects each time: else 10⁵ sub-networks would fill the memory."""
+    # A prefix of a cached power of two: its integers are the same objects, only the tuple of pointers is new.
     return tuple(range(count)) if count.bit_count() == 1 else first_members(1 << count.bit_length())[:count]
 
 
@@ -185,6 +190,7 @@ def to_ranges(indices: Iterable[int]) -> str:
     array = np.asarray(list(indices), dtype=np.int64)
     if not array.size:
         return ""
+    # A range ends where the next index is not its successor.
     breaks = np.flatnonzero(np.diff(array) != 1)
     starts = array[np.concatenate(([0], breaks + 1))].tolist()
     ends = array[np.concatenate((breaks, [array.size - 1]))].tolist()
@@ -200,6 +206,7 @@ def from_ranges(text: str) -> tuple[int, ...]:
     indices: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
+        # `partition` gives "3-" an empty end too, as it does "3".
         wellformed = first.isdecimal() and (last.isdecimal() or not last) and not part.endswith("-")
         if not wellformed or not int(first) <= int(last or first) < _MAX_INDEX:
             raise SubNetworkError(f'index ranges must look like "0-3,7", but got {text!r}. Correct the file.')

@@ -25,6 +25,7 @@ class Texts(Sequence[tuple[str, ...]]):
 
         if isinstance(rows, cls):
             return rows
+        # The large kinds have 64-bit offsets: those of 32 bits end at 2 GB of text.
         kind = pyarrow.large_list(pyarrow.large_string())
         blocks, block = [pyarrow.array([], kind)], list[Sequence[str]]()
         for row in rows:
@@ -42,6 +43,8 @@ class Texts(Sequence[tuple[str, ...]]):
         width, length = len(columns), len(columns[0])
         values = columns[0]
         if width > 1:
+            # From column after column [width · length] to row after row: the places are transposed, and `take` copies
+            # once.
             by_row = np.arange(width * length).reshape(width, length).T.ravel()
             values = pyarrow.concat_arrays(columns).take(pyarrow.array(by_row))
         bounds = pyarrow.array(np.arange(length + 1) * width)

@@ -43,6 +43,7 @@ def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None
         if not open_columns(folder):
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         try:
+            # Renaming is atomic, and fails where the folder is there and not empty.
             temporary.replace(folder)
         except OSError:
             if not open_columns(folder):  # else another process has just made it
@@ -55,6 +56,7 @@ class _Column:
     def __init__(self, file: BinaryIO, like: np.ndarray) -> None:
         self._file, self._like, self._length = file, like[:0], 0
         self._write_header()
+        # The length is not known yet; NumPy pads the header, so that the final one has the same size (see `close`).
         self._start = file.tell()
 
     def append(self, values: np.ndarray) -> None:
@@ -92,6 +94,7 @@ def open_column(file: Path) -> np.ndarray:
 @contextmanager
 def new_column(file: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Yield a mapped float32 array to be filled, which is in `file` when the block ends well."""
+    # In the same folder: a rename to another file system would be a copy.
     handle, name = mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=TEMPORARY)
     os.close(handle)
     temporary = Path(name)
