@@ -33,7 +33,9 @@ def benchmark_models(
     options = replace(options or BenchmarkOptions(), **fields)
     found = [timed for role, path in models for timed in find_models(role, Path(path))]
     require_provider(options.provider, {timed.runtime for timed in found})
+    # All are open at once, since they take turns; what loading costs is measured in processes of their own, afterwards.
     runners = {timed.name: open_runner(timed.path, options.threads, options.provider) for timed in found}
+    # Ratios compare equal inputs: the shortest position table decides for all.
     longest = min(runner.max_positions for runner in runners.values())
     real_lengths = next((timed.lengths for timed in found if timed.lengths), ())
     latencies, noise = measure_latencies(

@@ -191,4 +191,5 @@ class Benchmark:
 
 def _order(shape: Shape) -> tuple[int, bool, int]:
     batch_size, length = shape
+    # Numbers before words: a length may be "real", which cannot be compared with a number.
     return batch_size, isinstance(length, str), length if isinstance(length, int) else 0

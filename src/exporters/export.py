@@ -113,6 +113,7 @@ def _make_forms(
     """
     about = _metadata(opened, data.task, validation)
     graph = export_onnx(opened.model, opened.tokenizer, directory / ONNX_FILE, about, portable=options.portable)
+    # PyTorch is asked once, for all runtimes.
     expected = expect_logits(opened.model, opened.tokenizer, evaluation_batches(validation, _BATCH_SIZE))
     fp32, logits = _verify(graph, expected, opened, data.task, validation, options.provider)
     verified: dict[Form, VerifiedForm] = {"fp32": fp32}
@@ -130,6 +131,7 @@ def _make_forms(
             elif computes_bf16():
                 halve_ir(ir, file)
             else:
+                # On a CPU without bfloat16 it would compute in fp32: there would be nothing to judge.
                 continue
             smaller[form] = _judge(file, data.task, validation, logits, options)
     return verified, smaller
@@ -140,6 +142,7 @@ def _convert(graph: Path, opened: OpenedModel, about: dict[str, Any], *, portabl
     file = graph.with_name(IR_FILE)
     if portable or get_family(opened.model.config.model_type).fused not in UNREADABLE:
         return convert_ir(graph, file)
+    # Of graphs with operators that OpenVINO misreads a portable one is made for it alone, and not kept.
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
         readable = export_onnx(opened.model, opened.tokenizer, Path(folder) / ONNX_FILE, about, portable=True)
         return convert_ir(readable, file)
@@ -193,6 +196,7 @@ def _verify(
     found = score(task, logits, validation)
     before = opened.known_error
     error = Evaluator(opened.model, task, validation).evaluate().error if before is None else before
+    # Law 4: the error that was searched, or measured after distillation, is the error that ships.
     require_error(error, found.error, logits, task, validation)
     form = VerifiedForm(
         file=graph.name, mb=graph_mb(graph), error=found.error, error_interval=found.interval, parity=differences
@@ -212,6 +216,7 @@ def _make_smaller(
         return _judge(file, task, validation, logits, options)
     file = graph.with_name(graph.stem + INT8_SUFFIX)
     form = None
+    # With int8 tables first: they are most of a small model's file.
     for tables in (True, False):
         quantize_int8(graph, file, reduce_range=needs_reduced_range(), tables=tables)
         form = _judge(file, task, validation, logits, options, int8_embeddings=tables)
@@ -245,6 +250,7 @@ def _judge(
     losses = compare_with_base(
         task.metric, both[0], both[1:], validation.labels, validation.structure, num_candidates=num_tries
     )
+    # As a member of the front is chosen (`choosing.judge`): by a bound, not by what was measured.
     (accepted,), (at_most,) = losses.holding(options.max_int8_loss, options.confidence)
     found, scale = score(task, smaller, validation), max(float(np.abs(logits).max()), 1e-6)
     return JudgedForm(

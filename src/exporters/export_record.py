@@ -175,6 +175,7 @@ class Export(_Facts):
             raise broken(file, f"forms.{error}", _NEXT_STEP) from None
         outside = [form.file for form in (*verified.values(), *smaller.values()) if not is_plain_name(form.file)]
         if outside:
+            # Or a changed file could have us open any path of this machine.
             raise _wrong_forms(file, f"names {outside[0]!r}")
         require_same_files(
             directory,

@@ -56,6 +56,7 @@ class Sizes:
 def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 1.0) -> dict[str, float]:
     """Return seconds by stage; `left` is the part of the training that is still to be done."""
     rows, share, row_s = sizes.validation_rows, expected.share, expected.row_s
+    # The super-network answers all rows once (teacher, judging), and gives the moments of the repair.
     once = sizes.train_rows + rows + sizes.test_rows + min(NUM_REPAIR_ROWS, sizes.train_rows)
     epochs = plan.finetune_epochs * (expected.epoch_s + row_s * rows)
     extraction_s = row_s * once + share * (row_s * (NUM_FORWARDS * rows + sizes.test_rows) + epochs)

@@ -86,6 +86,7 @@ def _find_exported(role: str, export: Export) -> list[FoundModel]:
 def _find_graph(role: str, path: Path) -> FoundModel:
     """Return one ONNX file or IR, of which more is known where it lies in an export's directory."""
     runtime: Runtime = "openvino" if path.suffix == IR_SUFFIX else "onnxruntime"
+    # Only this graph's files are compared with their digests: others of the export may be gone by now.
     beside = [file.name for file in files_of(path)]
     forms = Export.load(path.parent, beside).forms if (path.parent / EXPORT_FILE).is_file() else {}
     exported = {form.file: (FORMS[name][1], form) for name, form in forms.items()}

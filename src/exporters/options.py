@@ -166,6 +166,7 @@ class BenchmarkOptions:
         largest, longest = max(self.batch_sizes, default=0), max(self.lengths, default=0)
         limits = find_limits(BenchmarkOptions)
         fine = largest <= limits["batch_sizes"].most and longest <= limits["lengths"].most
+        # Only where each is within its own limit: one error for one mistake.
         if fine and largest * longest > MAX_TOKENS:
             wrong.append(
                 Problem(

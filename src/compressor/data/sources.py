@@ -184,6 +184,8 @@ class DataSource:
             TaskDataError: the form was made by something else.
         """
         try:
+            # isinstance, since a dataclass checks no types; keys that it does not have are refused by its constructor
+            # below.
             for name, content in value.items():
                 if name in _KINDS and not isinstance(content, _KINDS[name]):
                     raise TypeError(f"{name} is {reprlib.repr(content)}")
@@ -230,6 +232,7 @@ class Rows:
             for start in range(0, len(column), _AT_ONCE):
                 block = column[start : start + _AT_ONCE]
                 values = block.tolist() if isinstance(block, np.ndarray) else list(block)
+                # Byte for byte what json.dumps would write of the whole list, so that digests of older versions stay.
                 found.update((", " * (start > 0) + json.dumps(values, ensure_ascii=False)[1:-1]).encode())
             found.update(b"]")
         found.update(b"]")
@@ -283,6 +286,7 @@ def make_source(**fields: Any) -> DataSource:
     paths: dict[str, Any] = {
         name: str(find_path(str(file)).absolute()) if file else None for name, file in files.items()
     }
+    # The default task is the demo's, which nobody means who gives a file.
     has_own_rows = bool(source.train_file or source.dataset_name or source.unlabeled_file)
     task_name = "custom" if has_own_rows and source.task_name == DataSource.task_name else source.task_name
     source = replace(source, task_name=task_name, **paths)
@@ -363,10 +367,12 @@ def _load_task_data(source: DataSource) -> TaskData:
             )
         return with_answers(load_texts(source), read_answers(Path(source.answers_file)))
     tables, task = _read_tables(source)
+    # From here on each part may be read as another task: texts without labels to train on, scored pairs to judge by.
     tables, tasks = _as_judged(tables, task, scored_pairs=source.validation_pairs is not None)
     for name, table in tables.items():
         _check_columns(table, tasks[name], name)
     if task.head.settle is not None:
+        # By the training rows alone: what the others show must not change what is learnt.
         task = replace(task, head=task.head.settle(tables.train, task))
         tasks = dict.fromkeys(tasks, task)
     label_names = task.head.find_label_names(tables.train, task)
@@ -428,6 +434,7 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
     require_same_rows(data, answers.texts, "the full model answered", next_step)
     head, names = RERANK_SCORES if data.task.head is RERANK else data.task.head, answers.label_names
     told = {name: head.predict(outputs) for name, outputs in answers.outputs.items()}
+    # A constant teacher teaches nothing, and every sub-network would repeat it without an error.
     if len(np.unique(told["train"], axis=0)) < 2:
         raise TaskDataError(
             f"the full model must tell the texts apart, but gives all {len(data.train)} training rows the same answer. "
@@ -462,6 +469,7 @@ def _split(given: "_Given[Rows]", data: TaskData) -> TaskData:
     task, source = data.task, data.source
     rng = np.random.default_rng([source.dataset_seed, 0])
     train, validation, test = given.train, given.validation, given.test
+    # Scored pairs are few, and no training rows: test pairs come out of the validation pairs.
     if test is None and source.validation_pairs and validation is not None:
         validation, test = _hold_out(validation, PAIRS_TEST_SHARE, rng, "test", "pairs")
     if test is None:
@@ -470,6 +478,7 @@ def _split(given: "_Given[Rows]", data: TaskData) -> TaskData:
             test = _take(test, MAX_DEMO_TEST_ROWS, rng)
     if validation is None:
         train, validation = _hold_out(train, VALIDATION_SHARE, rng, "validation")
+    # After the hold-outs: a limit on training rows leaves validation and test rows as they are.
     train = _take(train, source.max_train_samples or task.max_train_rows, rng)
     validation = _take(validation, source.max_eval_samples or task.max_validation_rows, rng)
     test = _take(test, source.max_eval_samples, rng)
@@ -622,6 +631,7 @@ def _stack_texts(table: "pd.DataFrame", columns: Sequence[str]) -> "pd.DataFrame
     import pandas as pd
 
     stacked = pd.concat([table[column] for column in columns], ignore_index=True)
+    # By `repr`: a column may hold what cannot be hashed, which is refused later with its place.
     kept = ~stacked.map(repr).duplicated()
     return stacked[kept].reset_index(drop=True).to_frame(columns[0])
 
@@ -680,6 +690,7 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_G
         raise TaskDataError(
             f"the data set {full_name} must have a split 'train', but has {', '.join(parts)}. Use --train-file."
         )
+    # A ClassLabel, or a list of such: it names the labels, also those that no row has.
     feature = parts["train"].features.get(task.label_column)
     declared = getattr(getattr(feature, "feature", feature), "names", None)  # of a list's entries
     if declared:
@@ -760,6 +771,7 @@ def _read_groups(table: "pd.DataFrame", task: Task, name: str) -> np.ndarray | N
     numbers: dict[str, int] = {}
     groups = []
     for row, value in enumerate(table[task.group_column].tolist()):
+        # NaN is the one value that differs from itself.
         if not isinstance(value, str | int | float) or value != value or value == "":
             raise TaskDataError(
                 f"column {task.group_column!r} must say of which query a row is, but row {row + 1} of the {name} rows "
@@ -780,6 +792,7 @@ def _hold_out(
             f"the {name} {what} must be held out of at least 5 {of}, but there are {len(ends)}. "
             f"Give more rows or --{name}-file."
         )
+    # The rest first, then what is held out.
     return pick_rows(rows, order[ends[held - 1] :]), pick_rows(rows, order[: ends[held - 1]])
 
 
@@ -788,6 +801,7 @@ def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
     if most is None or len(rows) <= most:
         return rows
     order, ends = _in_random_order(rows, rng)
+    # Whole groups while they fit: `ends` are running totals.
     fitting = max(1, int(np.searchsorted(ends, most, side="right")))
     return pick_rows(rows, order[: ends[fitting - 1]])
 
@@ -795,6 +809,7 @@ def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
 def _in_random_order(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return places of rows in an order drawn from `rng` that keeps groups together, and where each group ends."""
     groups = np.arange(len(rows)) if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1]
+    # Groups are drawn, not rows; rows then come group by group, each group's in their own order.
     turns = np.argsort(rng.permutation(int(groups.max()) + 1))[groups]
     return np.argsort(turns, kind="stable"), np.cumsum(np.bincount(turns))
 

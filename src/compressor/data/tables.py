@@ -84,6 +84,7 @@ def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
         content = _read_content(path)
     except OSError as error:
         raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+    # Words may hold spaces where tabs separate; else any white space does.
     separator = "\t" if b"\t" in content else None
     sentences: list[tuple[list[str], list[str]]] = [([], [])]
     once: dict[str, str] = {}
@@ -93,6 +94,7 @@ def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
         if not line.strip():
             sentences.append(([], []))
             continue
+        # Lines between documents (CoNLL 2003), and comments (CoNLL-U); a word may be a # too.
         if fields[0].startswith("-DOCSTART-") or (line.startswith("#") and len(fields) != count):
             continue
         count = count or len(fields)
@@ -160,6 +162,7 @@ def _read_content(path: Path) -> bytes:
         TaskDataError: it is not UTF-8, or binary.
     """
     content = path.read_bytes()
+    # A NUL is valid UTF-8, but tells that the file is binary.
     place = content.find(b"\0")
     try:
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -196,6 +199,7 @@ def _read_json(name: str, content: bytes) -> "pd.DataFrame":
     """Return the rows of a JSON list, or of one JSON object a line."""
     import pandas as pd
 
+    # Only escapes can make a half of a surrogate pair; looking at every text would take as long as parsing.
     has_halves = re.search(rb"\\u[dD]", content, re.IGNORECASE) is not None
     if content[:_BLOCK].decode(errors="ignore").lstrip().startswith("["):
         rows = iter(json.loads(content, object_pairs_hook=_to_row))
@@ -260,12 +264,14 @@ def _read_lines(name: str, content: bytes, separator: str) -> "pd.DataFrame":
     quoted: pd.DataFrame | None
     problem = None
     try:
+        # As RFC 4180 has it.
         quoted = _split(content, separator, csv.QUOTE_MINIMAL)
     except (ValueError, Warning) as error:
         quoted, problem = None, error
     plain = _split_lines(content, separator) if b'"' in content else None
     if plain is None and problem is not None:
         raise problem
+    # Fewer rows than lines that are whole by themselves: the quotes joined some, so they are letters.
     if plain is not None and separator == "\t" and (quoted is None or len(quoted) < len(plain)):
         return plain
     if quoted is not None and not _joins_whole_lines(quoted, separator):
@@ -292,6 +298,7 @@ def _split(content: bytes, separator: str, quoting: Any) -> "pd.DataFrame":
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields than the header
         table: pd.DataFrame = pd.read_csv(io.BytesIO(content), quoting=quoting, **options)
+        # As the file has it: pandas renames doubled columns without a word.
         header = pd.read_csv(io.BytesIO(content), quoting=quoting, header=None, nrows=1, **options)
     names = header.iloc[0].tolist()
     if len(names) == len(table.columns):  # pandas calls a second column 'text' 'text.1', and one without a name too
@@ -326,5 +333,6 @@ def _is_well_quoted(content: bytes, separator: str) -> bool:
         ):
             pass
     except csv.Error as error:
+        # A field that is longer than the csv module's limit is no wrong quote.
         return "field limit" in str(error)
     return True

@@ -16,6 +16,7 @@ def find_front(points: Sequence[Sequence[float]]) -> list[int]:
     finite = np.flatnonzero(np.isfinite(array).all(axis=1)) if len(array) else np.zeros(0, dtype=int)
     if not len(finite):
         return []
+    # moocore would choose among equal points itself; all are kept here, so that the first one stays.
     kept = finite[is_nondominated(array[finite], keep_weakly=True)]
     first: dict[tuple[float, ...], int] = {}
     for index in kept.tolist():
@@ -42,11 +43,13 @@ class GrowingFront:
         """Take one more point [objectives]; return whether it changes the front."""
         number, values = self._count, np.asarray(point, dtype=float)
         self._count += 1
+        # `<=` in all objectives: an equal point is dominated too, so that the first of equals stays.
         if not np.isfinite(values).all() or (self.points <= values).all(axis=1).any():
             return False
         beaten = (values <= self.points).all(axis=1)
         points, numbers = self.points[~beaten], self._numbers[~beaten]
         place = int(np.searchsorted(points[:, 0], values[0]))
+        # Of points with the same first objective the order goes on by the second, as `find_front` sorts them.
         while place < len(points) and points[place].tolist() < values.tolist():
             place += 1
         self.points, self._numbers = np.insert(points, place, values, axis=0), np.insert(numbers, place, number)
@@ -90,4 +93,5 @@ def find_knee(front: Sequence[Sequence[float]]) -> int:
         return len(array) - 1
     span = np.ptp(array, axis=0)
     scaled = (array - array.min(axis=0)) / np.where(span > 0, span, 1.0)
+    # After scaling the line between the ends is x + y = 1: the farthest below it has the smallest sum.
     return 1 + int(np.argmin(scaled[1:-1].sum(axis=1)))

@@ -38,6 +38,7 @@ def write_predictions(path: Path, predictions: ValidationPredictions) -> Path:
         written = {_GROUPS: predictions.structure.groups, _TAGS: predictions.structure.tags}
         tensors |= {name: values for name, values in written.items() if values is not None}
     save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, path)
+    # safetensors makes files that only their owner may read.
     path.chmod(0o644)
     return path
 
@@ -73,6 +74,7 @@ def _broken(path: Path, reason: str) -> SearchError:
 def pack(predictions: np.ndarray) -> str:
     """Return predictions [units] or [rows, labels] as a short text, for a line of the journal."""
     whole = are_labels(predictions)
+    # Four bytes: classes fit into them, and ranks of values survive; a journal has thousands of such lines.
     values = predictions.astype("<i4" if whole else "<f4")
     columns = "" if predictions.ndim == 1 else f"{predictions.shape[1]}:"
     return ("i" if whole else "f") + columns + base64.b64encode(zlib.compress(values.tobytes())).decode()

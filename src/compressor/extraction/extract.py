@@ -205,6 +205,8 @@ class Extractor:
             ParityError: one form of it computes something else than another.
         """
         chosen, origin = to_chosen(member), self._origin
+        # The order matters: each step is judged by the validation error that the one before left, and tokens are
+        # trimmed last, since the teacher and the moments belong to the whole vocabulary.
         cut = origin.cut(chosen, self._judge)
         model, parity, model_mb = self._verify(cut, chosen)
         repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
@@ -336,10 +338,12 @@ class Extractor:
         dense = self._origin.dense
         if not self._shared or dense is None:
             return None
+        # A state dict holds the weights themselves, which repair is about to change.
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         repair(model, dense, sub_network, self._moments)
         validation = self._judge.rows.validation
         error_after = self._judge.error(self._judge.evaluate(model, validation), validation)
+        # Not `<=`: what gains nothing is left as it was cut.
         kept = error_after < error
         if not kept:
             model.load_state_dict(before)
@@ -389,6 +393,7 @@ class Extractor:
             validation=align_words(raw.validation, judge.rows.validation, rows.validation, unread),
             test=align_words(raw.test, judge.rows.test, rows.test, unread),
         )
+        # Only then has no token of these rows gone, so that equality can be asked for.
         if options.vocabulary_min_count == 1:
             for part in ("train", "validation"):
                 old, new = (split_tokens(getattr(each, part)) for each in (rows, judge.rows))
@@ -444,6 +449,7 @@ class Extractor:
             assert evaluation is not None  # without a super-network there is nothing that was not searched
             names = ("params", "relative_params", "encoder_params", "relative_encoder_params")
             costs = {name: getattr(evaluation, name) for name in names}
+        # The share stays one of the whole super-network with its whole vocabulary.
         costs["relative_params"] *= (costs["params"] - params_gone) / costs["params"]
         costs["params"] -= params_gone
         validation = judge.score(logits.validation, judge.rows.validation)

@@ -73,6 +73,7 @@ def make_family(
     reports: Mapping[str, ExtractionReport], holding: Mapping[str, bool], tiers: tuple[str, ...] = ()
 ) -> Family:
     """Return the family of some extracted models, by their folders; `holding` says which surely lose little error."""
+    # Of equally many parameters the better one comes first, so that it is the champion.
     by_size = sorted(reports, key=lambda name: (reports[name].extracted.params, reports[name].error))
     surely = [name for name in by_size if holding[name]]
     champion = surely[0] if surely else min(by_size, key=lambda name: reports[name].error)

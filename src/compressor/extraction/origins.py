@@ -97,6 +97,7 @@ class SharedWeights:
             SubNetworkError: the sub-network is none of this super-network.
         """
         model, sub_network = self._net.model, member.sub_network.check(self.dimensions)
+        # Law 1 on the user's own rows: shared against sliced, before anything is written.
         shared = judge.evaluate(model, judge.rows.validation, sub_network)
         sliced = slice_model(model, sub_network)
         logits = judge.evaluate(sliced, judge.rows.validation)

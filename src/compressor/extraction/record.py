@@ -277,6 +277,7 @@ class ExtractionReport:
         return write_record(directory / EXTRACTION_FILE, self)
 
     def _find_problem(self) -> str | None:
+        # What type hints cannot say: numbers that have to fit each other.
         if self.finetuning is not None and not self.finetuning.errors:
             return "'finetuning.errors' is empty"
         if self.finetuning is not None and self.finetuning.kept_epoch > len(self.finetuning.errors):

@@ -48,6 +48,8 @@ def _measure_moments(model: "PreTrainedModel", rows: EncodedRows, drawn: np.ndar
     mask: list[Tensor] = []
 
     def add(layer: int, name: str, inputs: Tensor) -> None:
+        # [batch (, choices), length, inputs] -> [tokens, inputs] without padding. Float64: sums of 10⁴ squares, solved
+        # below.
         tokens = inputs.reshape(-1, inputs.shape[-1])[mask[0]].double()
         tokens = torch.cat([tokens, tokens.new_ones(len(tokens), 1)], dim=1)
         moment = tokens.T @ tokens
@@ -55,6 +57,7 @@ def _measure_moments(model: "PreTrainedModel", rows: EncodedRows, drawn: np.ndar
 
     hooks = [
         group.consumer_of(module).register_forward_pre_hook(
+            # As defaults, because a lambda in a loop would see the last layer and group alone.
             lambda _, args, layer=layer, name=group.name: add(layer, name, args[0])
         )
         for layer, module in enumerate(layers)
@@ -99,8 +102,10 @@ def _solve(projection: nn.Linear, original: nn.Linear, columns: tuple[int, ...],
     dropped_columns = dropped.nonzero().squeeze(1)
     gram = moment[kept][:, kept]
     ridge = (_RIDGE * moment.diagonal()[:-1].mean()).repeat(len(kept))
+    # No ridge on the bias: it may take up the whole mean of what was dropped.
     ridge[len(columns) :] = 0.0
     lost = moment[kept][:, dropped_columns] @ original.weight.detach().double()[:, dropped_columns].T
+    # Normal equations (K + λI) C = M_kd W_dᵀ: [kept, kept] and [kept, hidden] for all outputs at once.
     change = torch.linalg.solve(gram + torch.diag(ridge), lost)
     with torch.no_grad():
         projection.weight.add_(change[: len(columns)].T.to(projection.weight))

@@ -134,6 +134,7 @@ def _load(name: str, source: Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
         config = AutoConfig.from_pretrained(str(source), trust_remote_code=False, **local)
         get_family(config.model_type)
         tokenizer = load_tokenizer(str(source), **local)
+        # The very class, not an Auto class: whatever head the model has is to stay.
         make: Any = getattr(transformers, (config.architectures or ["AutoModel"])[0])
         model: PreTrainedModel = make.from_pretrained(str(source), dtype=torch.float32, **local).eval()
         model.config.dtype = config.dtype  # in which it is saved
@@ -163,6 +164,7 @@ def _outputs(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tex
                 return_tensors="pt",
             )
             found.append(model(**batch)[0].flatten().numpy())
+    # One column [numbers, 1]: lengths differ from batch to batch, and parity compares number by number.
     return np.concatenate(found)[:, None]
 
 

@@ -46,6 +46,7 @@ class TrimmedVocabulary:
 
     def map_ids(self, ids: np.ndarray) -> np.ndarray:
         """Return the new ids of old ones; −1 where a token is gone."""
+        # Ids beyond the largest kept one would lie behind the end.
         places = np.searchsorted(self.kept, ids).clip(max=len(self.kept) - 1)
         return np.where(self.kept[places] == ids, places, -1)
 
@@ -163,6 +164,7 @@ def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: 
         ModelError: it is of a kind that cannot be trimmed.
     """
     model, vocabulary = content["model"], _vocabulary_of(content)
+    # Special tokens, and those that a user added: templates and code name them.
     kept = {entry["id"] for entry in content.get("added_tokens", ())}
     kept |= {int(token) for token in np.flatnonzero(counts >= max(min_count, 1))}
     kept |= {vocabulary[token] for token in _representing(model, vocabulary)}
@@ -171,6 +173,7 @@ def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: 
     # Of equals the first one, which tokenizers have for the commoner token.
     order = np.argsort(-counts[others], kind="stable")
     kept |= {int(token) for token in others[order[:num_more]]}
+    # Last, when all others are known: a merged token is reached through its parts alone.
     if model["type"] == "BPE":
         kept |= _sources_of(model, vocabulary, kept)
     return np.array(sorted(kept))
@@ -178,6 +181,7 @@ def choose_tokens(content: Mapping[str, Any], counts: np.ndarray, *, min_count: 
 
 def keep_tokens(content: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
     """Return the content of a `tokenizer.json` with these tokens alone, renumbered from 0 in their order."""
+    # Old order is kept: Unigram's ties and BPE's ranks go by it, and an early padding id stays where it is.
     places = {int(old): new for new, old in enumerate(kept)}
     model = dict(content["model"])
     if model["type"] == "Unigram":
@@ -247,6 +251,8 @@ def _representing(model: Mapping[str, Any], vocabulary: Mapping[str, int]) -> se
         made = {"".join(_pair(merge)) for merge in model["merges"]}
         return kept | {token for token in vocabulary if token not in made and len(token) == 1}
     if model["type"] == "Unigram":
+        # Unigram scores an unknown character by the worst score less a penalty: without that piece all such texts
+        # change.
         worst = min(score for _, score in model["vocab"])
         kept |= {piece for piece, score in model["vocab"] if score == worst}
         if model.get("unk_id") is not None:
@@ -263,6 +269,7 @@ def _sources_of(model: Mapping[str, Any], vocabulary: Mapping[str, int], kept: C
     for token in (names[place] for place in kept if place in names):
         parts: Sequence[str] = list(token)
         while len(parts) > 1:
+            # As BPE does when it reads a word: the pair of the lowest rank first, everywhere in the word.
             best = min(pairwise(parts), key=lambda pair: ranks.get(pair, len(ranks)))
             if best not in ranks:
                 break

@@ -109,6 +109,7 @@ def create_cost_model(model: "PreTrainedModel") -> CostModel:
 def _count_unread(model: "PreTrainedModel") -> int:
     if not form_of(model).pools_tokens:
         return 0
+    # A bare encoder keeps its pooler at the top level, and `ModelForm.read` never asks for its output.
     return sum(p.numel() for name, p in model.named_parameters() if name.startswith("pooler."))
 
 

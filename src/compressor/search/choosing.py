@@ -164,6 +164,7 @@ def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
     if full is not None and predictions is not None and full.name in predictions.by_name:
         metric = result.made_of.source.task.metric
         _require_same_errors(result, predictions, metric)
+        # All that were tried, not the front alone: the front is already the luckiest of them.
         pruned = [e.name for e in result.evaluations if e.relative_encoder_params < 1]
         known = [name for name in pruned if name in predictions.by_name]
         base, others = predictions.by_name[full.name], [predictions.by_name[name] for name in known]
@@ -176,6 +177,7 @@ def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
                 by_name[name] = Judgement(increase=float(increase), at_most=float(bound), holds=bool(holds))
         num_rows = increases.effects.shape[1]
     if full is not None and full.name in by_name:
+        # Against itself nothing is estimated: the increase is 0 for certain.
         by_name[full.name] = Judgement(increase=0.0, at_most=None if num_rows is None else 0.0, holds=limit >= 0)
     return Judged(result=result, front=front, by_name=by_name, limit=limit, confidence=confidence, num_rows=num_rows)
 
@@ -229,6 +231,7 @@ def _by_error(judged: Judged, choice: Choice) -> "EvaluatedSubNetwork | None":
         return members[find_knee([(member.error, member.relative_params) for member in members])]
     holding = [m for m in useful if m.relative_encoder_params < 1 and judged.by_name[m.name].holds]
     if holding:
+        # By parameters whatever was minimised: every search knows them.
         return min(holding, key=lambda member: (member.params, member.error))
     if judged.limit < 0:
         raise SearchError(
@@ -246,6 +249,7 @@ def _describe_none(judged: Judged, full: "EvaluatedSubNetwork") -> str:
     reason = f"the super-network itself, as no smaller member of the front is {judged.promise}"
     if not pruned:
         return f"{reason} and better than {trivial}."
+    # By the bound, because that is what a larger limit would be compared with.
     nearest = min(pruned, key=lambda member: judged.by_name[member.name].bound)
     found = judged.by_name[nearest.name]
     return (
@@ -336,6 +340,7 @@ def _spread(front: "Sequence[EvaluatedSubNetwork]", names: tuple[str, ...]) -> "
             f"--tiers must be at most as many as the front has members, {len(front)}, but got {len(names)}. "
             "Name fewer, or search longer."
         )
+    # Without the whole network, if others are enough: a family of which one is unpruned is none that anybody wants.
     pruned = [member for member in front if member.relative_encoder_params < 1]
     by_size = sorted(pruned if len(pruned) >= len(names) else front, key=lambda member: member.params)
     low, high = by_size[0].params, by_size[-1].params

@@ -31,6 +31,7 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
     cost = main_cost(result.objectives)
     factor = OBJECTIVES[cost].scale
     places = {member.name: str(index) for index, member in enumerate(result.front)}
+    # A front of three objectives is no line in a picture of two.
     flat = set(result.objectives) == {"error", cost}
 
     def mark(e: EvaluatedSubNetwork, labelled: bool = False) -> Mark:

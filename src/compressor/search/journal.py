@@ -42,8 +42,10 @@ def open_journal(directory: Path, inputs: Inputs, objectives: Collection[str] = 
     path, head = directory / JOURNAL_FILE, directory / STATE_FOLDER / _HEAD
     if inputs.are_in(head):
         recorded = filter(None, map(_read, read_json_lines(path)))
+        # Parameters are counted anew in closed form; other costs stand in the line or are lost.
         needed = set(other_cost_names()).intersection(objectives)
         return {one.sub_network: one for one in recorded if needed <= one.costs.keys()}
+    # The lines first: killed in between, the old head goes with no lines, and nothing foreign is taken up.
     path.unlink(missing_ok=True)
     write_json(head, inputs.identity)
     return {}

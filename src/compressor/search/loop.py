@@ -88,22 +88,27 @@ def run_search(
             bar.set_postfix(hypervolume=f"{search.hypervolumes[-1]:.4f}", refresh=False)
             return evaluation
 
+        # Spaces whose largest member is the full network begin with it anyway (`initial_design`).
         if full != space.largest:
             search.begin([full])
             evaluate_once(None, full)
         repeats = 0
         try:
             while len(search.made) < options.num_samples and repeats < MAX_REPEATS and search.num_inside < space.size:
+                # No batch asks for more than is wanted, or a resumed search with more samples would get other batches.
                 left = min(options.num_samples - len(search.made), space.size - search.num_inside)
                 trials: list[Trial] = [scheduler.ask() for _ in range(min(options.batch_of_proposals or 1, left))]
                 sub_networks = [space.from_config(trial.config) for trial in trials]
                 search.begin(sub_networks)
                 for trial, sub_network in zip(trials, sub_networks, strict=True):
                     found = search.by_hash.get(sub_network.hash)
+                    # Only repeats in a row say that a method is exhausted; random draws of a small space repeat all the
+                    # time.
                     repeats = repeats + 1 if found else 0
                     evaluation = found or evaluate_once(dict(trial.config), sub_network)
                     scheduler.tell(trial, {name: evaluation.objectives[name] for name in objectives})
         except KeyboardInterrupt:
+            # Nothing was evaluated as a whole, so there is no result to end with.
             if not search.num_reported:
                 raise
             interrupted = True
@@ -168,6 +173,7 @@ class _Evaluations:
         point = relative_objectives([evaluation], self.objectives, self.full_costs)[0]
         if not self.front.add(point) and self.hypervolumes:
             return self.hypervolumes[-1]
+        # Of the front alone: the hypervolume of 10⁵ points would take longer than evaluating them.
         return compute_hypervolume(self.front.points, [REFERENCE] * len(self.objectives))
 
     def _measure(self, sub_network: SubNetwork) -> Recorded:

@@ -187,6 +187,7 @@ class NasOptions(LatencyOptions):
             )
         check_numbers(self, wrong)
         if self.num_trials is None and self.max_wallclock_time is None:
+            # The class is frozen. Not a default of the field: with a limit of time alone there is none.
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)
 
 
@@ -257,6 +258,7 @@ class Choice:
     )
 
     def __post_init__(self) -> None:
+        # All fields but the one that only says how sure a way has to be.
         ways = [field.name for field in fields(self) if field.name != "confidence"]
         given = [flags_of(name)[0] for name in ways if self._is_given(name)]
         wrong = []

@@ -227,6 +227,7 @@ class SearchResult:
     @property
     def front(self) -> list[EvaluatedSubNetwork]:
         """The Pareto front, by rising first objective."""
+        # Not by the flags `on_front`, which a file could have wrong: the front follows from the numbers.
         points = relative_objectives(self.evaluations, self.objectives, self.full_costs)
         return [self.evaluations[index] for index in find_front(points)]
 
@@ -306,6 +307,7 @@ class SearchResult:
         """Return all evaluated sub-networks as a table, one per line."""
         import pandas as pd
 
+        # Named, because the file's other keys are for programs.
         columns = ["name", "on_front", "error", "test_error", "params", "relative_params", "relative_encoder_params"]
         columns += ["num_layers", "num_heads", "num_units", *other_cost_names(), "eval_seconds", "sub_network"]
         return pd.DataFrame([evaluation.to_json() for evaluation in self.evaluations])[columns]
@@ -335,6 +337,7 @@ class SearchResult:
         """Write result and predictions as files into an existing directory."""
         values, origin = self.to_json(), self.made_of
         if origin.supernet is not None:
+            # Relative too, so that search and super-network can move together.
             values["supernet_from_here"] = os.path.relpath(origin.supernet, directory)
         elif origin.model_name_or_path is None:
             raise unsaved_super_network()
@@ -384,6 +387,7 @@ class SearchResult:
         space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
         for e, of in zip(written.evaluations, value["evaluations"], strict=True):
             sub_network = SubNetwork.from_json(e.sub_network, origin.dimensions)  # only now its sizes are known
+            # Config, index sets and hash say the same three times: a file that was edited by hand betrays itself.
             same = e.config is None or space.from_config(e.config) == sub_network
             if not same or sub_network.hash != of.get("sub_network"):
                 raise _PartsError

@@ -63,7 +63,12 @@ class SeededMoasha(MOASHA):  # type: ignore[misc]
         self, space: SearchSpace, objectives: tuple[str, ...], initial_design: list[Config], num_epochs: int, seed: int
     ) -> None:
         super().__init__(
-            space.config_space(), metrics=list(objectives), time_attr="epoch", max_t=num_epochs, random_seed=seed
+            # `epoch` is a key of what trials report; rungs lie at 1, 3, 9, … of it.
+            space.config_space(),
+            metrics=list(objectives),
+            time_attr="epoch",
+            max_t=num_epochs,
+            random_seed=seed,
         )
         self._space, self._initial, self._rng = space, list(initial_design), np.random.default_rng([seed, 3])
 
@@ -74,6 +79,7 @@ class SeededMoasha(MOASHA):  # type: ignore[misc]
 
     def on_trial_add(self, trial: Trial) -> None:
         """Put a trial into the only bracket."""
+        # Syne Tune draws a bracket from the global state, although there is one alone.
         self.trial_info[trial.trial_id] = self.brackets[0]
 
 
@@ -97,10 +103,12 @@ class DistinctTrials(TrialScheduler):  # type: ignore[misc]
 
     def suggest(self) -> TrialSuggestion | None:
         """Return a trial that was not proposed before; None when there are no more."""
+        # Syne Tune ends when a scheduler suggests None and nothing runs any more.
         if self._left is not None and len(self._proposed) >= self._left:
             return None
         if self._outside and not self._proposed:
             self._proposed.add(self._full.hash)
+            # An empty config: the method's searcher could not read one that lies outside of its space.
             return TrialSuggestion.start_suggestion({})
         for _ in range(MAX_REPEATS):
             if len(self._proposed) - self._outside >= self.space.size:

@@ -24,6 +24,7 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
 
     def __init__(self, space: SearchSpace, initial_design: list[Config], seed: int) -> None:
         super().__init__(space.config_space(), points_to_evaluate=initial_design, random_seed=seed)
+        # The search's own stream (ARCHITECTURE, Randomness), not Syne Tune's.
         self.space, self.rng = space, np.random.default_rng([seed, 3])
         self.configs: list[Config] = []
         self.points: list[list[float]] = []
@@ -33,6 +34,7 @@ class SeededSearcher(BaseSearcher):  # type: ignore[misc]
     def suggest(self, **kwargs: Any) -> Config:
         """Return the next config of the initial design, or what the method proposes."""
         config: Config = self._next_points_to_evaluate() or self.propose()
+        # By the sub-network: in some spaces several configs stand for the same one, such as those without a layer.
         self._hashes.add(self.space.from_config(config).hash)
         return config
 
@@ -87,6 +89,8 @@ class LocalSearcher(SeededSearcher):
         """Return the share of the front that lies between each member's neighbours, as probabilities [members]."""
         points = np.asarray([self.points[index] for index in front])
         span = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
+        # Members come by the first objective, so neighbours in the list are neighbours on the front (of two
+        # objectives).
         steps = np.abs(np.diff(points / span, axis=0)).sum(axis=1)
         # 1e-9: a front of one point has no gaps
         gaps = np.concatenate((steps, [0.0])) + np.concatenate(([0.0], steps)) + 1e-9
@@ -108,6 +112,7 @@ class EvolutionSearcher(SeededSearcher):
         """Return a mutation of the best of a sample of the youngest population."""
         if len(self.configs) < self.num_random:
             return self._propose_new(lambda: self.space.draw_config(self.rng))
+        # With `maxlen`: each front member that is added pushes the oldest of the others out.
         alive = deque(range(len(self.configs))[-self.population_size :], maxlen=self.population_size)
         alive.extend(index for index in self.front if index not in alive)  # front members are always kept
         return self._propose_new(
@@ -155,12 +160,14 @@ class Nsga2Searcher(SeededSearcher):
 
         points = np.asarray(self.points)
         ranks = pareto_rank(points)
+        # Whole ranks, as many as fill a population: the last of them is thinned out by crowding distance below.
         best = np.flatnonzero(ranks <= np.sort(ranks)[: self.population_size][-1])
         vectors, points = np.stack([self.space.to_vector(self.configs[index]) for index in best]), points[best]
         problem = Problem(n_var=vectors.shape[1], n_obj=points.shape[1], xl=0.0, xu=1.0)
         survivors = RankAndCrowding().do(
             problem, Population.new(X=vectors, F=points), n_survive=self.population_size, random_state=self.rng
         )
+        # pymoo runs its own loop; here it is asked for one generation at a time, and given the survivors as its first.
         algorithm = NSGA2(pop_size=self.population_size, sampling=survivors, **self._operators())
         algorithm.setup(problem, seed=int(self.rng.integers(2**31)), termination=("n_gen", 3))
         algorithm.ask()
@@ -174,6 +181,7 @@ class Nsga2Searcher(SeededSearcher):
         from pymoo.operators.crossover.ux import UniformCrossover
         from pymoo.operators.mutation.pm import PolynomialMutation
 
+        # One bit of a hundred; eta near 0 makes steps long enough to flip it, since bits are numbers in 0..1 here.
         return {"crossover": UniformCrossover(), "mutation": PolynomialMutation(prob_var=0.01, eta=0.1)}
 
 
@@ -208,6 +216,7 @@ class BayesianSearcher(SeededSearcher):
         drawn = [self.space.draw_config(self.rng) for _ in range(self.num_candidates // 2)]
         for position in range(self.num_candidates // 2):
             config = self.configs[front[position % len(front)]]
+            # One to three steps away: near the front, but not all beside each other.
             for _ in range(1 + position % 3):
                 config = self.space.mutate_config(config, self.rng)
             drawn.append(config)
@@ -227,6 +236,7 @@ class BayesianSearcher(SeededSearcher):
         targets = -torch.as_tensor((points - points.min(axis=0)) / span, dtype=torch.double)  # BoTorch maximises
         if self._acquisition != "hypervolume":
             count = targets.shape[1]
+            # Dirichlet(1, …, 1) is uniform over all weights that add up to 1.
             weights = np.full(count, 1 / count) if self._acquisition == "linear" else self.rng.dirichlet(np.ones(count))
             targets = targets @ torch.as_tensor(weights, dtype=torch.double)[:, None]
         with torch.random.fork_rng(), _one_thread():
@@ -240,6 +250,7 @@ class BayesianSearcher(SeededSearcher):
         else:
             acquisition = LogExpectedImprovement(models[0], best_f=targets.max())
         with torch.no_grad():
+            # [candidates, 1, dimensions]: BoTorch weighs batches of q points, here q = 1.
             values = acquisition(torch.as_tensor(vectors, dtype=torch.double)[:, None])
         return np.asarray(values.numpy())
 

@@ -83,6 +83,7 @@ def search_sub_networks(
         ClusterError: the cluster does not answer, or its workers do not work.
     """
     options = replace(options or SearchOptions(), **fields)
+    # Filled in before anything is compared or written, so that the default and its name are the same search.
     options = replace(options, search_space=options.search_space or net.search_space)
     require_fitting_head(net, data)
     notes = require_unseen_rows(net.record, data)
@@ -162,6 +163,7 @@ class _Search:
         validation = encode(data.validation, data.task, net.tokenizer, longest)
         kind, table = options.latency_kind(options.objectives, validation.median_length, longest), None
         if kind is not None and kind.latency_of != PYTORCH:
+            # Without a journal a table that lies there is of another search, perhaps of another machine.
             begun = directory is not None and has_journal(directory)
             of = (kind, model, net.tokenizer, space.dimensions)
             table = open_latency_table(directory, *of, measure_table, resume=begun)
@@ -178,6 +180,7 @@ class _Search:
             latency_table=table,
         )
         if directory is not None and net.path is not None:
+            # Last: what the journal is compared with includes the latency table.
             search.recorded.update(open_journal(directory, search._inputs(net.path), options.objectives))
         told = {key: line.predictions for key, line in search.recorded.items()}
         search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
@@ -193,6 +196,7 @@ class _Search:
             "data_digest": self.data.digest,
             "label_names": self.data.label_names,
         }
+        # More samples resume a search, and the batch decides only how much is evaluated at once.
         return Inputs(values=values | asdict(self.options), budget=("num_samples", "batch_of_proposals"))
 
     def propose(self) -> list[SubNetwork]:

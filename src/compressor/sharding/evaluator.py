@@ -38,7 +38,9 @@ class ShardedEvaluator(Evaluator):
         self._workers, self._dimensions = workers, dimensions
         batches = evaluation_batches(rows, batch_size)
         self._places = [places for places, _ in batches]
+        # Padded tokens, and what a call costs besides: of small batches the calls are most of the time.
         self._costs = [batch["attention_mask"].numel() + CALL_TOKENS for _, batch in batches]
+        # All batches to all workers, once: what is sent for an evaluation is a few numbers.
         workers.hold(name, pack_batches(batches))
         self._numbers = itertools.count()
         self._announced: dict[str, tuple[str, list[tuple[int, ...]]]] = {}
@@ -69,6 +71,7 @@ class ShardedEvaluator(Evaluator):
         places = [np.concatenate([self._places[number] for number in numbers]) for numbers in parts]
         logits = np.empty((sum(map(len, places)), *found[0].shape[1:]), dtype=found[0].dtype)
         for where, part in zip(places, found, strict=True):
+            # A worker gives the units of its batches by rising places (`compute_logits`).
             logits[np.sort(where)] = part
         return logits
 

@@ -24,6 +24,7 @@ _PLACES = "places"
 
 def pack_configuration(model: "PreTrainedModel") -> str:
     """Return what a model is built from, as JSON."""
+    # A configuration names the class that it was saved as, which need not be the one that it has now.
     values = model.config.to_dict() | {"architectures": [type(model).__name__]}
     return json.dumps({"config": values, "attention": model.config._attn_implementation}, default=str)
 
@@ -89,4 +90,5 @@ def _unpack(packed: np.ndarray) -> dict[str, np.ndarray]:
     """Return arrays of their own, which may be written to."""
     from safetensors.numpy import load
 
+    # safetensors gives views of the bytes, which are read-only, and PyTorch warns of tensors made of such.
     return {name: np.array(values) for name, values in load(packed.tobytes()).items()}

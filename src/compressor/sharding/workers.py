@@ -66,6 +66,7 @@ class Share:
         per_worker = 1 if on_gpu and gpus else 0
         count = num_workers or max(1, gpus if per_worker else cpus)
         most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
+        # An actor lies on one machine, so each machine holds the whole number of times that n fits into its CPUs.
         fitting = (n for n in range(most, 0, -1) if sum(int(node.get("CPU", 0)) // n for node in nodes) >= count)
         return cls(num_workers=count, cpus=next(fitting, 1), gpus=per_worker)
 
@@ -163,13 +164,18 @@ class Workers:
     def _start(self) -> None:
         """Begin another worker; it is up once it says so."""
         remote = self._ray.remote(Worker).options(
-            num_cpus=self._share.cpus, num_gpus=self._share.gpus, max_restarts=0, max_task_retries=0
+            # Ray would restart an actor without the batches that it held.
+            num_cpus=self._share.cpus,
+            num_gpus=self._share.gpus,
+            max_restarts=0,
+            max_task_retries=0,
         )
         device = "cuda" if self._share.gpus else "cpu"
         actor = remote.remote(self._configuration, self._weights, device, self._share.cpus)
         for name, batches in self._rows.items():
             actor.hold.remote(name, batches)
         self._starting.append(actor)
+        # An actor's calls run in order: it answers once model and batches are there.
         self._running[actor.is_up.remote()] = (actor, None)
 
     def _hand_out(self) -> None:
@@ -184,6 +190,7 @@ class Workers:
     def _advance(self) -> None:
         """Wait for a result, and take all that are there."""
         waiting = list(self._running)
+        # As long as a worker is up a task may take its time; without any, somebody has to be told.
         first, _ = self._ray.wait(waiting, timeout=None if self._loads else _PATIENCE_S)
         if not first:
             raise ClusterError(
@@ -202,6 +209,7 @@ class Workers:
         actor, task = self._running.pop(reference)
         try:
             result = self._ray.get(reference)
+        # First, as it is a RayError too: our own code failed, which would fail on every other worker as well.
         except RayTaskError as error:
             raise ClusterError(
                 f"a worker must compute its part of a search, but fails: {brief(error.cause or error)}. Correct the "
@@ -247,4 +255,5 @@ class Workers:
                 f"a worker must outlive its part of a search, but {task.losses + 1} were lost with the same one. Give "
                 "each more memory: lower --num-workers."
             )
+        # To the front: somebody waits for this sub-network before those that were announced later.
         self._pending.appendleft(replace(task, losses=task.losses + 1))

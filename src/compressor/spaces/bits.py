@@ -10,6 +10,7 @@ from compressor.errors import SearchSpaceError
 def draw_subset(length: int, rng: np.random.Generator) -> np.ndarray:
     """Return a random subset as `length` booleans: first how many, uniformly, then which ones."""
     bits = np.zeros(length, dtype=bool)
+    # A coin for each member would nearly always keep half of them (binomial), so that small sub-networks never came up.
     bits[rng.permutation(length)[: rng.integers(length + 1)]] = True
     return bits
 
@@ -25,6 +26,7 @@ def text_to_bits(text: Any, length: int) -> np.ndarray:
     Raises:
         SearchSpaceError: the text does not hold exactly that many.
     """
+    # packbits fills the last byte with zeros.
     digits = 2 * ((length + 7) // 8)
     try:
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8)).astype(bool)

@@ -49,6 +49,7 @@ class LargeSpace(SearchSpace):
         kept, dropped = np.flatnonzero(bits), np.flatnonzero(~bits)
         grow, shrink = ((True, False), (False, True), (True, True))[int(rng.integers(3))]  # or swap
         if grow or not kept.size:
+            # `dropped` and `kept` are of before: a swap never takes back what it has just set.
             bits[rng.permutation(dropped)[:count]] = True
         if shrink or not dropped.size:
             bits[rng.permutation(kept)[:count]] = False

@@ -46,6 +46,7 @@ class LayerSpace(IntegerSpace):
 
     @property
     def middle(self) -> SubNetwork:
+        # Half of the layers, whole: half of the heads lies outside of this space.
         return self._first((self._all[0] + 1) // 2, *self._all[1:])
 
     def _whole_blocks(self, attention: Sequence[int], feed_forward: Sequence[int]) -> SubNetwork:

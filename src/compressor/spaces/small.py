@@ -29,6 +29,7 @@ class SmallSpace(IntegerSpace):
 
     @property
     def size(self) -> int:
+        # Without a layer heads and units say nothing: one sub-network, and not H · U of them.
         return self.dimensions.num_layers * len(self.allowed_heads) * self.dimensions.num_units + 1
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
@@ -36,6 +37,7 @@ class SmallSpace(IntegerSpace):
 
     def to_config(self, sub_network: SubNetwork) -> Config:
         kept = sub_network.num_layers
+        # The counts of any kept layer; whether all have the same is seen when the sub-network is made again from them.
         heads, units = (max(map(len, sets)) if kept else 1 for sets in (sub_network.heads, sub_network.units))
         config = {"num_layers": kept, "num_heads": heads, "num_units": units}
         if heads not in self.allowed_heads or not units or sub_network != self._first(**config):
@@ -81,6 +83,7 @@ class SmallOrderedSpace(SmallSpace):
     def __post_init__(self) -> None:
         last = self.dimensions.num_layers - 1
         if not self.layer_order:
+            # The class is frozen.
             object.__setattr__(self, "layer_order", (last, *range(last)))
         if sorted(self.layer_order) != list(range(last + 1)):
             raise SearchSpaceError(

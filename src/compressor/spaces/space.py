@@ -96,6 +96,7 @@ class SearchSpace(ABC):
         if any. So one head is left: without any the first token, which the task head reads, never sees the text.
         """
         _, num_heads, num_units = self._all
+        # Drawn again until it fits, rather than clipped: clipping would draw the bounds more often than anything else.
         while True:
             drawn = self.draw(rng)
             # a sixth of the heads, a 24th of the units: see the docstring
@@ -161,11 +162,13 @@ class IntegerSpace(SearchSpace):
         allowed = self.ranges[key]
         position, last = allowed.index(config[key]), len(allowed) - 1
         if rng.random() < 0.5:
+            # A tenth of the range is one standard deviation of a small step.
             step = max(1, round(abs(rng.normal(0.0, 0.1)) * last))
             moved = position + (step if rng.random() < 0.5 else -step)
             moved = min(max(moved, 0), last)
         else:
             moved = int(rng.integers(last))
+            # A draw from all other positions: those from the present one on move up by one.
             moved += moved >= position
         if moved == position:  # pushed against an end: step away from it
             moved = position + 1 if position == 0 else position - 1

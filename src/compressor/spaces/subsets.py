@@ -24,6 +24,7 @@ class SubsetDomain(Domain):  # type: ignore[misc]
     ) -> str | list[str]:
         """Return one subset (or `size` of them): first how many, uniformly, then which ones."""
         seed = None if random_state is None else random_state.randint(2**31)
+        # Syne Tune passes the old RandomState on; its numbers seed the generator that the spaces draw from.
         rng = np.random.default_rng(seed)
         values = [bits_to_text(draw_subset(self.length, rng)) for _ in range(size)]
         return values[0] if size == 1 else values

@@ -25,6 +25,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
     """
 
     def __init__(self, command: list[str], describe: Callable[[Config], TrialTask], num_threads: int) -> None:
+        # Any file will do: `_schedule` never starts it.
         super().__init__(entry_point=__file__)
         self._command, self._describe = command, describe
         self._environment = trial_environment(num_threads)
@@ -42,6 +43,7 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         self._prepare_for_schedule(num_gpus=torch.cuda.device_count())  # Syne Tune's own count leaves a file behind
         directory = self.trial_path(trial_id)
         task = self._describe(config)
+        # What the directory holds of the same sub-network is its reports and weights, from which the trial resumes.
         if not _is_of(directory, task):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()

@@ -75,6 +75,7 @@ def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> di
         from transformers.utils import cached_file
 
         folder = Path(str(cached_file(base_model.name_or_path, "config.json", local_files_only=True))).parent
+    # The pooling of a sentence-transformers model lies in a folder of its own.
     files = [file for pattern in ("*", "*/config.json") for file in folder.glob(pattern) if file.is_file()]
     packed: dict[str, np.ndarray] = {
         f"{_MODEL}/{file.relative_to(folder)}": np.fromfile(file, np.uint8)

@@ -123,6 +123,7 @@ class RemoteTrial:
     def kill(self) -> None:
         """End it, and have its node cleaned up."""
         if self._code is None:
+            # As a process that SIGKILL has ended.
             self._code = -9
         actor, self._actor = self._actor, None
         if actor is not None and self._began:
@@ -157,7 +158,10 @@ class RemoteTrial:
     def _begin(self) -> None:
         remote, name = self._remote, self._directory.name
         actor_class = remote.ray.remote(TrialActor).options(
-            num_cpus=remote.cpus, num_gpus=remote.gpus, scheduling_strategy="SPREAD"
+            # Ray would else fill one machine before it takes the next.
+            num_cpus=remote.cpus,
+            num_gpus=remote.gpus,
+            scheduling_strategy="SPREAD",
         )
         texts = {SPEC_FILE: (self._directory.parent / SPEC_FILE).read_text(encoding="utf-8")}
         known_reports(self._directory)  # drops what a damaged line spoils
@@ -166,6 +170,7 @@ class RemoteTrial:
             texts[f"{name}/{file}"] = path.read_text(encoding="utf-8") if path.is_file() else ""
         environment = trial_environment(remote.cpus) | {DEVICE_VARIABLE: "cuda" if remote.gpus else "cpu"}
         self._actor = actor_class.remote(compressor.__version__, name, remote.inputs, texts)
+        # Calls of an actor run in order, so the first look comes after the start, whenever a node has room for both.
         self._actor.start.remote(self._command, environment)
         self._answer = self._actor.look.remote()
         self._began, self._asked, self._told = False, time.monotonic(), False
@@ -182,13 +187,16 @@ class RemoteTrial:
                 log.write(line)
 
     def _keep(self, report: TrialReport) -> None:
+        # A trial that was started again reports its known epochs once more.
         if report.epoch <= len(known_reports(self._directory)):
             return
+        # Only then has the trial written weights; and those that are dominated need not travel.
         if report.best_epoch == report.epoch and self._is_wanted(report):
             weights = epoch_directory(self._directory, report.epoch)
             files = self._remote.ray.get(self._actor.hand_over.remote(weights.name))
             with new_directory(weights) as temporary:
                 unpack_files(files, temporary)
+        # Behind the weights, as on one machine: what was reported exists.
         report.append(self._directory)
 
     def _lose(self, error: Exception) -> None:

@@ -106,5 +106,6 @@ def known_reports(directory: Path) -> list[TrialReport]:
             break
         known.append(report)
     if len(known) < len(lines):
+        # The trial appends to this file: behind a damaged line its epochs would be lost again.
         write_text(directory / REPORTS_FILE, "".join(json.dumps(report.to_json()) + "\n" for report in known))
     return known

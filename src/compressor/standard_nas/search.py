@@ -102,6 +102,7 @@ def search_by_training(
         sequence_length=length,
         latency_table=table,
     )
+    # Measured again, a resumed search might compute in other numbers than the trials that it counts.
     precision = _known_precision(directory, settings) if resume else None
     precision = precision or decide_precision(model.to(pick_device()), data.task, rows.train, settings)
     model.cpu()  # trials need the room
@@ -117,6 +118,7 @@ def search_by_training(
             on_trial(trial)
 
     started = time.perf_counter()
+    # After the precision: trials read it, and a search with another one is another search.
     spec = _spec(inputs, base_model)
     with _remote_trials(inputs, base_model, rows) as remote:
         result = run_standard_nas(problem, directory, spec, inputs.options, observe, resume=resume, remote=remote)
@@ -188,6 +190,7 @@ def _examine_front(
             return replace(e, model=None)  # its weights are gone: it is dominated
         model = load_sliced_model(directory / e.model).model.to(pick_device())
         evaluation = Evaluator(model, task, validation).evaluate()
+        # Law 4: the error that the trial reported is that of the weights it has left.
         require_error(e.error, evaluation.error, evaluation.logits, task, validation)
         predictions[e.name] = task.head.judge(evaluation.logits, validation.reference)
         interval = error_interval(task.metric, predictions[e.name], validation.labels, validation.structure)

@@ -36,6 +36,7 @@ def run_trial(directory: Path) -> None:
     if len(known) >= settings.epochs:
         return
 
+    # Only now: PyTorch takes seconds, and a trial that knows all its epochs has nothing to compute.
     from compressor.device import pick_device
     from compressor.network.families import get_dimensions
     from compressor.network.saving import save_sliced_model
@@ -47,6 +48,7 @@ def run_trial(directory: Path) -> None:
     inputs = open_inputs(spec, directory.parent)
     dimensions = get_dimensions(inputs.base)
     sub_network = trial.kept.read().check(dimensions)
+    # Cut before training, so that a small sub-network trains as fast as it is small.
     model = slice_model(inputs.base, sub_network).to(pick_device())
     label_names = list(inputs.label_names)
     info = {"source": source.to_json(), "data_digest": inputs.data_digest, "label_names": label_names}

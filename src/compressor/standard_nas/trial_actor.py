@@ -28,6 +28,7 @@ TRIAL_COMMAND = (sys.executable, trial_process.__file__)
 
 def trial_environment(num_threads: int) -> dict[str, str]:
     """Return what the environment of a trial's process has of its own, wherever it runs."""
+    # PASSIVE: idle OpenMP threads of one trial would else spin on the cores of another.
     return {"OMP_NUM_THREADS": str(num_threads), "OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1"}
 
 
@@ -94,6 +95,7 @@ class TrialActor:
         with (self._trial / name).open("rb") as file:
             file.seek(self._read[name])
             news = file.read()
+        # A line that is being written is read as a whole next time.
         news = news if whole else news[: news.rfind(b"\n") + 1]
         self._read[name] += len(news)
         return news.decode(errors="replace")

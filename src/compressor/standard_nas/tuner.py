@@ -155,6 +155,7 @@ def run_standard_nas(
         recorder = _Recorder(problem, scheduler, options, trials_dir, observe, bar)
         interrupted = _tune(recorder, min(options.num_workers, total), list(command), remote)
     if not recorder.evaluations:
+        # Logs of trials that did not fail say nothing; an empty folder would only stand in the way.
         if not recorder.num_failed:
             shutil.rmtree(trials_dir, ignore_errors=True)  # logs of crashes stay
         if interrupted:
@@ -192,7 +193,9 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: R
                 stop_criterion=is_over,
                 n_workers=num_workers,
                 sleep_time=_SLEEP_S,
+                # Its table of trials would break the progress bar.
                 print_update_interval=float("inf"),
+                # Syne Tune ends at the first failure; here other trials go on, and `is_over` says when it is hopeless.
                 max_failures=sys.maxsize,
                 tuner_name=TRIALS_DIR,
                 suffix_tuner_name=False,
@@ -203,6 +206,7 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: R
     except KeyboardInterrupt:
         return True
     finally:
+        # The tuner stops trials too, but not where an interruption comes while it does.
         backend.kill_all()
         if before is None:
             del os.environ[SYNE_TUNE_ENV_FOLDER]
@@ -276,6 +280,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         known = self.trials.get(trial.trial_id)
         if known is not None and known.status is None:
             before, known.report = known.report, parse_record(TrialReport, result)
+            # Weights of the best epoch alone are kept; the trial has saved the new ones before it reported.
             if before is not None and before.best_epoch != known.report.best_epoch:
                 weights = epoch_directory(self.trials_dir / str(trial.trial_id), before.best_epoch)
                 shutil.rmtree(weights, ignore_errors=True)

@@ -71,6 +71,7 @@ def forecast(
 
     def time_steps(num_pieces: int) -> tuple[float, float]:
         """Return the mean seconds of a batch of the training, and of one that updates the super-network alone."""
+        # A piece of a batch is timed, and the time multiplied: what training does where memory is short.
         batch, labels = make_typical_batch(train, -(-rows // num_pieces), model.device)
 
         def take_step(moment: float) -> None:
@@ -102,6 +103,7 @@ def forecast(
     picked = _typical(validation, settings.per_device_eval_batch_size)
     start = clock()
     compute_logits(model, [(units_of(validation, picked), collate(validation, picked))])
+    # One forward pass; the mean share of the encoder scales it, as sliced models are about as fast as they are small.
     row_s = (clock() - start) / len(picked)
     model.train(was_training)
     cost_model = create_cost_model(model)
@@ -132,6 +134,7 @@ def make_typical_batch(rows: EncodedRows, batch_size: int, device: torch.device)
 def _typical(rows: EncodedRows, batch_size: int) -> np.ndarray:
     """Return the places of the rows of a batch of mean length."""
     order = np.argsort(rows.lengths, kind="stable")
+    # The mean and not the median: time adds up over all batches.
     middle = int(np.searchsorted(rows.lengths[order], rows.lengths.mean()))
     start = min(max(0, middle - batch_size // 2), max(0, len(rows) - batch_size))
     picked: np.ndarray = order[start : start + batch_size]

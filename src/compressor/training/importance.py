@@ -94,6 +94,7 @@ def _order_layers(
     left, dropped, was_training = list(range(get_dimensions(model).num_layers)), list[int](), model.training
     model.eval()
     try:
+        # The last one is not weighed: with it the order is complete.
         while len(left) > 1:
             found = [_answer_without_each(model, each, left) for each in inputs]
             losses = [float(task.head.loss(torch.cat(logits), labels)) for logits in zip(*found, strict=True)]
@@ -108,6 +109,7 @@ def _answer_without_each(model: "PreTrainedModel", batch: Batch, layers: list[in
     """Return the outputs [units, …] without each of `layers` in turn, all others of them kept."""
     full, outputs, states = full_sub_network(get_dimensions(model)), list[Tensor](), list[Tensor | None]([None])
     for place, layer in enumerate(layers):
+        # What flows into this layer: all kept layers before it are computed once, not once for each layer left out.
         start = (layer, states.pop())
         outputs.append(outputs_from(model, batch, keep_layers(full, layers[place + 1 :]), start).cpu())
         if place + 1 < len(layers):
@@ -141,6 +143,7 @@ def score_importance(
     scores = Pieces().run(score, batch_size)
     for group in groups:
         for layer, order in enumerate(get_member_order(model, group)):
+            # Where members keep their places, scores count by rank, as orders and sub-networks do.
             scores[group.name][layer] = scores[group.name][layer, list(order)]
     return Importance(**scores)
 
@@ -159,9 +162,13 @@ def _score(
                 labels = torch.from_numpy(labels_of[picked]).to(model.device)
                 logits = outputs_of(model, to_device(batch, model.device))
                 loss = task.head.loss(logits, labels) * len(picked)  # its mean undone: units count alike
+                # Of the activations alone: gradients of the weights are not wanted, and would cost as much again.
                 gradients = torch.autograd.grad(loss, list(inputs.values()))
                 for ((name, layer), x), gradient in zip(inputs.items(), gradients, strict=True):
+                    # [rows, tokens (of all choices), inputs] summed over tokens: a gate multiplies all of them. Padding
+                    # has gradient 0.
                     gates = (x.detach() * gradient).float().reshape(len(batch["input_ids"]), -1, x.shape[-1]).sum(1)
+                    # [rows, members, rows per member] -> [rows, members]: a gate per head, not per number of it.
                     of_members = gates.reshape(len(gates), sizes[name], -1).sum(2)
                     scores[name][layer] += of_members.square().sum(0).cpu().numpy()
                 inputs.clear()

@@ -177,11 +177,13 @@ def distill(
     before = error_before
     if before is None:
         before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
+    # A clone: a state dict holds the weights themselves, which training moves.
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     best, kept_epoch = before, 0
 
     def on_epoch(report: EpochReport) -> bool:
         nonlocal best, kept_epoch
+        # Few epochs from a good start: the first that is no better seldom has a better one behind it.
         if report.error >= best:
             return True
         best, kept_epoch = report.error, report.epoch
@@ -278,19 +280,24 @@ def _train(
         torch.random.fork_rng(),
         progress_bar(total=len(job.train) * settings.epochs, unit="row", desc=what, disable=not ranks.is_first) as bar,
     ):
+        # Dropout; before `restore`, which sets it to where the interrupted training stood.
         torch.manual_seed(settings.seed)
         if state is not None:
             state.restore(*everything)
             bar.update(len(reports) * len(job.train))
         reports = _take_over(ranks, reports, everything)
         for epoch in range(len(reports) + 1, settings.epochs + 1):
+            # Between two epochs, so that a state on disk is always of before or after the ordering, never of the
+            # middle.
             if job.warm_up is not None and epoch == job.warm_up + 1:
                 if ranks.is_first:
                     _order(job, optimizer)
                 _take_over(ranks, reports, everything)
+            # Other rows want other dropout: with the same state all processes would drop the same units.
             ranks.seed_epoch(settings.seed, epoch)
             losses = _train_epoch(job, epoch, moving, bar)
             shift = _shift_outputs(job, evaluator)
+            # After the shift, since the checkpoint of this epoch has it.
             report = _report(job, evaluator, epoch, *losses)
             reports.append(report)
             if on_epoch(report):
@@ -375,12 +382,16 @@ def _train_epoch(
         found = _add_gradients(job, picked, updates, moving.scale(model.device))
         losses.append(_require_finite(found.sum(), step.index + 1, settings, model))
         for update, loss in zip(updates, found.tolist(), strict=True):
+            # The loss that is shown is the super-network's: sub-networks are drawn anew in each step, and their losses
+            # jump.
             (own if update.sub_network in (None, everything_kept) else others).append(loss)
+        # Before clipping, whose limit is of the true gradients.
         moving.scaler.unscale_(moving.optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         moving.scaler.step(moving.optimizer)  # no step where scaled gradients were beyond float16
         moving.scaler.update()
         moving.schedule.step()
+        # None and not 0: AdamW would decay and move, by its moments, what no sub-network of the step has touched.
         moving.optimizer.zero_grad(set_to_none=True)
         bar.update(len(picked))
         bar.set_postfix(epoch=epoch, loss=f"{np.mean((own or others)[-20:]):.3f}", refresh=False)
@@ -398,6 +409,7 @@ def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update], scale: 
     `scale`.
     """
     model, rows, num_parts = job.model, job.train, job.settings.num_parts
+    # Every num_parts-th row: rows of a batch are sorted by length, so all parts get short ones and long ones.
     parts = [picked[part::num_parts] for part in range(job.ranks.rank, num_parts, job.ranks.size)]
     num_units = count_units(rows, picked)
 
@@ -448,8 +460,10 @@ def run_updates(
                     loss = head.distillation_loss(logits, teacher, labels, settings.temperature)
                 else:
                     loss = head.loss(logits, labels)
+                # Update after update, so that one graph is alive at a time.
                 (share * loss).backward()  # type: ignore[no-untyped-call]
             if teacher is None:
+                # Of the first update, before any step: all students of a step learn from the same weights.
                 teacher = logits.detach()
             losses.append(loss.detach())
     return torch.stack(losses)
@@ -475,6 +489,7 @@ def _looking_up_once(model: "PreTrainedModel") -> Iterator[None]:
         yield
     for _, vectors, leaf in shared:
         if vectors.requires_grad:
+            # The leaf has gathered what all passes want of the shared vectors.
             vectors.backward(leaf.grad)  # type: ignore[no-untyped-call]
 
 
@@ -487,6 +502,7 @@ def create_optimizer(
     """
     from transformers import get_linear_schedule_with_warmup
 
+    # Vectors are biases and LayerNorms.
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [

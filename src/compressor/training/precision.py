@@ -80,6 +80,7 @@ def decide_precision(
     if per_row * len(rows) * settings.epochs < _MIN_OPERATIONS:
         return Precision(bf16=False, reason=f"it is too short to measure whether {half} would be faster")
     num_rows = min(settings.per_device_train_batch_size, max(1, round(_MAX_OPERATIONS / per_row)))
+    # process_time adds up all threads, of both precisions alike: it is the ratio that counts.
     clock = clock or (time.process_time if model.device.type == "cpu" else time.perf_counter)
 
     def time_steps(num_pieces: int) -> tuple[float, float]:
@@ -111,4 +112,5 @@ def _time_steps(
             if clock() - started > _LIMIT_S:
                 break
     model.train(was_training)
+    # The shortest: whatever disturbs a step makes it longer.
     return min(seconds[False]), min(seconds[True])

@@ -53,6 +53,7 @@ class Ranks:
         if self.size == 1:
             return compute()
         text = json.dumps(compute()).encode() if self.is_first else b""
+        # The receivers have to know how much memory to give before the bytes come.
         length = torch.tensor([len(text)])
         self._broadcast(length)
         sent = (
@@ -111,6 +112,7 @@ class Ranks:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         is_there = losses.new_tensor([parameter.grad is not None for parameter in parameters])
+        # One message for all: a hundred small ones would cost a hundred round trips a step.
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), is_there, losses])
         with _noticing_ends():
             dist.all_reduce(flat)
@@ -118,6 +120,7 @@ class Ranks:
         parts: tuple[Tensor, ...] = torch.split(flat, sizes)
         *sums, counts, total = parts
         for parameter, gradient, count in zip(parameters, sums, counts.tolist(), strict=True):
+            # As in one process: a gradient of 0 would have AdamW move a weight by its moments.
             parameter.grad = gradient.view_as(parameter) if count else None
         return total
 
@@ -157,6 +160,7 @@ def joined_ranks() -> Iterator[Ranks]:
         end_with_parent(os.getppid())
     on_gpu = _take_gpu()
     with _noticing_ends():
+        # gloo beside nccl, for what is agreed on as JSON lies on the CPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_TIMEOUT)
     try:
         yield current_ranks()

@@ -104,6 +104,7 @@ class TrainingState:
         groups = get_family(model.config.model_type).groups
         values = StateValues(
             learning_rates=tuple(group["lr"] for group in optimizer.param_groups),
+            # Functions, which are no JSON; `create_optimizer` makes the same ones again.
             schedule={key: value for key, value in schedule.state_dict().items() if key != "lr_lambdas"},
             generators={name: dict(rng.bit_generator.state) for name, rng in generators.items()},
             layer_order=tuple(get_layer_order(model)),
@@ -121,6 +122,7 @@ class TrainingState:
         scaler: torch.amp.GradScaler,
     ) -> None:
         """Put all of them back, in place, on the devices they are on."""
+        # In place: the optimizer holds these parameters.
         model.load_state_dict(self._kind("model"))
         if self.values.layer_order:
             set_layer_order(model, self.values.layer_order)
@@ -133,6 +135,7 @@ class TrainingState:
         groups = optimizer.state_dict()["param_groups"]
         for group, learning_rate in zip(groups, self.values.learning_rates, strict=True):
             group["lr"] = learning_rate
+        # With the present groups, since their other settings are part of what the training depends on.
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         schedule.load_state_dict({**self.values.schedule, "lr_lambdas": [None] * len(groups)})
         for name, rng in generators.items():
@@ -211,6 +214,7 @@ class TrainingStates:
             noted = _Noted(run=self.inputs.identity, reports=state.reports, values=state.values)
             write_json(temporary / _VALUES, asdict(noted))
         for older in self.directory.iterdir():
+            # Only once the new one is whole: a process that is killed in between leaves both, and the newest counts.
             if older.name != name:
                 shutil.rmtree(older, ignore_errors=True)
 

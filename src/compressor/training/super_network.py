@@ -136,6 +136,7 @@ def load_super_network(path: str | Path) -> SuperNetwork:
     require_same_files(path, None if record is None else record.files, SUPER_NETWORK_FILE, next_step)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        # As it was trained: implementations differ by rounding, and errors are compared exactly.
         attention = "sdpa" if record is None else record.attn_implementation
         form = form_of_config(config)
         form.prepare(config, str(path))
@@ -152,6 +153,7 @@ def load_super_network(path: str | Path) -> SuperNetwork:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(str(path), str(path), error)) from error
+    # Where tokens are pooled otherwise, nothing reads the pooler.
     missing = sorted(key for key in loaded["missing_keys"] if not (form.pools_tokens and "pooler" in key))
     if form.pools_tokens and record is None and not (path / MODULES_FILE).is_file():
         missing = ["a task head"]

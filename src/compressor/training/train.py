@@ -81,6 +81,7 @@ def train_super_network(
         directory, on_start, on_epoch = None, None, None
     keeps_states = directory is not None and options.save_checkpoints
     folder = directory / STATE_FOLDER / "training" if directory is not None and keeps_states else None
+    # The first one tokenises into the cache, where the others find it, instead of all doing the same work.
     with ranks.in_turn():
         unsettled = _prepare(options, data, settings, run_id)
     _require_same_inputs(ranks, data, options)
@@ -108,6 +109,7 @@ def train_super_network(
     train_shared_weights(net.model, data.task, *rows, settings, end_epoch, states, teacher)
     trained = kept.finish()
     if directory is not None:
+        # Result first, then checkpoints and states go: killed in between, the training is found as finished or resumes.
         trained = trained.save(directory)
         kept.drop_checkpoints()
         if states is not None:
@@ -141,6 +143,7 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         trust_remote_code=options.trust_remote_code,
     )
     dimensions, positions = get_dimensions(model), max_positions(model)
+    # For its errors alone, before the first epoch.
     create_search_space(settings.search_space, dimensions)
     record = TrainingRecord(
         run_id=run_id,
@@ -182,6 +185,7 @@ def _begin(
 
     def decide() -> Precision:
         if prepared.settings.bf16 is None:
+            # The state was written with the precision decided; whichever it fits is the one that it was begun with.
             for bf16 in (False, True):
                 begun = Precision(bf16=bf16, reason="as it was begun")
                 _, states = of(begun)
@@ -240,6 +244,7 @@ class _Epochs:
     def add(self, report: EpochReport) -> None:
         """Note an epoch."""
         self.reports.append(report)
+        # `<=`: of equals the later one, whose sub-networks have been trained longer.
         if self.best is None or self.keeps_last or report.error <= self.best.error:
             self.best = report
 

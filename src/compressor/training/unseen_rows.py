@@ -38,6 +38,7 @@ def require_unseen_rows(record: TrainingRecord | None, data: TaskData) -> list[s
         marks = fingerprints(data.parts[name])
         count, usual = round(share_of(marks, seen) * len(marks)), shares[name] * len(marks)
         line = f"{count:,} of the {len(marks):,} {name} rows"
+        # Counts of chance duplicates are about Poisson: their standard deviation is the root of their mean.
         if count > usual + 2 * math.sqrt(usual) + LEAK * len(marks):
             wrong.append(line)
         elif count:

@@ -35,6 +35,7 @@ def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequen
         values[units.size_field] = max(1, *kept)
     for name in ("kept_heads", "heads_numbers", "auto_map"):
         values.pop(name, None)
+    # The stock class, since transformers.js knows no others.
     config = AutoConfig.for_model(model_type, **values)
     config.architectures = [type(model).__name__.removeprefix("Sliced")]
     if labels and form_of(model).names_outputs:

@@ -36,6 +36,7 @@ class LeanModel(nn.Module):
 
     def __init__(self, model: "PreTrainedModel", *, lean: bool = True) -> None:
         super().__init__()
+        # Its layers are replaced below; the caller's model stays as it is.
         self.model = copy.deepcopy(model)
         self._mask: list[Tensor] = []
         family, config = get_family(model.config.model_type), model.config
@@ -51,6 +52,7 @@ class LeanModel(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """Return the model's outputs; layers find the mask [batch × choices, length] where it is left for them."""
+        # In place: every layer holds this very list. int32 is what the fused operators take.
         self._mask[:] = [attention_mask.reshape(-1, attention_mask.shape[-1]).to(torch.int32)]
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
@@ -71,6 +73,7 @@ class LeanLayer(nn.Module):
         last: bool = False,
     ) -> None:
         super().__init__()
+        # Of the whole layer: a sliced one has fewer heads, each as large as before.
         self._mask, self._head_size, self._last = mask, config.hidden_size // config.num_attention_heads, last
         activation = getattr(config, "hidden_act", None) or config.activation
         self._gelu = activation == "gelu"
@@ -81,6 +84,8 @@ class LeanLayer(nn.Module):
         if _has_block(layer, heads):
             parts = [module for _, module in heads.producers_of(layer)]
             self._width = parts[0].out_features
+            # Q, K and V in one product [hidden, 3 · width]; in the last layer Q is of the first token alone, K and V of
+            # all.
             groups = [parts[:1], parts[1:]] if last else [parts]
             self.inputs = nn.ParameterList(_transposed(torch.cat([p.weight for p in group])) for group in groups)
             self.input_bias = nn.Parameter(torch.cat([p.bias for p in parts]).detach(), requires_grad=False)
@@ -126,6 +131,7 @@ class LeanLayer(nn.Module):
         """Return what the first token gathers from all tokens [batch, 1, width]; a product for Q, one for K and V."""
         assert self.inputs is not None
         query = torch.matmul(first, self.inputs[0])
+        # [batch, length, 2 · width] -> K and V.
         key, value = torch.chunk(torch.matmul(everything, self.inputs[1]), 2, dim=-1)
         return _operator(
             "MultiHeadAttention",
@@ -157,6 +163,7 @@ class _SharedInput:
         whole: Tensor = options[self.name] if self.name in options else arguments[self.place]
         if self.members is None:
             return whole[:1]
+        # [batch, heads, length, length], the same for all texts: of the first one, this layer's heads.
         return whole[:1].index_select(1, torch.tensor(self.members))
 
 
@@ -184,6 +191,7 @@ class PreNormRotaryLayer(nn.Module):
         self.inputs = self.feed_forward_in = None
         if _has_block(layer, heads):
             ((producer, packed),) = heads.producers_of(layer)
+            # Rows of Q, K and V together, by the rows of one head of a whole layer: hidden_size / num_attention_heads.
             self._num_heads = packed.out_features * config.num_attention_heads // (3 * config.hidden_size)
             self.inputs = _split_rows(packed, producer.copies)
             self.attention_output = _split_rows(heads.consumer_of(layer), 1)[0]
@@ -200,9 +208,11 @@ class PreNormRotaryLayer(nn.Module):
         """Map hidden states [batch, length, hidden] to the same shape; the last layer gives the first token's alone."""
         everything = hidden_states
         if self._last:
+            # [batch, 1, queries, keys]: the first token asks, all answer.
             hidden_states, attention_mask = hidden_states[:, :1], attention_mask[:, :, :1]
         if self.inputs is not None:
             normed = self.attention_norm(everything)
+            # transformers repeats the angles for both halves of a head; the operator takes them once.
             half = position_embeddings[0].shape[-1] // 2
             tables = [table[0, :, :half] for table in position_embeddings]
             query = _rotate(self.inputs[0](normed[:, :1] if self._last else normed), tables)
@@ -279,6 +289,7 @@ def _operator(name: str, inputs: tuple[Tensor | None, ...], *, shape: tuple[Any,
     from torch.onnx.ops import symbolic
 
     operator = f"{DOMAIN}::{name}"
+    # A placeholder of that shape, which the exporter writes as the operator; it computes nothing here.
     output: Tensor = symbolic(operator, inputs, attributes, dtype=torch.float32, shape=shape, version=1)
     return output
 

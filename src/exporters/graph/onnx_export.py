@@ -46,6 +46,7 @@ def export_onnx(
     from exporters.graph.lean import LeanModel
 
     longest = max_positions(model)
+    # Not 1, which the exporter would take for a constant; 17 is no size of anything else in a model.
     inputs = example_inputs(model, tokenizer, batch_size=2, length=17)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", min=1, max=longest)
     axes = (batch, length) if inputs["input_ids"].ndim == 2 else (batch, torch.export.Dim("choices"), length)
@@ -70,6 +71,7 @@ def export_onnx(
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_files(path) as temporary:
+        # protobuf's own limit is 2 GiB.
         large = proto.ByteSize() > MAX_PROTO_BYTES
         onnx.save_model(proto, temporary / path.name, save_as_external_data=large, location=f"{path.name}.data")
     return path
@@ -90,6 +92,7 @@ def example_inputs(
     """Return random inputs without padding, named and ordered as by the tokenizer; two for multiple choice."""
     shape = form_of(model).shape(batch_size, length)
     generator = torch.Generator().manual_seed(seed)
+    # From 5 on: the first ids are padding and other special tokens in most vocabularies.
     ids = torch.randint(5, model.config.vocab_size, shape, generator=generator)
     inputs = {"input_ids": ids, "token_type_ids": torch.zeros_like(ids), "attention_mask": torch.ones_like(ids)}
     known = inspect.signature(model.forward).parameters  # DistilBERT has no token types, whatever its tokenizer says
@@ -99,6 +102,7 @@ def example_inputs(
 @contextmanager
 def _eager_attention(model: "PreTrainedModel") -> Iterator[None]:
     before = model.config._attn_implementation
+    # sdpa exports NaN guards, or an operator that fewer runtimes have; modules read this when they are called.
     model.config._attn_implementation = "eager"
     was_training = model.training
     model.eval()

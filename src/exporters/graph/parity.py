@@ -60,10 +60,12 @@ def expect_logits(
     """
     cases: dict[str, list[tuple[np.ndarray, Batch]]] = {}
     for batch_size in (1, 3):
+        # Where graphs break: a single token, an odd length, and the end of the position table.
         for length in (1, 17, min(512, max_positions(model))):
             for padded in (False, True) if length > 1 else (False,):
                 inputs = example_inputs(model, tokenizer, batch_size=batch_size, length=length)
                 if padded:
+                    # Half of it: enough that a graph which ignores the mask differs.
                     inputs["attention_mask"][..., length // 2 :] = 0
                     inputs["input_ids"][..., length // 2 :] = tokenizer.pad_token_id or 0
                 if form_of(model).answers_tokens:

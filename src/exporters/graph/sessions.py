@@ -78,7 +78,9 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # A layer of a transformer waits for the one before: there is nothing to run side by side.
     options.inter_op_num_threads = 1
+    # Idle threads that spin answer sooner, but burn a core that others may need; a single thread never waits.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     wanted = PROVIDERS[provider]
     if provider == "cuda":

@@ -78,6 +78,7 @@ class ReportedFamily:
         benchmark = self.of_search.benchmark
         if benchmark is None:
             return None
+        # By folders, because a benchmark may have called its models anything.
         roles = {m.name: None if m.export is None else benchmark.role_at(m.export.directory) for m in self.members}
         if member is not None:
             role, export = roles[member.name], member.export
@@ -139,6 +140,7 @@ def family_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]:
         rows.append(trivial.cells([known.get(column, "") for column in header]))
     timed_at_all = any(reported.timed(member) for member in reported.members)
     exported = any(member.export for member in reported.members)
+    # The first five columns are of the models, two of their exports, two of latencies.
     columns = [place for place in range(len(header)) if place < 5 or (place < 7 and exported) or timed_at_all]
     named = [name_error(header[place], reported.against_full_model) for place in columns]
     return named, [[row[place] for place in columns] for row in rows]

@@ -88,6 +88,7 @@ def require_one_run(
                 f"--model must be extracted from the search, but {folders.model} is {chosen.name} "
                 f"({chosen.sub_network}) of another one. Name the search it comes from."
             )
+    # Parameters tell models of one search apart well enough, also where an export was moved.
     if extraction is not None and export is not None and export.params != extraction.extracted.params:
         raise OutputError(
             f"--onnx must be exported from --model, but {folders.onnx} has {export.params:,} parameters and "

@@ -141,6 +141,7 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
 
 def _speed_up(row: Latency, times: float) -> str:
     """Return how much faster than the base; of a noisy row the ends of its interval alone."""
+    # A point estimate of a noisy row would promise what the machine did not show.
     if row.noisy and row.ratio_low > 0:
         return f"{1 / row.ratio_high:.1f} to {1 / row.ratio_low:.1f} times as fast: the machine was busy"
     return f"{times:.1f} times as fast"
@@ -282,6 +283,8 @@ def _reproduction(reported: Reported) -> dict[str, Any]:
         lines.append(make_export(reported.export))
     if reported.benchmark is not None and folders.benchmark is not None:
         lines += [x for x in make_benchmark(reported.benchmark, folders.benchmark) if x not in lines]
+        # The benchmark goes last, behind all exports that it times; `make_benchmark` names some that stand there
+        # already.
         lines.append(lines.pop(next(n for n, x in enumerate(lines) if x.startswith("compressor benchmark"))))
     lead = "The same seed, data and machine give the same sub-networks; run these in an empty folder."
     if any(OBJECTIVES[name].timed for name in reported.result.objectives):

@@ -26,6 +26,7 @@ def make_search(origin: SearchOrigin, trained: TrainingRecord | None, folder: st
     source = origin.source.to_json()
     if not origin.is_shared:
         model = {"model_name_or_path": origin.model_name_or_path}
+        # Only what differs from a default is written, so that the command is short; later classes win where names meet.
         defaults = asdict(TrainingSettings()) | asdict(NasOptions()) | asdict(ModelOptions()) | asdict(DataSource())
         defaults["num_trials"] = None  # the default depends on the time limit
         return [_line("nas", model | source | origin.options, defaults, output_dir=folder)]
@@ -71,6 +72,7 @@ def make_export(export: Export, model: str | None = None, folder: str | None = N
     losses = [form.max_loss for form in export.smaller.values()]
     runtimes = {FORMS[form][0] for form in export.forms if form != "fp32"} or {"onnxruntime"}
     precisions = {FORMS[form][1] for form in export.forms}
+    # What came out of the defaults is written without --precision, though not all of its words made a form.
     by_default = set(list_forms(runtimes, ExportOptions().precision)) == set(export.forms)
     values = {
         "model": model or ("model" if export.model is None else export.model.name),

@@ -51,6 +51,7 @@ def list_steps(extraction: ExtractionReport, exports: Mapping[str, Export], benc
         )
     ]
     vocabulary, share = extraction.vocabulary, f"{small.relative_encoder_params:.1%} of the encoder"
+    # Outside of the encoder nothing else is cut.
     tokens_gone = (full.params - full.encoder_params) - (small.params - small.encoder_params)
     steps.append(
         Step(
@@ -58,6 +59,8 @@ def list_steps(extraction: ExtractionReport, exports: Mapping[str, Export], benc
             made=share,
             error=small.error,
             test_error=small.test_error if vocabulary is None else vocabulary.test_error_before,
+            # The graph with the whole vocabulary was never written: what went with the tokens is added, four bytes
+            # each.
             mb=export.fp32.mb + (0 if vocabulary is None else tokens_gone * _BYTES / 1e6),
             latency=pruned,
         )

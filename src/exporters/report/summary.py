@@ -130,6 +130,7 @@ def summarise(
                 name=name,
                 served=model.runtime != "pytorch",
                 error=variant.error if smaller is None else smaller.error,
+                # Test rows are looked at once, for the model: each more look would be one more pick on them.
                 test_error=variant.test_error if smaller is None else None,
                 params=variant.params,
                 relative_params=variant.relative_params,

@@ -194,6 +194,7 @@ def require_comparable(model: ServedModel, other: ServedModel) -> None:
     Raises:
         ModelError: they have other labels, or other kinds of rows.
     """
+    # Sorted: labels in another order are the same question; answers are compared by name.
     ours, theirs = ((each.kind, each.task.head.name, sorted(each.labels)) for each in (model, other))
     if ours != theirs:
         raise ModelError(
@@ -217,6 +218,7 @@ def _gates(judged: Judged, base: Judged | None, targets: Targets, metric: str, o
     """Return what was asked for, with the bounds that the rows allow."""
     gates, truth = [], (targets.values, targets.structure)
     if options.max_error is not None:
+        # The upper end of a two-sided interval of 90 % is a one-sided bound of 95 %.
         bound = error_interval(metric, judged.predictions, *truth, level=2 * options.confidence - 1)[1]
         gates.append(
             Gate(
@@ -231,6 +233,8 @@ def _gates(judged: Judged, base: Judged | None, targets: Targets, metric: str, o
         limit = options.max_error_increase
         increases = compare_with_base(metric, base.predictions, [judged.predictions], *truth)
         holds, bounds = increases.holding(limit, options.confidence)
+        # Rounding must not let the bound and the verdict contradict each other; 3 is beyond every error, whose largest
+        # is 2.
         value = min(float(bounds[0]), limit) if holds[0] else max(float(bounds[0]), float(np.nextafter(limit, 3)))
         gates.append(
             Gate(

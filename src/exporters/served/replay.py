@@ -109,8 +109,10 @@ class Replay:
         drawn = []
         for _ in range(_DRAWS):
             picked = np.concatenate(
+                # Turns first, then requests in them: those of one turn are disturbed by the same things.
                 [rng.choice(turns[turn], len(turns[turn])) for turn in rng.integers(len(turns), size=len(turns))]
             )
+            # The same requests of both models: long texts take long in either.
             first, second = (np.percentile(timed.latency_ms[picked], percent) for timed in both)
             drawn.append(second / first)
         low, high = np.quantile(drawn, [0.025, 0.975])  # 95 %
@@ -133,6 +135,7 @@ class Replay:
             f"{most:.2f}), its 99th percentile {tail:.2f} times (95 % {tail_least:.2f} to {tail_most:.2f}).",
         ]
         for role in ROLES:
+            # Near 1 a queue builds up (its mean wait grows as 1 / (1 − load)), which is no property of the model.
             if self.busy(role) > 0.9:
                 told.append(
                     f"The {role} is at work {self.busy(role):.0%} of the time at {self.rate:g} requests a second, so "
@@ -245,6 +248,7 @@ def replay(
             _answer(model, rows)
     meters, parts = meters or Meters(), [part for part in np.array_split(np.arange(len(requests)), BLOCKS) if len(part)]
     sent: dict[str, list[tuple[int, int, float, float, list[Any]]]] = {role: [] for role in ROLES}
+    # Who is first changes with each turn: the second one finds caches and clocks as the first has left them.
     for turn, part in enumerate(parts):
         for role in ROLES if turn % 2 == 0 else ROLES[::-1]:
             for place, times in zip(part, _send(models[role], [requests[i] for i in part], rate, meters), strict=True):
@@ -277,6 +281,7 @@ def _send(
     """Return latency and service time in seconds, and the answers, of requests due at a fixed rate from now on."""
     start, found = meters.clock(), []
     for place, rows in enumerate(requests):
+        # From the start of the block and not from the last request, or delays would add up and hide.
         due = start + place / rate
         if (ahead := due - meters.clock()) > 0:
             meters.sleep(ahead)

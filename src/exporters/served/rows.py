@@ -165,9 +165,11 @@ def _tags(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:
     places, found = {name: place for place, name in enumerate(labels)}, []
     for words, answer in zip(rows.texts, answers, strict=True):
         sizes = np.asarray([len(word) for word in words])
+        # Words are joined by one space each (`_sentences`).
         starts = np.cumsum([0, *(sizes[:-1] + 1)])
         told = np.full(len(words), find_outside(labels))
         for span in answer.spans:
+            # Every word that the span touches.
             inside = np.flatnonzero((starts + sizes > span.start) & (starts < span.end))
             for number, place in enumerate(inside):
                 told[place] = places[_name_tag(span.label, number, len(inside), places)]
@@ -177,12 +179,14 @@ def _tags(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:
 
 def _name_tag(kind: str, number: int, count: int, known: Collection[str]) -> str:
     """Return what a model calls a word of a span: by its place among so many, in the model's own notation."""
+    # In BIO no label says that a span ends, in BIOES all do: the first that this model knows, the most telling first.
     fitting = ("SU" if count == 1 else "") + ("B" if number == 0 else "") + ("EL" if number == count - 1 else "") + "I"
     names = (f"{prefix}-{kind}" for prefix in f"{fitting}BSUEL")
     return next((name for name in names if name in known), kind)
 
 
 def _cosines(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:  # noqa: ARG001
+    # [texts, dimensions] -> [pairs, 2, dimensions].
     vectors = np.asarray(answers, dtype=np.float64).reshape(len(rows), 2, -1)
     sizes = np.linalg.norm(vectors, axis=2).prod(axis=1)
     products = vectors.prod(axis=1).sum(axis=1)

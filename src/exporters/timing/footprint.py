@@ -58,6 +58,7 @@ def main() -> None:
         import compressor.training.super_network  # noqa: F401
 
         torch.set_num_threads(threads)
+    # The libraries are loaded by now: their seconds are the same for every model.
     start = time.perf_counter()
     runner = open_runner(path, threads, provider)
     seconds = time.perf_counter() - start
@@ -72,6 +73,7 @@ def _peak_bytes() -> int:
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
+    # macOS counts bytes, others kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -175,10 +175,12 @@ def _time_blocks(
     waiting, passes = list(calls), 0
     while waiting and passes < MAX_PASSES:
         for first in range(0, runs, size):
+            # Rounds are numbered on, so that another model goes first in each (`time_block`).
             rounds = range(passes * runs + first, passes * runs + min(first + size, runs))
             for shape in waiting:
                 timed[shape].append(time_block(calls[shape], rounds, one_thread=one_thread, meters=meters))
         passes += 1
+        # Only what was noisy is timed again; quiet blocks of all passes count together.
         waiting = [shape for shape in waiting if _is_noisy(timed[shape], runs)]
     return timed, passes
 
@@ -248,12 +250,14 @@ def _resample(blocks: Sequence[Block]) -> np.ndarray:
     starts, most = np.cumsum(sizes) - sizes, int(sizes.max())
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(blocks), size=(_DRAWS, len(blocks)))[..., None]
+    # [draws, blocks, rounds]: a round of each drawn block by its own number of rounds.
     within = (rng.random((_DRAWS, len(blocks), most)) * sizes[drawn]).astype(np.int64)
     return np.asarray((starts[drawn] + within).reshape(_DRAWS, -1))
 
 
 def _interval(times: np.ndarray, base: np.ndarray, rounds: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of the ratio of medians over drawn rounds, the same of both."""
+    # The same rounds of both models: a disturbance hits both, and cancels in the ratio.
     ratios = np.median(times[rounds], axis=1) / np.maximum(np.median(base[rounds], axis=1), _LEAST)
     low, high = np.quantile(ratios, [0.025, 0.975])  # 95 %
     return float(low), float(high)

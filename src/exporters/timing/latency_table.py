@@ -134,6 +134,7 @@ def _export(
     table: Any = sliced.get_input_embeddings()
     if table.num_embeddings > _NUM_TOKENS:
         padding = set() if table.padding_idx is None else {table.padding_idx}
+        # Without its padding token a model that counts positions from it would not run.
         cut_embeddings(sliced, np.array(sorted({*range(_NUM_TOKENS), *padding})))
     return export_onnx(sliced, tokenizer, path, portable=portable)
 
@@ -155,6 +156,7 @@ def time_runners(
     others, calls = np.ones(_CACHE_BYTES // 8), dict[str, Callable[[], object]]()
     names = [str(number) for number in range(len(runners))]
     for name, runner in zip(names, runners, strict=True):
+        # 8 bytes a number: reading so many pushes the weights of all graphs out of the processor's caches.
         calls[f"before {name}"] = others.sum
         calls[name] = partial(runner.run, make_inputs(runner, [kind.length] * kind.batch_size))
     one_thread = kind.threads == 1

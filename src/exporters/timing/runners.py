@@ -103,6 +103,7 @@ def make_inputs(runner: Runner, lengths: Sequence[int], num_choices: int = 4, se
     """Return random tokens for texts of these lengths, padded to the longest: [batch, (choices,) length]."""
     width = min(max(lengths), runner.max_positions)
     mask = (np.arange(width) < np.minimum(lengths, width)[:, None]).astype(np.int64)
+    # Below 5 are special tokens in most vocabularies; padding is 0, and masked.
     ids = np.random.default_rng(seed).integers(5, runner.vocab_size, mask.shape) * mask
     values: Mapping[str, np.ndarray] = {
         "input_ids": ids,

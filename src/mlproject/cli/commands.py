@@ -137,6 +137,7 @@ def train_supernet(**values: Any) -> None:
     num_processes, source, model, settings = _check(
         values, _num_processes, _whole_source, ModelOptions, TrainingSettings
     )
+    # The number that is, so that the configuration file and the comparison of a resumed command have it.
     context.params["num_processes"] = num_processes
     if values["dry_run"]:
         if not is_follower():
@@ -188,6 +189,7 @@ def search(supernet: str, **values: Any) -> None:
         from mlproject.stages import search as search_stage
 
         default = asdict(DataSource())
+        # A default may be a user's wish too, but it cannot be told from none; the super-network's own data then counts.
         set_anew = {name: value for name, value in asdict(source).items() if value != default[name]}
         net = locate(supernet, *SUPER_NETWORK)
         result = search_stage.search(output_dir, net, set_anew, options, cluster, run)
@@ -531,11 +533,14 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
         except CompressorError as error:  # no run of ours is there yet that could log it
             _fail_joined(str(error))
             raise
+        # Before the tracker reads the outbox, which would else resume what is to be overwritten.
         overwritten = clear(output_dir) if values["overwrite_output_dir"] else None
         tracker = Tracker(output_dir)
+        # First in, last out: the run below ends before the delivery does.
         stack.callback(tracker.close)
         if tracker.resumes:
             click.echo(f"Resuming in {output_dir}.")
+        # Killed between its last result and the end of logging: nothing is computed again.
         if tracker.is_done(begun):
             _log_the_rest(output_dir)
         run = stack.enter_context(tracker.start_run(command, {"stage": command}, begun))
@@ -636,6 +641,7 @@ def _check(values: dict[str, Any], *makers: _Maker) -> tuple[Any, ...]:
         except CompressorError as error:
             others.append(error)
     try:
+        # Numbers first, all of them in one message; what else is wrong may follow from one of them.
         refuse(problems)
         if others:
             raise others[0]
@@ -652,6 +658,7 @@ def _source(values: dict[str, Any]) -> DataSource:
 def _whole_source(values: dict[str, Any]) -> DataSource:
     """Return a source that adds nothing to another one, so that it must fit its task."""
     source = _source(values)
+    # The property makes the task, and raises where columns or metric do not fit it.
     assert source.task
     return source
 
@@ -723,6 +730,7 @@ def _fit(values: dict[str, Any]) -> None:
         if "dense" in choice.tier_sizes:
             law, remedy = "other names than dense, which is the super-network", "Choose another."
             refuse([Problem(option="--tiers", law=law, value=",".join(choice.tiers), remedy=remedy)])
+        # With any runtime that is there: aliases do not depend on it, and "auto" is no runtime.
         require_aliases(pick(LoggedExportOptions, values, runtime=RUNTIMES[:1]), list(choice.tier_sizes))
 
 
@@ -792,6 +800,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # Offline each file of a cached model would else wait ten seconds for the Hub.
     os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|mlflow|syne_tune|datasets|onnxscript|copyreg).*")

@@ -99,6 +99,7 @@ def _read_pairs(path: Path) -> list[tuple[str, int, "Node"]]:
             f"--config-file must be an ordinary file, but {path} is a directory or device. Check the path."
         )
     try:
+        # Composed, not loaded: nodes keep the text as it was typed, and the line where it stands.
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or brief(error) or "it is nested too deeply"
@@ -132,6 +133,7 @@ def _typed(node: "Node", option: click.Option, path: Path) -> str | list[str]:
                 f"a value of {path.name} must be a text, a number, true, false or a list of these, but that of "
                 f"{_key(option.opts[0])!r} (line {node.start_mark.line + 1}) is nested. Correct the file."
             )
+        # A quoted "null" is a word; a bare one means that nothing is given.
         if entry.style or entry.value not in _NULL:
             words.append(str(entry.value))
     return words if option.multiple else ",".join(words)

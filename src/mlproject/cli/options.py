@@ -98,6 +98,8 @@ def add_options(*groups: list[Any]) -> Decorator:
     """Return a decorator that gives a command the options of these groups, in their order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Decorators are applied from the last to the first, and Click lists them in the order in which they are
+        # written.
         for give in reversed([one for group in groups for one in group]):
             function = give(function)
         return function

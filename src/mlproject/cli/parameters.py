@@ -183,6 +183,7 @@ def normalise_arguments(args: list[str]) -> list[str]:
     words: list[str] = []
     for word in args:
         if word == "" and words and words[-1].startswith("--"):
+            # `--name ""`: the name goes with its empty value.
             words.pop()
         elif word.startswith("--"):
             name, equals, value = word.partition("=")

@@ -132,6 +132,7 @@ def _failure(error: "ChildFailedError") -> BaseException:
     """Return what to raise where a process has failed: an exit where it has said why."""
     killed = {rank: -failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
     for rank, number in killed.items():
+        # The launcher itself ends the others by SIGTERM, once one has failed: that one is the cause.
         if number != signal.SIGTERM:
             return TrainingError(
                 f"all processes of a training must come to its end, but process {rank} was killed "
@@ -148,6 +149,7 @@ def _setting(num_processes: int) -> Iterator[None]:
 
     before = dict(os.environ)
     os.environ.update(module_environment())
+    # Else each process would take all cores, and they would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CPU_CORES // num_processes)))
     logging.disable(logging.CRITICAL)  # the launcher's own lines: the processes speak for themselves
     try:

@@ -62,6 +62,7 @@ def _default(option: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, float):
+        # YAML reads 2e-05 as a text: it wants a point in the mantissa.
         return f"{value:.10f}".rstrip("0") + ("0" if value == int(value) else "")
     return str(value) if isinstance(value, int) else f'"{value}"'
 

@@ -53,6 +53,7 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Co
     elif resume:
         path = _newest_unfinished(now)
     else:
+        # Two commands may be started in one second.
         path = _unused(DEFAULT_FOLDER / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}")
     path = local_path(str(path)).resolve()
     begun = None if overwrite else read_header(path)
@@ -153,6 +154,7 @@ def _require_same_command(path: Path, begun: Command, now: Command) -> None:
             f"to resume in {path} the options must be those it was begun with, but {'; '.join(different)}. {other}"
         )
     outbox = Outbox(path)
+    # Finished and logged, and no more is wanted: a larger budget resumes a finished search.
     if outbox.says_finished and not outbox.num_pending and _inputs(now).same_amount_as(_inputs(begun)):
         raise OutputError(f"--output-dir must be new, empty or unfinished, but {path} is finished. {other}")
 

@@ -39,6 +39,7 @@ def locate(text: str, *markers: str) -> Path:
         files = [file for file in root.rglob(marker) if marker != "config.json" or not _is_export(file.parent)]
         found = sorted(files, key=lambda file: (len(file.parts), str(file)))
         folders = [file if "*" in marker else file.parent for file in found]
+        # The least deep: checkpoints and parts of models lie below what is meant.
         nearest = [folder for folder in folders if len(folder.parts) == len(folders[0].parts)]
         if len(nearest) > 1:
             names = ", ".join(str(folder.relative_to(root)) for folder in nearest[:6])

@@ -56,6 +56,9 @@ def code_digest() -> str:
     """Return a content hash of the tool's own modules: other code may give other results."""
     source = Path(__file__).parents[1]
     files = sorted(
-        file for package in ("compressor", "exporters", "mlproject") for file in source.joinpath(package).rglob("*.py")
+        # All of it and not what a stage imports: too often made again costs time, too seldom a wrong result.
+        file
+        for package in ("compressor", "exporters", "mlproject")
+        for file in source.joinpath(package).rglob("*.py")
     )
     return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]

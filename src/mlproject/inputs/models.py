@@ -77,6 +77,7 @@ def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any])
         source = DataSource()
     elif _ROWS & overrides.keys():
         nothing: dict[str, Any] = dict.fromkeys((*_ROWS, *_WITH_ROWS))
+        # Other rows: files that went with the old ones must not stay beside them. Columns and task do.
         source = replace(source, **nothing)
     return replace(source, **overrides)
 
@@ -110,6 +111,7 @@ def find_super_network(result: SearchResult) -> Path:
     origin = result.made_of
     there = Path(origin.supernet or "")
     moved = (result.folder or Path()) / (origin.supernet_from_here or ".")
+    # The absolute path first: a search may have been copied away from its super-network, which is where it was.
     if not there.is_dir() and (moved / "config.json").is_file():
         return moved
     if there.is_dir() or not origin.supernet_run_id:

@@ -49,5 +49,6 @@ def find_pair(champion: str, challenger: str) -> tuple[ServedModel, ServedModel]
         model or open_http(name, next(filter(None, found)))
         for name, model in zip((champion, challenger), found, strict=True)
     )
+    # A server says nothing of itself: it is taken for a model of the other one's kind (`open_http`).
     require_comparable(first, second)
     return first, second

@@ -71,6 +71,7 @@ def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
                 "noisy": str(row.noisy).lower(),
             },
         )
+        # Under the names that the view Latency asks for.
         child.log_metrics({"mb": model.mb} | ({} if model.error is None else {"error": model.error}))
         log_latencies(child, benchmark, name)
         child.end()

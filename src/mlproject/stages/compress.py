@@ -193,6 +193,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         lambda folder, stage: _export_pruned(folder, model, options.export, stage),
     )
     exports, models = ({name or "pruned": at for name, at in find_members(of).items()} for of in (pruned, model))
+    # The dense graph is the base of all ratios.
     timed = [("dense", dense), *exports.items(), ("dense", supernet), *models.items()]
     benchmarked = stages.run(
         "benchmark",
@@ -252,6 +253,7 @@ class _Stages:
             before = read_record(found, inputs)
             if before is None:
                 continue
+            # The same in the same amount is skipped; with a larger budget its journal goes on.
             if before.same_amount_as(inputs):
                 self._tracker.end_stage(stage)
                 print(f"{stage}: skipped, {found} was made from the same inputs (run {run_id}).")
@@ -265,11 +267,13 @@ class _Stages:
         tags = {**self._tags, FINGERPRINT_TAG: inputs.hash, DIRECTORY_TAG: str(folder)}
         with self._tracker.start_stage(self._run, stage, tags) as stage_run:
             work(folder, stage_run)
+            # Last: a folder with the record is whole.
             write_record(folder, inputs)
         return folder
 
     def _find(self, stage: str, folder: Path, key: str) -> Iterator[tuple[Path, str]]:
         """Yield where the stage may be finished, with MLflow's id of its run: here, or an earlier run's folder."""
+        # This command's own folder first, also without the cache: a resumed command does not repeat its stages.
         yield folder, self._tracker.outbox.run_ids.get(stage, "of this command")
         for run_id, directory in self._tracker.find_finished(key) if self._use_cache else ():
             yield directory, run_id

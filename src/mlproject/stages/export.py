@@ -69,6 +69,7 @@ def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptio
     for name in family.members:
         model_dir, target = family.folder_of(family_dir, name), output_dir / name
         given = stage_inputs(_MEMBER, options, model=digest_files(model_dir))
+        # What a killed command has finished is kept, if its record says that it was made of the same.
         if run.tracker.resumes and read_record(target, given) is not None:
             print(f"{name} was exported before.")
             exported[name] = Export.load(target), open_model(model_dir).load_data()
@@ -76,6 +77,7 @@ def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptio
             exported[name] = _export(model_dir, target, options)
             write_record(target, given)
     run.log_artifact(family.save(output_dir))
+    # Only now, when all are exported and verified: a family is registered whole or not at all.
     num_logged = 0
     for name, (made, data) in exported.items():
         first, *more = aliases[name]

@@ -40,6 +40,7 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
         texts = [[" ".join(words)] for words in rows.texts] if of_words else list(rows.texts)
         width = len(texts[0])
         columns = named if len(named) == width else [f"text{place + 1}" for place in range(width)]
+        # Labels that are lists become texts, which every schema of MLflow takes.
         labels = rows.labels if rows.labels.dtype != object and rows.labels.ndim == 1 else list(map(str, rows.labels))
         table = pd.DataFrame(texts, columns=columns).assign(label=labels)
         run.log_dataset(

@@ -101,6 +101,7 @@ class _TrialRuns:
         if trial.evaluation is not None and told is not None:
             metrics = child_metrics(trial.evaluation, trial.hypervolume)
             child.log_metrics(metrics | {"epochs": float(told.epoch)})
+        # A trial that the method stopped early has done what it was to do.
         status = {FINISHED: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED"}.get(trial.status, "KILLED")
         tags = {"trial_status": trial.status} | ({"error": trial.problem} if trial.problem else {})
         child.end(status, tags)

@@ -100,6 +100,7 @@ def kept_per_layer(sub_network: SubNetwork) -> list[list[str]]:
     """Return layers, heads and units that are kept; neighbours that keep as much share a row."""
     counts = [(len(heads), len(units)) for heads, units in zip(sub_network.heads, sub_network.units, strict=True)]
     rows, first = [], 0
+    # Runs of equal neighbours: `groupby` joins no others.
     for count, group in itertools.groupby(counts):
         last = first + len(list(group)) - 1
         rows.append([f"{first}" if first == last else f"{first}–{last}", *map(str, count)])

@@ -55,6 +55,7 @@ def train_supernet(
         run.log_params({"bf16": prepared.settings.bf16})
         print(prepared.precision.describe())
         run.keep()
+        # After `keep`: from here on there is work to lose, a forecast that is interrupted included.
         print(_forecast(prepared, done, len(data.test), plan))
 
     def on_epoch(report: EpochReport) -> None:

@@ -88,6 +88,7 @@ class MlflowLog:
         """
         made_by_mlflow_run = os.getenv("MLFLOW_RUN_ID")
         try:
+            # Killed between the making of the run and the note of its id: the tag finds it.
             run_id = run_id or self._find_run(key)
             if run_id or made_by_mlflow_run:
                 run = self.client.get_run(run_id or made_by_mlflow_run)
@@ -490,6 +491,7 @@ def _create(event: events.CreateRun, to: Delivery) -> str:
     parent = to.run_ids[event.parent]
     if to.again:
         same = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`{KEY_TAG}` = '{event.run}'"
+        # Asked only where it may be there: a search costs as much as making the run.
         found = to.client.search_runs([to.experiment_id], same, max_results=1)
         if found:
             return str(found[0].info.run_id)
@@ -504,6 +506,7 @@ def _log_params(event: events.LogParams, to: Delivery) -> None:
 
     run_id = to.run_id(event)
     known = to.client.get_run(run_id).data.params if event.new_params_only else {}
+    # A parameter cannot be logged again with another text, and `mlflow run` writes 1.0 as it was typed.
     params = [Param(key, value[:_MAX_PARAM]) for key, value in event.params.items() if key not in known]
     to.client.log_batch(run_id, params=params)
 
@@ -609,6 +612,7 @@ def _find_computing(to: Delivery, computes_with: str, run_id: str | None = None)
     of_run = f" AND source_run_id = '{run_id}'" if run_id else ""
     found = _find_models(to, f"tags.`{COMPUTES_TAG}` = '{computes_with}'{of_run}") if computes_with else []
     whole = [model for model in found if model.status == "READY"]
+    # Newest first as found; turned round, since the served model is logged before the ONNX one.
     return [model for model in whole if model.source_run_id == whole[0].source_run_id][::-1]
 
 
@@ -676,6 +680,7 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
 
     model = onnx.load(str(to.folder / event.path))  # a fresh one: MLflow may empty what it is given
     inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in event.inputs.items()]
+    # Of multiple choice the last axis is the choices, as many as a row has.
     classes = np.shape(event.logits)[-1] if np.ndim(next(iter(event.inputs.values()))) == 2 else -1
     logits = TensorSpec(np.dtype(np.float32), (-1, classes), "logits")
     made = _made_before(event, to)
@@ -746,6 +751,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
         warnings.simplefilter("ignore")  # of labels that no row has, and MLflow's about its own calls of pandas
         data = mlflow.data.from_pandas(table[[*event.columns, event.label]], targets=event.label, **event.dataset)
         mlflow.models.evaluate(
+            # MLflow asks for all rows, and beforehand for a few to see whether it works: always from the first on.
             lambda rows: answers[: len(rows)],
             data=data,
             model_type=event.model_type,
@@ -760,6 +766,7 @@ def _known_metric(name: str, value: float) -> Any:
     from mlflow.metrics import MetricValue, make_metric
 
     def tell(predictions: Any, targets: Any) -> Any:  # noqa: ARG001
+        # Computed by us, so that MLflow shows the same number as our files.
         return MetricValue(aggregate_results={name: value})
 
     return make_metric(eval_fn=tell, greater_is_better=False, name=name)

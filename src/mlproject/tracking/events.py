@@ -32,6 +32,7 @@ class Event:
     @property
     def identity(self) -> str:
         """What it says, whenever that was said."""
+        # Times of the clock are fields that do not compare.
         said = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
         return json.dumps({"kind": self.kind, **said}, sort_keys=True)
 

@@ -127,6 +127,7 @@ class Outbox:
         """Add what of an event is not known yet; False where all is."""
         with self._lock:
             new = event.without(self._known)
+            # An end may repeat, for a run can be opened again in between; the same end twice in a row says nothing.
             if new is None or self._ends.get(event.run) == event:
                 return False
             self._note(new)
@@ -220,6 +221,7 @@ class Outbox:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_json(self._folder / _HEADER, asdict(self.header))
                 self._header_written = True
+            # What a full disk refused stays in the list, and is tried again with the next event.
             while self._written < len(self._events):
                 append_json_line(self._folder / _ENTRIES, self._events[self._written].to_json(), durable=False)
                 self._written += 1

@@ -68,6 +68,7 @@ def log_served_models(
     )
     uri = run.log_model(served)
     runner = open_runner(graph, threads=1)
+    # Eight tokens: an example whose answer is logged with it, so that whoever serves the graph can compare.
     inputs = make_inputs(runner, [8])
     described = known.described("fp32", *FORMS["fp32"])
     if form == "fp32":

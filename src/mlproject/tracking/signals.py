@@ -21,6 +21,7 @@ class StopSignal(KeyboardInterrupt):
         super().__init__()
         self.by = signal.Signals(number).name
         """The signal's name."""
+        # As a shell reports a process that a signal has ended.
         self.exit_code = 128 + number
         self.at = time.monotonic()
 
@@ -50,4 +51,5 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     if _last and now.at - _last[0].at < _REPEAT_S:
         return
     _last[:] = [now]
+    # In the main thread, between two steps of whatever it does: as Ctrl-C.
     raise now

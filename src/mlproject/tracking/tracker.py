@@ -181,6 +181,7 @@ class Tracker:
             )
         self._unregistered: dict[str, str] = {}
         """Why MLflow would not register a model, by the name it was to have."""
+        # One thread: events are delivered in the order in which they were added.
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
 
     @property
@@ -247,10 +248,12 @@ class Tracker:
             yield
         except BaseException as error:
             status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            # Or they would be shown as running for ever.
             for name in self.outbox.open_below(run.name):
                 StageRun(self, name).end("KILLED")
             run.end(status, {"error": _message(error)})
             self.finish()
+            # On a full disk the command is worth resuming, whatever little it has made.
             if status == "FAILED" and run.name == TOP and not is_full_disk(error):
                 self.outbox.forget_if_empty()
             raise
@@ -296,6 +299,7 @@ class Tracker:
             except TrackingError:
                 pass
             else:
+                # The last request may have arrived though its answer did not.
                 self.lost, self._again = False, True
                 self.wait()
         return self.outbox.num_pending

@@ -64,6 +64,7 @@ def encode_view(name: str, state: State, now_ms: int) -> str:
     Raises:
         ValueError: it is longer than a tag may be.
     """
+    # zlib's format, header included, as in the views that the page itself saves.
     deflated = base64.b64encode(zlib.compress(_dumps(state).encode(), 9)).decode()
     value = _dumps({"name": name, "createdAt": now_ms, "updatedAt": now_ms, "state": f"deflate;{deflated}"})
     if len(value) > MAX_TAG_LENGTH:

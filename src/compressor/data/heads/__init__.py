@@ -49,6 +49,7 @@ def head_of_config(config: Any) -> Head:
     form = form_of_config(config)
     if form != CLASSIFICATION.form:
         return next(head for head in HEADS.values() if head.form == form)
+    # As transformers' own models decide where a configuration leaves it open.
     kind = config.problem_type or ("regression" if config.num_labels == 1 else CLASSIFICATION.name)
     name = _PROBLEMS.get(kind, kind)
     if name not in HEADS:

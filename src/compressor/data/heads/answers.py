@@ -80,6 +80,7 @@ def write_answers(folder: Path, answers: Answers) -> Path:
     tensors = {name: np.ascontiguousarray(values) for name, values in (answers.outputs | words).items()}
     with new_directory(folder) as temporary:
         save_file(tensors, temporary / ANSWERS_FILE, metadata={"answers": json.dumps(said)})
+        # safetensors makes files that only their owner may read.
         (temporary / ANSWERS_FILE).chmod(0o644)
     return folder / ANSWERS_FILE
 

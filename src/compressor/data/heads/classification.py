@@ -99,10 +99,12 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
 
 def _error_of_constant(metric: str, told: int, labels: np.ndarray) -> float:
     """Return the error of one label for all rows; a constant's F1 is what it is here, not 0 as for a model."""
+    # Precision p and recall 1 of the label that is always given: F1 = 2p / (1 + p).
     share = float(np.mean(labels == told))
     if metric == "f1":
         return round(1 - 2 * share / (1 + share), 12)
     if metric == "f1_macro":
+        # All other classes have an F1 of 0.
         return round(1 - 2 * share / (1 + share) / len(np.unique(np.append(labels, told))), 12)
     return compute_error(metric, np.full(len(labels), told), labels)
 
@@ -152,6 +154,7 @@ def soft_distillation_loss(student: "Tensor", teacher: "Tensor", reference: "Ten
 
 def draw_labels(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return logits sure of a label drawn by a full model's probabilities: its own give its loss no gradient."""
+    # Gumbel-max: the argmax of logits plus Gumbel noise is a draw from their softmax.
     gumbel = rng.gumbel(size=reference.shape)
     drawn = np.zeros_like(reference)
     drawn[np.arange(len(reference)), (reference + gumbel).argmax(axis=1)] = _SURE
@@ -177,6 +180,7 @@ def find_trivial_mean(data: "TaskData") -> TrivialPredictor:
     from scipy.special import softmax
 
     references = [rows.reference for rows in (data.validation, data.test) if rows.reference is not None]
+    # As logits, which `nearness` takes.
     mean = np.log(softmax(references[0], axis=1).mean(axis=0))
     error, test_error = (
         round(1 - float(nearness(np.broadcast_to(mean, each.shape), each).mean()), 12) for each in references

@@ -75,6 +75,7 @@ def sample(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def predict(outputs: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """Return cosine similarities [units]: of vectors to the full network's, or without these of pairs of neighbours."""
+    # Pairs come as neighbours: `to_texts` gives every text of every row.
     first, second = (outputs[::2], outputs[1::2]) if reference is None else (outputs, reference)
     blocks = [slice(start, start + _AT_ONCE) for start in range(0, max(len(first), 1), _AT_ONCE)]
     similarities = np.concatenate([(_unit(first[rows]) * _unit(second[rows])).sum(axis=1) for rows in blocks])
@@ -100,6 +101,7 @@ def recall_of_neighbours(outputs: np.ndarray, base: np.ndarray) -> dict[str, flo
 
     Texts that stand twice count once, and of very many only the first are compared.
     """
+    # A text that stands twice would be its own nearest neighbour.
     _, places = np.unique(base.round(6), axis=0, return_index=True)
     places = np.sort(places)[:_MOST_COMPARED]
     count = min(_NEIGHBOURS, len(places) - 1)

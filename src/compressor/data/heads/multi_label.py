@@ -70,6 +70,7 @@ def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
         return np.stack([_read_flags(table, column, part) for column in task.label_columns], axis=1)
     rows = _read_lists(table, task, part)
     written = [label for labels in rows for label in labels]
+    # Numbers only where the data set defines the labels: else "1" is a name.
     numbered = tuple(label_names) == task.label_names and not set(written) <= set(label_names)
     found = np.zeros((len(rows), len(label_names)), dtype=np.int64)
     places = np.repeat(np.arange(len(rows)), [len(labels) for labels in rows])
@@ -153,6 +154,8 @@ def predict(logits: np.ndarray) -> np.ndarray:
 
 def best_shift(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
     """Return the shift of all logits [rows, labels] with which 0 is the best threshold; 0 among equals."""
+    # A threshold t on probabilities is a shift of −logit(t); the smallest first, since argmin takes the first of
+    # equals.
     shifts = sorted(-np.log(_THRESHOLDS / (1 - _THRESHOLDS)), key=abs)
     errors = [compute_error(metric, predict(logits + shift), labels) for shift in shifts]
     return round(float(shifts[int(np.argmin(errors))]), 6)

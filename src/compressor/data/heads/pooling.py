@@ -110,6 +110,7 @@ def read_pooling(source: str) -> Pooling | None:
         paths = [str(entry["path"]) for entry in modules]
         told = _read(source, f"{paths[1]}/config.json") or {} if kinds[1:2] == ["Pooling"] else {}
         length, settings = _read(source, _LENGTH) or {}, _read(source, _SETTINGS) or {}
+        # Since version 5 one field says it, before one flag for each mode.
         modes = told.get("pooling_mode") or [
             _OLD_MODES[key] for key, value in told.items() if key in _OLD_MODES and value
         ]
@@ -140,6 +141,7 @@ def read_pooling(source: str) -> Pooling | None:
         default_prompt_name=default if default in prompts else None,
         similarity=str(similarity),
     )
+    # How many tokens a prompt has would have to be known where they are pooled.
     if pooling.prompt and not told.get("include_prompt", True):
         raise ModelError(
             f"a prompt must be pooled with the text that it stands before, but {source} leaves it out. "

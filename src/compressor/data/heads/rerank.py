@@ -75,6 +75,7 @@ def check_labels(data: "TaskData") -> list[str]:
             found.append(f"{without:,} of {count:,} {name} queries have no relevant document and are left out.")
         queries[name] = {" ".join(texts[0].split()) for texts in rows.texts}
     for name, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        # Hold-outs keep groups whole; given files may share queries.
         shared = len(queries[name] & queries[other])
         if shared:
             found.append(

@@ -60,6 +60,7 @@ def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
     numbered = tuple(label_names) == task.label_names and not set(written) <= set(label_names)
     indices = dict(zip(written, to_indices(written, label_names, part, numbered=numbered).tolist(), strict=True))
     rows = zip(_read_lists(table, task, part), table[task.text_columns[0]].tolist(), strict=True)
+    # An array of tuples: np.array would make a matrix of rows that happen to be equally long.
     found = np.empty(len(table), dtype=object)
     for row, (labels, words) in enumerate(rows):
         count = len(to_list(words) or ())
@@ -130,6 +131,7 @@ def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> floa
     ties = count_near_ties(logits)
     told = predict(logits)
     marked = int(np.count_nonzero(told != np.bincount(told).argmax()))  # the others are mostly in no entity
+    # A word that flips may split an entity or join two, each of which counts as a miss and a false alarm.
     return 1e-6 + 4 * ties / max(marked, 1)
 
 
