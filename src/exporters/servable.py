@@ -6,6 +6,7 @@ of `ANSWERS`. Whoever loads the model may have answers in another form, a key of
 takes labels alone. An ONNX graph is computed by ONNX Runtime, an IR by OpenVINO; the other one need not be installed.
 """
 
+import functools
 import json
 import os
 import sys
@@ -151,8 +152,9 @@ def open_onnx(path: str, provider: str = "cpu") -> Graph:
     )
 
 
-def open_ir(path: str, weights: str) -> Graph:
-    """Return an IR in OpenVINO, computed in the precision that it names."""
+@functools.cache
+def openvino_core() -> Any:
+    """Return OpenVINO's core: one for the process, as a second one that outlives the first leaves signals fatal."""
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # else OpenVINO reports that it is imported
     try:
@@ -161,7 +163,12 @@ def open_ir(path: str, weights: str) -> Graph:
         del sys.modules["openvino_telemetry"]
         if before is not None:
             sys.modules["openvino_telemetry"] = before
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def open_ir(path: str, weights: str) -> Graph:
+    """Return an IR in OpenVINO, computed in the precision that it names."""
+    core = openvino_core()
     model = core.read_model(path, weights)
     facts = {key: str(value.value) for key, value in model.get_rt_info("compressor").astype(dict).items()}
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": facts["computes_in"]}

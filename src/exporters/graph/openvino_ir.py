@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,9 +68,25 @@ def import_openvino() -> Any:
     return openvino
 
 
+def get_core() -> Any:
+    """Return OpenVINO's core, the one of this process.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    return _create_core(import_openvino())
+
+
+@cache
+def _create_core(openvino: Any) -> Any:
+    # Each core that compiles gives the thread a signal stack of its own and puts back the one it found when it ends.
+    # Of two that end in the order in which they began, the second puts back what is freed: the next signal is fatal.
+    return openvino.Core()
+
+
 def computes_bf16() -> bool:
     """Return whether this CPU computes in bfloat16; others take fp32 in its place."""
-    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in get_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def convert_ir(graph: Path, output: Path) -> Path:
@@ -81,7 +98,7 @@ def convert_ir(graph: Path, output: Path) -> Path:
     import onnx
 
     try:
-        model = import_openvino().Core().read_model(graph)
+        model = get_core().read_model(graph)
     except RuntimeError as error:
         raise ModelError(
             f"OpenVINO must read the operators of an ONNX graph, but not those of {graph.name}: {brief(error, 400)}. "
@@ -93,7 +110,7 @@ def convert_ir(graph: Path, output: Path) -> Path:
 
 def halve_ir(path: Path, output: Path) -> Path:
     """Write an fp32 IR anew so that it computes in bfloat16; its weights are fp16, which is more exact and as small."""
-    model = import_openvino().Core().read_model(path)
+    model = get_core().read_model(path)
     return _save(model, output, read_facts(model) | {_COMPUTES_IN: "bf16"}, halve=True)
 
 
@@ -103,10 +120,10 @@ def quantize_ir(path: Path, output: Path, rows: "Sequence[Mapping[str, np.ndarra
     What stays in floating point computes in bfloat16 where the CPU can, else in fp32. Rows do not depend on each other,
     as they do with dynamic int8.
     """
-    openvino = import_openvino()
+    core = get_core()
     with _without_telemetry():
         import nncf
-    model = openvino.Core().read_model(path)  # of an ONNX graph NNCF would find nodes under changing names
+    model = core.read_model(path)  # of an ONNX graph NNCF would find nodes under changing names
     facts = read_facts(model)
     names = [entry.any_name for entry in model.inputs]
     samples = nncf.Dataset([{name: row[name] for name in names} for row in rows])
@@ -156,7 +173,7 @@ class OpenVinoSession:
         Raises:
             ModelError: OpenVINO is not installed, or the files do not load.
         """
-        core = import_openvino().Core()
+        core = get_core()
         settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
         try:
             model = core.read_model(path)

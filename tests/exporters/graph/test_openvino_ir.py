@@ -208,3 +208,26 @@ def test_nothing_is_reported(exported: Exported, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "[] 1\n"), done.stderr
     assert list(home.iterdir()) == []
+
+
+SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from exporters.graph.openvino_ir import OpenVinoSession
+
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append(True))
+first = OpenVinoSession(Path(sys.argv[1]), 1)
+second = OpenVinoSession(Path(sys.argv[1]), 1)
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+print(heard)
+"""
+
+
+def test_signals_are_heard_after_sessions_that_ended_in_their_order(ir: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(ir)], env=module_environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "[True]\n"), done.stderr
