@@ -54,11 +54,13 @@ def connect(address: str) -> Iterator[Any]:
             return
         folder = _make_folder() if address == LOCAL else None
         try:
-            _init(ray, address, folder)
+            with _same_handler():
+                _init(ray, address, folder)
             yield ray
         finally:
             # Also where `init` failed half-way: processes of a local cluster may run already.
-            ray.shutdown()
+            with _same_handler():
+                ray.shutdown()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -88,16 +90,26 @@ def require_cluster(address: str) -> None:
 
 def _init(ray: Any, address: str, folder: Path | None) -> None:
     """Start a local cluster in a folder, or join the one at the address."""
-    handler = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {} if folder is None else {"include_dashboard": False, "_temp_dir": str(folder)}
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:  # Ray raises a dozen kinds for an address that it cannot use
         raise _no_answer(address, brief(error)) from error
+
+
+@contextmanager
+def _same_handler() -> Iterator[None]:
+    """Keep the handler of SIGTERM: Ray's own ends the process without a word, and Ray's end leaves the system's default.
+
+    Python does not see the latter, so the handler is set anew even where it seems to be there.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
     finally:
         # Python sets handlers in the main thread alone, and Ray too.
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process without a word
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _no_answer(address: str, reason: str) -> ClusterError:

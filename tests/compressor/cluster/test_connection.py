@@ -52,7 +52,12 @@ def test_an_address_where_nothing_listens_is_told_at_once(scheme: str) -> None:
 def test_a_cluster_of_this_machine_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    before, usual = dict(os.environ), signal.getsignal(signal.SIGTERM)
+
+    def handler(*_: object) -> None:
+        """As that of a command."""
+
+    signal.signal(signal.SIGTERM, handler)
     with connect("local") as ray:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert os.environ["RAY_AUTH_MODE"] == "token"
@@ -67,3 +72,15 @@ def test_a_cluster_of_this_machine_leaves_nothing_behind(monkeypatch: pytest.Mon
     assert not folder.exists()
     assert dict(os.environ) == before
     assert not (tmp_path / ".ray").exists()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert is_heard(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, usual)
+
+
+def is_heard(number: int) -> bool:
+    """Whether the system calls a handler of this process; Python knows what it has set itself alone."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return True
+    caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
