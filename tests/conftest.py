@@ -60,8 +60,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests come first, then the longest: no process is left alone with one of them."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    """Files with the most slow tests come first, then the longest: no process is left alone with one of them.
+
+    One that starts a Ray cluster counts as five slow ones.
+    """
+    marks = {"slow": 1, "ray": 5}
+    slow: Counter[Path] = Counter()
+    for item in items:
+        slow[item.path] += sum(count for name, count in marks.items() if item.get_closest_marker(name))
     all_items = Counter(item.path for item in items)
     items.sort(key=lambda item: (-slow[item.path], -all_items[item.path], item.path))
 
@@ -313,6 +319,14 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def _quick_libraries() -> None:
     do_not_wait_for_the_disk()
     remember_operators()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _old_objects_are_let_be() -> Iterator[None]:
+    """What files before this one have left is not looked through by each collection: after some hundred tests, seconds."""
+    gc.collect()
+    gc.freeze()
+    yield
 
 
 @pytest.fixture(scope="session")
