@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 import compressor.data.demo_base
+from compressor.files import module_environment
 from compressor.search import choosing
 from compressor.search.choosing import Judged
 from compressor.search.options import Choice
@@ -166,11 +167,19 @@ class Sandbox:
         self.stop()
 
     def do(self, command: str) -> str:
-        """One command: ours in this process, a server in the background, others in a shell, whose output it gives."""
-        if "--num-processes" in command or command.startswith("torchrun"):  # processes that know of no other demo
-            command = f"{command} --model-name-or-path {self.model}"
+        """One command: ours in this process, a server in the background, others in a shell, whose output it gives.
+
+        Those that start a Ray cluster have a process of their own: Ray ends one without a word that loses its cluster.
+        """
+        if "--num-processes" in command or command.startswith(("torchrun", "compressor nas --ray")):
+            command = f"{command} --model-name-or-path {self.model}"  # for processes that know of no other demo
         words = shlex.split(command.removesuffix("&"))
-        if words[0] == "compressor":
+        if "--ray" in words:
+            environment = {**module_environment(), "HF_DATASETS_CACHE": str(self.folder / "cache")}
+            line = [sys.executable, "-m", "mlproject", *words[1:]]
+            done = subprocess.run(line, capture_output=True, text=True, env=environment)
+            assert done.returncode == 0, done.stderr[-3000:]
+        elif words[0] == "compressor":
             try:
                 main(words[1:])
             except SystemExit as stop:
