@@ -27,6 +27,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "nsga2": OPTIONS | {"search_strategy": "nsga2", "batch_of_proposals": 3, "objectives": ("error", "params", "macs")},
 }
 KILLED_AFTER = 6
+QUICK_HEAD = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+"""Without processes that scale a cluster or carry its logs about: seconds for each."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        cluster = Cluster(initialize_head=True, head_node_args=QUICK_HEAD)
         try:
             for _ in range(2):
                 cluster.add_node(num_cpus=1)

@@ -61,6 +61,8 @@ for epoch in range(1, told["epochs"] + 1):
 if int(directory.name) in told["crash"]:
     sys.exit("not enough of it")
 """
+QUICK_HEAD = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+"""Without processes that scale a cluster or carry its logs about: seconds for each."""
 SPEC = TrialSpec(source=DataSource(), base_model=BaseModel(name_or_path="demo"), settings=TrainingSettings())
 Found = tuple[SearchResult, list[RunningTrial]]
 
@@ -77,7 +79,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_health_check_period_ms", "500")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[3] / "src"))
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        made = Cluster(initialize_head=True, head_node_args=QUICK_HEAD)
         made.add_node(num_cpus=1, resources={"first": 1})
         made.scratch = Path(os.environ["TMPDIR"])
         yield made
