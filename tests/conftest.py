@@ -323,7 +323,7 @@ def _quick_libraries() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _old_objects_are_let_be() -> Iterator[None]:
-    """What files before this one have left is not looked through by each collection: after some hundred tests, seconds."""
+    """What files before this one have left is not looked through by each collection, which would cost ever more."""
     gc.collect()
     gc.freeze()
     yield

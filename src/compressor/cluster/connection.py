@@ -99,7 +99,7 @@ def _init(ray: Any, address: str, folder: Path | None) -> None:
 
 @contextmanager
 def _same_handler() -> Iterator[None]:
-    """Keep the handler of SIGTERM: Ray's own ends the process without a word, and Ray's end leaves the system's default.
+    """Keep the handler of SIGTERM: Ray's own ends the process without a word, Ray's end leaves the system's default.
 
     Python does not see the latter, so the handler is set anew even where it seems to be there.
     """
