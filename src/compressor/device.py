@@ -66,7 +66,7 @@ def may_use_gpus() -> bool:
 
 
 def to_device(batch: "Mapping[str, torch.Tensor]", device: "torch.device") -> "dict[str, torch.Tensor]":
-    """Return the tensors of a batch on a device; a GPU takes them from pinned memory, while the processor goes on."""
+    """Return the tensors of a batch on a device; a GPU takes them from pinned memory, while the processor continues."""
     if device.type != "cuda":
         return {name: values.to(device) for name, values in batch.items()}
     return {
@@ -101,7 +101,7 @@ class Pieces:
     count: int = 1
 
     def run(self, compute: Callable[[int], T], num_rows: int, undo: Callable[[], None] | None = None) -> T:
-        """Return what `compute` gives, which is told the number of pieces that `num_rows` rows are cut into.
+        """Return what `compute` gives, which gets the number of pieces that `num_rows` rows are cut into.
 
         Where memory is full, what was begun is undone, a note is printed, and it is called again with twice as many.
 

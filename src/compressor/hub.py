@@ -24,7 +24,7 @@ def is_hub_reachable() -> bool:
 
 
 def hub_options(source: str) -> dict[str, bool]:
-    """Return what `from_pretrained` is told besides: to stay in its cache for a name that no Hub answers."""
+    """Return further arguments of `from_pretrained`: to stay in its cache for a name that no Hub answers."""
     return {"local_files_only": True} if not Path(source).is_dir() and not is_hub_reachable() else {}
 
 

@@ -126,8 +126,8 @@ def _own_labels(model: "PreTrainedModel", written: Sequence[str], place: str, fi
     """
     names = tuple(map(str, written))
     own = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
-    told = form_of(model).names_outputs and not all(name.startswith("LABEL_") for name in own)
-    if names and told and names != own:
+    named = form_of(model).names_outputs and not all(name.startswith("LABEL_") for name in own)
+    if names and named and names != own:
         raise ModelError(
             f"the labels of a model must be the same in {file} and config.json, but in {place} they are "
             f"{', '.join(names[:10])} and {', '.join(own[:10])}. Restore the files, or make the model again."

@@ -28,7 +28,7 @@ from compressor.search.options import (
     LatencyOptions,
     NasOptions,
     SearchOptions,
-    require_fit,
+    require_reachable,
 )
 from compressor.training.settings import TrainingSettings
 from exporters.options import BenchmarkOptions, ExportOptions, GateOptions, ReplayOptions
@@ -190,17 +190,17 @@ def test_options_that_do_not_fit_together(cls: Any, values: dict[str, Any], mess
 
 
 def test_a_choice_that_no_search_can_meet() -> None:
-    require_fit(Choice(index=2), ("error", "params"), 3)
+    require_reachable(Choice(index=2), ("error", "params"), 3)
     with pytest.raises(OptionError, match=r"^--index must be below --num-samples, 3, but got 3\. Lower it"):
-        require_fit(Choice(index=3), ("error", "params"), 3)
+        require_reachable(Choice(index=3), ("error", "params"), 3)
     with pytest.raises(
         OptionError, match=r"^--max-latency-ms must be given with the objective latency_ms, but got --o"
     ):
-        require_fit(Choice(max_latency_ms=3.0), ("error", "params"), 3)
-    require_fit(Choice(max_cost=("latency_ms", 3.0)), ("error", "latency_ms"), 3)
-    require_fit(Choice(max_cost=("size_mb", 3.0)), ("error", "params"), 3)
+        require_reachable(Choice(max_latency_ms=3.0), ("error", "params"), 3)
+    require_reachable(Choice(max_cost=("latency_ms", 3.0)), ("error", "latency_ms"), 3)
+    require_reachable(Choice(max_cost=("size_mb", 3.0)), ("error", "params"), 3)
     with pytest.raises(OptionError, match=r"^--max-cost must be given with the objective latency_ms, but got --objec"):
-        require_fit(Choice(max_cost=("latency_ms", 3.0)), ("error", "params"), 3)
+        require_reachable(Choice(max_cost=("latency_ms", 3.0)), ("error", "params"), 3)
 
 
 def test_the_documentation_has_the_table() -> None:

@@ -1,4 +1,4 @@
-"""Temporary folders that carry the number of their process, so that what a killed one left is told and removed."""
+"""Temporary folders that carry the number of their process, so that what a killed one left is found and removed."""
 
 import os
 import shutil

@@ -25,16 +25,16 @@ _EXACT = 2**53
 """From here on a float64 no longer tells neighbouring integers apart."""
 
 
-def list_names(names: Sequence[str], most: int = 10) -> str:
+def list_names(names: Sequence[str], limit: int = 10) -> str:
     """Return the first names in one line, each cut short where it is long."""
-    shown = [" ".join(str(name).split()) for name in names[:most]]
+    shown = [" ".join(str(name).split()) for name in names[:limit]]
     return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in shown)
 
 
 def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
     """Return the names of the labels 0, 1, …: those the data set defines, or else what the training rows show.
 
-    Integers are ordered as numbers, other labels as texts. Labels are told apart as they are written: `007` is not
+    Integers are ordered as numbers, other labels as texts. Labels are distinguished as they are written: `007` is not
     `7`, but `1.0` is `1`.
 
     Raises:
@@ -74,7 +74,7 @@ def order_names(different: Collection[str]) -> tuple[str, ...]:
 
 
 def describe_alike(names: Sequence[str]) -> str | None:
-    """Return one line on labels that are told apart though they look like one, None where there are none."""
+    """Return one line on labels that are distinguished though they look like one, None where there are none."""
     groups: dict[str, list[str]] = {}
     for name in names:
         # NFKC folds full-width letters and ligatures; zero-width spaces are not printable.
@@ -160,7 +160,7 @@ def check_values(data: "TaskData") -> list[str]:
 
 
 def positions_among(names: Sequence[str], model_names: Sequence[str], *, defined: bool) -> list[int]:
-    """Return the number that a model gives each of the data's labels, told by name: as written, else whatever the case.
+    """Return the number that a model gives each of the data's labels, matched by name: exactly, else whatever the case.
 
     Integers are the model's own numbers, where the data shows each of them. A model without names (`LABEL_0`, …) takes
     only labels whose order is certain: integers, or such as the data set itself defines (`defined`).

@@ -77,7 +77,7 @@ def error_interval(
     if metric == "accuracy" and structure is None:
         return share_interval(int(np.sum(predictions != labels)), len(labels), level)
     errors = resampled_errors(metric, [predictions], labels, structure, num_resamples)[0]
-    if len(errors) == 0:  # of so few rows nothing can be told
+    if len(errors) == 0:  # of so few rows nothing can be estimated
         return 0.0, max(1.0, compute_error(metric, predictions, labels, structure))
     low, high = np.quantile(errors, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -111,8 +111,8 @@ def resampled_errors(
     defined = [place for place, model in enumerate(models) if is_defined(metric, model, labels)]
     for first in range(0, num_resamples, size):
         rows = rng.integers(len(labels), size=(min(size, num_resamples - first), len(labels)))
-        told = np.all([is_defined(metric, models[place][rows], labels[rows]) for place in defined], axis=0)
-        rows = rows[np.broadcast_to(told, len(rows))]
+        defined_for_all = np.all([is_defined(metric, models[place][rows], labels[rows]) for place in defined], axis=0)
+        rows = rows[np.broadcast_to(defined_for_all, len(rows))]
         found.append([_errors(metric, model[rows], labels[rows]) for model in models])
     return np.concatenate(found, axis=1)
 
@@ -218,18 +218,18 @@ def _accuracies(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def _f1s(labels: np.ndarray, predictions: np.ndarray, average: str) -> np.ndarray:
-    right, told, true = _class_counts(labels, predictions)
-    values = np.where(told + true > 0, 2 * right / (told + true), np.nan)
+    right, predicted, true = _class_counts(labels, predictions)
+    values = np.where(predicted + true > 0, 2 * right / (predicted + true), np.nan)
     mean = values[:, 1] if average == "binary" else np.nanmean(values, axis=1)
     return np.where(np.ptp(predictions, axis=1) > 0, mean, 0.0)
 
 
 def _matthews_many(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Return Matthews' coefficients of any number of classes (Gorodkin, 2004)."""
-    right, told, true = (counts.astype(np.float64) for counts in _class_counts(labels, predictions))
+    right, predicted, true = (counts.astype(np.float64) for counts in _class_counts(labels, predictions))
     rows = labels.shape[1]
-    agreement = rows * right.sum(axis=1) - (told * true).sum(axis=1)
-    spreads = [rows**2 - (counts**2).sum(axis=1) for counts in (told, true)]
+    agreement = rows * right.sum(axis=1) - (predicted * true).sum(axis=1)
+    spreads = [rows**2 - (counts**2).sum(axis=1) for counts in (predicted, true)]
     return np.asarray(agreement / np.sqrt(spreads[0] * spreads[1]))
 
 

@@ -433,28 +433,30 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
     next_step = "train again with compressor train-supernet"
     require_same_rows(data, answers.texts, "the full model answered", next_step)
     head, names = RERANK_SCORES if data.task.head is RERANK else data.task.head, answers.label_names
-    told = {name: head.predict(outputs) for name, outputs in answers.outputs.items()}
+    predicted = {name: head.predict(outputs) for name, outputs in answers.outputs.items()}
     # A constant teacher teaches nothing, and every sub-network would repeat it without an error.
-    if len(np.unique(told["train"], axis=0)) < 2:
+    if len(np.unique(predicted["train"], axis=0)) < 2:
         raise TaskDataError(
             f"the full model must tell the texts apart, but gives all {len(data.train)} training rows the same answer. "
             "Give texts of the kind it was fine-tuned on."
         )
     if answers.words is not None:
-        told = {name: _place_words(data.parts[name], told[name], words, names) for name, words in answers.words.items()}
+        predicted = {
+            name: _place_words(data.parts[name], predicted[name], words, names) for name, words in answers.words.items()
+        }
     learnt = answers.outputs if head.compare is not None else {}
     train, validation, test = (
-        replace(rows, labels=told[name], reference=learnt.get(name)) for name, rows in data.parts.items()
+        replace(rows, labels=predicted[name], reference=learnt.get(name)) for name, rows in data.parts.items()
     )
     task = replace(data.task, head=head, label_names=names)
     answered = replace(data, task=task, label_names=names, answers=answers)
     return _check(replace(answered, train=train, validation=validation, test=test))
 
 
-def _place_words(rows: Rows, told: np.ndarray, words: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def _place_words(rows: Rows, predicted: np.ndarray, words: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Return the labels of each row's words, of answers [units] about these words [units, 2]."""
     labels = [[find_outside(names)] * len(texts) for texts in rows.texts]
-    for (row, word), label in zip(words.tolist(), told.tolist(), strict=True):
+    for (row, word), label in zip(words.tolist(), predicted.tolist(), strict=True):
         labels[row][word] = label
     return _as_rows(labels)
 
@@ -497,7 +499,7 @@ def _check(data: TaskData) -> TaskData:
 
 
 def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
-    """Return the data with class indices as a model numbers them that calls its labels so; told by name.
+    """Return the data with class indices as a model numbers them that calls its labels so; matched by name.
 
     Raises:
         TaskDataError: a label of the data is none of the model's.
@@ -746,7 +748,7 @@ def _to_rows(table: "pd.DataFrame", task: Task, label_names: Sequence[str], name
 def load_rows(file: Path, task: Task, names: Sequence[str], part: str) -> Rows:
     """Load the rows of one file for a model that calls its labels `names`, numbered as it numbers them.
 
-    Labels are told by these names or, where not all are among them, by their numbers. `part` is what errors call them.
+    Labels are matched by these names or, where not all are among them, by their numbers. Errors call them `part`.
 
     Raises:
         TaskDataError: a file, a column or a row that cannot be used.
@@ -796,13 +798,13 @@ def _hold_out(
     return pick_rows(rows, order[ends[held - 1] :]), pick_rows(rows, order[: ends[held - 1]])
 
 
-def _take(rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
+def _take(rows: Rows, limit: int | None, rng: np.random.Generator) -> Rows:
     """Return at most so many rows, drawn without replacement; of groups as many whole ones as fit, at least one."""
-    if most is None or len(rows) <= most:
+    if limit is None or len(rows) <= limit:
         return rows
     order, ends = _in_random_order(rows, rng)
     # Whole groups while they fit: `ends` are running totals.
-    fitting = max(1, int(np.searchsorted(ends, most, side="right")))
+    fitting = max(1, int(np.searchsorted(ends, limit, side="right")))
     return pick_rows(rows, order[: ends[fitting - 1]])
 
 

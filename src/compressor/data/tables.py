@@ -1,4 +1,4 @@
-"""Tables in files: CSV, TSV, JSONL, JSON or Parquet, told apart by suffix. No row or column is lost without a word.
+"""Tables in files: CSV, TSV, JSONL, JSON or Parquet, by suffix. No row or column is lost without a word.
 
 Quotes in a table of lines mean what RFC 4180 says. GLUE's TSV files have stray quotes that mean nothing: taken for
 quoting they join the lines between two of them. So where quotes join lines that are whole without them, a TSV file is

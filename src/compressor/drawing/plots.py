@@ -135,11 +135,11 @@ def _draw_points(chart: PointChart, narrow: bool) -> "Figure":
     return figure
 
 
-def _set_ticks(axis: "Axis", most: int) -> None:
+def _set_ticks(axis: "Axis", limit: int) -> None:
     """Put ticks at round numbers, each written out."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(MaxNLocator(limit, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(value, 12):g}"))
     axis.set_tick_params(labelsize=9)
 
@@ -176,7 +176,7 @@ def _draw_series(series: Series, axes: "Axes", number: int) -> None:
 
 
 def _draw_labels(chart: PointChart, axes: "Axes", room: tuple[float, float]) -> None:
-    """Write the marks' labels, each at the first place that is free; where none is, it stays away.
+    """Write the marks' labels, each at the first place that is free; where none is, it is omitted.
 
     `room` is the size of the axes in points, about.
     """

@@ -166,6 +166,6 @@ def _ask(
         if encoded.units is not None and encoded.structure is not None:  # labels are numbers of words so far
             words[part] = np.stack([encoded.structure.groups, encoded.labels], axis=1)
     model.to(was_on)
-    told = task.choice_columns or _names(model)
-    names = told if are_labels(task.head.predict(outputs["train"])) else ()
+    labels = task.choice_columns or _names(model)
+    names = labels if are_labels(task.head.predict(outputs["train"])) else ()
     return Answers(full_model=name, asked=asked, label_names=names, outputs=outputs, words=words or None)

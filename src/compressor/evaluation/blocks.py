@@ -135,8 +135,8 @@ def _loss(head: Head, outputs: Tensor, whole: Tensor, labels: Tensor) -> float:
     return float(head.distillation_loss(outputs, whole, labels, 1.0) - head.loss(outputs, labels))
 
 
-def _counts(shares: Sequence[float], most: int) -> tuple[int, ...]:
-    return tuple(sorted({round(share * most) for share in shares} | {most}))
+def _counts(shares: Sequence[float], whole: int) -> tuple[int, ...]:
+    return tuple(sorted({round(share * whole) for share in shares} | {whole}))
 
 
 def resize(sub_network: SubNetwork, name: str, layer: int, count: int) -> SubNetwork:

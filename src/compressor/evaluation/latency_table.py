@@ -128,11 +128,11 @@ class LatencyTable:
 
     def describe(self) -> str:
         """Return one sentence for people."""
-        told = f"latency_ms is predicted from timed parts: {self.kind}"
+        said = f"latency_ms is predicted from timed parts: {self.kind}"
         if self.check is None:
-            return f"{told}."
+            return f"{said}."
         return (
-            f"{told}; a graph that was not used for it took {self.check.timed_ms:.3g} ms, predicted "
+            f"{said}; a graph that was not used for it took {self.check.timed_ms:.3g} ms, predicted "
             f"{self.check.predicted_ms:.3g} ({self.check.error:+.1%})."
         )
 

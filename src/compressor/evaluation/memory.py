@@ -18,12 +18,12 @@ def count_live_bytes(sub_network: "SubNetwork", dimensions: "EncoderDimensions",
     embeddings, the layer's input, query, key, value, context and a row of the mask; between the feed-forward products
     the embeddings, both residuals and the units before and after the activation. A model without layers holds 4 H.
     """
-    hidden, most = dimensions.hidden_size, 4 * dimensions.hidden_size
+    hidden, peak = dimensions.hidden_size, 4 * dimensions.hidden_size
     for heads, units in zip(sub_network.heads, sub_network.units, strict=True):
         width = len(heads) * dimensions.head_size
         if heads:
-            most = max(most, 7 * hidden, 2 * hidden + 4 * width + length)
+            peak = max(peak, 7 * hidden, 2 * hidden + 4 * width + length)
         if units:
-            most = max(most, 7 * hidden, 3 * hidden + 2 * len(units))
+            peak = max(peak, 7 * hidden, 3 * hidden + 2 * len(units))
     mask = batch_size * length * length  # a byte for each pair of tokens
-    return BYTES * batch_size * length * most + mask
+    return BYTES * batch_size * length * peak + mask

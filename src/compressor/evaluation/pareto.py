@@ -46,10 +46,10 @@ class GrowingFront:
         # `<=` in all objectives: an equal point is dominated too, so that the first of equals stays.
         if not np.isfinite(values).all() or (self.points <= values).all(axis=1).any():
             return False
-        beaten = (values <= self.points).all(axis=1)
-        points, numbers = self.points[~beaten], self._numbers[~beaten]
+        dominated = (values <= self.points).all(axis=1)
+        points, numbers = self.points[~dominated], self._numbers[~dominated]
         place = int(np.searchsorted(points[:, 0], values[0]))
-        # Of points with the same first objective the order goes on by the second, as `find_front` sorts them.
+        # Of points with the same first objective the second decides the order, as `find_front` sorts them.
         while place < len(points) and points[place].tolist() < values.tolist():
             place += 1
         self.points, self._numbers = np.insert(points, place, values, axis=0), np.insert(numbers, place, number)

@@ -1,1 +1,1 @@
-"""What a network is, what it computes and weighs, and how it is loaded, cut and saved."""
+"""What a network is, what it computes and costs, and how it is loaded, cut and saved."""

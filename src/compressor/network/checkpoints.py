@@ -92,7 +92,7 @@ Tensors = dict[str, StoredTensor]
 
 
 def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
-    """Return the configuration of a model directory whose files fit together, as far as can be told unloaded.
+    """Return the configuration of a model directory whose files fit together, as far as can be checked unloaded.
 
     A `whole` one has just the layers that its configuration counts; a base model may have more of them in its file.
 
@@ -151,9 +151,9 @@ def _check_numbers(directory: Path, config: Configuration) -> None:
             value = config.values.get(name, 1)
             if sliced and size == "intermediate_size" and isinstance(value, str):
                 continue  # a sentence stands there
-            least = 0 if size in _MAY_BE_ZERO else 1
+            smallest = 0 if size in _MAY_BE_ZERO else 1
             # `isinstance` would let true and false pass: bool is an int.
-            if type(value) is not int or not least <= value <= _MAX_SIZE:
+            if type(value) is not int or not smallest <= value <= _MAX_SIZE:
                 problems.append(f"{name} is {brief_value(value)}")
     for group in get_family(config.model_type).groups if sliced else ():
         value = config.values.get(name := f"kept_{group.name}")
@@ -272,7 +272,7 @@ def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
 def expect_words(tokenizer: "PreTrainedTokenizerBase") -> None:
     """Make a byte-level tokenizer put a space before each word of a list, as before words within texts.
 
-    Without it words are read as if they went on from those before, which such encoders have hardly seen.
+    Without it words are read as if they continued those before, which such encoders have hardly seen.
     """
     from tokenizers.pre_tokenizers import ByteLevel
 

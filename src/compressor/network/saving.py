@@ -119,18 +119,18 @@ def to_loadable_model(
 def is_stock(sub_network: SubNetwork, dimensions: EncoderDimensions, family: EncoderFamily, config: Any) -> bool:
     """Return whether a stock configuration can express it: fewer layers, fewer units, the same in every kept layer.
 
-    What the configuration lists for each layer must be what it says of so many layers when it is not told: what serves
+    What the configuration lists for each layer must be what it says of so many layers by default: what serves
     models without transformers, or with an old one, does not read such lists. `config` is the sliced model's.
     """
     kept = set(_kept_sizes(sub_network, family, config))
     # ModernBERT: layer_types alternates local and global attention by a rule that cut-out layers rarely follow.
     values = {name: value for name, value in config.to_dict().items() if name not in family.per_layer_fields}
-    untold = family.config_class(**values) if family.per_layer_fields else config
+    defaults = family.config_class(**values) if family.per_layer_fields else config
     return (
         len(kept) <= 1
         # Fewer heads cannot be stock: self-attention computes the head size as hidden_size / num_attention_heads.
         and all(heads == dimensions.num_heads and units > 0 for heads, units in kept)
-        and all(getattr(untold, field) == getattr(config, field) for field in family.per_layer_fields)
+        and all(getattr(defaults, field) == getattr(config, field) for field in family.per_layer_fields)
     )
 
 

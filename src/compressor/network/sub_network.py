@@ -224,6 +224,6 @@ def _from_ranges_all(texts: Any) -> IndexSets:
     return tuple(map(from_ranges, texts))
 
 
-def _shorten(values: Sequence[Any], most: int = 8) -> str:
-    shown = ", ".join(map(str, values[:most]))
-    return f"[{shown}, …]" if len(values) > most else f"[{shown}]"
+def _shorten(values: Sequence[Any], limit: int = 8) -> str:
+    shown = ", ".join(map(str, values[:limit]))
+    return f"[{shown}, …]" if len(values) > limit else f"[{shown}]"

@@ -80,7 +80,7 @@ class Judged:
         return [member for member in self.front if self.is_useful(member)]
 
     def is_useful(self, evaluation: "EvaluatedSubNetwork") -> bool:
-        """Return whether an evaluation beats the trivial predictor, by more than its interval where that is known."""
+        """Return whether an evaluation is better than the trivial predictor: by more than its interval, if known."""
         return is_useful(evaluation.error_range, self.result.trivial)
 
     @property
@@ -184,10 +184,10 @@ def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:
 
 def _require_same_errors(result: "SearchResult", predictions: ValidationPredictions, metric: str) -> None:
     for evaluation in result.evaluations:
-        told = predictions.by_name.get(evaluation.name)
-        if told is None:
+        predicted = predictions.by_name.get(evaluation.name)
+        if predicted is None:
             continue
-        error = compute_error(metric, told, predictions.labels, predictions.structure)
+        error = compute_error(metric, predicted, predictions.labels, predictions.structure)
         if abs(error - evaluation.error) > 1e-6:  # predictions are kept as float32
             raise SearchError(
                 f"{PREDICTIONS_FILE} must be of the search, but its error of {evaluation.name} is not the "
@@ -276,15 +276,15 @@ def _by_cost(judged: Judged, choice: Choice) -> "EvaluatedSubNetwork | None":
     Raises:
         SearchError: none is within it; the message names the nearest.
     """
-    if choice.most is None:
+    if choice.limited_cost is None:
         return None
-    option, cost, most = choice.most
+    option, cost, limit = choice.limited_cost
     if any(cost not in _costs(member) for member in judged.front):
         raise SearchError(
             f"{option} must have values of {cost} to look at, but the search did not measure any. "
             f"Search with --objectives error,{cost}."
         )
-    return _best(judged, cost, most, option)
+    return _best(judged, cost, limit, option)
 
 
 def _costs(member: "EvaluatedSubNetwork") -> dict[str, float]:

@@ -122,24 +122,24 @@ def _kept_map(
     what: str,
     dimensions: EncoderDimensions,
 ) -> HeatMap:
-    most = dimensions.num_heads if what == "heads" else dimensions.num_units
+    whole = dimensions.num_heads if what == "heads" else dimensions.num_units
     members, layers = [front[place] for place in places], dimensions.num_layers
     whose = "of the family, from the smallest" if names else "of the front, by rising error"
     counts = [[len(kept) for kept in getattr(e.sub_network, what)] for e in members]
     some = "" if len(members) == len(front) else f" {len(members)} of its {len(front)} members, evenly spread."
     return HeatMap(
         stem=f"kept_{what}",
-        title=f"Kept {'attention heads' if what == 'heads' else 'feed-forward units'} per layer, of {most}",
+        title=f"Kept {'attention heads' if what == 'heads' else 'feed-forward units'} per layer, of {whole}",
         caption=f"A row per member {whose}; a stronger colour keeps more, 0 drops the block.{some}",
         alt=f"{len(members)} sub-networks by {layers} layers.",
         row_title="sub-network",
         column_title="layer of the super-network",
         rows=tuple(f"{names[place] if names else place}: {e.name}" for place, e in zip(places, members, strict=True)),
         columns=tuple(str(layer) for layer in range(layers)),
-        shares=tuple(tuple(count / most for count in row) for row in counts),
+        shares=tuple(tuple(count / whole for count in row) for row in counts),
         texts=tuple(tuple(str(count) for count in row) for row in counts),
         notes=tuple(
-            tuple(f"{e.name}, layer {layer}\n{count} of {most} {what}" for layer, count in enumerate(row))
+            tuple(f"{e.name}, layer {layer}\n{count} of {whole} {what}" for layer, count in enumerate(row))
             for e, row in zip(members, counts, strict=True)
         ),
     )

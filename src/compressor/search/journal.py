@@ -66,8 +66,8 @@ def _read(line: Any) -> Recorded | None:
 
 def add_to_journal(directory: Path, evaluation: "EvaluatedSubNetwork", predictions: str | None = None) -> None:
     """Append an evaluation and its packed predictions to the journal of a directory."""
-    told = {} if predictions is None else {"predictions": predictions}
-    append_json_line(directory / JOURNAL_FILE, evaluation.to_json() | told)
+    packed = {} if predictions is None else {"predictions": predictions}
+    append_json_line(directory / JOURNAL_FILE, evaluation.to_json() | packed)
 
 
 def copy_journal(source: Path, target: Path) -> None:

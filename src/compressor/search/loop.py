@@ -3,7 +3,7 @@
 A sub-network that was evaluated before is answered from the results and does not count. The full super-network is
 always the first result, so that every trade-off is read against it.
 
-A method is asked for a batch of proposals at once (one by default) and hears of them in the order in which it made
+A method is asked for a batch of proposals at once (one by default) and gets their results in the order in which it made
 them, so that nothing depends on which of them was evaluated first.
 """
 
@@ -58,7 +58,7 @@ def run_search(
     """Return the result of `num_samples` evaluations (fewer where the space holds fewer), its front marked.
 
     `evaluate` gives a sub-network's validation error, `measure` its costs by the objectives' names, parameters or not.
-    `announce` hears which sub-networks will be evaluated next, so that what computes elsewhere can begin with all.
+    `announce` gets which sub-networks will be evaluated next, so that what computes elsewhere can begin with all.
     An interruption by the user ends the search, marked in the result, once anything was evaluated.
 
     Raises:

@@ -46,7 +46,7 @@ def nsga2(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseS
     return Nsga2Searcher(space, initial_design, seed)
 
 
-def require_fit(method: str, space: str) -> None:
+def require_fitting_space(method: str, space: str) -> None:
     """Raise unless a search method can search the space of that name.
 
     Raises:
@@ -69,7 +69,7 @@ def _bayesian(name: str, acquisition: str) -> SearcherFactory:
     def create(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
         from compressor.search.searchers import BayesianSearcher
 
-        require_fit(name, space.name)
+        require_fitting_space(name, space.name)
         assert isinstance(space, IntegerSpace)
         return BayesianSearcher(space, initial_design, seed, acquisition)
 

@@ -118,7 +118,7 @@ class SearchOptions(LatencyOptions):
     )
     batch_of_proposals: int | None = option(
         None,
-        "Sub-networks that the method proposes at once, before it hears how they are: more work for a cluster at a "
+        "Sub-networks that the method proposes at once, before it gets their results: more work for a cluster at a "
         "time, but each proposal knows less. Default: 1.",
         limit=Limit(least=1, most=10_000, reason="none of a batch learns from the others"),
     )
@@ -132,7 +132,7 @@ class SearchOptions(LatencyOptions):
             wrong.append(
                 Problem(
                     option=f"--batch-of-proposals of {self.search_strategy}",
-                    law="1, as it weighs each proposal by all that were evaluated",
+                    law="1, as it bases each proposal on all that were evaluated",
                     value=str(self.batch_of_proposals),
                     remedy="Lower it, or choose another --search-strategy.",
                 )
@@ -304,7 +304,7 @@ class Choice:
         return {name: _size(text) for name, text in given.items()}
 
     @property
-    def most(self) -> tuple[str, str, float] | None:
+    def limited_cost(self) -> tuple[str, str, float] | None:
         """The option that limits a cost, the name of the number that it limits, and the limit; None without one."""
         if self.max_params is not None:
             return "--max-params", "relative_params" if self.max_params <= 1 else "params", self.max_params
@@ -331,14 +331,14 @@ def _size(text: str) -> float | None:
     return value if 0 < value <= find_limits(Choice)["max_params"].most else None
 
 
-def require_fit(choice: Choice, objectives: Sequence[str], num_samples: int) -> None:
+def require_reachable(choice: Choice, objectives: Sequence[str], num_samples: int) -> None:
     """Raise where no search with these objectives and so many samples can give what the choice asks for.
 
     Raises:
         OptionError: it cannot.
     """
     problems = []
-    option, cost, _ = choice.most or ("", "", 0.0)
+    option, cost, _ = choice.limited_cost or ("", "", 0.0)
     if cost in OBJECTIVES and OBJECTIVES[cost].timed and cost not in objectives:
         problems.append(
             Problem(

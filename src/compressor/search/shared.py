@@ -182,8 +182,8 @@ class _Search:
         if directory is not None and net.path is not None:
             # Last: what the journal is compared with includes the latency table.
             search.recorded.update(open_journal(directory, search._inputs(net.path), options.objectives))
-        told = {key: line.predictions for key, line in search.recorded.items()}
-        search.predictions.update({key: unpack(text) for key, text in told.items() if text is not None})
+        packed = {key: line.predictions for key, line in search.recorded.items()}
+        search.predictions.update({key: unpack(text) for key, text in packed.items() if text is not None})
         return search
 
     def _inputs(self, path: Path) -> Inputs:
@@ -200,12 +200,12 @@ class _Search:
         return Inputs(values=values | asdict(self.options), budget=("num_samples", "batch_of_proposals"))
 
     def propose(self) -> list[SubNetwork]:
-        """Return what to begin with where the space weighs blocks: by the first of the objectives that is a cost.
+        """Return what to begin with where the space measures blocks: by the first of the objectives that is a cost.
 
         A latency that is timed for each sub-network is noisy, and takes long: parameters stand in for it. Random search
         is what others are held against, so it begins with nothing.
         """
-        if not self.space.weighs_blocks or self.options.search_strategy == "random_search":
+        if not self.space.measures_blocks or self.options.search_strategy == "random_search":
             return []
         model, task, cost_model = self.net.model, self.data.task, self.cost_model
         train = encode(self.data.train, task, self.net.tokenizer, max_positions(model))
@@ -265,25 +265,25 @@ class _Search:
         """Add intervals and test errors of the front and of the super-network, and where all of it comes from."""
         task, wanted = self.data.task, result.reported_names
         rows = encode(self.data.test, task, self.net.tokenizer, max_positions(self.net.model))
-        test, told = self._evaluator_of(rows, "test"), self.predictions
+        test, known = self._evaluator_of(rows, "test"), self.predictions
         members = [e.sub_network for e in result.evaluations if e.name in wanted]
         if isinstance(self.evaluator, ShardedEvaluator) and isinstance(test, ShardedEvaluator):
             self.evaluator.forget()  # what an interrupted search had still announced
-            self.announce([one for one in members if one.hash not in told])
+            self.announce([one for one in members if one.hash not in known])
             test.announce(members)
 
         def finish(e: EvaluatedSubNetwork) -> EvaluatedSubNetwork:
             if e.name not in wanted:
                 return e
-            if e.sub_network.hash not in told:  # an older version recorded the error alone
+            if e.sub_network.hash not in known:  # an older version recorded the error alone
                 self.evaluate(e.sub_network)
             validation = self.validation
-            predictions = told[e.sub_network.hash]
+            predictions = known[e.sub_network.hash]
             interval = error_interval(task.metric, predictions, validation.labels, validation.structure)
             return replace(e, error_interval=interval, test_error=test.evaluate(e.sub_network).error)
 
         evaluations = tuple(map(finish, result.evaluations))
-        known = {e.name: e.sub_network.hash for e in evaluations if e.sub_network.hash in told}
+        hashes = {e.name: e.sub_network.hash for e in evaluations if e.sub_network.hash in known}
         return replace(
             result,
             evaluations=evaluations,
@@ -291,7 +291,7 @@ class _Search:
             origin=self._origin(seconds),
             known_predictions=ValidationPredictions(
                 labels=self.validation.labels,
-                by_name={name: told[key] for name, key in known.items()},
+                by_name={name: known[key] for name, key in hashes.items()},
                 structure=self.validation.structure,
             ),
         )

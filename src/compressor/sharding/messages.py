@@ -38,11 +38,11 @@ def unpack_model(configuration: str, weights: np.ndarray) -> "PreTrainedModel":
     """Return the model that was packed, on the CPU, ready to evaluate."""
     from transformers import CONFIG_MAPPING
 
-    told = json.loads(configuration)
-    config = CONFIG_MAPPING[told["config"]["model_type"]].from_dict(told["config"])
+    described = json.loads(configuration)
+    config = CONFIG_MAPPING[described["config"]["model_type"]].from_dict(described["config"])
     with torch.random.fork_rng():
         model: PreTrainedModel = form_of_config(config).auto_class.from_config(
-            config, attn_implementation=told["attention"], dtype=torch.float32
+            config, attn_implementation=described["attention"], dtype=torch.float32
         )
     model.load_state_dict({name: torch.from_numpy(values) for name, values in _unpack(weights).items()})
     return model.eval()

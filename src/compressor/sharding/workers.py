@@ -65,9 +65,9 @@ class Share:
         gpus, cpus = (sum(int(node.get(kind, 0)) for node in nodes) for kind in ("GPU", "CPU"))
         per_worker = 1 if on_gpu and gpus else 0
         count = num_workers or max(1, gpus if per_worker else cpus)
-        most = max((int(node.get("CPU", 0)) for node in nodes), default=1)
+        largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         # An actor lies on one machine, so each machine holds the whole number of times that n fits into its CPUs.
-        fitting = (n for n in range(most, 0, -1) if sum(int(node.get("CPU", 0)) // n for node in nodes) >= count)
+        fitting = (n for n in range(largest, 0, -1) if sum(int(node.get("CPU", 0)) // n for node in nodes) >= count)
         return cls(num_workers=count, cpus=next(fitting, 1), gpus=per_worker)
 
 
@@ -190,12 +190,12 @@ class Workers:
     def _advance(self) -> None:
         """Wait for a result, and take all that are there."""
         waiting = list(self._running)
-        # As long as a worker is up a task may take its time; without any, somebody has to be told.
+        # As long as a worker is up a task may take its time; without any, somebody has to be warned.
         first, _ = self._ray.wait(waiting, timeout=None if self._loads else _PATIENCE_S)
         if not first:
             raise ClusterError(
                 f"a search must have a worker that is up, but for {_PATIENCE_S:.0f} seconds the cluster had no room "
-                f"for one of {self._share.cpus} CPUs. Give it more machines; the same command goes on from there."
+                f"for one of {self._share.cpus} CPUs. Give it more machines; the same command resumes from there."
             )
         done, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         for reference in done:
@@ -213,7 +213,7 @@ class Workers:
         except RayTaskError as error:
             raise ClusterError(
                 f"a worker must compute its part of a search, but fails: {brief(error.cause or error)}. Correct the "
-                "cause; the same command goes on from there."
+                "cause; the same command resumes from there."
             ) from error
         except RayError as error:
             self._replace(actor, error)

@@ -11,7 +11,7 @@ class MediumSpace(IntegerSpace):
     """`num_heads_i` in 0..H and `num_units_i` in 0..U for every layer i: the first ones."""
 
     name = "medium"
-    weighs_blocks = True
+    measures_blocks = True
 
     @property
     def ranges(self) -> dict[str, Sequence[int]]:

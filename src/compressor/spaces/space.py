@@ -26,7 +26,7 @@ class SearchSpace(ABC):
     name: ClassVar[str]
     orders_layers: ClassVar[bool] = False
     """Whether `layer_order` decides which layers go."""
-    weighs_blocks: ClassVar[bool] = False
+    measures_blocks: ClassVar[bool] = False
     """Whether a search begins with what the blocks of the super-network are worth (`evaluation/blocks.py`)."""
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """Trials on a Ray cluster: Syne Tune's backend as on one machine, with an actor in place of each process.
 
 What a trial leaves on its node comes here as it appears: weights first, where they may be on the front, then the
-report, then the log. So the directory of trials is what it would be on one machine, and a search goes on from it either
+report, then the log. So the directory of trials is what it would be on one machine, and a search resumes from it either
 way. A trial whose node is lost is started again, with what it has reported.
 """
 
@@ -34,7 +34,7 @@ from compressor.standard_nas.trial_actor import ERR, OUT, TRIAL_COMMAND, TrialAc
 
 _REPORT = re.compile(r"\[tune-metric\]: (\{.*\})")
 _PATIENCE_S = 30.0
-"""After which it is told that a trial waits for a node."""
+"""After which a note says that a trial waits for a node."""
 _CLOSE_S = 5.0
 
 
@@ -111,7 +111,7 @@ class RemoteTrial:
         self.closing: Any = None
         self._actor: Any = None
         self._answer: Any = None
-        self._began = self._told = False
+        self._began = self._noted = False
         self._code: int | None = None
         self._num_failures = 0
         self._begin()
@@ -140,7 +140,7 @@ class RemoteTrial:
         if self._code is not None:
             return
         if not ray.wait([self._answer], timeout=0)[0]:
-            self._tell_waiting()
+            self._report_waiting()
             return
         try:
             code, printed, logged = ray.get(self._answer)
@@ -173,7 +173,7 @@ class RemoteTrial:
         # Calls of an actor run in order, so the first look comes after the start, whenever a node has room for both.
         self._actor.start.remote(self._command, environment)
         self._answer = self._actor.look.remote()
-        self._began, self._asked, self._told = False, time.monotonic(), False
+        self._began, self._asked, self._noted = False, time.monotonic(), False
 
     def _take(self, printed: str, logged: str) -> None:
         """Keep what a trial printed and logged; the weights of a report before the report."""
@@ -214,9 +214,9 @@ class RemoteTrial:
         else:
             self._code, self._actor = 1, None
 
-    def _tell_waiting(self) -> None:
-        if not self._began and not self._told and time.monotonic() - self._asked > _PATIENCE_S:
-            self._told = True
+    def _report_waiting(self) -> None:
+        if not self._began and not self._noted and time.monotonic() - self._asked > _PATIENCE_S:
+            self._noted = True
             wanted = f"{self._remote.cpus} CPUs" + (f" and {self._remote.gpus:g} GPUs" if self._remote.gpus else "")
             tqdm.write(
                 f"Note: a trial waits for a machine of the cluster with {wanted} free "

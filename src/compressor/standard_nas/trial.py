@@ -64,7 +64,7 @@ def run_trial(directory: Path) -> None:
                 )
         if epoch.epoch <= len(known):
             return
-        told = TrialReport(
+        new = TrialReport(
             epoch=epoch.epoch,
             epoch_error=epoch.error,
             loss=epoch.loss,
@@ -73,8 +73,8 @@ def run_trial(directory: Path) -> None:
             costs=trial.costs,
             seconds=time.perf_counter() - started,
         )
-        told.append(directory)
-        report(**told.to_json())
+        new.append(directory)
+        report(**new.to_json())
 
     fine_tune(model, inputs.task, inputs.train, inputs.validation, settings, on_epoch)
 

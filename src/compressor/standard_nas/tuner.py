@@ -176,7 +176,7 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: R
 
     def is_over(_: Any) -> bool:
         out_of_time = limit is not None and time.perf_counter() - start > limit
-        return out_of_time or (not recorder.heard and recorder.num_failed >= _MAX_FAILURES)
+        return out_of_time or (not recorder.any_reported and recorder.num_failed >= _MAX_FAILURES)
 
     if remote is None:
         backend = TrialBackend(command, describe, max(1, torch.get_num_threads() // num_workers))
@@ -195,7 +195,7 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: R
                 sleep_time=_SLEEP_S,
                 # Its table of trials would break the progress bar.
                 print_update_interval=float("inf"),
-                # Syne Tune ends at the first failure; here other trials go on, and `is_over` says when it is hopeless.
+                # Syne Tune ends at the first failure; here other trials continue, and `is_over` says when to give up.
                 max_failures=sys.maxsize,
                 tuner_name=TRIALS_DIR,
                 suffix_tuner_name=False,
@@ -216,7 +216,7 @@ def _tune(recorder: "_Recorder", num_workers: int, command: list[str], remote: R
 
 
 class _Recorder(TunerCallback):  # type: ignore[misc]
-    """Turns what the tuner hears into evaluations, in the order in which trials end."""
+    """Turns what trials report into evaluations, in the order in which trials end."""
 
     def __init__(
         self,
@@ -244,15 +244,15 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
         return summarise(self.evaluations, self.hypervolumes, self.options.objectives, self._full_costs)
 
     def may_be_on_front(self, trial_id: int, report: TrialReport) -> bool:
-        """Return whether a report's weights may be wanted: the full network's, or those that no ended trial beats."""
+        """Return whether a report's weights may be wanted: the full network's, or what no ended trial dominates."""
         if self.trials[trial_id].sub_network == self.problem.cost_model.full:
             return True
-        told = {"error": report.error, **report.costs}
-        pairs = [[(e.objectives[name], told[name]) for name in self.options.objectives] for e in self.evaluations]
+        point = {"error": report.error, **report.costs}
+        pairs = [[(e.objectives[name], point[name]) for name in self.options.objectives] for e in self.evaluations]
         return not any(all(x <= y for x, y in each) and any(x < y for x, y in each) for each in pairs)
 
     @property
-    def heard(self) -> bool:
+    def any_reported(self) -> bool:
         """Whether any trial has finished an epoch."""
         return any(trial.report is not None for trial in self.trials.values())
 

@@ -321,7 +321,7 @@ def _take_over(ranks: Ranks, reports: list[EpochReport], everything: "_Everythin
 
 
 def _order(job: _Job, optimizer: torch.optim.Optimizer) -> None:
-    """Put heads and units in order of importance, and note that of the layers where it matters and can be told."""
+    """Put heads and units in order of importance, and note that of the layers where it matters and can be measured."""
     model, settings = job.model, job.settings
     sort_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
     knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
@@ -365,7 +365,7 @@ def _train_epoch(
 ) -> tuple[list[float], list[float], list[float]]:
     """Make one pass over the rows; return the losses of its steps, of the model as a whole and of its sub-networks."""
     model, settings = job.model, job.settings
-    everything_kept = None if job.smallest is None else full_sub_network(get_dimensions(model))
+    full = None if job.smallest is None else full_sub_network(get_dimensions(model))
     losses: list[float] = []
     own: list[float] = []
     others: list[float] = []
@@ -384,7 +384,7 @@ def _train_epoch(
         for update, loss in zip(updates, found.tolist(), strict=True):
             # The loss that is shown is the super-network's: sub-networks are drawn anew in each step, and their losses
             # jump.
-            (own if update.sub_network in (None, everything_kept) else others).append(loss)
+            (own if update.sub_network in (None, full) else others).append(loss)
         # Before clipping, whose limit is of the true gradients.
         moving.scaler.unscale_(moving.optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)

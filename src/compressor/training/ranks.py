@@ -62,8 +62,8 @@ class Ranks:
             else torch.empty(int(length), dtype=torch.uint8)
         )
         self._broadcast(sent)
-        told: Json = json.loads(sent.numpy().tobytes())
-        return told
+        agreed: Json = json.loads(sent.numpy().tobytes())
+        return agreed
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:

@@ -137,7 +137,7 @@ class TrainingSettings:
     @property
     def identity(self) -> dict[str, Any]:
         """What a training depends on: equal settings give equal weights, up to rounding where rows are split."""
-        # A machine with more memory, or more processes, may go on where another one stopped.
+        # A machine with more memory, or more processes, may resume where another one stopped.
         values = asdict(self) | {"per_device_train_batch_size": self.rows_per_step}
         return {name: value for name, value in values.items() if name not in SPLIT}
 

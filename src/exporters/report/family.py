@@ -236,14 +236,14 @@ def _parity_table(reported: ReportedFamily) -> Table:
         in_fp32 = {} if export is None else export.verified
         onnx = max((max(form.parity.values()) for form in in_fp32.values()), default=None)
         judged = {} if export is None else export.smaller
-        told = [f"{name} {form.loss:+.4f}{'' if form.accepted else ' (refused)'}" for name, form in judged.items()]
+        losses = [f"{name} {form.loss:+.4f}{'' if form.accepted else ' (refused)'}" for name, form in judged.items()]
         rows.append(
             [
                 member.name,
                 member.report.name,
                 f"{largest:.1e}" if (largest := member.report.parity.largest) else "equal",
                 "" if onnx is None else f"{onnx:.1e}",
-                ", ".join(told),
+                ", ".join(losses),
             ]
         )
     header = ["", "sub-network", "searched to saved", "PyTorch to graph", "error against fp32"]

@@ -180,7 +180,7 @@ def _roles(reported: Reported) -> tuple[str, str]:
 
 
 def _timed(benchmark: Benchmark) -> dict[str, Any]:
-    """Return what the timed models weigh, and what is to be said of their times."""
+    """Return sizes of the timed models, and what is to be noted of their times."""
     header, rows = benchmark.model_table()
     return {"note": benchmark.noise_note(), "table": Table(header=header, rows=rows)}
 
@@ -191,11 +191,11 @@ def _parity(reported: Reported) -> dict[str, Any] | None:
     if extraction is None and export is None:
         return None
     steps = [] if extraction is None else [extraction.repair, extraction.finetuning]
-    told = "as exported" if extraction is None else f"error {extraction.error:.4f}"
+    measured = "as exported" if extraction is None else f"error {extraction.error:.4f}"
     return {
         "extracted": [] if extraction is None else _extracted_links(extraction.parity),
         "steps": [step.describe() for step in steps if step is not None],
-        "exported": [] if export is None else [_exported_links(told, *form) for form in export.verified.items()],
+        "exported": [] if export is None else [_exported_links(measured, *form) for form in export.verified.items()],
         "smaller": [] if export is None else [_judged(*form) for form in export.smaller.items()],
     }
 
@@ -209,10 +209,10 @@ def _extracted_links(parity: Parity) -> list[tuple[str, str]]:
     return [*links, ("saved and loaded", loaded)]
 
 
-def _exported_links(told: str, name: Form, fp32: VerifiedForm) -> list[tuple[str, str]]:
+def _exported_links(measured: str, name: Form, fp32: VerifiedForm) -> list[tuple[str, str]]:
     texts = f"{_difference(max(fp32.parity.values()), MAX_ONNX_DIFFERENCE)}\n"
     texts += f"over {len(fp32.parity)} kinds of batches\nerror {fp32.error:.4f}"
-    return [("PyTorch model", told), (describe_form(name), texts)]
+    return [("PyTorch model", measured), (describe_form(name), texts)]
 
 
 def _judged(name: str, form: JudgedForm) -> str:

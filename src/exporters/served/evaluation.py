@@ -112,8 +112,11 @@ class Evaluation:
     def shown_rows(self) -> list[dict[str, Any]]:
         """Return the rows as people read them: texts, the label, and what each model answers."""
         columns = [*self.task.text_columns, *self.task.choice_columns]
-        told = {"label": self.targets.values, **{name: judged.predictions for name, judged in self.models.items()}}
-        shown = {self.columns[name]: [self._show(value) for value in values] for name, values in told.items()}
+        columns_of = {
+            "label": self.targets.values,
+            **{name: judged.predictions for name, judged in self.models.items()},
+        }
+        shown = {self.columns[name]: [self._show(value) for value in values] for name, values in columns_of.items()}
         texts = self.rows.texts
         if self.task.head.labels_words:
             bounds = np.cumsum([0, *map(len, texts)])
@@ -173,8 +176,8 @@ def evaluate_served(
     base = None if baseline is None else _judge(baseline, rows, task, targets, model.labels)
     compared = None
     if base is not None:
-        told = (base.predictions, judged.predictions)
-        compared = compare_predictions(task.metric, *told, targets.values, targets.structure)
+        both = (base.predictions, judged.predictions)
+        compared = compare_predictions(task.metric, *both, targets.values, targets.structure)
     return Evaluation(
         file=file,
         task=task,
@@ -210,8 +213,10 @@ def _describe(model: ServedModel) -> str:
 
 def _judge(model: ServedModel, rows: Rows, task: Task, targets: Targets, labels: Sequence[str]) -> Judged:
     predictions = predict_rows(model, rows, task, labels)
-    told = (task.metric, predictions, targets.values, targets.structure)
-    return Judged(model=model, predictions=predictions, error=compute_error(*told), interval=error_interval(*told))
+    judged_by = (task.metric, predictions, targets.values, targets.structure)
+    return Judged(
+        model=model, predictions=predictions, error=compute_error(*judged_by), interval=error_interval(*judged_by)
+    )
 
 
 def _gates(judged: Judged, base: Judged | None, targets: Targets, metric: str, options: GateOptions) -> list[Gate]:

@@ -123,25 +123,31 @@ class Replay:
         return float(self.timed[role].service_ms.mean()) / 1000 * self.rate
 
     def verdict(self) -> list[str]:
-        """Return what can be told, a sentence each."""
+        """Return what the figures show, a sentence each."""
         low, high = self.disagreement_interval
         count = f"{len(self.disagreements):,} of {self.num_rows:,} rows"
-        ratio, least, most = self.ratios[50]
-        word = "faster" if most < 1 else "slower" if least > 1 else "neither faster nor slower, as far as can be told"
-        tail, tail_least, tail_most = self.ratios[99]
-        told = [
+        ratio, low_p50, high_p50 = self.ratios[50]
+        word = (
+            "faster"
+            if high_p50 < 1
+            else "slower"
+            if low_p50 > 1
+            else "neither faster nor slower, as far as can be told"
+        )
+        tail, low_p99, high_p99 = self.ratios[99]
+        sentences = [
             f"The models disagree on {count}: {self.disagreement:.2%} (95 % {low:.2%} to {high:.2%}).",
-            f"The challenger is {word}: its median latency is {ratio:.2f} times the champion's (95 % {least:.2f} to "
-            f"{most:.2f}), its 99th percentile {tail:.2f} times (95 % {tail_least:.2f} to {tail_most:.2f}).",
+            f"The challenger is {word}: its median latency is {ratio:.2f} times the champion's (95 % {low_p50:.2f} to "
+            f"{high_p50:.2f}), its 99th percentile {tail:.2f} times (95 % {low_p99:.2f} to {high_p99:.2f}).",
         ]
         for role in ROLES:
             # Near 1 a queue builds up (its mean wait grows as 1 / (1 − load)), which is no property of the model.
             if self.busy(role) > 0.9:
-                told.append(
+                sentences.append(
                     f"The {role} is at work {self.busy(role):.0%} of the time at {self.rate:g} requests a second, so "
                     "its latencies are mostly those of waiting. Replay at a lower --rate to compare the models."
                 )
-        return told
+        return sentences
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows: a model a row."""

@@ -56,7 +56,7 @@ def latency_chart(found: Replay) -> PointChart:
             for percent, ms in zip(percents, values, strict=True)
         )
         series.append(Series(name=role, marks=marks, color=color, size=2.0, line="straight"))
-    told = "; ".join(
+    described = "; ".join(
         f"{role}: " + ", ".join(f"{name.removesuffix('_ms')} {ms:.2f} ms" for name, ms in timed.percentiles().items())
         for role, timed in found.timed.items()
     )
@@ -64,7 +64,7 @@ def latency_chart(found: Replay) -> PointChart:
         stem="replay_latency",
         title="Latency by percentile",
         caption="So many percent of the requests were answered within that time, waiting for earlier ones included.",
-        alt=f"{told}.",
+        alt=f"{described}.",
         x_label="percentile of the requests",
         y_label="latency in ms, lower is better",
         series=tuple(series),

@@ -167,13 +167,13 @@ def _tags(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:
         sizes = np.asarray([len(word) for word in words])
         # Words are joined by one space each (`_sentences`).
         starts = np.cumsum([0, *(sizes[:-1] + 1)])
-        told = np.full(len(words), find_outside(labels))
+        tags = np.full(len(words), find_outside(labels))
         for span in answer.spans:
             # Every word that the span touches.
             inside = np.flatnonzero((starts + sizes > span.start) & (starts < span.end))
             for number, place in enumerate(inside):
-                told[place] = places[_name_tag(span.label, number, len(inside), places)]
-        found.append(told)
+                tags[place] = places[_name_tag(span.label, number, len(inside), places)]
+        found.append(tags)
     return np.concatenate(found)
 
 

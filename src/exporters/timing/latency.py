@@ -1,4 +1,4 @@
-"""Honest latency: several models side by side, in turn, inputs prepared outside of the clock; and how noisy it was.
+"""Latency of several models side by side: warmed up, taking turns, inputs prepared outside of the clock; and noise.
 
 Rounds are timed in blocks, in which the kinds of batches take turns too, so that what happens on the machine hits all
 alike. Blocks in which others had the processor are timed again, up to a bound; what is still noisy then says so.
@@ -247,11 +247,11 @@ def summarise(model: str, batch_size: int, length: Length, blocks: Sequence[Bloc
 def _resample(blocks: Sequence[Block]) -> np.ndarray:
     """Round [draws, rounds]: blocks drawn with replacement, and in each as many rounds as the longest has."""
     sizes = np.array([len(next(iter(block.seconds.values()))) for block in blocks])
-    starts, most = np.cumsum(sizes) - sizes, int(sizes.max())
+    starts, longest = np.cumsum(sizes) - sizes, int(sizes.max())
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(blocks), size=(_DRAWS, len(blocks)))[..., None]
     # [draws, blocks, rounds]: a round of each drawn block by its own number of rounds.
-    within = (rng.random((_DRAWS, len(blocks), most)) * sizes[drawn]).astype(np.int64)
+    within = (rng.random((_DRAWS, len(blocks), longest)) * sizes[drawn]).astype(np.int64)
     return np.asarray((starts[drawn] + within).reshape(_DRAWS, -1))
 
 

@@ -23,14 +23,14 @@ from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
 from compressor.hub import push_model, require_hub
 from compressor.options import Problem, refuse
-from compressor.search.methods import require_fit as require_method_fit
+from compressor.search.methods import require_fitting_space
 from compressor.search.options import (
     LATENCY_OBJECTIVE,
     Choice,
     NasOptions,
     SearchOnCluster,
     SearchOptions,
-    require_fit,
+    require_reachable,
 )
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import RUNTIMES, BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions, installed_runtimes
@@ -366,7 +366,7 @@ def replay(champion: str, challenger: str, requests_file: str, **values: Any) ->
 def sync(output_dir: str, **_debug: Any) -> None:
     """Log what a tracking server missed while it was away.
 
-    OUTPUT_DIR is the output directory of the command that went on without it.
+    OUTPUT_DIR is the output directory of the command that continued without it.
     """
     _quiet_libraries()
     from mlproject.cli.resume import lock_output_dir
@@ -680,7 +680,7 @@ def _extraction_options(values: dict[str, Any]) -> ExtractionOptions:
 def _search_options(values: dict[str, Any]) -> SearchOptions:
     options = pick(SearchOptions, values)
     if options.search_space is not None:
-        require_method_fit(options.search_strategy, options.search_space)
+        require_fitting_space(options.search_strategy, options.search_space)
     return options
 
 
@@ -699,7 +699,7 @@ def _search_options_of_compress(values: dict[str, Any]) -> SearchOptions:
 
 def _nas_options(values: dict[str, Any]) -> NasOptions:
     options = pick(NasOptions, values)
-    require_method_fit(options.search_strategy, options.search_space)
+    require_fitting_space(options.search_strategy, options.search_space)
     return options
 
 
@@ -725,7 +725,7 @@ def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
 def _fit(values: dict[str, Any]) -> None:
     """Raise unless the search of a `compress` can give what the choice asks for, and the export name what it gives."""
     choice = _choice(values)
-    require_fit(choice, values["objectives"], values["num_samples"])
+    require_reachable(choice, values["objectives"], values["num_samples"])
     if choice.several:
         if "dense" in choice.tier_sizes:
             law, remedy = "other names than dense, which is the super-network", "Choose another."

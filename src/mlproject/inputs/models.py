@@ -44,7 +44,7 @@ def open_super_network(
 
     Raises:
         ModelError: there is no super-network, or it does not fit the data.
-        TaskDataError: the data cannot be told, or its rows have changed since training.
+        TaskDataError: the data is not known, or its rows have changed since training.
     """
     net = load_super_network(path)
     trained_on = None if net.record is None else net.record.source

@@ -253,7 +253,7 @@ class _Stages:
             before = read_record(found, inputs)
             if before is None:
                 continue
-            # The same in the same amount is skipped; with a larger budget its journal goes on.
+            # The same in the same amount is skipped; with a larger budget it resumes from its journal.
             if before.same_amount_as(inputs):
                 self._tracker.end_stage(stage)
                 print(f"{stage}: skipped, {found} was made from the same inputs (run {run_id}).")

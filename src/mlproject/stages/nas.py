@@ -93,14 +93,14 @@ class _TrialRuns:
             self._children[trial.name] = self._run.open_child(trial.name, params=params, tags=self._tags)
             return
         child = self._children[trial.name]
-        told = trial.report
-        if trial.status is None and told is not None:
-            child.log_metrics({"epoch/loss": told.loss, "epoch/epoch_error": told.epoch_error}, told.epoch)
+        report = trial.report
+        if trial.status is None and report is not None:
+            child.log_metrics({"epoch/loss": report.loss, "epoch/epoch_error": report.epoch_error}, report.epoch)
         if trial.status is None:
             return
-        if trial.evaluation is not None and told is not None:
+        if trial.evaluation is not None and report is not None:
             metrics = child_metrics(trial.evaluation, trial.hypervolume)
-            child.log_metrics(metrics | {"epochs": float(told.epoch)})
+            child.log_metrics(metrics | {"epochs": float(report.epoch)})
         # A trial that the method stopped early has done what it was to do.
         status = {FINISHED: "FINISHED", STOPPED: "FINISHED", FAILED: "FAILED"}.get(trial.status, "KILLED")
         tags = {"trial_status": trial.status} | ({"error": trial.problem} if trial.problem else {})

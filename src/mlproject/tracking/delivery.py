@@ -97,7 +97,7 @@ class MlflowLog:
                 for tag, value in {**tags, KEY_TAG: key}.items():
                     self.client.set_tag(run.info.run_id, tag, value)
                 if run_id and made_by_mlflow_run not in (None, run_id):
-                    self.client.set_tag(made_by_mlflow_run, "mlflow.note.content", f"Went on with the run {run_id}.")
+                    self.client.set_tag(made_by_mlflow_run, "mlflow.note.content", f"Resumed in the run {run_id}.")
             else:
                 run = self._create_run(name, {**tags, KEY_TAG: key})
         except Exception as error:  # MLflow raises what the store below it raises

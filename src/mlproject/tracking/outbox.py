@@ -163,8 +163,8 @@ class Outbox:
 
     def next_step(self, run: str, prefix: str) -> int:
         """Return the step after the last that was logged of a run's metrics whose names begin so."""
-        told = (event for event in self._events if isinstance(event, LogMetrics) and event.run == run)
-        steps = (step for event in told for name, _, step in event.metrics if name.startswith(prefix))
+        logged = (event for event in self._events if isinstance(event, LogMetrics) and event.run == run)
+        steps = (step for event in logged for name, _, step in event.metrics if name.startswith(prefix))
         return max(steps, default=-1) + 1
 
     @property

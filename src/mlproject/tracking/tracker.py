@@ -235,8 +235,8 @@ class Tracker:
         """Yield a run under `parent`, the one begun before where there is one; FAILED if the block raises."""
         run = StageRun(self, stage)
         known = stage in self.outbox.run_ids
-        told = {**tags, "stage": stage}
-        self.add(events.CreateRun(run=stage, parent=parent.name, name=stage, tags=told, start_ms=now_ms()))
+        all_tags = {**tags, "stage": stage}
+        self.add(events.CreateRun(run=stage, parent=parent.name, name=stage, tags=all_tags, start_ms=now_ms()))
         if known:
             self.add(events.ReopenRun(run=stage))
         with self._ending(run):

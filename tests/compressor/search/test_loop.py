@@ -92,11 +92,11 @@ def test_what_is_recorded_is_not_announced_and_the_batch_is_as_before(cost_model
     assert announced == [e.sub_network.hash for e in whole.evaluations[7:]]
 
 
-def test_methods_that_weigh_each_proposal_by_all_before_take_no_batches() -> None:
+def test_methods_that_base_each_proposal_on_all_before_take_no_batches() -> None:
     with pytest.raises(OptionError) as raised:
         SearchOptions(search_strategy="ehvi", batch_of_proposals=8)
     assert str(raised.value) == (
-        "--batch-of-proposals of ehvi must be 1, as it weighs each proposal by all that were evaluated, but got 8. "
+        "--batch-of-proposals of ehvi must be 1, as it bases each proposal on all that were evaluated, but got 8. "
         "Lower it, or choose another --search-strategy."
     )
 

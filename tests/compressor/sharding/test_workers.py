@@ -157,7 +157,7 @@ def test_what_fails_in_a_worker_is_told() -> None:
         workers.collect("a", 1)
     assert str(raised.value) == (
         "a worker must compute its part of a search, but fails: no such batch. Correct the cause; the same command "
-        "goes on from there."
+        "resumes from there."
     )
 
 

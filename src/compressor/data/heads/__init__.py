@@ -31,17 +31,17 @@ HEADS: dict[str, Head] = {
 
 
 def form_of(model: "PreTrainedModel") -> ModelForm:
-    """Return the form of a model, told by its class; sliced ones are called like stock ones."""
+    """Return the form of a model, by its class; sliced ones are called like stock ones."""
     return _find_form(type(model).__name__)
 
 
 def form_of_config(config: Any) -> ModelForm:
-    """Return the form of a saved model, told by the class that its configuration names."""
+    """Return the form of a saved model, by the class that its configuration names."""
     return _find_form((config.architectures or [""])[0])
 
 
 def head_of_config(config: Any) -> Head:
-    """Return head of a fine-tuned model, told by its class and its kind of problem, as transformers tells them apart.
+    """Return the head of a fine-tuned model, by its class and its kind of problem, as transformers distinguishes them.
 
     Raises:
         ModelError: its kind of problem is none that there is a head for.

@@ -89,24 +89,24 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
     That is worth 2p / (1 + p) of F1 where a share p is positive. For Matthews any constant is worth nothing.
     """
     metric = data.task.metric
-    told = 1 if metric == "f1" else int(np.bincount(data.train.labels).argmax())
+    answer = 1 if metric == "f1" else int(np.bincount(data.train.labels).argmax())
     return TrivialPredictor(
-        name=f"always {data.label_names[told]!r}",
-        error=_error_of_constant(metric, told, data.validation.labels),
-        test_error=_error_of_constant(metric, told, data.test.labels),
+        name=f"always {data.label_names[answer]!r}",
+        error=_error_of_constant(metric, answer, data.validation.labels),
+        test_error=_error_of_constant(metric, answer, data.test.labels),
     )
 
 
-def _error_of_constant(metric: str, told: int, labels: np.ndarray) -> float:
+def _error_of_constant(metric: str, answer: int, labels: np.ndarray) -> float:
     """Return the error of one label for all rows; a constant's F1 is what it is here, not 0 as for a model."""
     # Precision p and recall 1 of the label that is always given: F1 = 2p / (1 + p).
-    share = float(np.mean(labels == told))
+    share = float(np.mean(labels == answer))
     if metric == "f1":
         return round(1 - 2 * share / (1 + share), 12)
     if metric == "f1_macro":
         # All other classes have an F1 of 0.
-        return round(1 - 2 * share / (1 + share) / len(np.unique(np.append(labels, told))), 12)
-    return compute_error(metric, np.full(len(labels), told), labels)
+        return round(1 - 2 * share / (1 + share) / len(np.unique(np.append(labels, answer))), 12)
+    return compute_error(metric, np.full(len(labels), answer), labels)
 
 
 def ask(task: "Task", of_text: str = "single", of_pair: str = "pair") -> tuple[str, Any]:

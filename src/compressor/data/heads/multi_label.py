@@ -171,12 +171,12 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
     hits = np.cumsum(train.sum(axis=0)[order])
     values = 2 * hits / (np.arange(1, len(order) + 1) * len(train) + train.sum())
     count = len(order) if metric == "f1_macro" else int(values.argmax()) + 1
-    told = np.zeros(len(order), dtype=np.int64)
-    told[order[:count]] = 1
+    answer = np.zeros(len(order), dtype=np.int64)
+    answer[order[:count]] = 1
     names = [data.label_names[place] for place in order[:count]]
     what = "every label" if count == len(order) else " and ".join(map(repr, names))
     error, test_error = (
-        compute_error(metric, np.tile(told, (len(rows), 1)), rows.labels) for rows in (data.validation, data.test)
+        compute_error(metric, np.tile(answer, (len(rows), 1)), rows.labels) for rows in (data.validation, data.test)
     )
     return TrivialPredictor(name=f"always {what}", error=error, test_error=test_error)
 
@@ -185,8 +185,8 @@ def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> floa
     """Return what may move the error: outputs closer to 0 than parity's rounding, a hit more or less each."""
     # 1e-4 of the largest logit is what parity allows a logit to move
     close = np.abs(logits) < 1e-4 * max(float(np.abs(logits).max()), 1e-6)
-    ties, told = close.sum(axis=0), np.maximum((logits > 0).sum(axis=0), 1)
-    return float(1e-6 + np.minimum(2 * ties / told, 1.0).sum())
+    ties, num_predicted = close.sum(axis=0), np.maximum((logits > 0).sum(axis=0), 1)
+    return float(1e-6 + np.minimum(2 * ties / num_predicted, 1.0).sum())
 
 
 MULTI_LABEL = Head(

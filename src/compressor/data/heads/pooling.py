@@ -1,6 +1,6 @@
 """From the vectors of tokens to one vector per text, and how sentence-transformers writes that down in a directory.
 
-The configuration of a model of ours notes the same, so that it is told with the model whatever lies beside it.
+The configuration of a model of ours notes the same, so that the model carries it whatever lies beside.
 """
 
 from collections.abc import Callable, Mapping
@@ -108,11 +108,11 @@ def read_pooling(source: str) -> Pooling | None:
     try:
         kinds = [str(entry["type"]).rpartition(".")[2] for entry in modules]
         paths = [str(entry["path"]) for entry in modules]
-        told = _read(source, f"{paths[1]}/config.json") or {} if kinds[1:2] == ["Pooling"] else {}
+        written = _read(source, f"{paths[1]}/config.json") or {} if kinds[1:2] == ["Pooling"] else {}
         length, settings = _read(source, _LENGTH) or {}, _read(source, _SETTINGS) or {}
         # Since version 5 one field says it, before one flag for each mode.
-        modes = told.get("pooling_mode") or [
-            _OLD_MODES[key] for key, value in told.items() if key in _OLD_MODES and value
+        modes = written.get("pooling_mode") or [
+            _OLD_MODES[key] for key, value in written.items() if key in _OLD_MODES and value
         ]
         modes = modes if isinstance(modes, list) else [modes]
         prompts = {str(name): str(text) for name, text in (settings.get("prompts") or {}).items()}
@@ -142,7 +142,7 @@ def read_pooling(source: str) -> Pooling | None:
         similarity=str(similarity),
     )
     # How many tokens a prompt has would have to be known where they are pooled.
-    if pooling.prompt and not told.get("include_prompt", True):
+    if pooling.prompt and not written.get("include_prompt", True):
         raise ModelError(
             f"a prompt must be pooled with the text that it stands before, but {source} leaves it out. "
             "Choose another model."

@@ -1,6 +1,6 @@
 """A score per query and document, by which the documents of a query are ranked: a cross-encoder with one output.
 
-Two heads, told apart by the labels of the training rows. Relevances (grades 0, 1, …, divided by the highest, or values
+Two heads; the labels of the training rows decide which. Relevances (grades 0, 1, …, divided by the highest, or values
 in 0..1) are learnt by binary cross-entropy, as in Nogueira and Cho 2019; any other numbers are a teacher's scores and
 learnt by squared error, as in Hofstätter et al. 2020. Rows with the same `group_column` are one query.
 """

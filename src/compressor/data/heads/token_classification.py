@@ -120,17 +120,19 @@ def to_texts(rows: "Rows", task: "Task") -> tuple[list[list[str]], None]:
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Predict the label of most words in training, mostly `O`: worth something where the metric is accuracy alone."""
     words = {name: np.concatenate([np.asarray(labels) for labels in rows.labels]) for name, rows in data.parts.items()}
-    told = int(np.bincount(words["train"]).argmax())
+    answer = int(np.bincount(words["train"]).argmax())
     of_accuracy = data.task.metric == "accuracy"
-    errors = [round(float(np.mean(words[name] != told)), 12) if of_accuracy else 1.0 for name in ("validation", "test")]
-    return TrivialPredictor(name=f"always {data.label_names[told]!r}", error=errors[0], test_error=errors[1])
+    errors = [
+        round(float(np.mean(words[name] != answer)), 12) if of_accuracy else 1.0 for name in ("validation", "test")
+    ]
+    return TrivialPredictor(name=f"always {data.label_names[answer]!r}", error=errors[0], test_error=errors[1])
 
 
 def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> float:
     """Return words whose two best labels lie closer than parity's rounding (may flip), and two entities with each."""
     ties = count_near_ties(logits)
-    told = predict(logits)
-    marked = int(np.count_nonzero(told != np.bincount(told).argmax()))  # the others are mostly in no entity
+    predicted = predict(logits)
+    marked = int(np.count_nonzero(predicted != np.bincount(predicted).argmax()))  # the others are mostly in no entity
     # A word that flips may split an entity or join two, each of which counts as a miss and a false alarm.
     return 1e-6 + 4 * ties / max(marked, 1)
 
