@@ -106,7 +106,6 @@ TESTED_IN = {
     "compressor/spaces/subsets": "compressor/spaces/test_space",
     "compressor/standard_nas/backend": "compressor/standard_nas/test_tuner",
     "compressor/standard_nas/trial": "mlproject/commands/test_nas",
-    "exporters/figures": "compressor/drawing/test_files",
     "exporters/report/front": "exporters/report/test_page",
     "exporters/report/inputs": "exporters/report/test_page",
     "exporters/found_models": "exporters/test_benchmark",

@@ -1,12 +1,14 @@
 """What the pictures of a benchmark show: latencies side by side, and error against latency."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
-from compressor.drawing.charts import Bar, BarChart, Panel, bar_color
-from compressor.drawing.plots import legend_name, plain_texts
+from compressor.drawing.charts import Bar, BarChart, Mark, Panel, PointChart, Series, Shape, bar_color
 from compressor.search.objectives import OBJECTIVES
-from exporters.benchmark_record import Benchmark
+from exporters.benchmark_record import Benchmark, TimedModel
 from exporters.timing.latency import Latency
+
+_SHAPES: Mapping[str, Shape] = {"int8": "square", "fp16": "triangle", "bf16": "diamond"}
+"""Marks by precision; fp32 and graphs of other tools are circles."""
 
 
 def latency_chart(benchmark: Benchmark, whose: str = "dense against extracted") -> BarChart:
@@ -44,33 +46,50 @@ def _latency_bar(row: Latency, place: int, title: str) -> Bar:
     )
 
 
-@plain_texts()
-def write_latency_png(benchmark: Benchmark, path: Path) -> Path:
-    """Save error against median latency per model at the first batch size and the longest length; the base marked.
+def error_chart(benchmark: Benchmark) -> PointChart:
+    """Return error against median latency, a series per model, at the smallest batch and the longest length.
 
-    Models whose error is not known are drawn at the foot of the picture.
+    The base is the star. Models whose error is not known lie at the foot, and the legend says so.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shapes = [(batch_size, length) for batch_size, length in benchmark.shapes if isinstance(length, int)]
     batch_size, length = min(size for size, _ in shapes), max(tokens for _, tokens in shapes)
-    figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for name, latency in benchmark.at((batch_size, length)).items():
-        model, is_base = benchmark.models[name], name == benchmark.base
-        marker = "*" if is_base else {"int8": "s", "fp16": "^", "bf16": "D"}.get(model.precision, "o")
-        label = f"{legend_name(name)} ({model.runtime}, {model.precision}" + (", base)" if is_base else ")")
-        axes.scatter([latency.p50_ms], [model.error or 0.0], s=110 if is_base else 50, marker=marker, label=label)
-    axes.set(
-        xlabel=f"median latency in ms (batch {batch_size}, {length} tokens), lower is better",
-        ylabel=OBJECTIVES["error"].axis,
-        title=f"Latency on {benchmark.environment.threads} thread(s) of {benchmark.environment.cpu}",
+    latencies, environment = benchmark.at((batch_size, length)), benchmark.environment
+    marks = {name: _error_mark(benchmark.models[name], latency) for name, latency in latencies.items()}
+    return PointChart(
+        stem="latency",
+        title=f"Latency on {environment.threads} thread(s) of {environment.cpu}",
+        caption="Vertical lines are 95 % intervals of the error.",
+        alt="; ".join(mark.note.replace("\n", ", ") for mark in marks.values()) + ".",
+        x_label=f"median latency in ms (batch {batch_size}, {length} tokens), lower is better",
+        y_label=OBJECTIVES["error"].axis,
+        series=tuple(
+            Series(
+                name=_legend_entry(name, benchmark),
+                marks=(mark,),
+                color=bar_color(place),
+                shape="star" if not place else _SHAPES.get(benchmark.models[name].precision, "circle"),
+                size=6.2 if not place else 4.0,
+            )
+            for place, (name, mark) in enumerate(marks.items())
+        ),
     )
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    figure.savefig(path)
-    return path
+
+
+def _error_mark(model: TimedModel, latency: Latency) -> Mark:
+    low, high = model.error_interval or (None, None)
+    error = "error not known" if model.error is None else f"error {model.error:.4f}"
+    return Mark(
+        x=latency.p50_ms,
+        y=model.error or 0.0,
+        low=low,
+        high=high,
+        note=f"{latency.model}\n{latency.p50_ms:.2f} ms\n{error}",
+    )
+
+
+def _legend_entry(name: str, benchmark: Benchmark) -> str:
+    model = benchmark.models[name]
+    words = [model.runtime, model.precision]
+    words += ["base"] if name == benchmark.base else []
+    words += ["error not known"] if model.error is None else []
+    return f"{name} ({', '.join(words)})"

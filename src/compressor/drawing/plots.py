@@ -71,7 +71,7 @@ def plain_texts() -> Iterator[None]:
         yield
 
 
-def legend_name(name: str) -> str:
+def _legend_name(name: str) -> str:
     """Return a name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
@@ -172,7 +172,7 @@ def _draw_series(series: Series, axes: "Axes", number: int) -> None:
         )
     if series.name:  # an entry with both line and mark
         marker = _MARKERS[series.shape] if series.size else ""
-        axes.plot([], [], color=color, linestyle=style, marker=marker, markersize=6, label=legend_name(series.name))
+        axes.plot([], [], color=color, linestyle=style, marker=marker, markersize=6, label=_legend_name(series.name))
 
 
 def _draw_labels(chart: PointChart, axes: "Axes", room: tuple[float, float]) -> None:

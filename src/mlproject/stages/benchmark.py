@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from compressor.drawing.files import save_figure
 from compressor.drawing.terminal import print_table
 from compressor.files import seen_from
 from compressor.markdown import markdown_text
 from exporters.benchmark import benchmark_models
 from exporters.benchmark_record import CSV_FILE, LATENCY_FILE, Benchmark
-from exporters.figures import write_latency_png
+from exporters.figures import error_chart
 from exporters.options import BenchmarkOptions
 from exporters.timing.latency import Noise
 from mlproject.tracking.logged_models import hash_model, log_latencies, use_models
@@ -26,7 +27,7 @@ def benchmark(
     run.log_params(asdict(options) | {"models": ", ".join(str(path) for _, path in models)})
     made = benchmark_models(models, options)
     made.save(output_dir)
-    write_latency_png(made, output_dir / PNG_FILE)
+    save_figure(error_chart(made), output_dir / PNG_FILE)
     run.log_metrics(
         {
             f"latency/{row.model}_{row.shape_key}_{key}": value

@@ -15,9 +15,9 @@ from compressor.drawing.charts import (
     PointChart,
     Series,
 )
-from compressor.drawing.files import save_figures, to_svg
+from compressor.drawing.files import save_figure, save_figures, to_svg
 from compressor.drawing.plots import draw_figure
-from exporters.figures import write_latency_png
+from exporters.figures import error_chart
 from samples import sample_benchmark, sample_latency, sample_model
 
 
@@ -52,7 +52,7 @@ def test_names_in_pictures_are_no_formulas(tmp_path: Path) -> None:
         assert HOSTILE.replace("\x1b", "\ufffd") in "".join(ElementTree.parse(svg).getroot().itertext())
     model = sample_model(Path("model.onnx"), error=None, error_interval=None)
     benchmark = sample_benchmark({HOSTILE: model}, [sample_latency(HOSTILE)], cpu=HOSTILE)
-    assert write_latency_png(benchmark, tmp_path / "latency.png").stat().st_size > 1000
+    assert save_figure(error_chart(benchmark), tmp_path / "latency.png").stat().st_size > 1000
 
 
 def test_files_repeat_exactly(tmp_path: Path) -> None:
