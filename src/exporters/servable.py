@@ -155,6 +155,7 @@ def open_onnx(path: str, provider: str = "cpu") -> Graph:
 @functools.cache
 def openvino_core() -> Any:
     """Return OpenVINO's core: one for the process, as a second one that outlives the first leaves signals fatal."""
+    # The same as in `graph/openvino_ir.py`, which is not there where a model is served.
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # else OpenVINO reports that it is imported
     try:
@@ -175,6 +176,7 @@ def open_ir(path: str, weights: str) -> Graph:
     settings |= {"INFERENCE_NUM_THREADS": str(wanted_threads())} if wanted_threads() else {}
     compiled = core.compile_model(model, "CPU", settings)
     return Graph(
+        # A request for each call: a server may call from several threads, and a request is of one at a time.
         run=lambda values: compiled.create_infer_request().infer(values)[0],
         inputs=[entry.any_name for entry in model.inputs],
         rank=len(model.inputs[0].partial_shape),
@@ -200,6 +202,7 @@ class Facts(NamedTuple):
         """Return the graph's metadata, a JSON value by name."""
         return cls(
             labels=json.loads(written["labels"]),
+            # Graphs of version 0.1.0 knew these two alone.
             head=written.get("head") or ("regression" if written["regression"] == "true" else "classification"),
             pad_values=json.loads(written["pad_values"]),
             max_length=int(written["max_length"]),
@@ -210,6 +213,7 @@ class Facts(NamedTuple):
 
 def answer_label(logits: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # noqa: ARG001
     """Return the best label of logits [classes], or the best choice's number where there are not as many as labels."""
+    # The largest is taken off first, or exp overflows.
     scores = np.exp(logits - logits.max())
     scores /= scores.sum()
     labels = facts.labels if len(facts.labels) == len(scores) else [str(index) for index in range(len(scores))]
@@ -225,6 +229,7 @@ def answer_value(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # 
 
 def answer_relevance(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:
     """Return the relevance, from 0 to 1, of outputs [1]."""
+    # The sigmoid, written so that it does not overflow.
     return answer_value(0.5 + 0.5 * np.tanh(0.5 * outputs), facts, asked)
 
 
@@ -246,6 +251,7 @@ def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:
         best = int(scores.argmax())
         prefix, kind = split_label(facts.labels[best])
         if kind is not None:
+            # The same reading of BIOES as `compressor.data.ratios.find_entities`; a test holds them together.
             if not (continues and found[-1][1] == kind and prefix not in "BSU"):
                 found.append(([start, end], kind, []))
             found[-1][0][1] = end
@@ -333,6 +339,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._batch_size = 1 if self._facts.one_row else BATCH_SIZE
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
         self._tokenizer.enable_truncation(self._facts.max_length)
+        # A saved tokenizer may pad to a fixed length; batches are padded below, to their longest row.
         self._tokenizer.no_padding()
 
     def _answer(self, rows: list[list[Any]]) -> list[Any]:
@@ -359,6 +366,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
     def _batches(self, order: np.ndarray, rows: list[list[Any]]) -> list[list[int]]:
         batches: list[list[int]] = []
         for index in order:
+            # Rows of one batch have as many choices: they share an axis.
             fits = batches and len(batches[-1]) < self._batch_size and len(rows[batches[-1][0]]) == len(rows[index])
             if fits:
                 batches[-1].append(int(index))
@@ -383,6 +391,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
                 for name in self._graph.inputs:
                     values[name][row, choice, : len(encoding.ids)] = columns[name]
         if self._graph.rank == 2:
+            # Without choices the graph's inputs are [rows, length].
             values = {name: array[:, 0] for name, array in values.items()}
         return self._graph.run(values)
 

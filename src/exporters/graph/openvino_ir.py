@@ -174,6 +174,7 @@ class OpenVinoSession:
             ModelError: OpenVINO is not installed, or the files do not load.
         """
         core = get_core()
+        # One request at a time on all threads that are given, as ONNX Runtime computes.
         settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": threads}
         try:
             model = core.read_model(path)
