@@ -1,7 +1,7 @@
 """What is served how fast: forms of one ONNX graph, a sub-network and int8, at a base encoder's shape, random weights.
 
 All of them take turns in one process of ONNX Runtime: PyTorch's export at its default opset, ONNX Runtime's own
-transformer optimizer on top of it (which knows BERT), our portable and our lean graph, our int8, and a sub-network with
+transformer optimizer on top of it (which knows BERT), our portable and fused graphs, our int8, and a sub-network with
 about a quarter of the encoder's MACs (half the heads and units in half of the layers) in fp32 and int8. The ratios
 count; the machine's mood does not. `python benchmarks/export_latency.py` takes about five minutes.
 """
@@ -100,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = {
             name: Path(folder) / f"{name}.onnx"
-            for name in ("default", "optimized", "portable", "lean", "int8", "quarter", "quarter_int8")
+            for name in ("default", "optimized", "portable", "fused", "int8", "quarter", "quarter_int8")
             if name != "optimized" or arguments.family == "bert"
         }
         with torch.no_grad():
@@ -108,9 +108,9 @@ def main() -> None:
         if "optimized" in paths:
             optimize(paths["default"], paths["optimized"])
         export_onnx(model, Names(), paths["portable"], portable=True)  # type: ignore[arg-type]
-        export_onnx(model, Names(), paths["lean"])  # type: ignore[arg-type]
+        export_onnx(model, Names(), paths["fused"])  # type: ignore[arg-type]
         export_onnx(slice_model(model, quarter), Names(), paths["quarter"])  # type: ignore[arg-type]
-        for name, source in (("int8", "lean"), ("quarter_int8", "quarter")):
+        for name, source in (("int8", "fused"), ("quarter_int8", "quarter")):
             quantize_int8(paths[source], paths[name], reduce_range=needs_reduced_range())
         runners = {name: open_runner(path, arguments.threads) for name, path in paths.items()}
         rows = []
@@ -123,10 +123,10 @@ def main() -> None:
                 "batch_size": batch_size,
                 "length": length,
                 **{f"{name}_ms": round(value, 1) for name, value in p50.items()},
-                "lean_of_default": round(p50["lean"] / p50["default"], 3),
-                **({"lean_of_optimized": round(p50["lean"] / p50["optimized"], 3)} if "optimized" in p50 else {}),
-                "quarter_of_lean": round(p50["quarter"] / p50["lean"], 3),
-                "int8_speed_up": round(p50["lean"] / p50["int8"], 2),
+                "fused_of_default": round(p50["fused"] / p50["default"], 3),
+                **({"fused_of_optimized": round(p50["fused"] / p50["optimized"], 3)} if "optimized" in p50 else {}),
+                "quarter_of_fused": round(p50["quarter"] / p50["fused"], 3),
+                "int8_speed_up": round(p50["fused"] / p50["int8"], 2),
                 "quarter_int8_speed_up": round(p50["quarter"] / p50["quarter_int8"], 2),
                 "noisy_rows": noise.noisy,
             }

@@ -89,7 +89,7 @@ def _error_mark(model: TimedModel, latency: Latency) -> Mark:
 
 def _legend_entry(name: str, benchmark: Benchmark) -> str:
     model = benchmark.models[name]
-    words = [model.runtime, model.precision]
+    words: list[str] = [model.runtime, model.precision]
     words += ["base"] if name == benchmark.base else []
     words += ["error not known"] if model.error is None else []
     return f"{name} ({', '.join(words)})"

@@ -37,13 +37,13 @@ def export_onnx(
     """Write `model` as ONNX to `path`: inputs [batch, length] ([batch, choices, length] for choices) → `logits`
     or, pooled within the graph, `sentence_embedding`.
 
-    `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`lean.py`)
+    `metadata` goes into the file's metadata as JSON values. The graph uses ONNX Runtime's fused operators (`fused.py`)
     where the family has them, a `portable` one standard operators alone. Above 2 GB the weights lie beside the file,
     in `<name>.data`.
     """
     import onnx
 
-    from exporters.graph.lean import LeanModel
+    from exporters.graph.fused import ExportedModel
 
     longest = max_positions(model)
     # Not 1, which the exporter would take for a constant; 17 is no size of anything else in a model.
@@ -53,7 +53,7 @@ def export_onnx(
     fused = get_family(model.config.model_type).fused and not portable
     with _eager_attention(model), torch.inference_mode(False), torch.no_grad(), _quiet(), _without_collections():
         program = torch.onnx.export(
-            LeanModel(model, lean=bool(fused)),
+            ExportedModel(model, fused=bool(fused)),
             kwargs=inputs,
             dynamo=True,
             opset_version=OPSET,

@@ -30,7 +30,7 @@ _SECTION, _COMPUTES_IN = "compressor", "computes_in"
 """Keys of an IR's own information: where ours is, and of that the precision that it computes in."""
 _TELEMETRY = "openvino_telemetry"
 UNREADABLE = ("pre-norm rotary",)
-"""Fused layers (`lean.py`) whose operators OpenVINO reads wrongly or not at all: of those it gets a portable graph."""
+"""Fused layers (`fused.py`) whose operators OpenVINO reads wrongly or not at all: of those it gets a portable graph."""
 
 
 def missing_packages() -> tuple[str, ...]:

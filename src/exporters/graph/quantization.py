@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.graph.cpu import cpu_flags
-from exporters.graph.lean import DOMAIN
+from exporters.graph.fused import DOMAIN
 
 INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
 ONE_ROW = "one_row"

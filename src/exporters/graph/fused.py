@@ -1,6 +1,6 @@
-"""The lean graph: encoder layers as five matrix products and ONNX Runtime's fused operators between them.
+"""The fused graph: encoder layers as five matrix products and ONNX Runtime's fused operators between them.
 
-The exporter traces the model as it is, but with each layer replaced by a `LeanLayer`, so embeddings and task heads of
+The exporter traces the model as it is, but with each layer replaced by a `FusedLayer`, so embeddings and task heads of
 every family come out as PyTorch computes them, and a layer as MatMul and the operators `Attention` (one product for Q,
 K and V), `SkipLayerNormalization` and `BiasGelu` of the domain `com.microsoft`. ModernBERT's layers, whose norms come
 first, have `RotaryEmbedding` and `MultiHeadAttention`. See benchmarks/LOG.md for the other forms that were tried.
@@ -28,13 +28,13 @@ DOMAIN = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 
 
-class LeanModel(nn.Module):
-    """A model as it is exported: it gives its outputs alone, and its encoder layers may be lean.
+class ExportedModel(nn.Module):
+    """A model as it is exported: it gives its outputs alone, and its encoder layers may be fused.
 
-    For export alone, since the vendor operators of lean layers compute nothing here.
+    For export alone, since the vendor operators of fused layers compute nothing here.
     """
 
-    def __init__(self, model: "PreTrainedModel", *, lean: bool = True) -> None:
+    def __init__(self, model: "PreTrainedModel", *, fused: bool = True) -> None:
         super().__init__()
         # Its layers are replaced below; the caller's model stays as it is.
         self.model = copy.deepcopy(model)
@@ -44,11 +44,13 @@ class LeanModel(nn.Module):
         pools_first = all(getattr(config, name, value) == value for name, value in family.first_token.items())
         self._form = form_of(model)
         reads_first_token = pools_first and self._form.reads_first(config)
-        for position, layer in enumerate(layers if lean else ()):
+        for position, layer in enumerate(layers if fused else ()):
             last = reads_first_token and position == len(layers) - 1
-            fused = LEAN_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
-            fused.__dict__ |= {name: value for name, value in vars(layer).items() if name not in vars(fused)}
-            layers[position] = fused  # with what the encoder reads of a layer
+            replacement = FUSED_LAYERS[str(family.fused)](layer, family, config, self._mask, position, last=last)
+            replacement.__dict__ |= {
+                name: value for name, value in vars(layer).items() if name not in vars(replacement)
+            }
+            layers[position] = replacement  # with what the encoder reads of a layer
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Any:
         """Return the model's outputs; layers find the mask [batch × choices, length] where it is left for them."""
@@ -59,7 +61,7 @@ class LeanModel(nn.Module):
         return self._form.read(output, attention_mask, self.model.config)
 
 
-class LeanLayer(nn.Module):
+class FusedLayer(nn.Module):
     """An encoder layer of any family and any sizes; without heads (units) it has no attention (feed-forward) block."""
 
     def __init__(
@@ -256,7 +258,7 @@ def _rotate(values: Tensor, tables: list[Tensor]) -> Tensor:
     return _operator("RotaryEmbedding", (values, start, *tables), shape=tuple(values.shape))
 
 
-LEAN_LAYERS: dict[str, type[nn.Module]] = {"post-norm": LeanLayer, "pre-norm rotary": PreNormRotaryLayer}
+FUSED_LAYERS: dict[str, type[nn.Module]] = {"post-norm": FusedLayer, "pre-norm rotary": PreNormRotaryLayer}
 """By what a family's entry says of its fused layers."""
 
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from conftest import tiny_config
 from exported import Exported
-from exporters.graph import lean
+from exporters.graph import fused
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.parity import check_onnx_parity
 from exporters.graph.sessions import CUDA_OPERATORS
@@ -24,7 +24,7 @@ ROTARY = ["MultiHeadAttention"] * 2 + ["RotaryEmbedding"] * 4
 @pytest.mark.parametrize(
     ("model_type", "fused"), [("bert", POST_NORM), ("distilbert", POST_NORM), ("modernbert", ROTARY)]
 )
-def test_the_lean_graph_uses_fused_operators_and_the_portable_one_none(
+def test_the_fused_graph_uses_fused_operators_and_the_portable_one_none(
     model_type: str, fused: list[str], portable: bool, exported: Exported, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model, path = exported(model_type, portable=portable)
@@ -36,7 +36,7 @@ def test_the_lean_graph_uses_fused_operators_and_the_portable_one_none(
 
 def test_cuda_has_a_kernel_of_each_fused_operator() -> None:
     """What layers of all families are made of; nothing may move to the CPU unnoticed."""
-    calls = [node for node in ast.walk(ast.parse(Path(lean.__file__).read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(ast.parse(Path(fused.__file__).read_text())) if isinstance(node, ast.Call)]
     names = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "_operator"]
     assert {name.value for name in names if isinstance(name, ast.Constant)} == CUDA_OPERATORS
     assert {*POST_NORM, *ROTARY} == CUDA_OPERATORS
