@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from compressor.errors import DeviceError, OptionError, brief
+from compressor.errors import DeviceError, OptionError, shorten
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ class Pieces:
                     raise
                 # The text alone: the error's traceback holds the frames, and with them the tensors that filled the
                 # memory.
-                problem = brief(error, 160).rstrip(".")
+                problem = shorten(error, 160).rstrip(".")
             if undo is not None:
                 undo()
             _empty_caches()

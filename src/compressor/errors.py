@@ -44,14 +44,14 @@ class CompressorError(Exception):
         return text if _spelled_as_flags else without_flags(text)
 
 
-def brief(error: object, most: int = 200) -> str:
+def shorten(error: object, limit: int = 200) -> str:
     """Return what a third-party error says, on one line of at most so many characters."""
-    return " ".join(str(error).split())[:most]
+    return " ".join(str(error).split())[:limit]
 
 
-def brief_value(value: object) -> str:
+def shorten_value(value: object) -> str:
     """Return a value of a file as JSON, on one line and not long."""
-    return brief(json.dumps(value, default=str), 60)
+    return shorten(json.dumps(value, default=str), 60)
 
 
 class OptionError(CompressorError):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import FileError, OutputError, brief
+from compressor.errors import FileError, OutputError, shorten
 
 STATE_FOLDER = ".compressor"
 """In an output directory: what a command needs to resume."""
@@ -180,7 +180,7 @@ def read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(
-            f"a file of texts must be UTF-8, a text per line, but {path} cannot be read: {brief(error)}. "
+            f"a file of texts must be UTF-8, a text per line, but {path} cannot be read: {shorten(error)}. "
             "Correct the path or the file."
         ) from error
 
@@ -199,10 +199,11 @@ def local_path(text: str) -> Path:
         # Asks the disk, which refuses what it cannot have.
         path.resolve().is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: of links in a loop, of an unknown user's home
-        problem = getattr(error, "strerror", None) or brief(error, 60)
+        problem = getattr(error, "strerror", None) or shorten(error, 60)
     if problem:
         raise FileError(
-            f"a path must be one that a disk can have, but {brief(repr(text), 60)}: {problem.rstrip('.')}. Correct it."
+            f"a path must be one that a disk can have, but {shorten(repr(text), 60)}: {problem.rstrip('.')}. "
+            "Correct it."
         )
     return path
 

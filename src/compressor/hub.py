@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from compressor.errors import HubError, brief
+from compressor.errors import HubError, shorten
 
 
 @cache
@@ -42,7 +42,7 @@ def require_hub(repository: str) -> None:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise HubError(
-            f"--push-to-hub must be NAME or OWNER/NAME, but the Hub has no {brief(repr(repository), 60)}: "
+            f"--push-to-hub must be NAME or OWNER/NAME, but the Hub has no {shorten(repr(repository), 60)}: "
             f"{_reason(error)}. Correct it."
         ) from error
     if get_token() is None:
@@ -90,4 +90,4 @@ def _reason(error: Exception) -> str:
 
     text = str(error) or type(error).__name__
     token = get_token()
-    return brief(text.replace(token, "…") if token else text).rstrip(". ")
+    return shorten(text.replace(token, "…") if token else text).rstrip(". ")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin,
 
 from annotated_types import Ge, Gt, Le, Lt, Predicate
 
-from compressor.errors import FileError, brief_value
+from compressor.errors import FileError, shorten_value
 from compressor.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def parse_record(cls: type[Record], value: Any) -> Record:
     kind: Any = cls
     written = _format_of(value)
     if type(written) is not int:
-        raise ValueError(f"format is {brief_value(written)}")
+        raise ValueError(f"format is {shorten_value(written)}")
     try:
         # Through JSON: in strict mode only there may a list become a tuple, while "1" is still no number.
         record: Record = _adapter(kind).validate_json(json.dumps(_gather(kind, value)), strict=True)
@@ -225,4 +225,4 @@ def _describe(error: "ValidationError", value: Any) -> str:
             place, here = f"{place}[{key}]", here[key]
     if first["type"] == "missing":
         return f"{place or 'it'} lacks {keys[-1]!r}"
-    return f"{place or 'it'} is {brief_value(here)}"
+    return f"{place or 'it'} is {shorten_value(here)}"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from compressor.errors import FileError, OptionError, brief
+from compressor.errors import FileError, OptionError, shorten
 from compressor.files import new_directory, resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, ErrorInterval, Errors, broken, read_record, require_keys
 from exporters.options import FORMS, BenchmarkOptions, Form, Precision, Runtime, Unnamed
@@ -176,7 +176,7 @@ class Benchmark:
         try:
             read = read_record(file, cls, _NEXT_STEP)
         except OptionError as error:
-            problem = brief(error).rstrip(".")
+            problem = shorten(error).rstrip(".")
             raise broken(file, problem, _NEXT_STEP) from None
         if not read.models or {row.model for row in read.latencies} != set(read.models):
             raise FileError(

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import ClusterError, brief
+from compressor.errors import ClusterError, shorten
 
 LOCAL = "local"
 """The address of a cluster of this machine that is started for the time of the block."""
@@ -85,7 +85,7 @@ def require_cluster(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
     except OSError as error:
-        raise _no_answer(address, brief(error)) from None
+        raise _no_answer(address, shorten(error)) from None
 
 
 def _init(ray: Any, address: str, folder: Path | None) -> None:
@@ -94,7 +94,7 @@ def _init(ray: Any, address: str, folder: Path | None) -> None:
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:  # Ray raises a dozen kinds for an address that it cannot use
-        raise _no_answer(address, brief(error)) from error
+        raise _no_answer(address, shorten(error)) from error
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _same_handler() -> Iterator[None]:
 
 def _no_answer(address: str, reason: str) -> ClusterError:
     return ClusterError(
-        f"--ray (or RAY_ADDRESS) must be the address of a Ray cluster that answers, but {brief(address, 100)!r} "
+        f"--ray (or RAY_ADDRESS) must be the address of a Ray cluster that answers, but {shorten(address, 100)!r} "
         f"does not: {reason.rstrip('.')}. Start one, correct the address or RAY_AUTH_TOKEN, or take local."
     )
 

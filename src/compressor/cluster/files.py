@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.errors import ClusterError, brief
+from compressor.errors import ClusterError, shorten
 
 
 def pack_files(folder: Path) -> dict[str, np.ndarray]:
@@ -23,7 +23,7 @@ def unpack_files(files: Mapping[str, np.ndarray], folder: Path) -> None:
     for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ClusterError(
-                f"files of a cluster must lie in the folder they are sent for, but got {brief(repr(name), 60)}. "
+                f"files of a cluster must lie in the folder they are sent for, but got {shorten(repr(name), 60)}. "
                 "Look at the machine that sent it."
             )
     for name, array in files.items():

@@ -27,7 +27,7 @@ from compressor.data.ratios import find_outside
 from compressor.data.storage.texts import Texts
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import TASKS, RankingColumns, Task, get_task
-from compressor.errors import TaskDataError, brief
+from compressor.errors import TaskDataError, shorten
 from compressor.hub import is_hub_reachable
 from compressor.options import SEED, Limit, Problem, check_numbers, option
 
@@ -192,7 +192,7 @@ class DataSource:
             return cls(**{**value, "text_columns": tuple(map(str, value["text_columns"]))})
         except (TypeError, KeyError, AttributeError) as error:
             raise TaskDataError(
-                f"the source of data in a file must have the fields of a source, but {brief(error)}. "
+                f"the source of data in a file must have the fields of a source, but {shorten(error)}. "
                 "Restore the file, or make it again."
             ) from None
 
@@ -683,7 +683,7 @@ def _read_dataset(name: str, configuration: str | None, task: Task) -> "tuple[_G
     try:
         parts = _load_dataset(name, configuration)
     except Exception as error:  # the Hub's client raises a dozen kinds for "cannot be reached"
-        reason = brief(error, 300).rstrip(".")
+        reason = shorten(error, 300).rstrip(".")
         raise TaskDataError(
             f"the data set {full_name} must load from the Hugging Face Hub, but it does not: {reason}. Check "
             "--dataset-name and --dataset-config-name, or use --train-file."

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import TaskDataError, brief
+from compressor.errors import TaskDataError, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
     except RecursionError:
         raise TaskDataError(_unreadable(path, "it is nested too deeply")) from None
     except (ValueError, OSError, Warning, pyarrow.ArrowException) as error:
-        raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+        raise TaskDataError(_unreadable(path, shorten(error).rstrip("."))) from None
     return _require_rows(table, path)
 
 
@@ -83,7 +83,7 @@ def read_sentences(path: Path, words: str, labels: str) -> "pd.DataFrame":
     try:
         content = _read_content(path)
     except OSError as error:
-        raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+        raise TaskDataError(_unreadable(path, shorten(error).rstrip("."))) from None
     # Words may hold spaces where tabs separate; else any white space does.
     separator = "\t" if b"\t" in content else None
     sentences: list[tuple[list[str], list[str]]] = [([], [])]
@@ -124,7 +124,7 @@ def read_names(path: Path) -> tuple[str, ...]:
     try:
         names = json.loads(text) if text.lstrip().startswith("[") else text.split("\n")
     except ValueError as error:
-        raise TaskDataError(_unreadable(path, brief(error).rstrip("."))) from None
+        raise TaskDataError(_unreadable(path, shorten(error).rstrip("."))) from None
     found = [name.strip() for name in names if isinstance(name, str) and name.strip()]
     if not found or len(set(found)) < len(found):
         raise TaskDataError(

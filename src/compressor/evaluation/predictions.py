@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from compressor.data.metrics import are_labels
 from compressor.data.ratios import Structure
-from compressor.errors import SearchError, brief
+from compressor.errors import SearchError, shorten
 
 PREDICTIONS_FILE = "validation_predictions.safetensors"
 _LABELS, _GROUPS, _TAGS = "labels", "groups", "tags"
@@ -58,7 +58,7 @@ def read_predictions(folder: Path) -> ValidationPredictions | None:
         found = load_file(path)
         labels, groups, tags = found.pop(_LABELS), found.pop(_GROUPS, None), found.pop(_TAGS, None)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise _broken(path, brief(error)) from None
+        raise _broken(path, shorten(error)) from None
     if any(values.shape != labels.shape for values in found.values()):
         raise _broken(path, "its tensors differ in length")
     structure = None if groups is None else Structure(groups=groups, tags=tags)

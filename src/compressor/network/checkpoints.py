@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compressor.errors import ModelError, brief, brief_value
+from compressor.errors import ModelError, shorten, shorten_value
 from compressor.files import read_json
 from compressor.network.families import get_family, require_weights
 from compressor.network.modeling_sliced import SLICED_PREFIX
@@ -112,7 +112,7 @@ def check_checkpoint(directory: Path, *, whole: bool) -> Configuration:
     if config.positions is not None and config.positions not in family.position_kinds:
         raise ModelError(
             f"an encoder must have {' or '.join(family.position_kinds)} positions, but position_embedding_type of "
-            f"{directory} is {brief_value(config.positions)}. Choose another model."
+            f"{directory} is {shorten_value(config.positions)}. Choose another model."
         )
     _check_numbers(directory, config)
     tensors = {name: entry for file in sorted(directory.glob("*.safetensors")) for name, entry in _header(file).items()}
@@ -154,11 +154,11 @@ def _check_numbers(directory: Path, config: Configuration) -> None:
             smallest = 0 if size in _MAY_BE_ZERO else 1
             # `isinstance` would let true and false pass: bool is an int.
             if type(value) is not int or not smallest <= value <= _MAX_SIZE:
-                problems.append(f"{name} is {brief_value(value)}")
+                problems.append(f"{name} is {shorten_value(value)}")
     for group in get_family(config.model_type).groups if sliced else ():
         value = config.values.get(name := f"kept_{group.name}")
         if not isinstance(value, list) or not all(type(kept) is int and 0 <= kept <= _MAX_SIZE for kept in value):
-            problems.append(f"{name} is {brief_value(value)}")
+            problems.append(f"{name} is {shorten_value(value)}")
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     # Only where each is a number by itself; otherwise `%` would raise on a text.
     if not problems and hidden and heads and hidden % heads:
@@ -223,7 +223,7 @@ def _header(file: Path) -> Tensors:
                     return tensors
                 problem = "it is cut short" if tensors else "it holds no tensor"
     except OSError as error:
-        problem = brief(error)
+        problem = shorten(error)
     # What JSON of another form raises in the lines above; all of it means the same to the user.
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):
         problem = "its header cannot be read"
@@ -255,7 +255,7 @@ def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
                 "save_pretrained where it is."
             ) from error
         raise ModelError(
-            f"the tokenizer of {source} must load, but it does not: {brief(error)}. Restore its files as "
+            f"the tokenizer of {source} must load, but it does not: {shorten(error)}. Restore its files as "
             "save_pretrained wrote them."
         ) from error
     if not words or "input_ids" not in tokenizer.model_input_names:
@@ -303,5 +303,5 @@ def check_loaded(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
     if largest >= rows:
         raise ModelError(
             f"the tokenizer of {source} must have ids below the {rows} rows of the embedding table, but "
-            f"{brief_value(token)} has {largest}. Use the tokenizer that the model was trained with."
+            f"{shorten_value(token)} has {largest}. Use the tokenizer that the model was trained with."
         )

@@ -11,7 +11,7 @@ from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.head import ModelForm
 from compressor.data.tasks import Task
 from compressor.digests import combine, digest_files
-from compressor.errors import CompressorError, ModelError, brief
+from compressor.errors import CompressorError, ModelError, shorten
 from compressor.files import local_path
 from compressor.hub import hub_options
 from compressor.network.checkpoints import check_checkpoint, check_loaded, expect_words, load_tokenizer
@@ -172,7 +172,7 @@ def _load(
 
 def describe_loading_problem(name: str, source: str, error: Exception) -> str:
     """Say why transformers could not load a model."""
-    reason = brief(error)
+    reason = shorten(error)
     if Path(source).is_dir():
         return f"the model in {name} must load, but it does not: {reason}. Use a directory made by save_pretrained."
     return (

@@ -18,7 +18,7 @@ from compressor.data.batches import EncodedRows
 from compressor.data.heads import form_of, form_of_config
 from compressor.data.tasks import Task
 from compressor.digests import FILES_KEY, digest_files, require_same_files
-from compressor.errors import CompressorError, ModelError, ParityError, brief
+from compressor.errors import CompressorError, ModelError, ParityError, shorten
 from compressor.files import write_json
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.dimensions import EncoderDimensions
@@ -169,7 +169,7 @@ def load_sliced_model(path: Path) -> SlicedModel:
     except CompressorError:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
-        reason = brief(error)
+        reason = shorten(error)
         raise ModelError(
             f"the sliced model in {path} must load, but it does not: {reason}. Extract it again."
         ) from None

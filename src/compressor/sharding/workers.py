@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from compressor.cluster.connection import connect
 from compressor.device import may_use_gpus
-from compressor.errors import ClusterError, brief
+from compressor.errors import ClusterError, shorten
 from compressor.sharding.messages import pack_configuration, pack_weights
 from compressor.sharding.worker import Worker
 
@@ -212,7 +212,7 @@ class Workers:
         # First, as it is a RayError too: our own code failed, which would fail on every other worker as well.
         except RayTaskError as error:
             raise ClusterError(
-                f"a worker must compute its part of a search, but fails: {brief(error.cause or error)}. Correct the "
+                f"a worker must compute its part of a search, but fails: {shorten(error.cause or error)}. Correct the "
                 "cause; the same command resumes from there."
             ) from error
         except RayError as error:
@@ -236,7 +236,7 @@ class Workers:
             self._failed_starts += 1
             if self._failed_starts > self._share.num_workers + _MAX_LOSSES:
                 raise ClusterError(
-                    f"the workers of a search must start on the cluster, but do not: {brief(error)}. Install this "
+                    f"the workers of a search must start on the cluster, but do not: {shorten(error)}. Install this "
                     "version of the package on all its machines."
                 ) from error
         elif actor in self._loads:

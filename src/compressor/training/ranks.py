@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from compressor.device import pick_device
-from compressor.errors import OptionError, TrainingError, brief
+from compressor.errors import OptionError, TrainingError, shorten
 from compressor.parent_process import end_with_parent
 
 if TYPE_CHECKING:
@@ -194,5 +194,5 @@ def _noticing_ends() -> Iterator[None]:
     except RuntimeError as error:
         raise TrainingError(
             "the processes of a training must all run to its end, but another one has ended "
-            f"({brief(error, 120)}). See what it says; the same command again resumes after the last epoch."
+            f"({shorten(error, 120)}). See what it says; the same command again resumes after the last epoch."
         ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import ModelError, brief
+from compressor.errors import ModelError, shorten
 from compressor.files import new_files
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def import_openvino() -> Any:
             import openvino
     except ImportError as error:
         raise ModelError(
-            f"OpenVINO must be installed for its variant of a model, but importing it failed: {brief(error)}. "
+            f"OpenVINO must be installed for its variant of a model, but importing it failed: {shorten(error)}. "
             f"{INSTALL}."
         ) from error
     return openvino
@@ -101,7 +101,7 @@ def convert_ir(graph: Path, output: Path) -> Path:
         model = get_core().read_model(graph)
     except RuntimeError as error:
         raise ModelError(
-            f"OpenVINO must read the operators of an ONNX graph, but not those of {graph.name}: {brief(error, 400)}. "
+            f"OpenVINO must read the operators of an ONNX graph, but not those of {graph.name}: {shorten(error, 400)}. "
             "Export with --portable true, or with --runtime onnxruntime."
         ) from error
     written = onnx.load(str(graph), load_external_data=False).metadata_props
@@ -183,7 +183,7 @@ class OpenVinoSession:
             compiled = core.compile_model(model, "CPU", {**settings, **precision, "ENABLE_CPU_PINNING": False})
         except RuntimeError as error:
             raise ModelError(
-                f"an IR must load in OpenVINO, but {path} does not: {brief(error, 400)}. "
+                f"an IR must load in OpenVINO, but {path} does not: {shorten(error, 400)}. "
                 "Make it again with compressor export."
             ) from error
         self._inputs = [_describe(entry) for entry in model.inputs]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.errors import ModelError, brief
+from compressor.errors import ModelError, shorten
 from exporters.graph.openvino_ir import IR_SUFFIX, OpenVinoSession
 
 GRAPH_SUFFIXES = (".onnx", IR_SUFFIX)
@@ -89,7 +89,7 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
         session = onnxruntime.InferenceSession(str(path), options, providers=[(wanted, _EXACT.get(wanted, {}))])
     except Exception as error:  # ONNX Runtime's errors have no base of their own
         raise ModelError(
-            f"an ONNX file must load in ONNX Runtime, but {path} does not: {brief(error, 400)}. "
+            f"an ONNX file must load in ONNX Runtime, but {path} does not: {shorten(error, 400)}. "
             "Make it again with compressor export."
         ) from error
     used = session.get_providers()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data.metrics import share_interval
-from compressor.errors import ModelError, TaskDataError, brief
+from compressor.errors import ModelError, TaskDataError, shorten
 from compressor.files import write_json, write_text
 from compressor.records import FORMAT
 from exporters.served.differences import find_different
@@ -210,7 +210,7 @@ def read_requests(file: Path, kind: str) -> list[list[Any]]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TaskDataError(
-            f"--requests must be a file of JSON lines, but {file} cannot be read: {brief(error)}. Check the path."
+            f"--requests must be a file of JSON lines, but {file} cannot be read: {shorten(error)}. Check the path."
         ) from None
     adapter = TypeAdapter(KINDS[kind].predict.__annotations__["model_input"])
     found = []
@@ -224,7 +224,7 @@ def read_requests(file: Path, kind: str) -> list[list[Any]]:
             if not rows:
                 raise ValueError("it has no rows")
         except (ValueError, RecursionError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else brief(error)
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else shorten(error)
             raise TaskDataError(
                 f"each line of {file.name} must be a request of a model of kind {kind}, but line {number} is not: "
                 f'{reason}. Write a row as JSON, or {{"inputs": [row, …]}}.'
@@ -304,7 +304,8 @@ def _answer(model: ServedModel, rows: list[Any]) -> list[Any]:
         answers = model.predict(rows)
     except Exception as error:  # whatever a model, MLflow or a server raises
         raise ModelError(
-            f"a served model must answer every request, but {model.name} does not: {brief(error)}. Look at the request."
+            f"a served model must answer every request, but {model.name} does not: {shorten(error)}. "
+            "Look at the request."
         ) from error
     return [each.model_dump() if hasattr(each, "model_dump") else each for each in answers]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compressor.errors import ModelError, brief
+from compressor.errors import ModelError, shorten
 from exporters.graph.sessions import GRAPH_SUFFIXES, PROVIDERS, create_session, run_session
 
 Inputs = dict[str, np.ndarray]
@@ -54,7 +54,7 @@ def _open_graph(path: Path, threads: int, provider: str) -> Runner:
             return run_session(session, inputs)
         except Exception as error:  # the runtimes' errors have no base of their own
             raise ModelError(
-                f"a graph must answer random tokens, but {path} does not: {brief(error)}. "
+                f"a graph must answer random tokens, but {path} does not: {shorten(error)}. "
                 "Make it again with compressor export."
             ) from error
 

@@ -18,7 +18,7 @@ from compressor.cluster.connection import require_cluster
 from compressor.cluster.options import TrialsOnCluster
 from compressor.data.sources import DataSource, find_path, make_source
 from compressor.device import AUTO, pick_device
-from compressor.errors import CompressorError, OptionError, brief, spelled_as_flags
+from compressor.errors import CompressorError, OptionError, shorten, spelled_as_flags
 from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
 from compressor.hub import push_model, require_hub
@@ -508,9 +508,9 @@ def _run(words: list[str]) -> None:
         )
     except Exception as error:
         if is_full_disk(error):  # as safetensors and SQLite say it
-            _fail(f"No space left on device: {brief(error)}. Check disk and permissions.", words)
+            _fail(f"No space left on device: {shorten(error)}. Check disk and permissions.", words)
         # an internal error: still one line, and how to see more
-        _fail(f"{type(error).__name__}: {brief(error, 300)}. Add --debug for the traceback.", words)
+        _fail(f"{type(error).__name__}: {shorten(error, 300)}. Add --debug for the traceback.", words)
 
 
 @contextmanager

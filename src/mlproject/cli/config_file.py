@@ -13,7 +13,7 @@ import click
 import yaml
 
 from compressor import __version__
-from compressor.errors import OptionError, brief
+from compressor.errors import OptionError, shorten
 from compressor.files import local_path
 from mlproject.cli.options import HOW_IT_RUNS
 from mlproject.cli.parameters import NamedNumber
@@ -44,7 +44,7 @@ def read_config(text: str, command: click.Command) -> dict[str, Any]:
         name = key.removeprefix("--").replace("_", "-")
         if name not in options:
             nearest = difflib.get_close_matches(name, options, n=1, cutoff=0)[0]
-            unknown.append(f"{brief(repr(key), 60)} in line {line} (the nearest is {nearest!r})")
+            unknown.append(f"{shorten(repr(key), 60)} in line {line} (the nearest is {nearest!r})")
             continue
         option = options[name]
         if option.name in lines:
@@ -102,7 +102,7 @@ def _read_pairs(path: Path) -> list[tuple[str, int, "Node"]]:
         # Composed, not loaded: nodes keep the text as it was typed, and the line where it stands.
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or brief(error) or "it is nested too deeply"
+        reason = getattr(error, "strerror", None) or shorten(error) or "it is nested too deeply"
         raise OptionError(
             f"--config-file must be a file of YAML, but {path} cannot be read: {reason.rstrip('.')}. "
             "Correct the path or the file."

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compressor.errors import OptionError, TrainingError, brief
+from compressor.errors import OptionError, TrainingError, shorten
 from compressor.files import module_environment
 from compressor.options import CPU_CORES, check_value
 from compressor.training.settings import TrainingSettings
@@ -92,7 +92,7 @@ def take_part() -> Iterator[bool]:
     except (KeyboardInterrupt, TrainingError):  # the first process says why
         sys.exit(1)
     except Exception as error:
-        click.echo(f"Error: process {os.environ['RANK']}: {brief(error, 600)}", err=True)
+        click.echo(f"Error: process {os.environ['RANK']}: {shorten(error, 600)}", err=True)
         raise
 
 

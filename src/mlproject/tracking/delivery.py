@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import CompressorError, ModelError, brief
+from compressor.errors import CompressorError, ModelError, shorten
 from compressor.files import TEMPORARY, is_full_disk, read_json_lines
 from compressor.locks import hold
 from compressor.options import Problem
@@ -255,7 +255,7 @@ def find_registration_problems(name: str | None, alias: str | None) -> list[Prob
             problems.append(
                 Problem(
                     option=option,
-                    law=f"a name that MLflow takes ({brief(error).rstrip('.')})",
+                    law=f"a name that MLflow takes ({shorten(error).rstrip('.')})",
                     value=repr(value[:100]),
                     remedy="Use letters, digits, - and _.",
                 )
@@ -294,7 +294,7 @@ def _not_to_be_had(uri: str, error: Exception) -> TrackingError:
     import mlflow
 
     return TrackingError(
-        f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {brief(error)}. "
+        f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {shorten(error)}. "
         "Check the address and MLFLOW_TRACKING_URI."
     )
 
@@ -334,7 +334,7 @@ def find_failed_thresholds(metrics: Mapping[str, float], limits: Mapping[str, fl
     try:
         mlflow.validate_evaluation_results(thresholds, EvaluationResult(metrics=dict(metrics), artifacts={}))
     except ModelValidationFailedException as error:
-        return brief(error, 500)
+        return shorten(error, 500)
     return None
 
 
@@ -422,7 +422,7 @@ def _database_file(uri: str) -> Path | None:
 
 def _reason(error: Exception) -> str:
     """Return what an error of MLflow says, without the statement that failed and the address of an explanation."""
-    return re.split(r" \(Background on this error| \[SQL:", brief(error))[0].rstrip(". ")
+    return re.split(r" \(Background on this error| \[SQL:", shorten(error))[0].rstrip(". ")
 
 
 def _without_password(uri: str) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from compressor.errors import brief
+from compressor.errors import shorten
 from mlproject.tracking.delivery import SYSTEM_METRICS, SystemReadings
 from mlproject.tracking.tracker import StageRun
 
@@ -48,4 +48,4 @@ def _log_until(ended: threading.Event, run: StageRun) -> None:
     except (
         Exception
     ) as error:  # whatever psutil raises on this machine, or a full disk: the work behind it matters more
-        print(f"Warning: system metrics end here ({brief(error)}). The work continues.", file=sys.stderr)
+        print(f"Warning: system metrics end here ({shorten(error)}). The work continues.", file=sys.stderr)

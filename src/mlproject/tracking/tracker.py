@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import CompressorError, brief
+from compressor.errors import CompressorError, shorten
 from compressor.files import is_full_disk
 from mlproject.tracking import events
 from mlproject.tracking.delivery import (
@@ -349,7 +349,7 @@ class Tracker:
                 if self._report(error, model):
                     return
                 if model:
-                    self._unregistered[model] = brief(error).rstrip(".")
+                    self._unregistered[model] = shorten(error).rstrip(".")
             self._again = False
             self.outbox.mark_delivered(event, made)
 
@@ -358,7 +358,7 @@ class Tracker:
 
         `model` is the name under which a model was to be registered.
         """
-        reason = brief(error)
+        reason = shorten(error)
         self.lost = is_connection_problem(error) or is_forbidden(error)
         what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
         rest = "compressor sync logs the rest later" if self.lost else "logging continues"
@@ -422,7 +422,7 @@ def _quietly(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception as error:  # the error that is being reported matters more
-        print(f"Warning: MLflow cannot log ({brief(error)}).", file=sys.stderr)
+        print(f"Warning: MLflow cannot log ({shorten(error)}).", file=sys.stderr)
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.heads.token_classification import TOKEN_CLASSIFICATION
-from compressor.errors import ModelError, brief_value
+from compressor.errors import ModelError, shorten_value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +55,7 @@ def head_of_config(config: Any) -> Head:
     if name not in HEADS:
         raise ModelError(
             f"the problem_type of a model must be one of {', '.join(map(str, _PROBLEMS))} or regression, but its "
-            f"config.json says {brief_value(kind)}. Correct it, or choose another model."
+            f"config.json says {shorten_value(kind)}. Correct it, or choose another model."
         )
     return HEADS[name]
 

@@ -13,7 +13,7 @@ import numpy as np
 from compressor.data.demo_base import find_demo_encoder
 from compressor.device import pick_device
 from compressor.digests import combine, digest_files
-from compressor.errors import ModelError, TaskDataError, brief
+from compressor.errors import ModelError, TaskDataError, shorten
 from compressor.files import new_directory
 from compressor.hub import hub_options
 
@@ -109,7 +109,7 @@ def read_answers(path: Path) -> Answers:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TaskDataError(
             f"{path} must hold the full model's answers to the texts without labels, but cannot be read: "
-            f"{brief(error)}. Restore it, or run compressor compress or train-supernet with --unlabeled-file again."
+            f"{shorten(error)}. Restore it, or run compressor compress or train-supernet with --unlabeled-file again."
         ) from None
 
 
@@ -159,7 +159,7 @@ def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, Pr
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(
-            f"the model whose outputs are learnt must load, but {source} does not: {brief(error)}. Use a directory "
+            f"the model whose outputs are learnt must load, but {source} does not: {shorten(error)}. Use a directory "
             "made by save_pretrained."
         ) from error
     return model.eval().to(pick_device()), tokenizer

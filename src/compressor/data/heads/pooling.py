@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import ModelError, brief
+from compressor.errors import ModelError, shorten
 from compressor.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def pooling_of(config: Any) -> Pooling:
             raise ValueError(f"its mode is {pooling.mode!r}")
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"{NOTE} in config.json must be a pooling, but is not: {brief(error)}. Restore the file as it was saved."
+            f"{NOTE} in config.json must be a pooling, but is not: {shorten(error)}. Restore the file as it was saved."
         ) from None
     return pooling
 
@@ -121,7 +121,7 @@ def read_pooling(source: str) -> Pooling | None:
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
             f"the files of a sentence-transformers model must be as it saves them, but those of {source} are not "
-            f"({brief(error)}). Save the model again."
+            f"({shorten(error)}). Save the model again."
         ) from None
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ModelError(
