@@ -503,7 +503,7 @@ class SlicedPreTrainedModel:
                 self._init_weights(module)  # type: ignore[attr-defined]
 
 
-TASK_HEADS = {
+AUTO_CLASSES = {
     "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
     "ForMultipleChoice": transformers.AutoModelForMultipleChoice,
     "ForTokenClassification": transformers.AutoModelForTokenClassification,
@@ -518,7 +518,7 @@ def _make_classes(model_type: str, family: EncoderFamily) -> dict[str, Any]:
     namespace = {"model_type": SLICED_PREFIX + model_type, "__init__": SlicedConfig.__init__}
     config = type(f"Sliced{family.classes}Config", (SlicedConfig, family.config_class), namespace)
     made: dict[str, Any] = {config.__name__: config}
-    for head in TASK_HEADS:
+    for head in AUTO_CLASSES:
         stock = getattr(transformers, family.classes + head)
         made[f"Sliced{stock.__name__}"] = type(
             f"Sliced{stock.__name__}", (SlicedPreTrainedModel, stock), {"config_class": config}
@@ -533,7 +533,7 @@ for _model_type, _family in ENCODER_FAMILIES.items():
 def sliced_classes(model_type: str) -> tuple[Any, dict[str, Any]]:
     """Return the configuration class of a family's sliced models, and their model classes by task head."""
     classes = ENCODER_FAMILIES[model_type].classes
-    models = {head: globals()[f"Sliced{classes}{head}"] for head in TASK_HEADS}
+    models = {head: globals()[f"Sliced{classes}{head}"] for head in AUTO_CLASSES}
     return globals()[f"Sliced{classes}Config"], models
 
 
@@ -546,6 +546,6 @@ def register() -> None:
         config, models = sliced_classes(model_type)
         AutoConfig.register(config.model_type, config, exist_ok=True)
         config.register_for_auto_class()
-        for head, auto in TASK_HEADS.items():
+        for head, auto in AUTO_CLASSES.items():
             auto.register(config, models[head], exist_ok=True)
             models[head].register_for_auto_class(auto.__name__)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.data.heads import HEADS as TASK_HEADS
+from compressor.data.heads import HEADS as ALL_HEADS
 from compressor.data.tasks import TASKS
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import get_dimensions
@@ -65,7 +65,7 @@ class InProcess:
 
 
 @pytest.mark.parametrize("num_workers", [1, 3, 50])
-@pytest.mark.parametrize("head", list(TASK_HEADS))
+@pytest.mark.parametrize("head", list(ALL_HEADS))
 def test_logits_are_those_of_one_process(head: str, num_workers: int) -> None:
     model, rows, task = tiny_model("bert", head), random_rows(head), TASKS["custom"]
     workers: Any = InProcess(Worker(pack_configuration(model), pack_weights(model), "cpu", 1), num_workers)

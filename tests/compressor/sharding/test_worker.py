@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compressor.data.batches import evaluation_batches
-from compressor.data.heads import HEADS as TASK_HEADS
+from compressor.data.heads import HEADS as ALL_HEADS
 from compressor.data.tasks import TASKS
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import ENCODER_FAMILIES, get_dimensions
@@ -17,7 +17,7 @@ from random_rows import random_rows
 KEPT = SubNetwork(heads=((1, 3),) * LAYERS, units=((0, 5, 7),) * LAYERS)
 
 
-EVERY_HEAD = [(model_type, head) for model_type in ENCODER_FAMILIES for head in TASK_HEADS]
+EVERY_HEAD = [(model_type, head) for model_type in ENCODER_FAMILIES for head in ALL_HEADS]
 
 
 @pytest.mark.parametrize(("model_type", "head"), [*EVERY_HEAD, *((name, "classification") for name in SWITCHES)])

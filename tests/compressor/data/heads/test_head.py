@@ -13,7 +13,7 @@ from compressor.data.heads.head import Head
 from compressor.data.metrics import METRIC_NAMES, are_labels
 from compressor.data.ratios import Structure
 from compressor.data.tasks import TASKS
-from compressor.network.modeling_sliced import TASK_HEADS as CLASSES
+from compressor.network.modeling_sliced import AUTO_CLASSES
 from conftest import TASK_HEADS, tiny_model
 from exporters.servable import ANSWERS, KINDS
 
@@ -47,7 +47,7 @@ def test_tests_know_every_head() -> None:
     assert set(TASK_HEADS) | {"multi_label", "rerank", "rerank_scores"} == HEADS.keys() == ANSWERS.keys()
     assert HEADS["rerank"].form == HEADS["rerank_scores"].form == HEADS["regression"].form  # what laws depend on
     assert all(head.name == name for name, head in HEADS.items())
-    assert {head.form.suffix: head.form.auto_class for head in HEADS.values()} == CLASSES
+    assert {head.form.suffix: head.form.auto_class for head in HEADS.values()} == AUTO_CLASSES
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
