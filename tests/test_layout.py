@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import graphlib
 import os
 import subprocess
 import sys
@@ -130,6 +131,23 @@ def test_folders_build_on_those_before_them() -> None:
             for path in (ROOT / "src" / package / folder).rglob("*.py"):
                 found = {".".join(name.split(".")[:2]) for name in imported(path)}
                 assert not found & later, path
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """As they are loaded: what a type hint or the inside of a function needs is left out."""
+    modules = {
+        ".".join(p.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCES
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found: set[str] = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                # `from package import module` loads the module, any other name the package alone.
+                below = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= below & modules.keys() or {node.module}
+        graph[name] = found & modules.keys() - {name}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names a circle
 
 
 def test_mlflow_is_imported_in_one_file_of_mlproject() -> None:

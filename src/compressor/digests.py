@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Inputs:
     budget: Collection[str] = ()
     """The names of values that say how much of the same is wanted: they may differ."""
     code: str | None = None
-    """A digest of the code; None where other code may resume the work."""
+    """A digest of the code; None where other code may resume the work, as what a killed command has computed."""
 
     def __post_init__(self) -> None:
         # As a file gives it back, or tuples would differ from the lists that they are read as. (The class is frozen.)
@@ -98,6 +99,15 @@ def digest_files(directory: Path) -> dict[str, str]:
 def digest_weights(directory: Path) -> str:
     """Return a content hash of a model directory's safetensors and ONNX files, as version 0.1.0 noted it."""
     files = sorted(file for pattern in ("*.safetensors", "*.onnx", "*.onnx.data") for file in directory.glob(pattern))
+    return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]
+
+
+@cache
+def digest_code(*packages: str) -> str:
+    """Return a content hash of 16 hexadecimal digits of packages of the tool: other code may give other results."""
+    source = Path(__file__).parents[1]
+    # All of their modules and not what the work imports: too often different costs time, too seldom a wrong result.
+    files = sorted(file for package in packages for file in source.joinpath(package).rglob("*.py"))
     return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]
 
 

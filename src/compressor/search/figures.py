@@ -93,10 +93,10 @@ def _describe(e: EvaluatedSubNetwork, places: Mapping[str, str]) -> str:
     index = f" (front, index {places[e.name]})" if e.name in places else ""
     interval = "" if e.error_interval is None else " (95 %: {:.3f}–{:.3f})".format(*e.error_interval)
     costs = [OBJECTIVES[name].describe(value) for name, value in e.objectives.items() if name != "error"]
-    kept = e.sub_network
+    sub_network = e.sub_network
     return (
         f"{e.name}{index}\nerror {e.error:.4f}{interval}\n{', '.join(costs)}; {e.relative_encoder_params:.1%} of the "
-        f"encoder\n{kept.num_layers} layers, {kept.num_heads} heads, {kept.num_units} units"
+        f"encoder\n{sub_network.num_layers} layers, {sub_network.num_heads} heads, {sub_network.num_units} units"
     )
 
 

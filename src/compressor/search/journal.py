@@ -2,13 +2,13 @@
 
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.digests import Inputs
+from compressor.digests import Inputs, digest_code
 from compressor.evaluation.latency_table import TABLE_FILE
-from compressor.files import STATE_FOLDER, append_json_line, read_json_lines, write_json
+from compressor.files import STATE_FOLDER, append_json_line, read_json, read_json_lines, write_json
 from compressor.records import Amount, Errors, parse_record
 from compressor.search.objectives import OtherCosts, other_cost_names
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 JOURNAL_FILE = "evaluations.jsonl"
 """One evaluation a line."""
 _HEAD = "journal.json"
+_CODE = "code_digest"
+"""The key of the head for the code that began the journal; version 0.1.0 wrote none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +38,29 @@ class Recorded:
 def open_journal(directory: Path, inputs: Inputs, objectives: Collection[str] = ()) -> dict[str, Recorded]:
     """Return the evaluations in the journal of a directory, by their sub-networks' hashes.
 
-    A journal of a search with other inputs is begun anew. Damaged lines are passed
-    over, and so are those without a cost that is an objective: their sub-networks are evaluated again.
+    A journal of a search with other inputs is begun anew; one that other code began is taken up with a note, as its
+    evaluations may be the work of a night. Damaged lines are passed over, and so are those without a cost that is an
+    objective: their sub-networks are evaluated again.
     """
     path, head = directory / JOURNAL_FILE, directory / STATE_FOLDER / _HEAD
-    if inputs.are_in(head):
+    content = read_json(head) if head.is_file() else {}
+    written = content if isinstance(content, dict) else {}
+    code, own_code = written.pop(_CODE, None), digest_code("compressor")
+    if inputs.same_as(replace(inputs, values=written)):
         recorded = filter(None, map(_read, read_json_lines(path)))
         # Parameters are counted anew in closed form; other costs stand in the line or are lost.
         needed = set(other_cost_names()).intersection(objectives)
-        return {one.sub_network: one for one in recorded if needed <= one.costs.keys()}
+        found = {one.sub_network: one for one in recorded if needed <= one.costs.keys()}
+        if found and code not in (None, own_code):
+            print(
+                f"Note: the search in {directory} was begun by another version of the code. Its evaluations "
+                f"({len(found)}) are kept, the others are made by this version. For all from one version, begin in "
+                "another directory."
+            )
+        return found
     # The lines first: killed in between, the old head goes with no lines, and nothing foreign is taken up.
     path.unlink(missing_ok=True)
-    write_json(head, inputs.identity)
+    write_json(head, inputs.identity | {_CODE: own_code})
     return {}
 
 

@@ -103,11 +103,11 @@ class EvaluatedSubNetwork:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name; the sub-network as its hash and its numbers of layers, heads and units."""
-        kept = self.sub_network
-        values = {f.name: getattr(self, f.name) for f in fields(self)} | {"sub_network": kept.hash}
+        sub_network = self.sub_network
+        values = {f.name: getattr(self, f.name) for f in fields(self)} | {"sub_network": sub_network.hash}
         costs = values.pop("costs")
         values |= {name: costs.get(name) for name in other_cost_names()}
-        return values | {name: getattr(kept, name) for name in ("num_layers", "num_heads", "num_units")}
+        return values | {name: getattr(sub_network, name) for name in ("num_layers", "num_heads", "num_units")}
 
 
 @dataclass(frozen=True, kw_only=True)

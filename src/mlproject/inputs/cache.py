@@ -1,15 +1,13 @@
 """Finished stages: what each was given and where its results are, so that a pipeline need not do it again."""
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compressor.digests import Inputs
+from compressor.digests import Inputs, digest_code
 from compressor.errors import FileError
-from compressor.files import STATE_FOLDER, file_sha256, read_json, write_json
+from compressor.files import STATE_FOLDER, read_json, write_json
 from compressor.records import parse_record
 
 _RECORD = "stage.json"
@@ -51,14 +49,6 @@ def read_record(folder: Path, wanted: Inputs) -> Inputs | None:
     return found if found.same_as(wanted) else None
 
 
-@cache
 def code_digest() -> str:
-    """Return a content hash of the tool's own modules: other code may give other results."""
-    source = Path(__file__).parents[1]
-    files = sorted(
-        # All of it and not what a stage imports: too often made again costs time, too seldom a wrong result.
-        file
-        for package in ("compressor", "exporters", "mlproject")
-        for file in source.joinpath(package).rglob("*.py")
-    )
-    return hashlib.sha256(" ".join(map(file_sha256, files)).encode()).hexdigest()[:16]
+    """Return a content hash of the tool's own modules."""
+    return digest_code("compressor", "exporters", "mlproject")

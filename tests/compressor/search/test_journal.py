@@ -6,7 +6,8 @@ import pytest
 
 from compressor.digests import Inputs
 from compressor.evaluation.latency_table import TABLE_FILE
-from compressor.files import append_json_line
+from compressor.files import STATE_FOLDER, append_json_line, write_json
+from compressor.search import journal
 from compressor.search.journal import JOURNAL_FILE, Recorded, copy_journal, has_journal, open_journal
 
 
@@ -32,6 +33,29 @@ def test_a_journal_is_read_again_by_the_same_search_alone(tmp_path: Path) -> Non
     assert open_journal(tmp_path / "a", search, ("error", "latency_ms")) == {}  # which the line lacks
     assert open_journal(tmp_path / "a", Inputs(values={**search.values, "seed": 1})) == {}
     assert not (tmp_path / "a" / JOURNAL_FILE).exists()
+
+
+def test_evaluations_of_other_code_are_kept_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = Inputs(values={"seed": 0})
+    open_journal(tmp_path, search)
+    append_json_line(
+        tmp_path / JOURNAL_FILE,
+        {"sub_network": "abc", "error": 0.5, "eval_seconds": 1.0, "macs": 10, "latency_ms": None},
+    )
+    assert open_journal(tmp_path, search) == {"abc": whole("abc")}
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(journal, "digest_code", lambda *_: "other")
+    assert open_journal(tmp_path, search) == {"abc": whole("abc")}
+    note = capsys.readouterr().out
+    assert note.startswith(
+        f"Note: the search in {tmp_path} was begun by another version of the code. Its evaluations (1) "
+    )
+    head = tmp_path / STATE_FOLDER / "journal.json"
+    write_json(head, {"seed": 0})  # as version 0.1.0 wrote it
+    assert open_journal(tmp_path, search) == {"abc": whole("abc")}
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
