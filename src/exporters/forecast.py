@@ -8,6 +8,7 @@ mean size, and distillation to run to its last epoch. The constants of exports a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from compressor.extraction.candidates import TRIED_EPOCHS
 from compressor.extraction.repair import NUM_REPAIR_ROWS
 from compressor.training.forecast import Forecast, format_duration
 
@@ -31,6 +32,8 @@ class Plan:
 
     num_samples: int
     finetune_epochs: int
+    num_candidates: int
+    """Others that are distilled for an epoch before one is taken."""
     num_precisions: int
     """ONNX graphs of each exported model, fp32 included."""
     num_openvino_forms: int = 0
@@ -58,8 +61,10 @@ def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 
     rows, share, row_s = sizes.validation_rows, expected.share, expected.row_s
     # The super-network answers all rows once (teacher, judging), and gives the moments of the repair.
     once = sizes.train_rows + rows + sizes.test_rows + min(NUM_REPAIR_ROWS, sizes.train_rows)
-    epochs = plan.finetune_epochs * (expected.epoch_s + row_s * rows)
-    extraction_s = row_s * once + share * (row_s * (NUM_FORWARDS * rows + sizes.test_rows) + epochs)
+    others = plan.num_candidates if plan.finetune_epochs else 0
+    epochs = (plan.finetune_epochs + TRIED_EPOCHS * others) * (expected.epoch_s + row_s * rows)
+    forwards = row_s * (NUM_FORWARDS * (1 + others) * rows + sizes.test_rows)
+    extraction_s = row_s * once + share * (forwards + epochs)
     millions, smaller, more = sizes.params / 1e6, plan.num_precisions - 1, plan.num_openvino_forms
     graphs = 2 * (EXPORT_S + (EXPORT_S_PER_MILLION + QUANTIZE_S_PER_MILLION * smaller) * millions)
     graphs += more * OPENVINO_S_PER_MILLION * millions

@@ -1,12 +1,22 @@
 """The arithmetic of the estimate that `compress` gives at its start."""
 
+from dataclasses import replace
+
 import pytest
 
 from compressor.training.forecast import Forecast
 from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
 
 EXPECTED = Forecast(training_s=100.0, evaluation_s=2.0, share=0.5, row_s=0.01, token_s=0.001, epoch_s=20.0)
-PLAN = Plan(num_samples=60, finetune_epochs=3, num_precisions=2, batch_sizes=(1, 8), lengths=(32, 1000), runs=7)
+PLAN = Plan(
+    num_samples=60,
+    finetune_epochs=3,
+    num_candidates=0,
+    num_precisions=2,
+    batch_sizes=(1, 8),
+    lengths=(32, 1000),
+    runs=7,
+)
 SIZES = Sizes(
     params=20_000_000, train_rows=1000, validation_rows=400, test_rows=300, mean_length=36.0, max_positions=132
 )
@@ -24,6 +34,17 @@ def test_each_stage_is_worked_out() -> None:
     assert seconds["export"] == pytest.approx(2 * 8.0 + 4.0 * 1.5 * 3 + 10.0)
     # (1 + 8) × (32 + 132 + 36) tokens of 1 ms by 1.5 models in three forms, 7 + 3 times; six processes of 4 s
     assert seconds["benchmark"] == pytest.approx(10 * 9 * 200 * 0.001 * 1.5 * 3 + 24.0)
+
+
+def test_candidates_are_judged_and_distilled_for_an_epoch() -> None:
+    more = forecast_stages(EXPECTED, replace(PLAN, num_candidates=2), SIZES)
+    # two more of half the size, each five times over 400 rows, and an epoch of 20 s with an evaluation
+    expected = forecast_stages(EXPECTED, PLAN, SIZES)["extraction"] + 2 * 0.5 * (5 * 4.0 + 24.0)
+    assert more["extraction"] == pytest.approx(expected)
+    without = replace(PLAN, num_candidates=2, finetune_epochs=0)
+    assert forecast_stages(EXPECTED, without, SIZES) == forecast_stages(
+        EXPECTED, replace(PLAN, finetune_epochs=0), SIZES
+    )
 
 
 def test_less_to_do_takes_less() -> None:

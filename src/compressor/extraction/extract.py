@@ -20,10 +20,12 @@ from compressor.data.sources import DataSource, TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files
 from compressor.evaluation.comparison import Comparison, compare_predictions
+from compressor.extraction.candidates import TRIED_EPOCHS, Started, rank
 from compressor.extraction.card import write_model_card
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.origins import Cut, Judge, SharedWeights, TrainedAlone
 from compressor.extraction.record import (
+    Candidate,
     ChosenMember,
     ExtractionReport,
     Finetuning,
@@ -52,7 +54,7 @@ from compressor.network.sub_network import SubNetwork
 from compressor.search.choosing import Chosen
 from compressor.search.objectives import Measurable, measure_costs
 from compressor.search.record import EvaluatedSubNetwork
-from compressor.training.loop import distill
+from compressor.training.loop import Distillation, distill
 from compressor.training.precision import decide_precision, has_bf16
 from compressor.training.super_network import SuperNetwork, require_fitting_head
 
@@ -204,28 +206,27 @@ class Extractor:
             SearchError: standard NAS has not kept its weights.
             ParityError: one form of it computes something else than another.
         """
-        chosen, origin = to_chosen(member), self._origin
+        origin = self._origin
         # The order matters: each step is judged by the validation error that the one before left, and tokens are
         # trimmed last, since the teacher and the moments belong to the whole vocabulary.
-        cut = origin.cut(chosen, self._judge)
-        model, parity, model_mb = self._verify(cut, chosen)
-        repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
-        error = repaired.error_after if repaired is not None and repaired.kept else parity.error_loaded
-        finetuning = self._distill(model, error)
+        started, candidates = self._compete(self._start(to_chosen(member)))
+        chosen, model = started.chosen, started.model.to(pick_device())
+        finetuning = self._distill(started)
         kept = chosen.sub_network
         if self._options.trim_vocabulary:
             finished = self._trim(model, kept)
         else:
-            finished = _Finished(tokenizer=origin.tokenizer, logits=self._evaluate(model), model_mb=model_mb)
+            finished = _Finished(tokenizer=origin.tokenizer, logits=self._evaluate(model), model_mb=started.model_mb)
         logits = finished.logits
         report = ExtractionReport(
             name=chosen.name,
             chosen=_to_record(chosen),
             error=self._judge.error(logits.validation, self._judge.rows.validation),
-            repair=repaired,
+            repair=started.repaired,
             finetuning=finetuning,
+            candidates=candidates,
             vocabulary=finished.vocabulary,
-            parity=parity,
+            parity=started.parity,
             kept=KeptCounts(heads=tuple(map(len, kept.heads)), units=tuple(map(len, kept.units))),
             extracted=self._judge_variant(
                 logits, kept, finished.model_mb, chosen.evaluation, params_gone=finished.params_gone
@@ -248,6 +249,29 @@ class Extractor:
             super_network=origin.directory if self._shared else None,
             super_network_files=self._files,
         )
+
+    def _start(self, chosen: Chosen) -> Started:
+        """Cut a sub-network out, verify and repair it."""
+        cut = self._origin.cut(chosen, self._judge)
+        model, parity, model_mb = self._verify(cut, chosen)
+        repaired = self._repair(model, chosen.sub_network, parity.error_loaded)
+        return Started(chosen=chosen, model=model, parity=parity, model_mb=model_mb, repaired=repaired)
+
+    def _compete(self, first: Started) -> tuple[Started, tuple[Candidate, ...]]:
+        """Distill a member and its rivals for an epoch each; return the one that is taken, and what came of all."""
+        rivals, most = first.chosen.rivals, self._options.num_candidates
+        others = () if rivals is None or not self.will_distill else rivals.spread(most)
+        if rivals is None or not others or self._dense_logits is None:
+            return first, ()
+        tried, predictions, judge = [], [], self._judge
+        for number in range(1 + len(others)):
+            one = first if number == 0 else self._start(to_chosen(others[number - 1]))
+            one.distilled = self._distill_for(one, TRIED_EPOCHS)
+            predictions.append(judge.predict(judge.evaluate(one.model, judge.rows.validation), judge.rows.validation))
+            one.model.cpu()  # one at a time is on the device
+            tried.append(one)
+        base = judge.predict(self._dense_logits.validation, judge.rows.validation)
+        return rank(tried, rivals, base, predictions, self._data.task.metric, judge.rows.validation)
 
     def _evaluate(self, model: "PreTrainedModel", judge: Judge | None = None) -> _Logits:
         judge = judge or self._judge
@@ -349,20 +373,37 @@ class Extractor:
             model.load_state_dict(before)
         return Repair(error_before=error, error_after=error_after, kept=kept)
 
-    def _distill(self, model: "PreTrainedModel", error: float) -> Finetuning | None:
-        """Distill the super-network into the model of this validation error, in place.
+    def _distill(self, started: Started) -> Finetuning | None:
+        """Distill the super-network into a model, in place, for the epochs that are left of those that are allowed.
 
         None where that is not wanted or not possible.
 
         Raises:
             TrainingError: the loss is no longer a number.
         """
-        settings, epochs = self._origin.teacher_settings, self._options.finetune_epochs
-        if settings is None or not epochs:
+        epochs, before = self._options.finetune_epochs, started.distilled
+        if not self.will_distill:
             return None
-        rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs, bf16=self._bf16)
-        found = distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings, error)
+        done = 0 if before is None else TRIED_EPOCHS
+        # One that an epoch has made no better is as it was cut: it is not tried again, as after any such epoch.
+        goes_on = epochs > done and (before is None or before.kept_epoch > 0)
+        found = self._distill_for(started, epochs - done) if goes_on else before
+        assert found is not None
+        if before is not None and found is not before:
+            found = replace(
+                found,
+                error_before=before.error_before,
+                errors=before.errors + found.errors,
+                kept_epoch=done + found.kept_epoch,
+            )
         return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs, bf16=self._bf16)
+
+    def _distill_for(self, started: Started, epochs: int) -> Distillation:
+        settings = self._origin.teacher_settings
+        assert settings is not None  # `will_distill`
+        rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs, bf16=self._bf16)
+        model, error = started.model, started.error
+        return distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings, error)
 
     def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Finished":
         """Trim the model's vocabulary, in place, to what training and validation rows need.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from compressor.options import Limit, check_numbers, limited, option
+from compressor.search.options import NUM_RIVALS
 from compressor.training.settings import BATCH, EPOCHS, TrainingSettings
 
 
@@ -14,6 +15,12 @@ class ExtractionOptions:
         3,
         "Most epochs of distillation after extraction; it ends with the first that is no better. 0: none.",
         limit=Limit(least=0, most=10_000, reason=EPOCHS),
+    )
+    num_candidates: int = option(
+        3,
+        "Most other members of the front that are distilled for an epoch and take the place of the one chosen by its "
+        "error or cost where they are smaller and hold its promise then, or are better within its cost. 0: none.",
+        limit=Limit(least=0, most=NUM_RIVALS, reason="each is trained for an epoch"),
     )
     per_device_eval_batch_size: int = limited(TrainingSettings.per_device_eval_batch_size, BATCH)
     """Rows of a batch in which errors are measured; the search's own repeats its errors exactly."""

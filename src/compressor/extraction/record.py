@@ -145,6 +145,22 @@ def _no_gain(before: float, after: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A member of the front that was distilled for an epoch, before one of them was taken."""
+
+    name: str
+    relative_encoder_params: Share
+    error_searched: Errors
+    """Validation error as cut out."""
+    error_distilled: Errors
+    """Validation error after repair and an epoch, where they lowered it."""
+    at_most: float
+    """The bound of its error above the super-network's, with the confidence of the choice."""
+    holds: bool | None = None
+    """Whether it surely is within the limit of the choice; None where the choice has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parity:
     """How far the variants of one sub-network are from each other; differences are shares of the largest logit."""
 
@@ -234,6 +250,8 @@ class ExtractionReport:
     repair: Repair | None = None
     """None where it was not tried."""
     finetuning: Finetuning | None
+    candidates: tuple[Candidate, ...] = ()
+    """Those among which it was taken, the one that the search's errors had chosen first; nothing where it was alone."""
     vocabulary: Vocabulary | None = None
     """None where it was not trimmed."""
     parity: Parity
@@ -311,6 +329,26 @@ class ExtractionReport:
                 "compressor extract --index I."
             )
         return found
+
+    def describe_choice(self) -> str | None:
+        """Return why it was chosen, as a sentence; None where nobody said."""
+        by_search = not self.candidates or self.candidates[0].name == self.name
+        when = "before repair and distillation" if by_search else "after an epoch of distillation"
+        return f"Chosen {when}: {self.chosen.reason}" if self.chosen.reason else None
+
+    def candidates_table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the table of the candidates, as searched and as distilled, the largest first."""
+        rows = [
+            [
+                candidate.name + (" ← taken" if candidate.name == self.name else ""),
+                f"{candidate.relative_encoder_params:.1%}",
+                f"{candidate.error_searched:.4f}",
+                f"{candidate.error_distilled:.4f}",
+                f"{candidate.at_most:+.4f}",
+            ]
+            for candidate in sorted(self.candidates, key=lambda one: -one.relative_encoder_params)
+        ]
+        return ["", "of encoder", "error as searched", "as distilled", "above the super-network, at most"], rows
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return the table super-network | extracted | trivial predictor, without what is not known."""

@@ -7,7 +7,7 @@ that is no better than the trivial predictor.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,38 @@ from compressor.evaluation.pareto import find_knee
 from compressor.evaluation.predictions import PREDICTIONS_FILE, ValidationPredictions
 from compressor.files import read_json
 from compressor.network.sub_network import SubNetwork
-from compressor.search.options import SMALL_INCREASE, Choice
+from compressor.search.options import NUM_RIVALS, SMALL_INCREASE, Choice
 from compressor.spaces import create_search_space
 
 if TYPE_CHECKING:
     from compressor.search.record import EvaluatedSubNetwork, SearchResult
+
+
+_LEAST_SHARE = 0.25
+"""Rivals that are to be smaller have at least this share of the encoder parameters of the one whose place they want."""
+_NEAR_COST = 0.7
+"""Rivals within a cost have at least this share of what the chosen one costs: they are to use what may be spent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rivals:
+    """Members of the front that may take a chosen one's place once they are distilled: ranks change by that."""
+
+    members: "tuple[EvaluatedSubNetwork, ...]"
+    limit: float | None
+    """The smallest whose error is then surely at most so far above the super-network's is taken; None: the one of the
+    smallest error."""
+    confidence: float
+    num_tried: int
+    """Sub-networks that were evaluated, among which the lucky ones were found."""
+
+    def spread(self, num: int) -> "tuple[EvaluatedSubNetwork, ...]":
+        """Return at most `num` of them, evenly spread from the largest to the smallest, or the `num` best."""
+        if self.limit is None or len(self.members) <= num or num == 0:
+            return self.members[:num]
+        # Not the largest itself: it is the least gain.
+        places = [round((step + 1) * len(self.members) / num) - 1 for step in range(num)]
+        return tuple(self.members[place] for place in places)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +65,8 @@ class Chosen:
     """What is promised of its error, in a sentence."""
     holds: bool = False
     """Whether its error is surely at most so far above the super-network's as it was chosen by, by default 0.015."""
+    rivals: Rivals | None = None
+    """Who may take its place once distilled; None where one member was named, or several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +164,10 @@ def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
         member = _by_cost(judged, choice) or _by_error(judged, choice)
         if member is None:
             assert result.full is not None
-            return {result.full.name: _chosen(judged, result.full, _describe_none(judged, result.full))}
-        found = {member.name: member}
+            member, reason = result.full, _describe_none(judged, result.full)
+        else:
+            reason = _describe(judged, member)
+        return {member.name: replace(_chosen(judged, member, reason), rivals=_rivals(judged, choice, member))}
     return {name: _chosen(judged, member, _describe(judged, member)) for name, member in found.items()}
 
 
@@ -144,6 +175,28 @@ def _chosen(judged: "Judged", member: "EvaluatedSubNetwork", reason: str) -> Cho
     known = judged.by_name.get(member.name)
     holds = member.is_full or (known is not None and known.holds)
     return Chosen(name=member.name, sub_network=member.sub_network, evaluation=member, reason=reason, holds=holds)
+
+
+def _rivals(judged: "Judged", choice: Choice, chosen: "EvaluatedSubNetwork") -> Rivals | None:
+    """Return who may take the place of a member that was chosen by its error or by a cost; None where nobody may."""
+    if choice.knee or judged.result.full is None or (choice.most is None and judged.num_rows is None):
+        return None
+    others = [m for m in judged.useful if m.name != chosen.name and m.relative_encoder_params < 1]
+    if choice.most is None:
+        least = _LEAST_SHARE * chosen.encoder_params
+        members = [m for m in others if least <= m.encoder_params and m.params < chosen.params]
+        members.sort(key=lambda member: -member.params)
+    else:
+        _, cost, most = choice.most
+        wanted = _costs(chosen)[cost]
+        members = [m for m in others if _NEAR_COST * wanted <= _costs(m)[cost] <= most]
+        members.sort(key=lambda member: (member.error, member.params))
+    return Rivals(
+        members=tuple(members[:NUM_RIVALS]),
+        limit=judged.limit if choice.most is None else None,
+        confidence=judged.confidence,
+        num_tried=sum(e.relative_encoder_params < 1 for e in judged.result.evaluations),
+    )
 
 
 def judge(result: "SearchResult", limit: float, confidence: float) -> Judged:

@@ -26,6 +26,8 @@ from compressor.training.settings import TrainingSettings
 
 DEFAULT_NUM_TRIALS = 20
 """Trials of standard NAS without a budget."""
+NUM_RIVALS = 24
+"""Most members that may take a chosen one's place: a front has a few dozen, and each that is tried is trained."""
 SMALL_INCREASE = 0.015
 """An increase of the error: what the default choice loses at most."""
 LATENCY_OBJECTIVE, DEFAULT_LATENCY_OF = "latency_ms", SERVED[0]

@@ -62,6 +62,7 @@ def write_report(path: Path, reported: Reported) -> Path:
         useless=describe_useless(result),
         members=members,
         more=more,
+        candidates=_candidates(reported.extraction),
         maps=[figure(heads, figures), figure(units, figures)],
         side_by_side=len(heads.columns) <= _SIDE_BY_SIDE,
         bars=[figure(chart, figures) for chart in bars if chart],
@@ -88,6 +89,14 @@ def _front_table(result: SearchResult, extraction: ExtractionReport | None) -> t
     return Table(header=header, rows=rows[:_MAX_ROWS], marked=place), max(len(rows) - _MAX_ROWS, 0)
 
 
+def _candidates(extraction: ExtractionReport | None) -> Table | None:
+    """Return the members that were distilled before one was taken, which is marked; None where there was no choice."""
+    if extraction is None or not extraction.candidates:
+        return None
+    header, rows = extraction.candidates_table()
+    return Table(header=header, rows=rows)
+
+
 def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> dict[str, Any]:
     """Return the text, the remarks and the table that say it all."""
     extracted, full = extraction.extracted, extraction.super_network
@@ -97,8 +106,8 @@ def _at_a_glance(reported: Reported, extraction: ExtractionReport) -> dict[str, 
             f"{extraction.name} was extracted: it keeps {extracted.relative_encoder_params:.1%} of the encoder and "
             f"{extracted.params / 1e6:.2f} of {full.params / 1e6:.2f} million parameters."
         ]
-    if extraction.chosen.reason:
-        parts.append(f"Chosen before repair and distillation: {extraction.chosen.reason}")
+    if (choice := extraction.describe_choice()) is not None:
+        parts.append(choice)
     if extraction.test is not None:
         parts.append(f"On the test rows, dense → extracted: {extraction.test.describe()}.")
     header, rows = extraction.table()

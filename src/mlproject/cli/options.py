@@ -186,7 +186,7 @@ THREADS = _of("Timing", LatencyOptions, "threads")
 
 CHOICE = [
     *_of("Choice", Choice, "knee", "index", "max_params", "max_error_increase", "max_latency_ms", "max_cost", "config"),
-    *_of("Choice", ExtractionOptions, "finetune_epochs"),
+    *_of("Choice", ExtractionOptions, "finetune_epochs", "num_candidates"),
 ]
 TIERS = _of("Choice", Choice, "tiers")
 SEVERAL = [*_of("Choice", Choice, "all"), *TIERS]

@@ -82,6 +82,7 @@ class CompressOptions:
         return Plan(
             num_samples=self.search.num_samples,
             finetune_epochs=self.extraction.finetune_epochs,
+            num_candidates=0 if self.choice.several else self.extraction.num_candidates,
             num_precisions=len(self.dense_export.forms),
             num_openvino_forms=len(self.export.forms) - len(self.dense_export.forms),
             batch_sizes=self.benchmark.batch_sizes,

@@ -60,8 +60,7 @@ def extract(
     result = SearchResult.load(search_dir)
     options = replace(options, per_device_eval_batch_size=result.made_of.eval_batch_size)
     chosen = choose(result, choice)
-    names = ", ".join(member.name for member in chosen.values())
-    run.log_params({"search": str(search_dir), "sub_network": names, **option_params(options)})
+    run.log_params({"search": str(search_dir), **option_params(options)})
     extractor = _open(result, next(iter(chosen.values())), options)
     require_other_directory(output_dir, search_dir, extractor.directory)
     if options.finetune_epochs and not extractor.will_distill:
@@ -87,6 +86,8 @@ def extract(
         _show(report)
         made.append(target)
         reports[name] = report
+    # Not before: the one that is chosen may give its place to another.
+    run.log_params({"sub_network": ", ".join(report.name for report in reports.values())})
     if choice.several:
         holding = {name: member.holds for name, member in chosen.items()}
         family = make_family(reports, holding, choice.tiers)
@@ -219,6 +220,8 @@ def _show(report: ExtractionReport) -> None:
     parity = report.parity
     if report.chosen.reason:
         print(f"Chosen: {report.name}, {report.chosen.reason}")
+    if report.candidates:
+        print_table("Candidates, distilled for an epoch each", *report.candidates_table())
     print_table(f"Extracted {report.name}", *report.table())
     variants = "loaded" if parity.sliced is None else "sliced = loaded"
     print(

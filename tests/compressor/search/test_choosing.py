@@ -14,7 +14,7 @@ from compressor.data.sources import DataSource
 from compressor.data.trivial import TrivialPredictor
 from compressor.errors import OptionError, SearchError, SearchSpaceError
 from compressor.evaluation.predictions import ValidationPredictions
-from compressor.search.choosing import Chosen, choose
+from compressor.search.choosing import Chosen, Rivals, choose
 from compressor.search.options import Choice
 from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
 from compressor.spaces import create_search_space
@@ -351,3 +351,49 @@ def test_predictions_of_another_search_are_refused() -> None:
     wrong = replace(predictions, by_name=dict(predictions.by_name) | {"sure": told(0.5)})
     with pytest.raises(SearchError, match=r"validation_predictions\.safetensors must be of the search, but its error"):
         choose(replace(found, known_predictions=wrong), Choice())
+
+
+def rivals_of(result: SearchResult, choice: Choice) -> list[str] | None:
+    (chosen,) = choose(result, choice).values()
+    return None if chosen.rivals is None else [rival.name for rival in chosen.rivals.members]
+
+
+def test_smaller_members_may_take_the_place_of_one_that_was_chosen_by_its_error() -> None:
+    members = {"full": FULL, "sure": SURE, "lucky": LUCKY, "poor": (0.2, told(0.3)), "tiny": (0.1, told(0.4))}
+    found = searched(members)
+    assert rivals_of(found, Choice()) == ["lucky", "poor"]  # the largest first; a quarter of 60 % is above 10 %
+    (chosen,) = choose(found, Choice(max_error_increase=0.02, confidence=0.9)).values()
+    assert chosen.rivals is not None
+    assert (chosen.rivals.limit, chosen.rivals.confidence, chosen.rivals.num_tried) == (0.02, 0.9, 4)
+    unsure = searched({name: one for name, one in members.items() if name != "sure"})
+    assert rivals_of(unsure, Choice()) == ["lucky"]  # of the super-network itself too
+    useless = replace(found, trivial=TrivialPredictor(name="always 'x'", error=0.203, test_error=0.2))
+    assert rivals_of(useless, Choice()) == []
+
+
+def test_members_of_about_its_cost_may_take_the_place_of_one_that_was_chosen_by_it() -> None:
+    sizes = {"full": FULL, "half": (0.5, told(0.21)), "near": (0.45, told(0.22)), "far": (0.3, told(0.23))}
+    found = searched(sizes)
+    assert list(choose(found, Choice(max_params=0.55))) == ["half"]
+    assert rivals_of(found, Choice(max_params=0.55)) == ["near"]
+    (chosen,) = choose(found, Choice(max_params=0.55)).values()
+    assert chosen.rivals is not None and chosen.rivals.limit is None
+
+
+@pytest.mark.parametrize("choice", [Choice(index=1), Choice(knee=True), Choice(all=True), Choice(tiers=("S", "M"))])
+def test_what_was_named_has_no_rivals(choice: Choice) -> None:
+    found = searched({"full": FULL, "sure": SURE, "lucky": LUCKY})
+    assert all(chosen.rivals is None for chosen in choose(found, choice).values())
+
+
+def test_without_predictions_nobody_can_promise_anything() -> None:
+    assert rivals_of(as_measured(searched({"full": FULL, "sure": SURE, "lucky": LUCKY})), Choice()) is None
+
+
+def test_candidates_are_spread_from_the_largest_to_the_smallest() -> None:
+    members = tuple(member(number, 0.2 + number / 100, 900 - 50 * number) for number in range(12))
+    rivals = Rivals(members=members, limit=0.015, confidence=0.95, num_tried=60)
+    assert [members.index(one) for one in rivals.spread(3)] == [3, 7, 11]
+    assert rivals.spread(20) == members
+    assert rivals.spread(0) == ()
+    assert replace(rivals, limit=None).spread(3) == members[:3]  # the best ones
