@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TRIED_EPOCHS = 1
-"""Epochs that each candidate is distilled for; the one that is taken goes on from there."""
+"""Epochs that each candidate is distilled for; the one that is taken goes on from there, with a schedule of its own."""
 
 
 @dataclass(kw_only=True)

@@ -374,28 +374,23 @@ class Extractor:
         return Repair(error_before=error, error_after=error_after, kept=kept)
 
     def _distill(self, started: Started) -> Finetuning | None:
-        """Distill the super-network into a model, in place, for the epochs that are left of those that are allowed.
+        """Distill the super-network into a model, in place: for an epoch, and for the others where that has helped.
 
         None where that is not wanted or not possible.
 
         Raises:
             TrainingError: the loss is no longer a number.
         """
-        epochs, before = self._options.finetune_epochs, started.distilled
+        epochs = self._options.finetune_epochs
         if not self.will_distill:
             return None
-        done = 0 if before is None else TRIED_EPOCHS
-        # One that an epoch has made no better is as it was cut: it is not tried again, as after any such epoch.
-        goes_on = epochs > done and (before is None or before.kept_epoch > 0)
-        found = self._distill_for(started, epochs - done) if goes_on else before
-        assert found is not None
-        if before is not None and found is not before:
-            found = replace(
-                found,
-                error_before=before.error_before,
-                errors=before.errors + found.errors,
-                kept_epoch=done + found.kept_epoch,
-            )
+        # A candidate has its first epoch behind it; others make it too, so that a member becomes the same either way.
+        found = started.distilled or self._distill_for(started, TRIED_EPOCHS)
+        started.distilled = found
+        if epochs > TRIED_EPOCHS and found.kept_epoch:
+            then = self._distill_for(started, epochs - TRIED_EPOCHS)
+            kept_epoch = TRIED_EPOCHS + then.kept_epoch if then.kept_epoch else found.kept_epoch
+            found = replace(found, errors=found.errors + then.errors, kept_epoch=kept_epoch)
         return Finetuning(**asdict(found), error_after=found.error, num_epochs=epochs, bf16=self._bf16)
 
     def _distill_for(self, started: Started, epochs: int) -> Distillation:

@@ -13,7 +13,8 @@ class ExtractionOptions:
 
     finetune_epochs: int = option(
         3,
-        "Most epochs of distillation after extraction; it ends with the first that is no better. 0: none.",
+        "Most epochs of distillation after extraction: one, and the others where it has helped; 0 for none. The best "
+        "is kept.",
         limit=Limit(least=0, most=10_000, reason=EPOCHS),
     )
     num_candidates: int = option(

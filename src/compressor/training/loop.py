@@ -168,7 +168,8 @@ def distill(
 ) -> Distillation:
     """Fine-tune a sliced sub-network, in place, on the labels and its super-network's logits of the training rows.
 
-    It ends with the first epoch that is no better on the validation rows than the best before, and keeps the best. The
+    The weights of the best epoch are kept, of the last of several that are as good; those from before where none is
+    better. All epochs are made: the learning rate falls to 0 with the last one, which mostly is the best. The
     `error_before` is computed where nobody knows it.
 
     Raises:
@@ -177,18 +178,14 @@ def distill(
     before = error_before
     if before is None:
         before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
-    # A clone: a state dict holds the weights themselves, which training moves.
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     best, kept_epoch = before, 0
 
-    def on_epoch(report: EpochReport) -> bool:
+    def on_epoch(report: EpochReport) -> None:
         nonlocal best, kept_epoch
-        # Few epochs from a good start: the first that is no better seldom has a better one behind it.
-        if report.error >= best:
-            return True
-        best, kept_epoch = report.error, report.epoch
-        kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
-        return False
+        if report.error < before and report.error <= best:
+            best, kept_epoch = report.error, report.epoch
+            kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
 
     reports = fine_tune(model, task, train, validation, settings, on_epoch, teacher)
     model.load_state_dict(kept)

@@ -133,6 +133,8 @@ def test_the_one_that_is_taken_goes_on_from_its_first_epoch(
     assert report.candidates[1].error_distilled == min(first, report.finetuning.error_before)
     assert report.error == min(report.finetuning.error_before, *report.finetuning.errors)
     assert report.finetuning.num_epochs == 3
+    same = extract_sub_network(net, SUB_NETWORKS[2], data, finetune_epochs=3).report
+    assert same.finetuning == report.finetuning  # whoever names the member gets the same model
     assert report.describe_choice() == f"Chosen after an epoch of distillation: {report.chosen.reason}"
     header, rows = report.candidates_table()
     assert [row[0] for row in rows] == ["subnet-000", "subnet-001 ← taken"]

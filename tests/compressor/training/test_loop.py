@@ -206,13 +206,36 @@ class TestDistillation:
         known = found.error_before
         assert distill(slice_model(model, SMALL), TASK, rows, validation, teacher, self.settings, known) == found
 
+    def test_of_epochs_that_are_as_good_the_last_is_kept(
+        self, trained: tuple[PreTrainedModel, EncodedRows, EncodedRows], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, rows, validation = trained
+
+        def fine_tuned(model: PreTrainedModel, *given: Any) -> list[EpochReport]:
+            reports = [
+                EpochReport(epoch=number, step=number, loss=1.0, error=error, smallest_error=None)
+                for number, error in enumerate((0.3, 0.2, 0.4, 0.2, 0.5), start=1)
+            ]
+            for report in reports:
+                with torch.no_grad():
+                    model.classifier.weight.fill_(report.epoch)
+                given[4](report)
+            return reports
+
+        monkeypatch.setattr("compressor.training.loop.fine_tune", fine_tuned)
+        found = distill(model, TASK, rows, validation, np.zeros((300, 2)), self.settings, 0.5)
+        assert (found.kept_epoch, found.error) == (4, 0.2)
+        assert model.classifier.weight.unique().tolist() == [4]
+        found = distill(model, TASK, rows, validation, np.zeros((300, 2)), self.settings, 0.2)
+        assert (found.kept_epoch, found.error) == (0, 0.2)  # no epoch is better than what was there
+
     def test_what_is_not_better_is_not_kept(self, trained: tuple[PreTrainedModel, EncodedRows, EncodedRows]) -> None:
-        """A useless teacher and no learning from labels: it stops after an epoch and gives the old weights back."""
+        """A useless teacher and no learning from labels: the old weights are given back."""
         model, rows, validation = trained
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         teacher = -50 * Evaluator(model, TASK, rows).evaluate().logits
         found = distill(model, TASK, rows, validation, teacher, self.settings)
         assert found.kept_epoch == 0
-        assert len(found.errors) == 1
+        assert len(found.errors) == self.settings.num_train_epochs
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         assert found.error == found.error_before
