@@ -168,7 +168,12 @@ def complete(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         ("compressor tr", ["plain,train-supernet", "plain,trim-vocabulary"]),
         (
             "compressor compress --num-",
-            ["plain,--num-random-sub-nets", "plain,--num-train-epochs", "plain,--num-samples"],
+            [
+                "plain,--num-random-sub-nets",
+                "plain,--num-train-epochs",
+                "plain,--num-samples",
+                "plain,--num-candidates",
+            ],
         ),
         ("compressor compress --search-space medium --attn-implementation e", ["plain,eager"]),
         ("compressor train-supernet --train-file rev", ["file,rev"]),
