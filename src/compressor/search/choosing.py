@@ -179,21 +179,21 @@ def _chosen(judged: "Judged", member: "EvaluatedSubNetwork", reason: str) -> Cho
 
 def _rivals(judged: "Judged", choice: Choice, chosen: "EvaluatedSubNetwork") -> Rivals | None:
     """Return who may take the place of a member that was chosen by its error or by a cost; None where nobody may."""
-    if choice.knee or judged.result.full is None or (choice.most is None and judged.num_rows is None):
+    if choice.knee or judged.result.full is None or (choice.limited_cost is None and judged.num_rows is None):
         return None
     others = [m for m in judged.useful if m.name != chosen.name and m.relative_encoder_params < 1]
-    if choice.most is None:
+    if choice.limited_cost is None:
         least = _LEAST_SHARE * chosen.encoder_params
         members = [m for m in others if least <= m.encoder_params and m.params < chosen.params]
         members.sort(key=lambda member: -member.params)
     else:
-        _, cost, most = choice.most
+        _, cost, most = choice.limited_cost
         wanted = _costs(chosen)[cost]
         members = [m for m in others if _NEAR_COST * wanted <= _costs(m)[cost] <= most]
         members.sort(key=lambda member: (member.error, member.params))
     return Rivals(
         members=tuple(members[:NUM_RIVALS]),
-        limit=judged.limit if choice.most is None else None,
+        limit=judged.limit if choice.limited_cost is None else None,
         confidence=judged.confidence,
         num_tried=sum(e.relative_encoder_params < 1 for e in judged.result.evaluations),
     )
