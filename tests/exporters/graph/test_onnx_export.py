@@ -22,9 +22,11 @@ from exporters.graph.sessions import create_session, run_session
 from exporters.timing.runners import make_inputs, open_runner
 
 CASES = [
-    (space, TASK_HEADS[row % len(TASK_HEADS)], ("bert", "roberta")[row % 2]) for row, space in enumerate(SEARCH_SPACES)
+    (space, TASK_HEADS[(row + column) % len(TASK_HEADS)], model_type)
+    for row, space in enumerate(SEARCH_SPACES)
+    for column, model_type in enumerate(("bert", "roberta"))
 ]
-"""Every space, families and task heads in turn: a graph is made of a sliced model, whatever space that is from."""
+"""Every space with both families and two task heads, both families with every task head."""
 
 
 def require_size(path: Path, model_type: str, task_head: str = "classification", kept: SubNetwork = ODD) -> None:
