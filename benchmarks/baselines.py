@@ -56,7 +56,7 @@ from compressor.training.loop import distill, fine_tune
 from compressor.training.settings import TrainingSettings
 from compressor.training.train import train_super_network
 from exporters.graph.onnx_export import export_onnx
-from exporters.graph.quantization import needs_reduced_range, quantize_int8
+from exporters.graph.quantization import quantize_int8
 from exporters.timing.latency import measure_latencies
 from exporters.timing.runners import open_runner
 
@@ -314,7 +314,7 @@ def int8(bench: Bench, dense: Any, _: np.ndarray) -> None:
 
     whole, small = (bench.options.output_dir / f"{name}.onnx" for name in ("dense-fp32", "dense-int8"))
     export_onnx(dense, bench.tokenizer, whole, portable=True)
-    quantize_int8(whole, small, reduce_range=needs_reduced_range())
+    quantize_int8(whole, small)
     session = create_session(small, 1)
     errors = {}
     for key, part in (("error", "validation"), ("test_error", "test")):

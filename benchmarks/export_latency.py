@@ -22,7 +22,7 @@ from compressor.network.families import ENCODER_FAMILIES, get_dimensions
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from exporters.graph.onnx_export import example_inputs, export_onnx
-from exporters.graph.quantization import needs_reduced_range, quantize_int8
+from exporters.graph.quantization import quantize_int8
 from exporters.timing.latency import describe_environment, measure_latencies
 from exporters.timing.runners import open_runner
 
@@ -111,7 +111,7 @@ def main() -> None:
         export_onnx(model, Names(), paths["fused"])  # type: ignore[arg-type]
         export_onnx(slice_model(model, quarter), Names(), paths["quarter"])  # type: ignore[arg-type]
         for name, source in (("int8", "fused"), ("quarter_int8", "quarter")):
-            quantize_int8(paths[source], paths[name], reduce_range=needs_reduced_range())
+            quantize_int8(paths[source], paths[name])
         runners = {name: open_runner(path, arguments.threads) for name, path in paths.items()}
         rows = []
         for batch_size, length in SHAPES:

@@ -32,7 +32,6 @@ from exporters.graph.quantization import (
     FP16_SUFFIX,
     INT8_SUFFIX,
     convert_fp16,
-    needs_reduced_range,
     quantize_int8,
 )
 from exporters.graph.sessions import create_session, graph_mb, require_provider
@@ -218,7 +217,7 @@ def _make_smaller(
     form = None
     # With int8 tables first: they are most of a small model's file.
     for tables in (True, False):
-        quantize_int8(graph, file, reduce_range=needs_reduced_range(), tables=tables)
+        quantize_int8(graph, file, tables=tables)
         form = _judge(file, task, validation, logits, options, int8_embeddings=tables)
         if form.accepted:
             break

@@ -20,7 +20,7 @@ from compressor.data.ratios import Structure, find_entities, read_tags
 from conftest import WORDS
 from exported import Exported
 from exporters.graph.openvino_ir import convert_ir, missing_packages
-from exporters.graph.quantization import needs_reduced_range, quantize_int8
+from exporters.graph.quantization import quantize_int8
 from exporters.servable import (
     Asked,
     Facts,
@@ -130,7 +130,7 @@ def test_an_int8_answer_depends_on_its_text_alone(
     """Dynamic int8 rounds by the range of a whole batch; in batches these answers differ."""
     _, fp32 = exported("bert")
     tokenizer.save_pretrained(tmp_path)
-    graph = quantize_int8(fp32, tmp_path / "model.int8.onnx", reduce_range=needs_reduced_range())
+    graph = quantize_int8(fp32, tmp_path / "model.int8.onnx")
     served = SingleTextModel()
     context = SimpleNamespace(artifacts={"graph": str(graph), "tokenizer": str(tmp_path / "tokenizer.json")})
     served.load_context(context)

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from exporters.graph.cpu import cpu_flags
 from exporters.graph.fused import DOMAIN
 
 INT8_SUFFIX, FP16_SUFFIX = ".int8.onnx", ".fp16.onnx"
@@ -12,11 +11,11 @@ ONE_ROW = "one_row"
 """In a graph's metadata: rows are to be computed one at a time, so that an answer depends on its text alone."""
 
 
-def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool = True) -> Path:
+def quantize_int8(path: Path, output: Path, *, tables: bool = True) -> Path:
     """Write the int8 variant of an fp32 graph: weights per channel, activations as they come (dynamic quantization).
 
-    Matrix products are quantized, and embedding `tables`, which are most of a small model's file. `reduce_range` gives
-    weights 7 bits, for CPUs without VNNI, whose 8-bit products can overflow.
+    Matrix products are quantized, and embedding `tables`, which are most of a small model's file. Weights have 7 bits,
+    whatever CPU makes the file: it is served on others too, and on those without VNNI products of 8 bits can overflow.
 
     Activations are rounded by their range over the whole batch, padding included, so a row's answer depends on the
     others: the file's metadata say that it is made for one row at a time (`ONE_ROW`).
@@ -32,7 +31,7 @@ def quantize_int8(path: Path, output: Path, *, reduce_range: bool, tables: bool 
             output,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=reduce_range,
+            reduce_range=True,
             op_types_to_quantize=["MatMul", "Gemm", *(["Gather"] if tables else [])],
             extra_options={"MatMulConstBOnly": True},
         )
@@ -86,8 +85,3 @@ def convert_fp16(path: Path, output: Path) -> Path:
     model = convert_float_to_float16(onnx.load(str(path)), keep_io_types=True)
     onnx.save_model(model, str(output))
     return output
-
-
-def needs_reduced_range() -> bool:
-    """Return whether this CPU lacks VNNI instructions."""
-    return not any("vnni" in flag or flag == "amx_int8" for flag in cpu_flags())

@@ -30,7 +30,7 @@ from compressor.progress import progress_bar
 from exporters.graph.cpu import cpu_name
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.openvino_ir import IR_SUFFIX, UNREADABLE, convert_ir, halve_ir, quantize_ir
-from exporters.graph.quantization import INT8_SUFFIX, needs_reduced_range, quantize_int8
+from exporters.graph.quantization import INT8_SUFFIX, quantize_int8
 from exporters.timing.runners import Runner, make_inputs, open_runner
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ whole models take turns. Small graphs would stay there, and be faster than the p
 
 
 def _quantize(graph: Path) -> Path:
-    return quantize_int8(graph, graph.with_suffix(INT8_SUFFIX), reduce_range=needs_reduced_range())
+    return quantize_int8(graph, graph.with_suffix(INT8_SUFFIX))
 
 
 def _convert(graph: Path) -> Path:

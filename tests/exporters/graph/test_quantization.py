@@ -13,7 +13,7 @@ from conftest import TASK_HEADS, tiny_config
 from exported import Exported
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.parity import check_onnx_parity
-from exporters.graph.quantization import convert_fp16, needs_reduced_range, quantize_int8
+from exporters.graph.quantization import convert_fp16, quantize_int8
 from exporters.graph.sessions import create_session
 from exporters.timing.runners import make_inputs, open_runner
 
@@ -25,7 +25,7 @@ from exporters.timing.runners import make_inputs, open_runner
 def test_smaller_forms_stay_near(model_type: str, task_head: str, tmp_path: Path, exported: Exported) -> None:
     """All products and tables are int8, the attention's too; logits move a little, not a lot."""
     _, path = exported(model_type, task_head)
-    int8 = quantize_int8(path, tmp_path / "model.int8.onnx", reduce_range=needs_reduced_range())
+    int8 = quantize_int8(path, tmp_path / "model.int8.onnx")
     operators = [node.op_type for node in onnx.load(str(int8)).graph.node]
     assert "Attention" not in operators
     assert "MultiHeadAttention" in operators
@@ -50,7 +50,7 @@ def test_a_weight_of_two_products_is_small_in_both(tmp_path: Path, tokenizer: Pr
     model = AutoModelForSequenceClassification.from_config(config).eval()
     path = export_onnx(model, tokenizer, tmp_path / "model.onnx")
     assert max(check_onnx_parity(path, model, tokenizer, []).values()) <= 1e-4
-    int8 = quantize_int8(path, tmp_path / "model.int8.onnx", reduce_range=needs_reduced_range())
+    int8 = quantize_int8(path, tmp_path / "model.int8.onnx")
     operators = Counter(node.op_type for node in onnx.load(str(int8)).graph.node)
     assert operators["MatMulInteger"] == 5 + 1 + 2 + 2  # queries and keys twice, values; output; units; the task head
     assert operators["MatMul"] == 4  # scores, two with relative positions, weighted sums: nothing in them is constant
