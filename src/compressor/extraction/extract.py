@@ -212,9 +212,9 @@ class Extractor:
         started, candidates = self._compete(self._start(to_chosen(member)))
         chosen, model = started.chosen, started.model.to(pick_device())
         finetuning = self._distill(started)
-        kept = chosen.sub_network
+        sub_network = chosen.sub_network
         if self._options.trim_vocabulary:
-            finished = self._trim(model, kept)
+            finished = self._trim(model, sub_network)
         else:
             finished = _Finished(tokenizer=origin.tokenizer, logits=self._evaluate(model), model_mb=started.model_mb)
         logits = finished.logits
@@ -227,9 +227,9 @@ class Extractor:
             candidates=candidates,
             vocabulary=finished.vocabulary,
             parity=started.parity,
-            kept=KeptCounts(heads=tuple(map(len, kept.heads)), units=tuple(map(len, kept.units))),
+            kept=KeptCounts(heads=tuple(map(len, sub_network.heads)), units=tuple(map(len, sub_network.units))),
             extracted=self._judge_variant(
-                logits, kept, finished.model_mb, chosen.evaluation, params_gone=finished.params_gone
+                logits, sub_network, finished.model_mb, chosen.evaluation, params_gone=finished.params_gone
             ),
             super_network=self._full,
             trivial=self._data.task.head.find_trivial(
@@ -241,7 +241,7 @@ class Extractor:
         return Extraction(
             model=model.cpu(),
             tokenizer=finished.tokenizer,
-            sub_network=kept,
+            sub_network=sub_network,
             dimensions=origin.dimensions,
             report=report,
             data=self._data,
@@ -528,6 +528,6 @@ def to_chosen(member: Chosen | EvaluatedSubNetwork | SubNetwork) -> Chosen:
 def _to_record(chosen: Chosen) -> ChosenMember:
     if chosen.evaluation is None:
         return ChosenMember(name=chosen.name, sub_network=chosen.sub_network.hash, reason=chosen.reason)
-    kept = chosen.sub_network
-    counts = {name: getattr(kept, name) for name in ("num_layers", "num_heads", "num_units")}
-    return ChosenMember(reason=chosen.reason, **vars(chosen.evaluation) | counts | {"sub_network": kept.hash})
+    sub_network = chosen.sub_network
+    counts = {name: getattr(sub_network, name) for name in ("num_layers", "num_heads", "num_units")}
+    return ChosenMember(reason=chosen.reason, **vars(chosen.evaluation) | counts | {"sub_network": sub_network.hash})

@@ -31,8 +31,8 @@ class Worker:
 
         `sub_network` is a packed one; None is the super-network as it stands.
         """
-        kept = None if sub_network is None else unpack_sub_network(sub_network, self._dimensions)
-        with activate(self._model, kept) if kept is not None else nullcontext():
+        unpacked = None if sub_network is None else unpack_sub_network(sub_network, self._dimensions)
+        with activate(self._model, unpacked) if unpacked is not None else nullcontext():
             return compute_logits(self._model, [self._batches[name][number] for number in numbers])
 
     def is_up(self) -> bool:
