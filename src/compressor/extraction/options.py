@@ -18,9 +18,9 @@ class ExtractionOptions:
         limit=Limit(least=0, most=10_000, reason=EPOCHS),
     )
     num_candidates: int = option(
-        3,
-        "Most other members of the front that are distilled for an epoch and take the place of the one chosen by its "
-        "error or cost where they are smaller and hold its promise then, or are better within its cost. 0: none.",
+        0,
+        "Other members of the front that are distilled for an epoch too, 3 say: the smallest that then holds the "
+        "promise of the one chosen by its error, or the best within its cost, takes its place.",
         limit=Limit(least=0, most=NUM_RIVALS, reason="each is trained for an epoch"),
     )
     per_device_eval_batch_size: int = limited(TrainingSettings.per_device_eval_batch_size, BATCH)

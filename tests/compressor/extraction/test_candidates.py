@@ -123,7 +123,7 @@ def test_the_one_that_is_taken_goes_on_from_its_first_epoch(
         return real(*given)
 
     monkeypatch.setattr(extract, "distill", distill)
-    report = extract_sub_network(net, chosen, data, finetune_epochs=3).report
+    report = extract_sub_network(net, chosen, data, finetune_epochs=3, num_candidates=3).report
     assert [one.name for one in report.candidates] == ["subnet-000", "subnet-001"]
     assert report.name == "subnet-001" == report.chosen.name
     assert report.finetuning is not None
@@ -141,7 +141,7 @@ def test_the_one_that_is_taken_goes_on_from_its_first_epoch(
     assert all(len(row) == len(header) for row in rows)
 
 
-@pytest.mark.parametrize("options", [{"num_candidates": 0}, {"finetune_epochs": 0}])
+@pytest.mark.parametrize("options", [{}, {"finetune_epochs": 0, "num_candidates": 3}])
 def test_without_candidates_or_epochs_the_chosen_one_is_extracted(
     net: SuperNetwork, data: TaskData, chosen: Chosen, options: dict[str, int]
 ) -> None:
