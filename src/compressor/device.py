@@ -29,6 +29,7 @@ def is_device(name: str) -> bool:
 @contextmanager
 def chosen_device(name: str) -> Iterator[None]:
     """Have `pick_device` return the device of that name for the time of the block, also in processes started then."""
+    # An environment variable, as processes that are started in the block inherit it; a global would stay in this one.
     before = os.environ.get(DEVICE_VARIABLE)
     os.environ[DEVICE_VARIABLE] = name
     try:

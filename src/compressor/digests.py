@@ -128,6 +128,7 @@ def require_same_files(
     """
     if not isinstance(written, Mapping):
         return
+    # Both sides are restricted to the wanted names, or a file that nobody asks for would count as added.
     found = {name: digest for name, digest in digest_files(directory).items() if only is None or name in only}
     written = {name: digest for name, digest in written.items() if only is None or name in only}
     problems = [f"{name} is missing" for name in sorted(set(written) - set(found))]

@@ -131,6 +131,7 @@ def check_numbers(options: Any, more: Sequence[Problem] = ()) -> None:
 def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
     """Yield what is wrong with the number of a field, or with the first of several that is wrong."""
     flag = flags_of(name)[0]
+    # A field may hold one number or several.
     for value in values if isinstance(values, tuple) else (values,):
         if value is None:
             continue
@@ -143,6 +144,7 @@ def _find_problems(name: str, limit: Limit, values: Any) -> Iterator[Problem]:
             law, remedy = f"at most {limit.most:,}", "Lower it."
         else:
             continue
+        # One problem a field is enough: the next number is checked when this one is right.
         yield Problem(option=flag, law=law, value=show(value), remedy=remedy)
         return
 

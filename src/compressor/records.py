@@ -152,8 +152,10 @@ def _record_of(hint: Any) -> Any:
 def _gather(kind: Any, value: Any) -> Any:
     """Return JSON values of a type with the keys of each inline mapping moved into it."""
     record = _record_of(kind)
+    # A list of records: each of them is gathered by itself.
     if isinstance(value, list | tuple) and record is not None:
         return [_gather(record, one) for one in value]
+    # Plain values, and mappings that are no record, stay as they are.
     if not isinstance(value, dict) or record is None:
         return value
     gathered = dict(value)
@@ -180,6 +182,7 @@ def to_values(value: Any) -> Any:
     written, hints = dict[str, Any](), _hints(kind)
     for field in fields(value):
         inline, one = _inline_of(hints[field.name]), to_values(getattr(value, field.name))
+        # An inline mapping has no key of its own in a file: its entries stand among the record's, null where not known.
         written |= {field.name: one} if inline is None else {name: one.get(name) for name in inline.names()}
     return written
 

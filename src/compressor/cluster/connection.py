@@ -132,7 +132,10 @@ def _environment(*, local: bool) -> Iterator[None]:
     """Set what Ray and the processes it starts read; for a local cluster also a token, unless there is one."""
     settings = dict(_SETTINGS)
     if local and "RAY_AUTH_MODE" not in os.environ:
+        # Anybody who reaches the ports of a Ray cluster may run code on it: one that is begun here gets a token of its
+        # own.
         settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # Also what Ray itself may set on the way, so that the block leaves the environment as it was.
     before = {name: os.environ.get(name) for name in (*settings, *_TOUCHED)}
     os.environ.update(settings)
     try:

@@ -14,15 +14,20 @@ _COLORS = [place for place in range(len(PALETTE)) if place != DENSE]
 
 def fronts_chart(comparison: Comparison) -> PointChart:
     cost = OBJECTIVES[comparison.cost]
+    # Shares of the same super-network need no unit; costs in their own unit are scaled to it, such as to millions.
     scale = 1.0 if comparison.shared_base else cost.scale
     series, bands = [], []
     for number, group in enumerate(comparison.groups):
+        # Colours and shapes go round together where there are more groups than colours.
         color, shape = _COLORS[number % len(_COLORS)], SHAPES[number % len(SHAPES)]
         marks = tuple(mark for search in group.searches for mark in _marks(comparison, search, group, scale))
+        # One search is its own line of steps; several of a group, which differ in their seeds, become a band and a
+        # median.
         if len(group.searches) == 1:
             name = f"{group.name}, hypervolume {comparison.mean_hypervolume(group):.4f}"
             series.append(Series(name=name, marks=marks, color=color, shape=shape, line="steps"))
             continue
+        # A surface is pairs of (error, cost); the picture has the cost on its x-axis.
         best, middle, worst = (
             tuple((x * scale, error) for error, x in surface) for surface in comparison.surfaces(group)
         )
@@ -81,6 +86,7 @@ def hypervolumes_chart(comparison: Comparison) -> PointChart:
     """Return the hypervolume after each evaluation, the median over a group's searches as far as all of them went."""
     series = []
     for number, group in enumerate(comparison.groups):
+        # Searches of a group may differ in length: a median over those that went further alone would jump.
         length = min(len(search.points) for search in group.searches)
         values = [
             median(comparison.hypervolume(search.points[:count]) for search in group.searches)

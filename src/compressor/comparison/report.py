@@ -31,6 +31,7 @@ def write_comparison(directory: Path, comparison: Comparison) -> None:
         write_json(temporary / JSON_FILE, to_json(comparison))
         _write_csv(comparison, temporary / CSV_FILE)
         kinds, runs = len(comparison.groups), sum(len(group.searches) for group in comparison.groups)
+        # Said only where some searches differ in nothing but their seeds.
         of = "" if kinds == runs else f" of {kinds} kind{'s' if kinds > 1 else ''}"
         title = f"{comparison.task}: {runs} searches{of} compared"
         header, rows = groups_table(comparison)
@@ -74,6 +75,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _group_to_json(comparison: Comparison, group: Group) -> dict[str, Any]:
+    # In the order of `group.searches`, as the zip below relies on.
     values = [comparison.hypervolume(search.points) for search in group.searches]
     searches = [
         {
@@ -88,6 +90,7 @@ def _group_to_json(comparison: Comparison, group: Group) -> dict[str, Any]:
         }
         for search, value in zip(group.searches, values, strict=True)
     ]
+    # One search has no spread: its surfaces would all be its own front.
     several = len(values) > 1
     return {
         "name": group.name,

@@ -129,6 +129,7 @@ def _require_one_task(results: Mapping[Path, SearchResult]) -> None:
     Raises:
         SearchError: they are not.
     """
+    # One path for each different origin: more than one entry is already the mistake.
     found: dict[tuple[str, str, str], Path] = {}
     for path, result in results.items():
         origin = result.made_of

@@ -112,8 +112,10 @@ def to_indices(values: Sequence[str], label_names: Sequence[str], part: str, *, 
     Raises:
         TaskDataError: one is unknown.
     """
+    # Names by their places, or "0", "1", … where the file writes numbers.
     names = map(str, range(len(label_names))) if numbered else label_names
     index = {name: position for position, name in enumerate(names)}
+    # As it is written first; then as a plain integer, so that 1.0 of a column of floats is "1".
     indices = [index.get(value, index.get(_plain_integer(value))) for value in values]
     if None in indices:
         unknown = sorted({values[row] for row, position in enumerate(indices) if position is None})

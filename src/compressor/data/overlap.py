@@ -90,10 +90,12 @@ def describe_overlap(parts: "Mapping[str, Rows]") -> str | None:
     marks = {name: fingerprints(rows) for name, rows in parts.items()}
     wrong, found = [], []
     for name, other in _PAIRS:
+        # Asked in both directions: a small part may lie in a large one although few rows of the large one are shared.
         shared = int(_texts_in(marks[name], marks[other]).sum())
         if shared == len(marks[name]):
             wrong.append(f"all {shared} {name} rows are {other} rows too")
         elif _texts_in(marks[other], marks[name]).all():
+            # Those that are only partly shared are told, not refused: many public data sets are like that.
             wrong.append(f"all {len(marks[other])} {other} rows are {name} rows too")
         elif shared:
             found.append(f"{shared:,} of {len(marks[name]):,} {name} rows are {other} rows too")

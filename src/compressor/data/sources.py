@@ -116,6 +116,7 @@ class DataSource:
     dataset_seed: int = option(0, "Seed of the splits.", limit=SEED)
 
     def __post_init__(self) -> None:
+        # All that is wrong is gathered and said at once, together with the numbers, in `check_numbers`.
         wrong = []
         if self.dataset_name and (self.train_file or self.validation_file or self.test_file):
             wrong.append(
@@ -430,6 +431,7 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
     Raises:
         TaskDataError: it answered other texts, or the same to all of them.
     """
+    # Places of answers are meaningless for other texts, so the rows are compared before anything is read.
     next_step = "train again with compressor train-supernet"
     require_same_rows(data, answers.texts, "the full model answered", next_step)
     head, names = RERANK_SCORES if data.task.head is RERANK else data.task.head, answers.label_names
@@ -440,10 +442,12 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
             f"the full model must tell the texts apart, but gives all {len(data.train)} training rows the same answer. "
             "Give texts of the kind it was fine-tuned on."
         )
+    # Answers for words come flat; they are put back to the rows whose words they are.
     if answers.words is not None:
         predicted = {
             name: _place_words(data.parts[name], predicted[name], words, names) for name, words in answers.words.items()
         }
+    # Rows keep the outputs where the head judges by them; others are judged by the labels that were made of them.
     learnt = answers.outputs if head.compare is not None else {}
     train, validation, test = (
         replace(rows, labels=predicted[name], reference=learnt.get(name)) for name, rows in data.parts.items()
@@ -505,8 +509,10 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
         TaskDataError: a label of the data is none of the model's.
     """
     head = data.task.head
+    # Nothing to do for heads whose outputs have no names, and where the order is the same already.
     if not data.label_names or not head.form.names_outputs or tuple(names) == data.label_names:
         return data
+    # order[i] is the model's index of the data's label i.
     order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
     train, validation, test = (
         replace(rows, labels=head.renumber(rows.labels, order, len(names))) for rows in data.parts.values()
@@ -546,6 +552,7 @@ def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
     task = _with_reference(source)
     if source.label_names_file:
         task = replace(task, label_names=read_names(find_path(source.label_names_file)))
+    # Labels that the user names come before those that a data set declares.
     files = {
         "train": source.train_file,
         "validation": source.validation_file or source.validation_pairs,
@@ -556,6 +563,7 @@ def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
     given = {name: _read_file(path, task) for name, path in paths.items()}
     if given and "train" not in given:
         raise TaskDataError(f"--train-file must be given with --{next(iter(given))}-file, but it is not. Add it.")
+    # Files come before a data set by name, that before the Hub's data of a task; only the demo's tasks bring their own.
     if given:
         return _Given(**given), task
     if source.dataset_name:
@@ -566,6 +574,7 @@ def _read_tables(source: DataSource) -> "tuple[_Given[pd.DataFrame], Task]":
         raise TaskDataError(
             f"--train-file or --dataset-name must be given with --task-name {task.name}, but neither is. Add one."
         )
+    # IMDB alone has a copy in an optional package, which stands in where the Hub cannot be reached.
     try:
         return _read_hub(task), task
     except TaskDataError:
@@ -596,11 +605,13 @@ def _with_reference(source: DataSource) -> Task:
             f"a model must be named whose outputs the task {task.name} learns, but none is. Give --model-name-or-path, "
             "or reference_model in Python."
         )
+    # A model that is no sentence-transformers one says nothing of pooling: then the mean, without prompt or limit.
     pooling = read_pooling(find_reference(source.reference_model)) or Pooling()
     return replace(
         task,
         reference=source.reference_model,
         prompt=pooling.prompt,
+        # The user's length first, then the model's own limit, then the task's.
         max_length=source.max_seq_length or pooling.max_length or task.max_length,
     )
 
@@ -609,6 +620,7 @@ def _as_judged(
     tables: "_Given[pd.DataFrame]", task: Task, *, scored_pairs: bool
 ) -> "tuple[_Given[pd.DataFrame], dict[str, Task]]":
     """Return the tables and what each is read as: texts without labels are rows once; pairs have their own columns."""
+    # Each part may be read by another head: pairs with scores are a regression, though training reads single texts.
     tasks = {name: task for name, _ in tables.items()}
     if not task.head.learns_reference:
         return tables, tasks
@@ -619,6 +631,7 @@ def _as_judged(
             made[name] = table
         else:
             _check_columns(table, task, name)
+            # From here on a row is one text, whether it came from the first or the second column.
             tasks[name] = replace(task, text_columns=task.text_columns[:1])
             made[name] = _stack_texts(table, task.text_columns)
     return _Given(**made), tasks
@@ -719,6 +732,7 @@ def _load_dataset(name: str, configuration: str | None) -> Any:
 
 
 def _check_columns(table: "pd.DataFrame", task: Task, name: str, *, labelled: bool = True) -> None:
+    # Training can do without labels where a model answers the texts; the other columns must always be there.
     columns = [column for column, option in task.named_columns if labelled or option != "--label-column"]
     missing = [column for column in columns if column not in table.columns]
     if missing:
@@ -729,6 +743,7 @@ def _check_columns(table: "pd.DataFrame", task: Task, name: str, *, labelled: bo
             f"column {' and '.join(map(repr, missing))} must exist in the {name} rows, but their columns are {have}. "
             f"Name {'it' if len(missing) == 1 else 'them'} with {option}."
         )
+    # Doubled names stay doubled in a table, and selecting one of them would give two columns.
     doubled = [column for column in columns if list(table.columns).count(column) > 1]
     if doubled:
         raise TaskDataError(

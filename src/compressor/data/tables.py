@@ -42,6 +42,7 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
     """
     import pyarrow
 
+    # Suffixes are checked before the file is opened, so that a wrong one is named as such and not as a parser's error.
     suffix = path.suffix.lower()
     if suffix == PLAIN and lines_as is None:
         raise TaskDataError(
@@ -62,6 +63,7 @@ def read_table(path: Path, lines_as: str | None = None) -> "pd.DataFrame":
             table = _read_plain(_read_content(path), str(lines_as))
         else:
             table = _read_json(path.name, _read_content(path))
+    # Parsers of three libraries raise a dozen kinds; all mean that the content is not what the suffix says.
     except RecursionError:
         raise TaskDataError(_unreadable(path, "it is nested too deeply")) from None
     except (ValueError, OSError, Warning, pyarrow.ArrowException) as error:
@@ -125,6 +127,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         names = json.loads(text) if text.lstrip().startswith("[") else text.split("\n")
     except ValueError as error:
         raise TaskDataError(_unreadable(path, shorten(error).rstrip("."))) from None
+    # Empty lines, such as the last one, name no label.
     found = [name.strip() for name in names if isinstance(name, str) and name.strip()]
     if not found or len(set(found)) < len(found):
         raise TaskDataError(
@@ -164,10 +167,12 @@ def _read_content(path: Path) -> bytes:
     content = path.read_bytes()
     # A NUL is valid UTF-8, but tells that the file is binary.
     place = content.find(b"\0")
+    # Decoded in blocks that are thrown away: the whole text as Python's would take up to four times the file's size.
     try:
         decoder = codecs.getincrementaldecoder("utf-8")()
         for start in range(0, len(content), _BLOCK):
             decoder.decode(content[start : start + _BLOCK], final=start + _BLOCK >= len(content))
+    # Blocks tell that something is wrong, the whole content at which byte.
     except UnicodeDecodeError:
         try:
             content.decode()
@@ -201,6 +206,7 @@ def _read_json(name: str, content: bytes) -> "pd.DataFrame":
 
     # Only escapes can make a half of a surrogate pair; looking at every text would take as long as parsing.
     has_halves = re.search(rb"\\u[dD]", content, re.IGNORECASE) is not None
+    # A list must be parsed as a whole; lines are read one by one, so that a broken one is told by its number.
     if content[:_BLOCK].decode(errors="ignore").lstrip().startswith("["):
         rows = iter(json.loads(content, object_pairs_hook=_to_row))
     else:
@@ -213,6 +219,8 @@ def _read_json(name: str, content: bytes) -> "pd.DataFrame":
                 "Write the columns as its keys."
             )
         block.append({key: _without_halves(value) for key, value in row.items()} if has_halves else row)
+        # A block becomes a table, whose columns take less room than dictionaries; blocks are put together once, at the
+        # end.
         if len(block) == _AT_ONCE:
             tables.append(pd.DataFrame(block))
             block = []

@@ -56,6 +56,7 @@ class Task:
             raise TaskDataError(
                 f"the metric must be one of {', '.join(METRIC_NAMES)}, but got {self.metric!r}. Correct --metric."
             )
+        # A metric that exists may still be of another head's predictions.
         fitting = [name for name in METRIC_NAMES if name in self.head.metrics]
         if self.metric not in fitting:
             raise TaskDataError(
@@ -67,6 +68,7 @@ class Task:
                 f"a task must have one or two text columns, but got {len(self.text_columns)}. "
                 "Name them with --text-column, once or twice."
             )
+        # `columns` holds a name once for each part that it plays.
         doubled = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if doubled:
             raise TaskDataError(
@@ -134,12 +136,14 @@ def get_task(
         raise TaskDataError(f"the task must be one of {', '.join(TASKS)}, but got {name!r}. Correct --task-name.")
     if max_length is not None and max_length < 4:
         raise TaskDataError(f"--max-seq-length must be at least 4, but got {max_length}. Raise it.")
+    # From here on each step may replace the task's head; the user's columns, metric and length come last.
     task = TASKS[name]
     if regression and task.head is not REGRESSION:
         if task.head is not CLASSIFICATION:
             raise TaskDataError(
                 f"a {task.head.name.replace('_', '-')} task must have no --regression, but got it with {name}. Drop it."
             )
+        # With the head the metric changes too: accuracy of real numbers means nothing.
         task = replace(task, head=REGRESSION, metric=REGRESSION.metrics[0])
     # Only where a full model has answered there are probabilities to be near to.
     if metric in CLASSIFICATION_OF_ANSWERS.metrics and answered and task.head is CLASSIFICATION:
@@ -149,6 +153,7 @@ def get_task(
         raise TaskDataError(
             f"--validation-pairs must be given with --task-name embed, but got it with {name}. Drop it."
         )
+    # Cosine compares with the frozen model's outputs; with scored pairs their similarity is correlated with the scores.
     if task.head.learns_reference:
         fitting = task.head.metrics[1:] if scored_pairs else task.head.metrics[:1]
         if metric not in (None, *fitting):
@@ -172,6 +177,7 @@ def _name_ranking(task: Task, given: RankingColumns, text_columns: Sequence[str]
     Raises:
         TaskDataError: it is none, or they are named otherwise.
     """
+    # The columns of a query belong to rerankers alone; elsewhere `--text-column` names texts.
     if task.head is not RERANK:
         if given != RankingColumns():
             raise TaskDataError(
@@ -185,6 +191,7 @@ def _name_ranking(task: Task, given: RankingColumns, text_columns: Sequence[str]
             "Use these."
         )
     query, document = given.query or task.text_columns[0], given.document or task.text_columns[1]
+    # Documents belong together by their query, unless another column says so.
     return replace(task, text_columns=(query, document), group_column=given.group or query)
 
 

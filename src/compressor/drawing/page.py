@@ -64,7 +64,9 @@ def figure(chart: Chart, folder: Path | None = None) -> Figure:
     drawn = draw_figure(chart)
     svg = to_svg(drawn, chart) if folder is None else save_figures(drawn, chart, folder)
     whole, phone, numbers = inline(chart, drawn, svg), None, None
+    # Points alone have a legend: bars and cells carry their names beside them.
     names = [series.name for series in chart.series if series.name] if isinstance(chart, PointChart) else []
+    # A heat map that is narrowed cannot be read; on a phone its numbers stand in a table.
     if isinstance(chart, HeatMap):
         rows = [[name, *texts] for name, texts in zip(chart.rows, chart.texts, strict=True)]
         numbers = Table(header=[chart.row_title, *chart.columns], rows=rows)

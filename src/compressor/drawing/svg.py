@@ -61,14 +61,17 @@ def inline(chart: Chart, figure: "Figure", svg: str) -> Inlined:
     """
     # The text is matplotlib's own, written a moment ago: no entities of others are expanded here.
     root = ElementTree.fromstring(svg)
+    # matplotlib defines a marker's shape once and refers to it at each point.
     shapes = {shape.get("id", ""): shape for each in root.iter(f"{_SVG}defs") for shape in each}
     groups = {group.get("id", ""): group for group in root.iter(f"{_SVG}g")}
     reader, width = _Reader(shapes, find_notes(chart)), figure.get_size_inches()[0] * 72
     panels, pictures = _split_panels(chart), []
     tops = _find_tops(figure, [each[0] for each in panels])
+    # Panels of a chart stand below each other: a picture is the strip from its first panel's top to the next picture's.
     for place, (top, bottom) in enumerate(pairwise(tops)):
         drawn = [reader.draw(groups[f"axes_{number + 1}"]) for number in panels[place]]
         label = f"{chart.title}. {chart.alt if place == 0 else ''}"
+        # In px: it may grow and shrink with the page, but only as far as its text can be read.
         size = f"--largest:{width * _LARGEST:.0f}px;min-width:{width * _SMALLEST:.0f}px"
         start = Markup('<svg viewBox="0 {} {} {}" style="{}" role="img" aria-label="{}">').format(
             _short(top), _short(width), _short(bottom - top), size, label
@@ -83,7 +86,9 @@ def _split_panels(chart: Chart) -> list[list[int]]:
     if not isinstance(chart, BarChart):
         return [[0]]
     pieces: list[list[int]] = [[]]
+    # A new picture begins where the next panel would not fit, unless panels share an axis, which then has to be one.
     for number, panel in enumerate(chart.panels):
+        # Bars of the picture so far and those of this panel.
         bars = sum(len(chart.panels[each].bars) for each in pieces[-1]) + len(panel.bars)
         if pieces[-1] and not chart.shared_scale and bars > _BARS_A_PIECE:
             pieces.append([])

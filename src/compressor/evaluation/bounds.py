@@ -144,12 +144,14 @@ def row_effects(
     The variance of an error measured on n rows is that of its effects divided by n; a pair's difference has the
     difference of effects. All 0 where the metric is undefined, as of a constant prediction.
     """
+    # Metrics that are ratios of sums over groups have a closed form; the error is 1 − metric, hence the sign.
     sums = group_sums(metric, labels, predictions, structure)
     if sums is not None:
         return -ratio_effects(sums)
     if metric == "accuracy":
         wrong = predictions != labels
         return np.asarray(wrong - wrong.mean())
+    # Predictions are similarities of rows already: the metric is their mean, and an effect the distance from it.
     if metric in SIMILARITIES:
         return np.asarray(predictions.mean() - predictions)
     # As in `compute_error`: a constant counts as 0, which no row changes.

@@ -138,6 +138,7 @@ def measure_latency_ms(
     time: what the wall clock shows on a quiet machine, and what others on a busy one hardly change, so that
     sub-networks timed minutes apart compare. What is served is timed after the export.
     """
+    # The sub-network is cut out: with masks or views of the super-network's weights the times would be others.
     sliced = slice_model(model, sub_network).eval()
     form = form_of(model)
     shape = form.shape(batch_size, length)
@@ -145,11 +146,13 @@ def measure_latency_ms(
     inputs = torch.full(shape, min(5, model.config.vocab_size - 1), device=model.device)
     mask = torch.ones_like(inputs)
     one_thread = threads == 1 and model.device.type == "cpu"
+    # PyTorch's number of threads is of the whole process: it is put back even where the model fails.
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
             batch = {"input_ids": inputs, "attention_mask": mask}
+            # `.cpu()` waits for a GPU; without it only the launch of the kernels would be timed.
             calls = {"sliced": lambda: form.read(sliced(**batch), mask, sliced.config).cpu()}
             warm_up(calls, warm_ups)
             block = time_block(calls, range(runs), one_thread=one_thread)

@@ -173,6 +173,7 @@ def open_latency_table(
         FileError: the table in the directory is broken.
     """
     path = None if directory is None else directory / TABLE_FILE
+    # Only a table of the same model and conditions counts: times at another length or of another form do not compare.
     if resume and path is not None and path.is_file():
         table = LatencyTable.load(path)
         if (table.kind, table.model_type, table.dimensions) == (kind, model.config.model_type, dimensions):
@@ -182,6 +183,7 @@ def open_latency_table(
             f"a search by latency_ms of {kind.latency_of} must be given how a latency table is measured, but was not. "
             f"Pass measure_table=exporters.measure_latency_table, or latency_of={PYTORCH!r}."
         )
+    # Minutes of work, so it is saved before the search begins: one that is interrupted right away measures once.
     table = measure(model, tokenizer, kind)
     if path is not None:
         table.save(path)
@@ -198,6 +200,7 @@ def sub_networks_to_time(dimensions: EncoderDimensions) -> list[SubNetwork]:
     heads, units = dimensions.num_heads, dimensions.num_units
     sizes_of_heads, sizes_of_units = _sizes(heads), _sizes(units)
     lasts = [(heads, units), (heads, 0), (0, units), (1, units), (heads, 1)]
+    # Whole layers come out of `lasts` and `middles` already, so the largest size is left out here.
     middles = [(heads, units), (heads, 0)]
     middles += [(size, units) for size in sizes_of_heads[:-1]] + [(heads, size) for size in sizes_of_units[:-1]]
     found = [_sub_network([last], dimensions) for last in lasts]
@@ -205,6 +208,7 @@ def sub_networks_to_time(dimensions: EncoderDimensions) -> list[SubNetwork]:
     if count:
         found += [_sub_network([middle] * count + [(heads, units)], dimensions) for middle in middles]
         found.append(_sub_network([(heads, units)] * count + [(0, units)], dimensions))
+    # Small encoders give some of them twice; the order stays that of the list.
     return list(dict.fromkeys(found))
 
 

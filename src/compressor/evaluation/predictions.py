@@ -55,10 +55,12 @@ def read_predictions(folder: Path) -> ValidationPredictions | None:
     if not path.is_file():
         return None
     try:
+        # All other tensors are predictions, by the names of their sub-networks.
         found = load_file(path)
         labels, groups, tags = found.pop(_LABELS), found.pop(_GROUPS, None), found.pop(_TAGS, None)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise _broken(path, shorten(error)) from None
+    # Each entry is of one unit of the same rows, so shapes are those of the labels.
     if any(values.shape != labels.shape for values in found.values()):
         raise _broken(path, "its tensors differ in length")
     structure = None if groups is None else Structure(groups=groups, tags=tags)

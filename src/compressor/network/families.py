@@ -30,6 +30,7 @@ def get_family(model_type: str) -> EncoderFamily:
         ModelError: the family is not supported; the message lists those that are.
     """
     model_type = model_type.removeprefix(SLICED_PREFIX)
+    # Asked first: for a family that a newer version has the remedy is an upgrade, not another model.
     if model_type in NEWER_FAMILIES:
         raise ModelError(
             f"the encoder family {model_type} must have transformers of version {NEWER_FAMILIES[model_type]} or newer, "
@@ -57,6 +58,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
         ModelError: the family is not supported, the model is a decoder, or it has no layers.
     """
     family, config = get_family(model.config.model_type), model.config
+    # One number of heads and units cannot describe layers that differ.
     if config.model_type.startswith(SLICED_PREFIX):
         raise ModelError(
             f"a super-network must have equal layers, but {config.name_or_path} is a sliced model. Use the model that "
@@ -65,6 +67,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
     layers = get_layers(model)
     if not len(layers):
         raise ModelError(f"a super-network must have at least one layer, but {config.name_or_path} has none.")
+    # Cross-attention reads another text with projections that no group of the family's table covers.
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         raise ModelError(
             f"a super-network must be an encoder, but {config.name_or_path} has is_decoder or add_cross_attention set. "
@@ -77,6 +80,7 @@ def get_dimensions(model: "PreTrainedModel") -> EncoderDimensions:
         num_heads=config.num_attention_heads,
         num_units=rows["units"],
         hidden_size=config.hidden_size,
+        # The attention's output projection has a column for each number of each head: heads · head size.
         head_size=rows["heads"] // config.num_attention_heads,
     )
 

@@ -102,6 +102,7 @@ def load_fine_tuned_model(
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, or lacks weights, as one without a head.
     """
+    # The seed is of no consequence: a model in which a weight had to be drawn is refused below.
     model, tokenizer, missing = _load(
         name_or_path,
         form_of_config,

@@ -410,12 +410,16 @@ def cut_layer(
     """
     new: list[nn.Linear] = []
     for group, size, members in zip(family.groups, sizes, numbers, strict=True):
+        # No member is left: the whole block goes, and nothing of it is to be resized.
         if not size:
             stand_in(layer, group.when_empty)
             continue
+        # Both are read before anything is replaced: the size of a member is told by a layer that has lost none.
         consumer, rows = group.consumer_of(layer), size * group.member_size(layer, config)
+        # A list, since modules are replaced while `producers_of` still looks at the layer.
         for producer, module in list(group.producers_of(layer)):
             new.append(_resize(layer, producer.path, module, module.in_features, rows * producer.copies))
+        # The consumer has a column for each of these rows; what it gives stays as wide as the hidden size.
         new.append(_resize(layer, group.consumer, consumer, rows, consumer.out_features))
         finish_group(layer, group, config, size, rows, members)
     return new
@@ -488,6 +492,8 @@ class SlicedPreTrainedModel:
     def __init__(self, config: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(config, *arguments, **options)  # type: ignore[call-arg]
         family = ENCODER_FAMILIES[config.model_type.removeprefix(SLICED_PREFIX)]
+        # The family's own class has built whole layers by now; they are cut to size here, before weights are loaded
+        # into them.
         layers = self.base_model.get_submodule(family.layers)  # type: ignore[attr-defined]
         kept = [getattr(config, f"kept_{group.name}") for group in family.groups]
         if any(len(sizes) != len(layers) for sizes in kept):

@@ -79,6 +79,7 @@ class SubNetwork:
             raise SubNetworkError(
                 f"a sub-network must name {dimensions.num_layers} layers, but got {len(self.heads)}. {next_step}"
             )
+        # Gathered, so that one message names all wrong layers.
         problems = []
         for name, sets, size in (
             ("heads", self.heads, dimensions.num_heads),
@@ -123,6 +124,7 @@ class SubNetwork:
                 "Use the super-network it was made for."
             )
         sub_network = cls(heads=_from_ranges_all(value["heads"]), units=_from_ranges_all(value["units"]))
+        # A file that was edited, or put together of two, may hold legal indices; only the hash tells.
         if value.get("hash", sub_network.hash) != sub_network.hash:
             raise SubNetworkError(
                 f"a sub-network file must have the hash of its content, {sub_network.hash}, but says {value['hash']}. "

@@ -144,12 +144,14 @@ def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
     Raises:
         SearchError: an index off the front, a constraint that nothing meets, or a file that holds no sub-network.
     """
+    # A file names the sub-network itself, whatever the front is.
     if choice.config is not None:
         chosen = _from_file(result, Path(choice.config).expanduser())
         return {chosen.name: chosen}
     limit = SMALL_INCREASE if choice.max_error_increase is None else choice.max_error_increase
     judged = judge(result, limit, choice.confidence)
     front = judged.front
+    # `Choice` lets through one of these ways; those that name members have no rivals, as they say whom they want.
     if choice.all:
         found = {member.name: member for member in front}
     elif choice.tiers:
@@ -160,8 +162,10 @@ def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
                 f"--index must lie on the front, in 0..{len(front) - 1}, but got {choice.index}. Correct --index."
             )
         found = {front[choice.index].name: front[choice.index]}
+    # `_by_cost` gives None where no cost is limited: then the error decides.
     else:
         member = _by_cost(judged, choice) or _by_error(judged, choice)
+        # None holds what is asked for: the super-network itself is taken, and the reason says why.
         if member is None:
             assert result.full is not None
             member, reason = result.full, _describe_none(judged, result.full)
@@ -182,10 +186,12 @@ def _rivals(judged: "Judged", choice: Choice, chosen: "EvaluatedSubNetwork") -> 
     if choice.knee or judged.result.full is None or (choice.limited_cost is None and judged.num_rows is None):
         return None
     others = [m for m in judged.useful if m.name != chosen.name and m.relative_encoder_params < 1]
+    # By the error: smaller members than the chosen one, the largest of them first, as it is the likeliest to hold.
     if choice.limited_cost is None:
         least = _LEAST_SHARE * chosen.encoder_params
         members = [m for m in others if least <= m.encoder_params and m.params < chosen.params]
         members.sort(key=lambda member: -member.params)
+    # By a cost: members within the limit that cost about as much as the chosen one, the best first.
     else:
         _, cost, most = choice.limited_cost
         wanted = _costs(chosen)[cost]
@@ -280,12 +286,15 @@ def _by_error(judged: Judged, choice: Choice) -> "EvaluatedSubNetwork | None":
             "Use --index or --max-params."
         )
     if choice.knee or full is None:
+        # Where nothing is better than the trivial predictor there is still a knee among all.
         members = useful or judged.front
         return members[find_knee([(member.error, member.relative_params) for member in members])]
+    # Share 1 is the super-network itself, which would always hold.
     holding = [m for m in useful if m.relative_encoder_params < 1 and judged.by_name[m.name].holds]
     if holding:
         # By parameters whatever was minimised: every search knows them.
         return min(holding, key=lambda member: (member.params, member.error))
+    # A limit below 0 asks for a gain, which the super-network has no more than others: it is no answer here.
     if judged.limit < 0:
         raise SearchError(
             f"--max-error-increase must be met by a member of the front, but none is {judged.promise}. Raise it."
@@ -350,6 +359,7 @@ def _best(judged: Judged, cost: str, limit: float, option: str) -> "EvaluatedSub
 
     meeting = [member for member in judged.front if cost_of(member) <= limit]
     if not meeting:
+        # Named in the message, so that the user sees how far to raise the limit.
         nearest = min(judged.front, key=cost_of)
         raise SearchError(
             f"{option} must be met by a member of the front, but none has {limit:g} or less; the nearest is "
@@ -360,6 +370,7 @@ def _best(judged: Judged, cost: str, limit: float, option: str) -> "EvaluatedSub
                 else "."
             )
         )
+    # Of equal errors the cheaper one.
     return min(_require_useful(judged, option, meeting), key=lambda member: (member.error, cost_of(member)))
 
 
@@ -370,12 +381,15 @@ def _by_tier(judged: Judged, choice: Choice) -> "dict[str, EvaluatedSubNetwork]"
         SearchError: there are too few members, none is within a size, or one would be of two tiers.
     """
     sizes = {name: size for name, size in choice.tier_sizes.items() if size is not None}
+    # Names without sizes: tiers are spread over what the front has.
     if not sizes:
         return _spread(_require_useful(judged, "--tiers", judged.front), choice.tiers)
     found = {
+        # Up to 1 a size is a share of the parameters, above 1 a number of them.
         name: _best(judged, "relative_params" if size <= 1 else "params", size, f"--tiers {name}=")
         for name, size in sizes.items()
     }
+    # By each member the first tier that got it.
     first: dict[str, str] = {}
     for name, member in found.items():
         if first.setdefault(member.name, name) != name:
@@ -411,6 +425,7 @@ def _spread(front: "Sequence[EvaluatedSubNetwork]", names: tuple[str, ...]) -> "
 
 def _from_file(result: "SearchResult", path: Path) -> Chosen:
     written, origin = read_json(path), result.made_of
+    # What an extraction writes has the sub-network below a key of its own.
     if isinstance(written, dict) and "sub_network" in written:
         written = written["sub_network"]
     if isinstance(written, dict) and "heads" in written:
@@ -423,6 +438,7 @@ def _from_file(result: "SearchResult", path: Path) -> Chosen:
             )
         space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
         sub_network = space.from_config(written)
+    # One that was searched keeps its name, and with it error and costs.
     found = next((e for e in result.evaluations if e.sub_network == sub_network), None)
     if found is None:
         return Chosen(name=path.stem, sub_network=sub_network)

@@ -35,6 +35,7 @@ def front_chart(result: SearchResult, title: str, more: Sequence[Series] = ()) -
     flat = set(result.objectives) == {"error", cost}
 
     def mark(e: EvaluatedSubNetwork, labelled: bool = False) -> Mark:
+        # Intervals and indices of the front alone: those of all others would hide it.
         low, high = (e.error_interval or (None, None)) if labelled else (None, None)
         label = places.get(e.name, "") if labelled else ""
         return Mark(
@@ -125,6 +126,7 @@ def _kept_map(
     whole = dimensions.num_heads if what == "heads" else dimensions.num_units
     members, layers = [front[place] for place in places], dimensions.num_layers
     whose = "of the family, from the smallest" if names else "of the front, by rising error"
+    # Kept heads or units, [members][layers].
     counts = [[len(kept) for kept in getattr(e.sub_network, what)] for e in members]
     some = "" if len(members) == len(front) else f" {len(members)} of its {len(front)} members, evenly spread."
     return HeatMap(
@@ -149,6 +151,7 @@ def hypervolume_chart(result: SearchResult) -> PointChart:
     """Return the hypervolume after each evaluation."""
     values = result.hypervolumes
     point = ", ".join(f"{REFERENCE:g}" for _ in result.objectives)
+    # The first evaluation that reached the final value: those after it have added nothing.
     last = next(number for number, value in enumerate(values, start=1) if value == values[-1])
     marks = tuple(
         Mark(x=number, y=value, note=f"after {number} evaluations\nhypervolume {value:.4f}")

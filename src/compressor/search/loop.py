@@ -147,6 +147,7 @@ class _Evaluations:
 
     def add(self, config: Config | None, sub_network: SubNetwork) -> EvaluatedSubNetwork:
         """Evaluate a sub-network, or take what is recorded of it."""
+        # An interrupted search has recorded it under the hash of what it keeps, whatever its config was.
         before = self.recorded.get(sub_network.hash) or self._measure(sub_network)
         evaluation = EvaluatedSubNetwork(
             index=len(self.made),
@@ -184,6 +185,7 @@ class _Evaluations:
             sub_network=sub_network.hash,
             error=error,
             eval_seconds=seconds,
+            # Parameters are counted for each evaluation, and are a field of their own.
             costs={name: value for name, value in measured.items() if name != "params"},
         )
 

@@ -72,6 +72,7 @@ class LatencyOptions:
     def _latency_problems(self, objectives: Sequence[str]) -> list[Problem]:
         """Return what is wrong with these options, numbers beyond their limits left out."""
         given = [flags_of(name)[0] for name in find_options(LatencyOptions) if getattr(self, name) is not None]
+        # Without the objective they would have no effect; naming the first of them is enough.
         if LATENCY_OBJECTIVE not in objectives:
             return [
                 Problem(
@@ -279,6 +280,7 @@ class Choice:
                     remedy="Write them as S,M,L.",
                 )
             )
+        # Sizes are looked at where the names are fine: one error for one mistake.
         elif "=" in "".join(self.tiers) and None in self.tier_sizes.values():
             wrong.append(
                 Problem(
@@ -341,6 +343,7 @@ def require_reachable(choice: Choice, objectives: Sequence[str], num_samples: in
     """
     problems = []
     option, cost, _ = choice.limited_cost or ("", "", 0.0)
+    # Costs that are timed are known only where they were an objective; counted ones can be told afterwards.
     if cost in OBJECTIVES and OBJECTIVES[cost].timed and cost not in objectives:
         problems.append(
             Problem(
@@ -350,6 +353,7 @@ def require_reachable(choice: Choice, objectives: Sequence[str], num_samples: in
                 remedy=f"Add --objectives error,{cost}.",
             )
         )
+    # A front has at most as many members as sub-networks were evaluated.
     if choice.index is not None and choice.index >= num_samples:
         problems.append(
             Problem(

@@ -323,6 +323,7 @@ class SearchResult:
         origin = self.made_of
         return {
             "format": 1,
+            # What is not known is left out, not written as null.
             **{name: value for name, value in asdict(origin).items() if value is not None},
             "trivial": None if self.trivial is None else asdict(self.trivial),
             "objectives": list(self.objectives),

@@ -85,6 +85,7 @@ def search_sub_networks(
     options = replace(options or SearchOptions(), **fields)
     # Filled in before anything is compared or written, so that the default and its name are the same search.
     options = replace(options, search_space=options.search_space or net.search_space)
+    # Both before the rows are encoded and anything is measured, which takes long.
     require_fitting_head(net, data)
     notes = require_unseen_rows(net.record, data)
     search = _Search.open(net, in_order_of(data, net.label_names), options, directory, measure_table)
@@ -96,10 +97,12 @@ def search_sub_networks(
         if on_evaluation is not None:
             on_evaluation(evaluation, hypervolume)
 
+    # Workers are there for the time of the search, and end with it, also by an error.
     with ExitStack() as stack:
         if cluster is not None and cluster.ray is not None:
             workers = stack.enter_context(start_workers(cluster.ray, net.model, cluster.num_workers))
             search, notes = replace(search, workers=workers), [*notes, workers.describe()]
+        # After the workers are up, as the notes tell of them.
         if on_start is not None:
             on_start(SearchStart(options=options, num_recorded=len(search.recorded), notes=notes))
         started = time.perf_counter()
@@ -150,11 +153,13 @@ class _Search:
 
         What is timed of a served form is timed here, before the first evaluation.
         """
+        # A journal notes by its files which super-network it is of.
         if directory is not None and net.path is None:
             raise unsaved_super_network()
         model = net.model.to(pick_device())
         assert options.search_space is not None
         space = create_search_space(options.search_space, get_dimensions(model), get_layer_order(model))
+        # Measured on training rows, as the validation rows are to judge what comes of it.
         if space.orders_layers and not get_layer_order(model):
             print("Measuring which layers matter, since the super-network's training has not.")
             train = encode(data.train, data.task, net.tokenizer, max_positions(model))
@@ -182,6 +187,8 @@ class _Search:
         if directory is not None and net.path is not None:
             # Last: what the journal is compared with includes the latency table.
             search.recorded.update(open_journal(directory, search._inputs(net.path), options.objectives))
+        # The front's intervals, and the choice later, need what each sub-network predicted, also of those not made
+        # again.
         packed = {key: line.predictions for key, line in search.recorded.items()}
         search.predictions.update({key: unpack(text) for key, text in packed.items() if text is not None})
         return search
@@ -264,9 +271,11 @@ class _Search:
     def finish(self, result: SearchResult, seconds: float) -> SearchResult:
         """Add intervals and test errors of the front and of the super-network, and where all of it comes from."""
         task, wanted = self.data.task, result.reported_names
+        # Encoded only now: during the search nobody looks at test rows.
         rows = encode(self.data.test, task, self.net.tokenizer, max_positions(self.net.model))
         test, known = self._evaluator_of(rows, "test"), self.predictions
         members = [e.sub_network for e in result.evaluations if e.name in wanted]
+        # Announced together, so that the workers compute side by side what is asked for one by one below.
         if isinstance(self.evaluator, ShardedEvaluator) and isinstance(test, ShardedEvaluator):
             self.evaluator.forget()  # what an interrupted search had still announced
             self.announce([one for one in members if one.hash not in known])
@@ -283,6 +292,7 @@ class _Search:
             return replace(e, error_interval=interval, test_error=test.evaluate(e.sub_network).error)
 
         evaluations = tuple(map(finish, result.evaluations))
+        # By name, as a result is read; only the front's members have predictions for certain.
         hashes = {e.name: e.sub_network.hash for e in evaluations if e.sub_network.hash in known}
         return replace(
             result,

@@ -215,22 +215,26 @@ class Workers:
                 f"a worker must compute its part of a search, but fails: {shorten(error.cause or error)}. Correct the "
                 "cause; the same command resumes from there."
             ) from error
+        # The worker, its machine or the network is gone; the task itself is as good as before, and another one does it.
         except RayError as error:
             self._replace(actor, error)
             if task is not None:
                 self._put_back(task)
             return
+        # It was a start, not a task: the worker takes tasks from now on, and failures to start count anew.
         if task is None:
             self._failed_starts = 0
             self._starting.remove(actor)
             self._loads[actor] = 0
             return
         self._loads[actor] -= 1
+        # Results that nobody will ask for are not kept, but their worker is free again.
         if task.key not in self._forgotten:
             self._done.setdefault(task.key, {})[task.part] = result
 
     def _replace(self, actor: Any, error: Exception) -> None:
         """Start another worker in the place of a lost one."""
+        # It never came up. Perhaps none ever will, so these are counted, unlike losses of workers that have worked.
         if actor in self._starting:
             self._starting.remove(actor)
             self._failed_starts += 1
@@ -242,6 +246,7 @@ class Workers:
         elif actor in self._loads:
             del self._loads[actor]
             tqdm.write("A worker of the cluster was lost; another one takes its place.", file=sys.stderr)
+        # Replaced already: several of its tasks have failed at once.
         else:
             return
         self._ray.kill(actor)

@@ -72,6 +72,7 @@ class LargeSpace(SearchSpace):
             )
         sets = {}
         for key, length in self._lengths.items():
+            # Bits of all layers one after another become a row for each layer, [layers, members].
             rows = text_to_bits(config[key], length).reshape(self.dimensions.num_layers, -1)
             sets[key] = tuple(tuple(np.flatnonzero(row).tolist()) for row in rows)
         return SubNetwork(**sets)

@@ -51,6 +51,8 @@ def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
     Raises:
         CompressorError: the model or the data cannot be used.
     """
+    # On a machine of a cluster all lies in the trial's own folder; a trial on this machine reads what the search has
+    # read.
     sent = directory / INPUTS_DIR
     if sent.is_dir():
         return _open_sent(spec, sent)
@@ -71,12 +73,14 @@ def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
 def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> dict[str, np.ndarray]:
     """Return the same as files to be sent, by name: arrays where names end in `.npy`, else bytes."""
     folder = Path(resolve_model(base_model.name_or_path))
+    # A name on the Hub: the search has loaded it, so its files are in the Hub's cache.
     if not folder.is_dir():
         from transformers.utils import cached_file
 
         folder = Path(str(cached_file(base_model.name_or_path, "config.json", local_files_only=True))).parent
     # The pooling of a sentence-transformers model lies in a folder of its own.
     files = [file for pattern in ("*", "*/config.json") for file in folder.glob(pattern) if file.is_file()]
+    # Weights in formats that are not loaded, and hidden files, need not travel.
     packed: dict[str, np.ndarray] = {
         f"{_MODEL}/{file.relative_to(folder)}": np.fromfile(file, np.uint8)
         for file in files
@@ -85,6 +89,7 @@ def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> di
     parts = {name: getattr(rows, name) for name in _PARTS}
     for name, part in parts.items():
         packed |= {f"{name}/{key}.npy": np.asarray(array) for key, array in _arrays_of(part).items()}
+    # A head is a record of functions, which is no JSON: it travels by its name.
     task = {field.name: getattr(data.task, field.name) for field in fields(data.task) if field.name != "head"}
     described = {
         "task": task | {"head": data.task.head.name},
@@ -101,6 +106,7 @@ def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> di
 def _open_sent(spec: TrialSpec, folder: Path) -> TrialInputs:
     described = read_json(folder / _DATA_FILE)
     task, label_names = _read_task(described["task"]), tuple(described["label_names"])
+    # Loaded from what was sent, whatever the model is called where the search runs.
     base_model = replace(spec.base_model, name_or_path=str(folder / _MODEL))
     base, tokenizer = _load(base_model, task, label_names, spec.settings.seed)
     train, validation = (_read_rows(folder / name, described["parts"][name]) for name in _PARTS)

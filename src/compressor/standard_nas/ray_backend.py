@@ -139,6 +139,7 @@ class RemoteTrial:
         ray = self._remote.ray
         if self._code is not None:
             return
+        # Without waiting: the tuner looks at all trials in turn.
         if not ray.wait([self._answer], timeout=0)[0]:
             self._report_waiting()
             return
@@ -146,11 +147,13 @@ class RemoteTrial:
             code, printed, logged = ray.get(self._answer)
             self._began = True
             self._take(printed, logged)
+            # It still runs: asked again now, so that the answer is there in the next round.
             if code is None:
                 self._answer = self._actor.look.remote()
         except ray.exceptions.RayError as error:
             self._lose(error)
             return
+        # It has ended, well or not, and its place on the cluster is free for another one.
         if code is not None:
             self._code = code
             self.kill()

@@ -109,6 +109,7 @@ def search_by_training(
     inputs = replace(inputs, settings=replace(settings, bf16=precision.bf16))
     if on_start is not None:
         on_start(precision, table)
+    # Trials that are known report again at once, so the journal is written anew from its first line.
     (directory / JOURNAL_FILE).unlink(missing_ok=True)
 
     def observe(trial: RunningTrial) -> None:
@@ -123,6 +124,7 @@ def search_by_training(
     with _remote_trials(inputs, base_model, rows) as remote:
         result = run_standard_nas(problem, directory, spec, inputs.options, observe, resume=resume, remote=remote)
     seconds = time.perf_counter() - started
+    # Only now, and for the front alone, test rows are looked at.
     result, predictions = _examine_front(result, directory, data, rows)
     origin = SearchOrigin(
         model_name_or_path=inputs.model.model_name_or_path,

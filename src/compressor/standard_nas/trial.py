@@ -30,6 +30,7 @@ def run_trial(directory: Path) -> None:
     started, report = time.perf_counter(), Reporter()
     spec, trial = TrialSpec.load(directory.parent), TrialTask.load(directory)
     known = known_reports(directory)
+    # A resumed trial begins by repeating its reports, which the tuner counts like new ones.
     for values in known:
         report(**values.to_json() | trial.costs)
     source, settings = spec.source, spec.settings
@@ -52,16 +53,19 @@ def run_trial(directory: Path) -> None:
     model = slice_model(inputs.base, sub_network).to(pick_device())
     label_names = list(inputs.label_names)
     info = {"source": source.to_json(), "data_digest": inputs.data_digest, "label_names": label_names}
+    # A list of one or none, so that `on_epoch` can replace what is in it.
     best: list[EpochReport] = []
 
     def on_epoch(epoch: EpochReport) -> None:
         if not best or epoch.error < best[0].error:
             best[:] = [epoch]
             chosen = {"name": directory.name, "error": epoch.error, "epochs": epoch.epoch, **trial.costs}
+            # Saved before it is reported: whoever reads of an epoch finds its weights.
             with new_directory(epoch_directory(directory, epoch.epoch)) as temporary:
                 save_sliced_model(
                     temporary, model, inputs.tokenizer, sub_network, dimensions, info | {"chosen": chosen}
                 )
+        # A resumed trial trains from its beginning; what was reported then is not reported twice.
         if epoch.epoch <= len(known):
             return
         new = TrialReport(

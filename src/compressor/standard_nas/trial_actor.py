@@ -65,6 +65,7 @@ class TrialActor:
         unpack_files(inputs, self._folder / INPUTS_DIR)
         for path, text in files.items():
             (self._folder / path).write_text(text, encoding="utf-8")
+        # Bytes of each file that were sent so far.
         self._read = {OUT: 0, ERR: 0}
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -312,6 +312,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             code = self.backend.trial_subprocess[trial.trial_id].poll() if self.backend is not None else None
             trial.problem = _last_line(self.trials_dir / str(trial.trial_id) / "std.err", code)
             tqdm.write(f"{trial.name} failed: {trial.problem}", file=sys.stderr)
+        # A trial that was stopped early counts with the best epoch it has reported; one without a report does not.
         elif trial.report is not None:
             trial.evaluation = self._evaluation(trial, trial.report)
             self.evaluations.append(trial.evaluation)
@@ -320,6 +321,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             self._bar.set_postfix(hypervolume=f"{trial.hypervolume:.4f}", refresh=False)
         if self._counts_trials:
             self._bar.update()
+        # The front may have changed: weights of trials that are dominated now are deleted.
         self._drop_weights()
         self._observe(trial)
 
@@ -332,6 +334,7 @@ class _Recorder(TunerCallback):  # type: ignore[misc]
             sub_network=trial.sub_network,
             error=report.error,
             **asdict(self.problem.cost_model.costs(trial.sub_network)),
+            # Parameters are a field of their own, counted by the cost model.
             costs={name: v for name, v in self.problem.costs(trial.sub_network).items() if name != "params"},
             eval_seconds=time.perf_counter() - trial.started if report.seconds is None else report.seconds,
             epochs=report.epoch,

@@ -87,6 +87,7 @@ def _order_layers(
     model: "PreTrainedModel", task: Task, rows: EncodedRows, drawn: np.ndarray, batch_size: int
 ) -> tuple[int, ...]:
     """Return the same on given rows."""
+    # Made once and left on the device: every round asks about the same rows.
     batches = list(evaluation_batches(rows, batch_size, drawn))
     inputs = [to_device(batch, model.device) for _, batch in batches]
     labels = torch.from_numpy(np.concatenate([rows.targets[picked] for picked, _ in batches]))
@@ -95,12 +96,16 @@ def _order_layers(
     model.eval()
     try:
         # The last one is not weighed: with it the order is complete.
+        # Greedy: each round drops the layer that is missed least. Of L layers that takes about L² / 2 looks, not 2ᴸ.
         while len(left) > 1:
+            # found[batch][place]: logits without the layer at that place of `left`. Zipped, losses are over all
+            # batches.
             found = [_answer_without_each(model, each, left) for each in inputs]
             losses = [float(task.head.loss(torch.cat(logits), labels)) for logits in zip(*found, strict=True)]
             dropped.append(left.pop(losses.index(min(losses))))
     finally:
         model.train(was_training)
+    # What was left to the end matters most, what was dropped first the least.
     return (*left, *reversed(dropped))
 
 
@@ -137,6 +142,7 @@ def score_importance(
     labels_of = rows.targets if rows.reference is None or sample is None else sample(rows.reference, rng)
 
     def score(num_pieces: int) -> dict[str, np.ndarray]:
+        # Rounded up, so that no piece is of no rows.
         batches = iterate_batches(rows, evaluation_picks(rows, -(-batch_size // num_pieces), drawn))
         return _score(model, task, batches, labels_of)
 
@@ -188,6 +194,8 @@ def _inputs_of_consumers(model: "PreTrainedModel") -> Iterator[dict[tuple[str, i
     with ExitStack() as hooks:
         for number, layer in enumerate(get_layers(model)):
             for group in family.groups:
+                # As defaults of the lambda: names of a loop would be read when it is called, and be those of the last
+                # layer.
                 hook = group.consumer_of(layer).register_forward_pre_hook(
                     lambda _, args, name=group.name, number=number: keep(name, number, args[0])
                 )

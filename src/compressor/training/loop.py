@@ -127,6 +127,7 @@ def fine_tune(
     Raises:
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
+    # Each step is one update, of the whole model: a sub-network that is cut out has no others within it.
     updates, settings = [Update(None, distill=teacher is not None)], settings.for_rows(len(train))
     job = _Job(
         model=model,
@@ -178,6 +179,7 @@ def distill(
     before = error_before
     if before is None:
         before = Evaluator(model, task, validation, settings.per_device_eval_batch_size).evaluate().error
+    # Clones: a state dict holds the very weights, which training changes in place.
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     best, kept_epoch = before, 0
 
@@ -188,6 +190,7 @@ def distill(
             kept.update({name: tensor.clone() for name, tensor in model.state_dict().items()})
 
     reports = fine_tune(model, task, train, validation, settings, on_epoch, teacher)
+    # Those from before, where no epoch was better.
     model.load_state_dict(kept)
     errors = tuple(report.error for report in reports)
     return Distillation(error_before=before, errors=errors, kept_epoch=kept_epoch)
@@ -340,6 +343,7 @@ def _report(
     job: _Job, evaluator: Evaluator, epoch: int, losses: list[float], own: list[float], others: list[float]
 ) -> EpochReport:
     """Return what an epoch ended with, evaluated by the first process."""
+    # One process evaluates and all get its numbers, so that all of them keep the same epoch.
     error, smallest_error = job.ranks.agree(
         lambda: (
             evaluator.evaluate().error,
@@ -413,10 +417,14 @@ def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update], scale: 
     def run_parts(num_pieces: int) -> Tensor:
         losses = torch.zeros(len(updates), device=model.device)
         for part in (part[piece::num_pieces] for part in parts for piece in range(num_pieces)):
+            # Against the units of the whole step, so that losses and gradients of all parts add up to those of the
+            # step.
             share = count_units(rows, part) / num_units if num_units else 1.0
+            # A part may hold no unit that is judged; the mean of its loss would be 0 / 0.
             if len(part) == 0 or share == 0:
                 continue
             units = units_of(rows, part)
+            # [units of this part, …], as the model gives logits for them.
             labels = torch.from_numpy(rows.targets[units]).to(model.device)
             logits = None if job.teacher is None else torch.from_numpy(job.teacher[units]).to(model.device)
             batch = collate(rows, part)
@@ -424,6 +432,7 @@ def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update], scale: 
             losses += share * found
         return losses
 
+    # Where memory did not suffice, gradients of the pieces that were done are thrown away before it is tried again.
     losses = job.pieces.run(run_parts, max(map(len, parts)), lambda: model.zero_grad(set_to_none=True))
     return job.ranks.add_up(model, losses)
 

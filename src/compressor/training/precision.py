@@ -101,14 +101,17 @@ def _time_steps(
     batch, labels = make_typical_batch(rows, settings.per_device_train_batch_size, model.device)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     started, was_training = clock(), model.training
+    # Steps draw dropout masks: the training that follows must find the random state as it was.
     with torch.random.fork_rng():
         model.train()
         for _ in range(_NUM_ROUNDS):
+            # In turn, so that a disturbance hits both.
             for bf16, times in seconds.items():
                 start = clock()
                 run_updates(model, batch, labels, [Update(None)], replace(settings, bf16=bf16), task.head).tolist()
                 model.zero_grad(set_to_none=True)
                 times.append(clock() - start)
+            # Where a step takes seconds, few rounds have to do.
             if clock() - started > _LIMIT_S:
                 break
     model.train(was_training)

@@ -86,6 +86,7 @@ class Ranks:
         """
         if self.size == 1:
             return tensors
+        # Names and kinds first: a broadcast needs an empty tensor of the right shape, which the others cannot know.
         kinds = self.agree(
             lambda: {
                 name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch."), tensor.device.type)
@@ -178,6 +179,7 @@ def _take_gpu() -> bool:
     if device.type == "cpu":
         return False
     count = torch.cuda.device_count()
+    # A device with a number, such as cuda:1, would be the same one for all processes.
     if ":" in str(device) or number >= count:
         raise OptionError(
             f"the processes of a training must have a GPU each, but got --device {device} and a process {number} on a "

@@ -95,6 +95,7 @@ class TrainingState:
         scaler: torch.amp.GradScaler,
     ) -> "TrainingState":
         """Return the state as it is now; it shares memory with the model, so it is to be saved before the next step."""
+        # A flat dictionary, as safetensors takes; the part before the slash says what a tensor is of.
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
@@ -196,6 +197,7 @@ class TrainingStates:
             return None
         try:
             noted = parse_record(_Noted, read_json(newest / _VALUES))
+            # Of other rows or settings: whole, but not of this training.
             if not self.inputs.same_as(Inputs(values=noted.run)):
                 return None
             tensors = load_file(newest / _TENSORS)

@@ -77,6 +77,7 @@ def train_super_network(
     ranks, settings = current_ranks(), settings or TrainingSettings()
     if ranks.size > 1:
         settings = replace(settings, num_processes=ranks.size)
+    # The other processes compute, and neither write nor report.
     if not ranks.is_first:
         directory, on_start, on_epoch = None, None, None
     keeps_states = directory is not None and options.save_checkpoints
@@ -93,6 +94,7 @@ def train_super_network(
         directory=directory if options.save_checkpoints else None,
         ranks=ranks,
     )
+    # All processes note what an interrupted training had behind it, though the first alone can read it.
     for values in ranks.agree(lambda: [] if states is None else [asdict(report) for report in states.reports]):
         kept.add(EpochReport(**values))
     if on_start is not None:
@@ -104,6 +106,7 @@ def train_super_network(
         if on_epoch is not None:
             on_epoch(report)
 
+    # Logits of the training rows, [units, outputs].
     teacher = None if data.answers is None else data.answers.outputs["train"]
     rows = (prepared.train, prepared.validation)
     train_shared_weights(net.model, data.task, *rows, settings, end_epoch, states, teacher)
@@ -176,6 +179,7 @@ def _begin(
     assert record is not None
     identity = _identity(record, options) if folder is not None else {}
 
+    # The precision is a setting, and settings are what states are compared with: each precision has its own.
     def of(precision: Precision) -> tuple[PreparedTraining, TrainingStates | None]:
         settings = replace(prepared.settings, bf16=precision.bf16)
         net = replace(prepared.net, record=replace(record, settings=settings))
@@ -259,8 +263,10 @@ class _Epochs:
         """Return the super-network with the best epoch's weights, ready to evaluate."""
         best = self.best
         assert best is not None
+        # After the last epoch the model has these weights already.
         if best != self.reports[-1]:
             checkpoint = None if self.directory is None else self._checkpoint(best)
+            # Of the checkpoint on disk, or the copy in memory where none is kept; the first process has either.
             weights = load_file(checkpoint / "model.safetensors") if checkpoint else self.weights
             self.net.model.load_state_dict(self.ranks.share(weights))
         assert self.net.record is not None

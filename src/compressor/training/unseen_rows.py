@@ -27,6 +27,7 @@ def require_unseen_rows(record: TrainingRecord | None, data: TaskData) -> list[s
     Raises:
         TaskDataError: training rows are among the validation or test rows, or have other labels now.
     """
+    # The same files, split by the same seed: validation and test rows are those that training has left out.
     if record is not None and data.source == record.source:
         return []
     noted = None if record is None else record.training_rows or _note_again(record)
@@ -48,6 +49,7 @@ def require_unseen_rows(record: TrainingRecord | None, data: TaskData) -> list[s
             "a super-network must be searched and tested on rows it was not trained on, but was trained on "
             f"{' and '.join(wrong)}. Leave --dataset-seed and the files as they were in training, or give others."
         )
+    # Shared texts with other labels: numbers may be names of other classes now, and each answer would be wrong.
     if data.label_names:
         shared, other = relabelled_share(np.concatenate([fingerprints(rows) for rows in data.parts.values()]), seen)
         if shared >= _FEW and other > 0.5:

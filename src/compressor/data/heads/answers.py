@@ -94,6 +94,7 @@ def read_answers(path: Path) -> Answers:
     from safetensors import SafetensorError, safe_open
 
     try:
+        # Metadata first: a file of another kind fails at this key, before a tensor is read.
         with safe_open(path, framework="numpy") as file:
             said = json.loads((file.metadata() or {})["answers"])
             outputs = {name: file.get_tensor(name) for name in PARTS}
@@ -119,6 +120,8 @@ def find_reference(name_or_path: str) -> str:
     Raises:
         ModelError: it was a directory, and is gone.
     """
+    # The demo's own names come first, then a directory; any other name is one on the Hub, except that an absolute path
+    # can only be a directory that has gone.
     if (demo := find_demo_encoder(name_or_path)) is not None:
         return str(demo)
     path = Path(name_or_path).expanduser()
@@ -145,10 +148,13 @@ def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, Pr
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
+    # Options for the Hub, where the source is no directory here.
     local = hub_options(source)
     try:
         config = AutoConfig.from_pretrained(source, **local)
         form.prepare(config, source)
+        # Drawn under a seed of its own, which leaves the global random state alone: a weight that the directory lacks
+        # would otherwise be another one in each process that loads it.
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model: PreTrainedModel = form.auto_class.from_pretrained(

@@ -45,13 +45,16 @@ def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
     Raises:
         TaskDataError: a row holds no list of labels, or the labels are different in most rows.
     """
+    # A column per label names the labels itself.
     if len(task.label_columns) > 1:
         return task.label_columns
     rows = _read_lists(table, task, "train")
     different = {label for labels in rows for label in labels}
+    # A data set may declare names and write numbers: both spellings are of the declared labels.
     numbers = {str(number) for number in range(len(task.label_names))}
     if task.label_names and (different <= set(task.label_names) or different <= numbers):
         return task.label_names
+    # Texts that hardly repeat are no labels: the wrong column was named.
     if len(different) > max(20, _MAX_SHARE * len(rows)) or not different:
         raise TaskDataError(
             f"column {task.label_column!r} must hold lists of labels, but {len(rows)} rows show {len(different)} "
@@ -82,12 +85,14 @@ def _read_lists(table: "pd.DataFrame", task: "Task", part: str) -> list[list[str
     """Return the labels of each row: of a list, of one written as JSON, or of a text with commas between them."""
     column, rows = task.label_columns[0], []
     for row, value in enumerate(table[column].tolist()):
+        # A text with commas is split; one that begins with a bracket is a list written as JSON.
         labels = value.split(",") if isinstance(value, str) and not value.strip().startswith("[") else to_list(value)
         if labels is None or not all(isinstance(label, str | int | np.integer) for label in labels):
             raise TaskDataError(
                 f"column {column!r} must hold a list of labels in every row, but row {row + 1} of the {part} rows "
                 f"holds {reprlib.repr(value)}. Write a list, a text with commas, or name a column per label."
             )
+        # Empty entries, as behind a last comma, are no labels.
         rows.append([text for text in (str(label).strip() for label in labels) if text])
     return rows
 
@@ -167,14 +172,19 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
     The k most frequent are worth 2 · hits / (k · rows + labels) of micro F1.
     """
     train, metric = data.train.labels, data.task.metric
+    # Labels by falling frequency; stable, so that equally frequent ones keep their order. `sum(axis=0)` counts rows per
+    # label, [labels].
     order = np.argsort(-train.sum(axis=0), kind="stable")
+    # If the k most frequent labels are always predicted, hits[k - 1] of these predictions are right.
     hits = np.cumsum(train.sum(axis=0)[order])
     values = 2 * hits / (np.arange(1, len(order) + 1) * len(train) + train.sum())
+    # Macro F1 is a mean over labels, to which a label that is never predicted adds 0: all are predicted.
     count = len(order) if metric == "f1_macro" else int(values.argmax()) + 1
     answer = np.zeros(len(order), dtype=np.int64)
     answer[order[:count]] = 1
     names = [data.label_names[place] for place in order[:count]]
     what = "every label" if count == len(order) else " and ".join(map(repr, names))
+    # The same answer for every row: [labels] becomes [rows, labels].
     error, test_error = (
         compute_error(metric, np.tile(answer, (len(rows), 1)), rows.labels) for rows in (data.validation, data.test)
     )

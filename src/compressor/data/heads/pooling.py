@@ -108,6 +108,8 @@ def read_pooling(source: str) -> Pooling | None:
     try:
         kinds = [str(entry["type"]).rpartition(".")[2] for entry in modules]
         paths = [str(entry["path"]) for entry in modules]
+        # The pooling's folder is named by the list of modules; a model without such a module is refused below, with its
+        # kinds.
         written = _read(source, f"{paths[1]}/config.json") or {} if kinds[1:2] == ["Pooling"] else {}
         length, settings = _read(source, _LENGTH) or {}, _read(source, _SETTINGS) or {}
         # Since version 5 one field says it, before one flag for each mode.
@@ -116,6 +118,7 @@ def read_pooling(source: str) -> Pooling | None:
         ]
         modes = modes if isinstance(modes, list) else [modes]
         prompts = {str(name): str(text) for name, text in (settings.get("prompts") or {}).items()}
+        # A limit may be missing or null, which both mean none; its kind is checked where it is used.
         default, limit = settings.get("default_prompt_name"), length.get("max_seq_length")
         similarity = settings.get("similarity_fn_name") or "cosine"
     except (TypeError, KeyError, IndexError, AttributeError) as error:
@@ -123,11 +126,13 @@ def read_pooling(source: str) -> Pooling | None:
             f"the files of a sentence-transformers model must be as it saves them, but those of {source} are not "
             f"({shorten(error)}). Save the model again."
         ) from None
+    # Other modules, such as a Dense layer, change the embedding: leaving one out would be another model.
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ModelError(
             f"a sentence-transformers model must be made of Transformer, Pooling and, at most, Normalize, but {source} "
             f"is made of {', '.join(kinds)}. Choose another model."
         )
+    # Old files may set several flags, which concatenates poolings; that has another width than the encoder.
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise ModelError(
             f"the pooling of a sentence-transformers model must be one of {', '.join(POOLINGS)}, but that of {source} "

@@ -65,14 +65,17 @@ def check_labels(data: "TaskData") -> list[str]:
     found, metric, queries = [], data.task.metric, dict[str, set[str]]()
     for name, rows in data.parts.items():
         structure, count = structure_of(rows), rows.num_judged
+        # A query whose documents are all as relevant as each other has no order to be judged by.
         if not can_be_ranked(metric, rows.labels, structure).any():
             raise TaskDataError(
                 f"the {name} rows must hold queries with relevant documents and others, but of their {count:,} queries "
                 f"({len(rows):,} rows) none can be ranked by {metric}. Check --group-column and --label-column."
             )
+        # NaN stands for a query whose ranking has no value at all, as one without any relevant document.
         without = int(np.isnan(random_order_values(metric, rows.labels, structure)).sum())
         if without:
             found.append(f"{without:,} of {count:,} {name} queries have no relevant document and are left out.")
+        # The query is the first text of each row; spaces are evened out, as another spelling is still the same query.
         queries[name] = {" ".join(texts[0].split()) for texts in rows.texts}
     for name, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
         # Hold-outs keep groups whole; given files may share queries.

@@ -26,6 +26,7 @@ def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
 
     columns = []
     for column, option in task.named_columns[: len(task.text_columns) + len(task.choice_columns)]:
+        # Checked value by value, as Arrow would only say that some value has another type, not in which row.
         values = table[column].tolist()
         for row, value in enumerate(values):
             if not isinstance(value, str):
@@ -38,6 +39,7 @@ def read_texts(table: "pd.DataFrame", task: "Task", part: str) -> Texts:
                 f"column {column!r} must hold text, but all {len(values)} of the {part} rows are empty there. "
                 f"Correct the file or name another {option}."
             )
+        # `large_string` has 64-bit offsets: the texts of a column may exceed 2 GiB.
         columns.append(pyarrow.array(values, pyarrow.large_string()))
     return Texts.from_columns(columns)
 

@@ -39,6 +39,7 @@ def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
         TaskDataError: a row holds no list of labels, or labels are numbers that nobody names.
     """
     different = {label for labels in _read_lists(table, task, "train") for label in labels}
+    # Labels may be written as names or as their numbers; either way the declared names are theirs.
     numbers = {str(number) for number in range(len(task.label_names))}
     if task.label_names and (different <= set(task.label_names) or different <= numbers):
         return task.label_names
@@ -47,6 +48,7 @@ def find_label_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
             f"labels of words must be named, but column {task.label_column!r} holds numbers: "
             f"{list_names(order_names(different))}. Write names, or give them with --label-names-file."
         )
+    # A stable sort by "is not O": the others keep the order that they had.
     return tuple(sorted(order_names(different), key=lambda name: name != OUTSIDE))
 
 
@@ -56,7 +58,9 @@ def read_labels(table: "pd.DataFrame", task: "Task", label_names: Sequence[str],
     Raises:
         TaskDataError: a row has not as many labels as words, or an unknown one.
     """
+    # Each different label is looked up once, not each word's: there are few labels and many words.
     written = sorted({label for labels in _read_lists(table, task, part) for label in labels})
+    # Numbers count only where the data set declares names and something else than those names is written.
     numbered = tuple(label_names) == task.label_names and not set(written) <= set(label_names)
     indices = dict(zip(written, to_indices(written, label_names, part, numbered=numbered).tolist(), strict=True))
     rows = zip(_read_lists(table, task, part), table[task.text_columns[0]].tolist(), strict=True)
@@ -91,6 +95,7 @@ def check_labels(data: "TaskData") -> list[str]:
     Raises:
         TaskDataError: the training rows do, so there is nothing to learn.
     """
+    # `labels` of a row are a tuple of indices, one for each word.
     seen = {name: {label for labels in rows.labels for label in labels} for name, rows in data.parts.items()}
     if len(seen["train"]) < 2:
         name = data.label_names[seen["train"].pop()]
