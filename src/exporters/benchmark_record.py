@@ -178,11 +178,13 @@ class Benchmark:
         except OptionError as error:
             problem = shorten(error).rstrip(".")
             raise broken(file, problem, _NEXT_STEP) from None
+        # Each model has latencies, and each latency is of a model that the file describes.
         if not read.models or {row.model for row in read.latencies} != set(read.models):
             raise FileError(
                 f"the file {file} must hold latencies of each of its models, but does not. "
                 "Restore it, or time again with compressor benchmark."
             )
+        # Written as seen from the file, so that folders can be moved together.
         models = {
             name: replace(model, path=resolve_from(directory, str(model.path))) for name, model in read.models.items()
         }

@@ -73,6 +73,7 @@ def export_model(
         OutputError: the directory is the model's own.
     """
     options, output_dir = replace(options or ExportOptions(), **fields), Path(output_dir).expanduser().resolve()
+    # Before the model is loaded: a provider that is not there needs no waiting.
     require_provider(options.provider, {"onnxruntime", *options.runtime})
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     require_other_directory(output_dir, opened.path)
@@ -88,6 +89,8 @@ def export_model(
             portable=options.portable,
             provider=options.provider,
             params=sum(parameter.numel() for parameter in opened.model.parameters()),
+            # Every n-th of the sorted lengths: a few numbers from which a benchmark draws texts as long as the real
+            # ones.
             lengths=tuple(sorted(validation.lengths.tolist())[:: max(1, len(validation) // _MAX_LENGTHS)]),
             model_files=None if opened.path is None else digest_files(opened.path),
             data_digest=data.digest,

@@ -166,6 +166,7 @@ class Export(_Facts):
         written = read_record(file, _Written, _NEXT_STEP)
         if "fp32" not in written.forms:
             raise _wrong_forms(file, "has no fp32")
+        # Those in fp32 have parity, the others what they lose: two types, told apart by the form's name.
         in_fp32 = {name: form for name, form in written.forms.items() if name in _VERIFIED}
         others = {name: form for name, form in written.forms.items() if name not in _VERIFIED}
         try:

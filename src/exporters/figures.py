@@ -51,6 +51,7 @@ def error_chart(benchmark: Benchmark) -> PointChart:
 
     The base is the star. Models whose error is not known lie at the foot, and the legend says so.
     """
+    # The lengths of real rows are no number that an axis could name.
     shapes = [(batch_size, length) for batch_size, length in benchmark.shapes if isinstance(length, int)]
     batch_size, length = min(size for size, _ in shapes), max(tokens for _, tokens in shapes)
     latencies, environment = benchmark.at((batch_size, length)), benchmark.environment

@@ -43,6 +43,7 @@ def find_models(role: str, path: Path) -> list[FoundModel]:
         FileError: the record of an export or a model is broken.
     """
     path = path.expanduser().resolve()
+    # The order matters: an export's directory has a `config.json` too.
     if path.is_dir() and (path / EXPORT_FILE).is_file():
         return _find_exported(role, Export.load(path))
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
@@ -90,6 +91,7 @@ def _find_graph(role: str, path: Path) -> FoundModel:
     beside = [file.name for file in files_of(path)]
     forms = Export.load(path.parent, beside).forms if (path.parent / EXPORT_FILE).is_file() else {}
     exported = {form.file: (FORMS[name][1], form) for name, form in forms.items()}
+    # What an export has noted of a file counts more than what its name suggests.
     precision, form = exported.get(path.name, (_named_precision(path), None))
     return FoundModel(
         name=role,

@@ -126,6 +126,7 @@ def _own_labels(model: "PreTrainedModel", written: Sequence[str], place: str, fi
     """
     names = tuple(map(str, written))
     own = tuple(str(name) for _, name in sorted(model.config.id2label.items()))
+    # transformers calls outputs LABEL_0, LABEL_1, … where nobody has named them: such names contradict nothing.
     named = form_of(model).names_outputs and not all(name.startswith("LABEL_") for name in own)
     if names and named and names != own:
         raise ModelError(

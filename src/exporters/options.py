@@ -111,6 +111,7 @@ class ExportOptions:
                 remedy=f"Write it as {example}.",
             )
             for option, (given, known, example) in lists.items()
+            # Unknown ones, doubled ones, or an empty list, which `max` makes unequal too.
             if not set(given) <= set(known) or len(set(given)) != max(1, len(given))
         ]
         if "openvino" in self.runtime and (missing := missing_packages()):
@@ -161,6 +162,7 @@ class BenchmarkOptions:
                 remedy="Write them as 1,8.",
             )
             for option, values in given.items()
+            # Doubled numbers, or none at all.
             if len(set(values)) != max(1, len(values))
         ]
         largest, longest = max(self.batch_sizes, default=0), max(self.lengths, default=0)

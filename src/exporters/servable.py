@@ -348,6 +348,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
             return []
         texts = [text for row in rows for text in row]
         encodings = self._tokenizer.encode_batch(texts)
+        # Texts were tokenized end to end: row i has those up to ends[i].
         ends = np.cumsum([len(row) for row in rows])
         grouped = [encodings[end - len(row) : end] for row, end in zip(rows, ends, strict=True)]
         widths = np.asarray([max(len(encoding.ids) for encoding in row) for row in grouped])
@@ -378,6 +379,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         """Return logits [rows, …] of tokenized rows."""
         width = max(len(encoding.ids) for row in rows for encoding in row)
         shape = (len(rows), len(rows[0]), width)
+        # [rows, choices, length], each input filled with its own padding; texts are written over it from the left.
         values = {
             name: np.full(shape, self._facts.pad_values.get(name, 0), dtype=np.int64) for name in self._graph.inputs
         }
@@ -427,6 +429,7 @@ class RankingModel(ServableModel):
 
     def predict(self, model_input: list[Query]) -> list[Ranking]:
         """Return a ranking per query; documents of the same score stay in the order they were given in."""
+        # Documents of all queries at once, so that batches are full; answers come back in the order they were asked in.
         answers = iter(self._answer([[(row.query, text)] for row in model_input for text in row.documents]))
         rankings = []
         for row in model_input:

@@ -60,7 +60,9 @@ def rank(
     """
     # The candidates are new models, so they come on top of all that the search has evaluated.
     number = rivals.num_tried + len(tried)
+    # The same rows for all: increases are of pairs, and the bounds grow with the number of models that were tried.
     increases = compare_with_base(metric, base, predictions, rows.labels, rows.structure, num_candidates=number)
+    # Without a limit nothing has to hold; bounds are shown all the same, those of a test for an increase of 0.
     holds, bounds = increases.holding(0.0 if rivals.limit is None else rivals.limit, rivals.confidence)
     best = _pick(tried, increases, holds, rivals)
     candidates = tuple(
@@ -75,6 +77,7 @@ def rank(
         for one, bound, holding in zip(tried, bounds, holds, strict=True)
     )
     taken, first = tried[best], tried[0]
+    # The search's choice stays, and with it the reason as it was written.
     if best == 0:
         return taken, candidates
     return replace(taken, chosen=_tell(taken, first, rivals, increases, best, float(bounds[best]))), candidates
@@ -83,6 +86,7 @@ def rank(
 def _pick(tried: Sequence[Started], increases: ErrorIncreases, holds: np.ndarray, rivals: Rivals) -> int:
     """Return the place of the one that is taken: the smallest that holds, or the one of the smallest error."""
     if rivals.limit is None:
+        # A cost was limited, and all of them keep it: the smallest error wins, of equal ones the smaller model.
         return min(range(len(tried)), key=lambda place: (tried[place].error, _share(tried[place])))
     # The one that was chosen stays where no other one holds: what was promised of it was promised as it was cut.
     holding = [place for place in range(1, len(tried)) if holds[place]]

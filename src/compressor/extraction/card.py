@@ -54,6 +54,7 @@ def write_model_card(
         header=header,
         rows=rows,
         steps=[step.describe() for step in (report.repair, report.finetuning) if step is not None],
+        # Our file of classes lies there only where no stock class can load the model.
         stock=not (directory / "modeling_sliced.py").is_file(),
         min_transformers=MIN_TRANSFORMERS,
         kept=_kept(report, dimensions),

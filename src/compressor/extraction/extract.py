@@ -116,6 +116,7 @@ class Extraction:
         """
         directory, report = Path(directory), self.report
         with new_directory(directory) as temporary:
+            # The model first: the record takes what its `sub_network.json` says, and adds to it.
             save_sliced_model(temporary, self.model, self.tokenizer, self.sub_network, self.dimensions, {})
             record = SlicedModelRecord(
                 **vars(read_sub_network(temporary, SavedSubNetwork)),
@@ -133,6 +134,7 @@ class Extraction:
             record.save(temporary)
             report.parity.save(temporary)
             report.save(temporary)
+            # Last, since the card looks at which files lie there.
             write_model_card(temporary, report, self.base_model, self.data, self.dimensions, command)
         return directory
 
@@ -210,12 +212,15 @@ class Extractor:
         # The order matters: each step is judged by the validation error that the one before left, and tokens are
         # trimmed last, since the teacher and the moments belong to the whole vocabulary.
         started, candidates = self._compete(self._start(to_chosen(member)))
+        # A candidate that has waited on the CPU comes back to the device.
         chosen, model = started.chosen, started.model.to(pick_device())
         finetuning = self._distill(started)
         sub_network = chosen.sub_network
         if self._options.trim_vocabulary:
             finished = self._trim(model, sub_network)
         else:
+            # Neither repair nor distillation changes how many weights there are: the size that was measured at the
+            # start holds.
             finished = _Finished(tokenizer=origin.tokenizer, logits=self._evaluate(model), model_mb=started.model_mb)
         logits = finished.logits
         report = ExtractionReport(
@@ -259,17 +264,20 @@ class Extractor:
 
     def _compete(self, first: Started) -> tuple[Started, tuple[Candidate, ...]]:
         """Distill a member and its rivals for an epoch each; return the one that is taken, and what came of all."""
+        # No rivals, no competition: also where nothing is distilled, as ranks are those of the search then.
         rivals, most = first.chosen.rivals, self._options.num_candidates
         others = () if rivals is None or not self.will_distill else rivals.spread(most)
         if rivals is None or not others or self._dense_logits is None:
             return first, ()
         tried, predictions, judge = [], [], self._judge
+        # The search's own choice is the first, and competes on the same terms.
         for number in range(1 + len(others)):
             one = first if number == 0 else self._start(to_chosen(others[number - 1]))
             one.distilled = self._distill_for(one, TRIED_EPOCHS)
             predictions.append(judge.predict(judge.evaluate(one.model, judge.rows.validation), judge.rows.validation))
             one.model.cpu()  # one at a time is on the device
             tried.append(one)
+        # As the search did it: against the super-network on the same rows.
         base = judge.predict(self._dense_logits.validation, judge.rows.validation)
         return rank(tried, rivals, base, predictions, self._data.task.metric, judge.rows.validation)
 
@@ -334,9 +342,11 @@ class Extractor:
             ParityError: it is another model, or its error is not the one that the search has measured.
         """
         judge = self._judge
+        # What is judged from here on went through the disk, so that what is shipped is what was measured.
         model, model_mb = self._save_and_load(cut.model, self._origin.tokenizer, chosen.sub_network)
         validation, searched = judge.rows.validation, cut.searched
         logits, evaluation = judge.evaluate(model, validation), chosen.evaluation
+        # A sub-network of a file may not have been searched: its error is that of the cut model then.
         error_searched = judge.error(searched, validation) if evaluation is None else evaluation.error
         parity = Parity(
             sliced=cut.difference,
@@ -409,7 +419,10 @@ class Extractor:
             ParityError: the rows give other tokens or logits than before.
         """
         origin, rows, options = self._origin, self._judge.rows, self._options
+        # Before the weights are cut, in place: the outputs to compare with, and the table of embeddings, [tokens,
+        # hidden].
         before, whole = self._evaluate(model), model.get_input_embeddings().weight
+        # Test rows do not count: they stand for texts that nobody has seen yet.
         ids = [rows.train.columns["input_ids"], rows.validation.columns["input_ids"]]
         if options.vocabulary_file is not None:
             ids += encode_lines(origin.tokenizer, options.vocabulary_file)
@@ -423,6 +436,7 @@ class Extractor:
         # A frozen model that is learnt knows the old tokens, and has answered the rows as they were.
         data = replace(self._data, task=replace(self._data.task, reference=None))
         judge = Judge(data, trimmed.tokenizer, origin.positions, options.per_device_eval_batch_size)
+        # About the words that the trimmed tokenizer still reads; below they are put back to those that are judged.
         raw = self._evaluate(model, judge)
         unread = find_outside(data.label_names)
         logits = _Logits(
@@ -437,6 +451,7 @@ class Extractor:
             require_parity(
                 before.validation, logits.validation, "the model with the trimmed and the whole vocabulary", 0
             )
+        # Once more through the disk, as the files of before have all tokens.
         loaded, model_mb = self._save_and_load(model, trimmed.tokenizer, sub_network)
         again = judge.evaluate(loaded, judge.rows.test)
         require_parity(raw.test, again, "the trimmed model and the one that was saved")
@@ -444,6 +459,7 @@ class Extractor:
             tokenizer=trimmed.tokenizer,
             logits=logits,
             model_mb=model_mb,
+            # Each token that went had one row of the table.
             params_gone=(whole.shape[0] - len(trimmed.kept)) * whole.shape[1],
             vocabulary=Vocabulary(
                 tokens_before=whole.shape[0],

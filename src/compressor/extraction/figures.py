@@ -16,6 +16,7 @@ def extracted_series(
     cost = main_cost(result.objectives)
     factor, extracted, name = OBJECTIVES[cost].scale, extraction.extracted, extraction.name
     searched = next((e for e in result.evaluations if e.name == name), None)
+    # The later ones count: what was measured of the extracted model before what was searched.
     known = ({} if searched is None else searched.objectives) | extracted.costs | {"params": extracted.params}
     x = known.get(cost)
     if x is None:
@@ -44,6 +45,7 @@ def error_chart(
     panels: Mapping[str, Sequence[NamedError]], metric: str, whose: str = "dense against extracted"
 ) -> BarChart | None:
     """Return errors with their intervals; of each panel the models. None where no error is known."""
+    # In order and once each: a model has the same colour in every panel.
     names = list(dict.fromkeys(model.name for models in panels.values() for model in models))
     made = tuple(
         Panel(

@@ -120,6 +120,7 @@ class TrainedAlone:
         self._folder = result.folder or Path()
         self.dimensions: EncoderDimensions = result.made_of.dimensions
         self.base_model = str(result.made_of.model_name_or_path)
+        # The whole is a trial like the others; where it ended, its weights are what the members are compared with.
         full = result.full
         self.directory: Path | None = None if full is None or full.model is None else self._folder / full.model
         directory = self.directory or self._directory_of(member)

@@ -283,6 +283,7 @@ class ExtractionReport:
         problem = report._find_problem()
         if problem is not None:
             raise broken(file, problem, _NEXT_STEP)
+        # Both are written at once; that they differ tells of a file copied from elsewhere.
         if (directory / PARITY_FILE).is_file() and Parity.load(directory) != report.parity:
             raise FileError(
                 f"the file {directory / PARITY_FILE} must say what {EXTRACTION_FILE} says of parity, but says "
@@ -357,6 +358,7 @@ class ExtractionReport:
         rows, keys = [], []
         for key, label in _rows().items():
             cells = [_cell(key, variant) for variant in known.values()]
+            # A row that one of the columns cannot fill, such as a cost that was not measured, is left out.
             if all(cells):
                 rows.append([name_error(label, self.against_full_model), *cells])
                 keys.append(key)

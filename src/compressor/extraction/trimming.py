@@ -91,17 +91,20 @@ def trim_model_directory(
         )
     source = Path(resolve_model(str(name_or_path)))
     model, tokenizer = _load(str(name_or_path), source)
+    # Before the vocabulary is cut, in place: what the trimmed model is compared with.
     before, mb_before = _outputs(model, tokenizer, texts), _weights_mb(model)
     ids = ids_of(tokenizer, texts)
     options = {"min_count": min_count, "num_more": num_more}
     changed = _estimate_change(tokenizer, texts, ids, **options)
     tokens_before = model.get_input_embeddings().weight.shape[0]
     trimmed = trim_vocabulary(model, tokenizer, count_tokens(ids, tokens_before), **options)
+    # With 1 no token of these texts has gone, so that equality can be asked for; with more it cannot.
     if min_count == 1:
         trimmed.require_same_tokens(ids, ids_of(trimmed.tokenizer, texts), "texts")
         after = _outputs(model, trimmed.tokenizer, texts)
         require_parity(before, after, "the model with the trimmed and the whole vocabulary", 0)
     with new_directory(directory) as folder:
+        # What else lies there, such as a pooling, comes along; weights, tokenizer and other formats of them do not.
         if source.is_dir():
             shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
         model.to(model.config.dtype or torch.float32).save_pretrained(folder)

@@ -115,6 +115,7 @@ def trim_vocabulary(
                 f"become {found}. Leave the vocabulary as it is."
             )
     cut_embeddings(model, kept)
+    # Ids that a configuration names, such as eos_token_id, move with their tokens; None where the token has gone.
     for name, value in list(model.config.to_dict().items()):
         if name.endswith("_token_id") and isinstance(value, int):
             place = int(trimmed.map_ids(np.array([value]))[0])
@@ -184,11 +185,13 @@ def keep_tokens(content: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
     # Old order is kept: Unigram's ties and BPE's ranks go by it, and an early padding id stays where it is.
     places = {int(old): new for new, old in enumerate(kept)}
     model = dict(content["model"])
+    # Ids of Unigram are places in its list; the other kinds write them beside the tokens.
     if model["type"] == "Unigram":
         model["vocab"] = [entry for old, entry in enumerate(model["vocab"]) if old in places]
         model["unk_id"] = None if model.get("unk_id") is None else places[model["unk_id"]]
     else:
         model["vocab"] = {token: places[old] for token, old in model["vocab"].items() if old in places}
+    # A merge of BPE is of use only where both parts and what they make are left.
     if model["type"] == "BPE":
         whole = model["vocab"]
         pairs = map(_pair, model["merges"])
@@ -196,6 +199,7 @@ def keep_tokens(content: Mapping[str, Any], kept: np.ndarray) -> dict[str, Any]:
     added = [{**entry, "id": places[entry["id"]]} for entry in content.get("added_tokens", ())]
     new = {**content, "model": model, "added_tokens": added}
     if content.get("post_processor"):
+        # It holds the ids of the special tokens that it puts around a text.
         new["post_processor"] = _renumber(content["post_processor"], places)
     if content.get("padding"):
         new["padding"] = {**content["padding"], "pad_id": places[content["padding"]["pad_id"]]}

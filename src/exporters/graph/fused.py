@@ -102,8 +102,11 @@ class FusedLayer(nn.Module):
     def forward(self, hidden_states: Tensor, *arguments: Any, **options: Any) -> Any:
         """Map hidden states [batch, length, hidden] to the same shape; the last layer gives the first token's alone."""
         everything = hidden_states
+        # [batch, 1, hidden]: nobody reads the other tokens behind this layer, but its keys and values are of all of
+        # them.
         if self._last:
             hidden_states = hidden_states[:, :1]
+        # No modules, no block: hidden states pass on as they are, without residual and norm.
         if self.inputs is not None and self.attention_output is not None:
             bias = None if self._bias is None else self._bias.find(arguments, options)
             attend = self._attend_first if self._last else self._attend
@@ -111,11 +114,13 @@ class FusedLayer(nn.Module):
             hidden_states = _add_norm(attended, self.attention_output, hidden_states, self.attention_norm)
         if self.feed_forward_in is not None and self.feed_forward_out is not None:
             units = torch.matmul(hidden_states, self.feed_forward_in.weight)
+            # For the exact GELU there is an operator that adds the bias on the way.
             if self._gelu:
                 units = _operator("BiasGelu", (units, self.feed_forward_in.bias), shape=tuple(units.shape))
             else:
                 units = self._activation(units + self.feed_forward_in.bias)
             hidden_states = _add_norm(units, self.feed_forward_out, hidden_states, self.feed_forward_norm)
+        # The encoders of some families expect attention weights beside the hidden states.
         return (hidden_states, None) if self._gives_weights else hidden_states
 
     def _attend(self, hidden_states: Tensor, _: Tensor, bias: Tensor | None) -> Tensor:
@@ -195,11 +200,13 @@ class PreNormRotaryLayer(nn.Module):
             ((producer, packed),) = heads.producers_of(layer)
             # Rows of Q, K and V together, by the rows of one head of a whole layer: hidden_size / num_attention_heads.
             self._num_heads = packed.out_features * config.num_attention_heads // (3 * config.hidden_size)
+            # [3 · kept heads · head size, hidden] into the three products of Q, K and V.
             self.inputs = _split_rows(packed, producer.copies)
             self.attention_output = _split_rows(heads.consumer_of(layer), 1)[0]
             self.attention_norm = layer.get_submodule(heads.norm)
         if _has_block(layer, units):
             ((producer, packed),) = units.producers_of(layer)
+            # [2 · kept units, hidden] into those of the units and of their gate.
             self.feed_forward_in = _split_rows(packed, producer.copies)
             self.feed_forward_out = _split_rows(units.consumer_of(layer), 1)[0]
             self.feed_forward_norm = layer.get_submodule(units.norm)
@@ -212,6 +219,7 @@ class PreNormRotaryLayer(nn.Module):
         if self._last:
             # [batch, 1, queries, keys]: the first token asks, all answer.
             hidden_states, attention_mask = hidden_states[:, :1], attention_mask[:, :, :1]
+        # Keys and values are of all tokens; only the queries and the residual can be the first one's alone.
         if self.inputs is not None:
             normed = self.attention_norm(everything)
             # transformers repeats the angles for both halves of a head; the operator takes them once.

@@ -33,11 +33,13 @@ def write_stock_config(directory: Path, model: "PreTrainedModel", labels: Sequen
     units = get_family(model_type).groups[-1]
     if kept := values.pop("kept_units", None):
         values[units.size_field] = max(1, *kept)
+    # Of our own classes alone; readers of the stock configuration do not know them.
     for name in ("kept_heads", "heads_numbers", "auto_map"):
         values.pop(name, None)
     # The stock class, since transformers.js knows no others.
     config = AutoConfig.for_model(model_type, **values)
     config.architectures = [type(model).__name__.removeprefix("Sliced")]
+    # Not where outputs are no labels, such as the coordinates of a vector.
     if labels and form_of(model).names_outputs:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}

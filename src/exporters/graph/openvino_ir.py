@@ -104,6 +104,7 @@ def convert_ir(graph: Path, output: Path) -> Path:
             f"OpenVINO must read the operators of an ONNX graph, but not those of {graph.name}: {shorten(error, 400)}. "
             "Export with --portable true, or with --runtime onnxruntime."
         ) from error
+    # Reading a graph drops its metadata, which the IR needs too.
     written = onnx.load(str(graph), load_external_data=False).metadata_props
     return _save(model, output, {entry.key: entry.value for entry in written} | {_COMPUTES_IN: "f32"})
 
@@ -140,6 +141,7 @@ def _quiet(nncf: Any) -> Iterator[None]:
     before, logger = track_progress.Progress, logging.getLogger("nncf")
     level = logger.level
     nncf.set_log_level(logging.ERROR)
+    # Its bars cannot be switched off from outside, so the class that draws them is replaced for the time of the block.
     track_progress.Progress = lambda *columns, **options: before(*columns, **options | {"disable": True})
     try:
         yield

@@ -83,6 +83,7 @@ def check_parity(path: Path, expected: ExpectedLogits, provider: str = "cpu") ->
     Raises:
         ParityError: one of them exceeds `MAX_ONNX_DIFFERENCE`.
     """
+    # On as many threads as PyTorch: nothing is timed here.
     session = create_session(path, torch.get_num_threads(), provider)
     what, scale = "OpenVINO" if path.suffix == IR_SUFFIX else "ONNX", expected.scale
     return {

@@ -33,6 +33,7 @@ def quantize_int8(path: Path, output: Path, *, tables: bool = True) -> Path:
             per_channel=True,
             reduce_range=True,
             op_types_to_quantize=["MatMul", "Gemm", *(["Gather"] if tables else [])],
+            # Products with a weight alone: in Q·Kᵀ and P·V both sides are activations.
             extra_options={"MatMulConstBOnly": True},
         )
     finally:
@@ -60,6 +61,8 @@ def _split_attention(model: Any) -> Any:
         product, parts = f"qkv_{number}", [f"{part}_{number}" for part in "qkv"]
         sizes = helper.make_tensor(f"qkv_sizes_{number}", TensorProto.INT64, [3], attributes["qkv_hidden_sizes"])
         model.graph.initializer.append(sizes)
+        # [batch, length, hidden] · [hidden, Q + K + V], then split by the three sizes: a product with a weight is
+        # quantized.
         nodes += [
             helper.make_node("MatMul", [hidden, weight], [product], f"node_{product}"),
             helper.make_node("Split", [product, sizes.name], parts, f"node_split_{number}", axis=-1),
@@ -72,6 +75,7 @@ def _split_attention(model: Any) -> Any:
                 num_heads=attributes["num_heads"],
             ),
         ]
+    # protobuf's lists cannot be assigned: emptied, and filled in the new order.
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model

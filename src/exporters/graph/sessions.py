@@ -40,6 +40,7 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
     Raises:
         ModelError: one cannot.
     """
+    # Every runtime computes on the CPU, so nothing is loaded to find that out.
     if provider == "cpu":
         return
     wrong, steps = [], []

@@ -103,6 +103,7 @@ def read_family(folders: ReportFolders, find_super_network: FindSuperNetwork) ->
     reported, family = read_reported(searched, find_super_network), Family.load(folders.model)
     members = []
     for name in family.members:
+        # Members may be exported or not, each by itself.
         model, exported = family.folder_of(folders.model, name), None if folders.onnx is None else folders.onnx / name
         report = ExtractionReport.load(model)
         export = Export.load(exported) if exported is not None and (exported / EXPORT_FILE).is_file() else None
@@ -120,6 +121,7 @@ def family_table(reported: ReportedFamily) -> tuple[list[str], list[list[str]]]:
     header = ["", "error (95 %)", "test error", OBJECTIVES["params"].column, "of encoder", "variant", "MB"]
     header += ["p50 ms", "p99 ms"]
     first, rows = reported.members[0].report, []
+    # Standard NAS may have ended before it had trained the whole.
     if first.super_network is not None:
         timed, full = reported.timed(None), first.super_network
         mb = "" if timed is None else f"{_mb(reported, timed[0]):.1f}"

@@ -127,8 +127,10 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     if benchmark is None:
         return [], []
     found = benchmark.at(benchmark.first_shape)
+    # By form the names of the dense and of the extracted model, None for one that was not timed.
     timed = {form: [benchmark.find(role, form) for role in _roles(reported)] for form in FORMS}
     plain = [name for name in timed["fp32"] if name is not None]
+    # Without both in fp32 there is nothing to compare.
     if len(plain) < 2:
         return [], []
     rows = [
@@ -164,6 +166,7 @@ def _error_chart(reported: Reported) -> Chart | None:
     known = [(name, variant) for name, variant in variants.items() if variant is not None]
     test = [NamedError(name=name, error=v.test_error, interval=v.test_error_interval) for name, v in known]
     validation = [NamedError(name=name, error=v.error, interval=v.error_interval) for name, v in known]
+    # What was timed is what is served, and has errors of its own, those of smaller precisions included.
     if reported.benchmark is not None:
         validation = [
             NamedError(name=name, error=model.error, interval=model.error_interval)

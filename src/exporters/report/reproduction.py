@@ -87,9 +87,11 @@ def make_export(export: Export, model: str | None = None, folder: str | None = N
 def make_benchmark(benchmark: Benchmark, folder: Path) -> list[str]:
     """Return the command of a benchmark in a folder, after those of its exports."""
     paths = [model.path for model in benchmark.models.values()]
+    # One command exports a model in all forms: graphs are named by their directory, each once.
     single = (path.parent if path.suffix in GRAPH_SUFFIXES else path for path in paths)
     folders = list(dict.fromkeys(path.parent if is_family(path.parent) else path for path in single))
     lines = [make_export(Export.load(path, ())) for path in folders if (path / EXPORT_FILE).is_file()]
+    # All members of a family are exported by one command, so the record of the first one has its options.
     for path in filter(is_family, folders):
         first = path / Family.load(path).members[0]
         if (first / EXPORT_FILE).is_file():

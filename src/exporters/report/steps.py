@@ -91,6 +91,7 @@ def _list_forms(export: Export, benchmark: Benchmark, test_error: float | None) 
         ]
         if not known:
             continue
+        # The fastest of those that may be served; where all were refused, the fastest of them, marked so.
         form = next((form for form in known if form in export.accepted), known[0])
         made = export.forms[form]
         yield Step(

@@ -99,6 +99,7 @@ class Summary:
         header = ["", *(row.name for row in served)]
         if trivial is None:
             return header, cells
+        # It has errors, but no size and takes no time.
         of_trivial = trivial.cells(["error", "test_error", *[""] * (len(cells) - 2)])
         return [*header, trivial.name], [[*row, cell] for row, cell in zip(cells, of_trivial, strict=True)]
 

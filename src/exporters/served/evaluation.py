@@ -118,6 +118,7 @@ class Evaluation:
         }
         shown = {self.columns[name]: [self._show(value) for value in values] for name, values in columns_of.items()}
         texts = self.rows.texts
+        # Labels of words come flat over all rows: those of row i stand from bounds[i] to bounds[i + 1].
         if self.task.head.labels_words:
             bounds = np.cumsum([0, *map(len, texts)])
             texts = tuple((" ".join(words),) for words in texts)
@@ -168,6 +169,7 @@ def evaluate_served(
         TaskDataError: the rows cannot be read, or the model cannot be judged by them.
         ModelError: the baseline answers another question.
     """
+    # Before a row is asked: answers of other kinds cannot be compared.
     if baseline is not None:
         require_comparable(model, baseline)
     rows, task = read_labelled(file, model, columns)

@@ -67,10 +67,12 @@ def open_served(name: str, directory: Path) -> ServedModel:
         )
     export = Export.load(directory)
     files = served_files(export, export.best)
+    # For its metadata alone: which task it is decides how it is opened.
     facts = create_session(files["graph"], 1, export.provider).get_modelmeta().custom_metadata_map
     task = _task_of(name, facts)
     kind = task.head.ask(task)[0]
     model = make_model({"kind": kind, "provider": export.provider})
+    # Loaded as MLflow's server would do it, with the same class.
     model.load_context(SimpleNamespace(artifacts={key: str(path) for key, path in files.items()}))
     described = describe_served(name, kind, facts, model.predict)
     return replace(described, files=tuple(files_of(files["graph"])))
@@ -109,6 +111,7 @@ def describe_served(
 def _task_of(name: str, facts: Mapping[str, str]) -> Task:
     """Return the task that a graph's metadata tells; what older graphs do not say is as the task has it."""
     task = TASKS.get(facts.get("task", ""))
+    # Graphs of older versions have no head; those of a regression say so in another way.
     head = HEADS.get(facts.get("head") or ("regression" if facts.get("regression") == "true" else "classification"))
     if task is None or head is None:
         raise ModelError(
@@ -122,6 +125,7 @@ def _task_of(name: str, facts: Mapping[str, str]) -> Task:
         task,
         head=head,
         metric=metric if metric in head.metrics else head.metrics[0],
+        # Two texts, where the columns name one: the second gets a name of its own.
         text_columns=texts if len(texts) == count else (*texts, "text_pair")[:count],
         label_column=columns.get("label", task.label_column),
         group_column=columns.get("group", task.group_column),

@@ -127,6 +127,7 @@ class Replay:
         low, high = self.disagreement_interval
         count = f"{len(self.disagreements):,} of {self.num_rows:,} rows"
         ratio, low_p50, high_p50 = self.ratios[50]
+        # A model is called faster or slower only where the whole interval lies on one side of 1.
         word = (
             "faster"
             if high_p50 < 1
@@ -212,6 +213,7 @@ def read_requests(file: Path, kind: str) -> list[list[Any]]:
         raise TaskDataError(
             f"--requests must be a file of JSON lines, but {file} cannot be read: {shorten(error)}. Check the path."
         ) from None
+    # The types that the served model declares: what passes here its server takes as well.
     adapter = TypeAdapter(KINDS[kind].predict.__annotations__["model_input"])
     found = []
     for number, line in enumerate(lines, start=1):
@@ -219,6 +221,7 @@ def read_requests(file: Path, kind: str) -> list[list[Any]]:
             continue
         try:
             value = json.loads(line)
+            # A body as a server gets it has its rows below a key; anything else is one row.
             rows = value["inputs"] if isinstance(value, dict) and "inputs" in value else [value]
             adapter.validate_python(rows, strict=True)
             if not rows:
@@ -252,6 +255,7 @@ def replay(
     for model in models.values():
         for rows in requests[:WARM_UPS]:
             _answer(model, rows)
+    # In blocks, so that the models take turns and a disturbance of some seconds hits both.
     meters, parts = meters or Meters(), [part for part in np.array_split(np.arange(len(requests)), BLOCKS) if len(part)]
     sent: dict[str, list[tuple[int, int, float, float, list[Any]]]] = {role: [] for role in ROLES}
     # Who is first changes with each turn: the second one finds caches and clocks as the first has left them.
@@ -259,7 +263,9 @@ def replay(
         for role in ROLES if turn % 2 == 0 else ROLES[::-1]:
             for place, times in zip(part, _send(models[role], [requests[i] for i in part], rate, meters), strict=True):
                 sent[role].append((int(place), turn, *times))
+    # In the order of the file, whoever was first in a turn.
     timed = {role: _gather(sorted(found, key=lambda each: each[0])) for role, found in sent.items()}
+    # Answers are numbered through all requests; each row remembers the line that its request stands in.
     rows = [(number, row) for number, of_request in enumerate(requests, start=1) for row in of_request]
     differ = find_different(champion.kind, timed["champion"].answers, timed["challenger"].answers)
     return Replay(

@@ -49,6 +49,7 @@ def _with_columns(model: ServedModel, columns: ColumnOptions) -> Task:
             f"--text-column must name as many columns as the model takes, {len(task.text_columns)}, but got "
             f"{len(texts)}. Correct it."
         )
+    # Where the query groups the rows, another query column groups them too.
     group = columns.group_column or (texts[0] if task.group_column == task.text_columns[0] else task.group_column)
     return replace(
         task,

@@ -134,9 +134,11 @@ def measure_latencies(
         for batch_size in batch_sizes
         for length in kinds
     }
+    # All inputs exist before a call is timed: what is drawn and padded is no part of the latency.
     calls = {
         shape: {name: _call(runner, batches) for name, runner in runners.items()} for shape, batches in shapes.items()
     }
+    # Only then is processor time what a wall clock shows on a quiet machine: times of several threads add up.
     one_thread = threads == 1 and all(runner.provider == "cpu" for runner in runners.values())
     before, load = torch.get_num_threads(), _load_average()
     torch.set_num_threads(threads)
@@ -213,6 +215,7 @@ def summarise(model: str, batch_size: int, length: Length, blocks: Sequence[Bloc
     the slow of two models look slower than it is. Where only the fastest rounds can tell, it reaches to their ratio.
     """
     base = next(iter(blocks[0].seconds))
+    # In ms, all rounds one after another; at the same place of both stands the same round.
     times_ms, base_ms = (1e3 * np.concatenate([block.seconds[name] for block in blocks]) for name in (model, base))
     p50, p90, p99 = np.percentile(times_ms, (50, 90, 99))
     known = [block.waited for block in blocks if block.waited is not None]
@@ -221,6 +224,7 @@ def summarise(model: str, batch_size: int, length: Length, blocks: Sequence[Bloc
     rounds = _resample(blocks)
     ends = [*_interval(times_ms, base_ms, rounds)]
     if one_thread:
+        # Processor time of the same rounds: the interval reaches over both.
         cpu, cpu_base = (np.concatenate([block.cpu_seconds[name] for block in blocks]) for name in (model, base))
         ends += _interval(cpu, cpu_base, rounds)
     elif noisy:

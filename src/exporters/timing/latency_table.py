@@ -91,6 +91,7 @@ def measure_latency_table(
     machine, and what others on a busy one hardly change.
     """
     dimensions = get_dimensions(model)
+    # The last one is none of the equations: what the table predicts for it is held against its own time.
     wanted, checked = sub_networks_to_time(dimensions), sub_network_to_check(dimensions)
     every = [*wanted, checked]
     with (
@@ -163,12 +164,14 @@ def time_runners(
     warm_up(calls, _WARM_UPS)
     blocks: list[Block] = []
     start = meters.clock()
+    # A fewest number of rounds, and more as long as there is time.
     while len(blocks) < _ROUNDS and (len(blocks) < _FEWEST_ROUNDS or meters.clock() - start < _MOST_S):
         blocks.append(time_block(calls, range(len(blocks), len(blocks) + 1), one_thread=one_thread, meters=meters))
         on_round()
     of = [block.cpu_seconds if one_thread else block.seconds for block in blocks]
     known = [block.waited for block in blocks if block.waited is not None]
     return RunnerTimes(
+        # A block is one round here, and each graph ran once in it.
         ms=tuple(1e3 * float(np.median([seconds[name][0] for seconds in of])) for name in names),
         waited=float(np.mean(known)) if known else None,
     )

@@ -41,6 +41,7 @@ def _open_graph(path: Path, threads: int, provider: str) -> Runner:
     metadata = session.get_modelmeta().custom_metadata_map
     entries, outputs = session.get_inputs(), [entry.name for entry in session.get_outputs()]
     names = [entry.name for entry in entries]
+    # [batch, length], or [batch, choices, length].
     right = all(entry.type == "tensor(int64)" and len(entry.shape) in (2, 3) for entry in entries)
     if not (right and {"input_ids"} <= set(names) <= set(INPUT_NAMES) and outputs[0] in OUTPUT_NAMES):
         takes = ", ".join(f"{entry.name} {entry.type}{entry.shape}" for entry in entries)
@@ -62,6 +63,7 @@ def _open_graph(path: Path, threads: int, provider: str) -> Runner:
         run=run,
         input_names=tuple(names),
         takes_choices=len(entries[0].shape) == 3,
+        # Graphs from elsewhere do not say how many tokens they know; few ids and any length are tried then.
         vocab_size=int(metadata.get("vocab_size", 1000)),
         max_positions=int(metadata.get("max_positions", 1_000_000)),
         provider=next(name for name, known in PROVIDERS.items() if known == session.get_providers()[0]),
@@ -87,6 +89,7 @@ def _open_pytorch(path: Path, provider: str) -> Runner:
     def run(inputs: Inputs) -> object:
         with torch.inference_mode():
             batch = {name: torch.from_numpy(inputs[name]).to(model.device) for name in names}
+            # `.cpu()` waits for a GPU, so that its work is timed and not only begun.
             return form.read(model(**batch), batch["attention_mask"], model.config).cpu()
 
     return Runner(

@@ -204,6 +204,7 @@ def search(supernet: str, **values: Any) -> None:
 )
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
+    # Options that a training has and standard NAS does not offer: each sub-network is trained as a model of its own.
     values |= {"save_strategy": "no", "sampling_strategy": "standard"}
     makers = (_whole_source, ModelOptions, TrainingSettings, _nas_options, _trials_on_cluster)
     source, model, settings, options, cluster = _check(values, *makers)
@@ -374,6 +375,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     from mlproject.tracking.outbox import read_header
 
     path = local_path(output_dir).resolve()
+    # Only the directory of a command is locked: locking makes files, which others should not find in theirs.
     with lock_output_dir(path) if read_header(path) else nullcontext():
         count, run = tracking.sync(path)
     look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
@@ -416,6 +418,7 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
         "export": _export_options,
         "benchmark": BenchmarkOptions,
     }
+    # The last two make no part: one checks that the parts fit together, one names the repository to push to.
     *checked, _, repository = _check(values, *makers.values(), _fit, _hub)
     parts = dict(zip(makers, checked, strict=True))
     if values["dry_run"]:
@@ -593,6 +596,7 @@ def _log_the_rest(output_dir: Path) -> NoReturn:
 def _done(run: "StageRun", made: str, following: str | None = None) -> None:
     """Print the last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
     look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    # Everything that still waits is sent before the last lines are printed.
     left = run.tracker.finish()
     if left:
         look = f"compressor sync {quote(str(run.tracker.outbox.output_dir))}"
@@ -632,6 +636,7 @@ def _check(values: dict[str, Any], *makers: _Maker) -> tuple[Any, ...]:
     made: list[Any] = []
     problems: list[Problem] = []
     others: list[CompressorError] = []
+    # All are called, even after one has failed, so that one message can tell of all that is wrong.
     for make in makers:
         try:
             made.append(pick(make, values) if isinstance(make, type) else make(values))
@@ -779,12 +784,14 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
 
     names: dict[str, Path] = {}
     for path in paths:
+        # An address has no file name: what follows its scheme names the model.
         given = path.partition(":/")[2].strip("/").replace("/", "-").replace("@", "-") if is_address(path) else None
         stem = given or local_path(path).name
         stem = stem.removesuffix(".onnx").removesuffix(".xml")
         found = locate(path, *FAMILY, *TIMED)
         for own, model in family.find_members(found).items():
             name = own or stem
+            # Numbered by how many there are, where a name repeats.
             names[name if name not in names else f"{name}-{len(names)}"] = model
     return list(names.items())
 

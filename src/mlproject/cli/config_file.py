@@ -53,6 +53,7 @@ def read_config(text: str, command: click.Command) -> dict[str, Any]:
                 f"perhaps by another name, in line {line}. Drop one."
             )
         lines[option.name] = line
+        # A key without a value leaves the option at its default.
         value = _typed(node, option, path)
         if value:
             values[option.name] = value

@@ -65,8 +65,10 @@ def pick(make: type[Options], values: dict[str, Any], **changes: Any) -> Options
 
 def _attributes(kind: Any, default: Any, given: Option) -> dict[str, Any]:
     """Return what a field's type and default say of its option: Click's arguments."""
+    # `int | None`: None only says that nothing was given, and Click has that for every option.
     if isinstance(kind, UnionType):
         (kind,) = (one for one in get_args(kind) if one is not NoneType)
+    # From the most special to the plain: what a field says of its option counts more than its type.
     if given.words is not None:
         return {"type": click.Choice(list(given.words)), "default": given.word(default)}
     if kind is bool:
@@ -74,6 +76,7 @@ def _attributes(kind: Any, default: Any, given: Option) -> dict[str, Any]:
     if given.repeated:
         return {"multiple": True}
     choices = get_args(kind) if get_origin(kind) is Literal else given.choices
+    # Several values are typed as one text with commas, and so is their default.
     written = ",".join(map(str, default)) or None if isinstance(default, tuple) else default
     if choices:
         return {"type": click.Choice(list(choices)), "default": written}
@@ -87,6 +90,7 @@ def _of(heading: str, options: type, *names: str, **changes: Any) -> list[Decora
     for name in names or offered:
         one = offered[name]
         attributes = _attributes(found[name].type, found[name].default, one) | {"help": one.help} | changes
+        # Click would never ask for a required option that has a default.
         if changes.get("required"):
             del attributes["default"]
         words = (*flags_of(name, one), _parameter(name, one))

@@ -77,11 +77,13 @@ def silent_follower() -> Iterator[None]:
 @contextmanager
 def take_part() -> Iterator[bool]:
     """Yield whether this process does the command's work, first or alone; others follow it, in silence."""
+    # The usual case: nothing has started several processes of this command.
     if count_started() == 1:
         yield True
         return
     from compressor.training.ranks import joined_ranks
 
+    # The first of several works and prints as one alone would.
     if not is_follower():
         with joined_ranks():
             yield True

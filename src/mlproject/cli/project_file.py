@@ -19,6 +19,7 @@ def render_project() -> str:
     from mlproject.cli import cli
 
     lines = ["name: mlflow-compressor", "", "conda_env: conda.yaml", "", "entry_points:"]
+    # `main` comes first; sorting is stable, so the others keep their order.
     for name, command in sorted(cli.commands.items(), key=lambda item: item[0] != MAIN):
         if name in _NO_RUN:
             continue

@@ -56,6 +56,7 @@ def choose_output_dir(command: str, values: Mapping[str, Any]) -> tuple[Path, Co
         # Two commands may be started in one second.
         path = _unused(DEFAULT_FOLDER / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}")
     path = local_path(str(path)).resolve()
+    # Whoever overwrites wants nothing of what was begun there.
     begun = None if overwrite else read_header(path)
     if begun is not None:
         _require_same_command(path, begun, now)
@@ -98,6 +99,7 @@ def lock_output_dir(path: Path) -> Iterator[None]:
             try:
                 yield
             finally:
+                # Nothing was noted: a command that has failed early leaves no folder behind.
                 if [entry.name for entry in folder.glob("*")] == [LOCK_FILE]:
                     lock.unlink()
                     remove_empty([folder, *made])

@@ -33,9 +33,11 @@ def locate(text: str, *markers: str) -> Path:
     """
     if not is_address(text):
         return local_path(text)
+    # The same address at another server is another thing.
     key = hashlib.sha256(f"{os.environ.get('MLFLOW_TRACKING_URI')} {text}".encode()).hexdigest()[:16]
     root = download(text, cache_folder() / key)
     for marker in markers:
+        # An export has a `config.json` too, and is no model in PyTorch.
         files = [file for file in root.rglob(marker) if marker != "config.json" or not _is_export(file.parent)]
         found = sorted(files, key=lambda file: (len(file.parts), str(file)))
         folders = [file if "*" in marker else file.parent for file in found]
@@ -64,6 +66,7 @@ def _with_tokenizer(folder: Path, root: Path) -> Path:
         return folder
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     merged = cache_folder() / f"{digest}-model"
+    # Made anew: what was fetched may be newer than what was merged before.
     shutil.rmtree(merged, ignore_errors=True)
     shutil.copytree(folder, merged)
     shutil.copytree(tokenizer, merged, dirs_exist_ok=True)

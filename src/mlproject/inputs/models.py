@@ -56,11 +56,13 @@ def open_super_network(
     source = _replace_source(trained_on, overrides)
     if source.task.head.learns_reference and source.reference_model is None:
         source = replace(source, reference_model=str(path))
+    # Texts that nobody has answered yet; answers in a file are loaded with the rows.
     if source.unlabeled_file is not None and source.answers_file is None:
         texts = load_texts(fit_to_config(source, net.model.config))
         data = answer_with(net.model, net.tokenizer, texts, name=str(net.path), directory=output_dir)
     else:
         data = load_task_data(source)
+    # Where the user names other data, its digest is another one by right.
     if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:
         raise TaskDataError(
             f"the rows must be those the super-network was trained on (digest {net.record.data_digest}), "

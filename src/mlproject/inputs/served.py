@@ -42,6 +42,7 @@ def find_pair(champion: str, challenger: str) -> tuple[ServedModel, ServedModel]
             "do not tell what they take. Name one by models:/… or its directory."
         )
     found = [
+        # Models that can be opened come first: one of them tells what the server beside it takes.
         None if over_http else find_served(name)
         for name, over_http in zip((champion, challenger), at_server, strict=True)
     ]

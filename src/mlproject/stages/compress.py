@@ -128,6 +128,7 @@ def compress(
 
     Results are in folders of `output_dir`, or, with `use_cache`, of an earlier run whose stage was given the same.
     """
+    # Here, and not hours later when the first graph is made.
     options.require_provider()
     tags = {"model": options.model.model_name_or_path, "task": options.source.task_name}
     run.set_tags(tags)
@@ -148,6 +149,7 @@ def compress(
 def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     """Run the stages in their order, each on what those before it made."""
     source = options.source
+    # Where the user has named no task, texts without labels are asked what their model's head answers.
     if source.unlabeled_file:
         code = options.model.trust_remote_code
         source = fit_to_model(source, options.model.model_name_or_path, trust_remote_code=code)
@@ -157,6 +159,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         if search(folder, supernet, {}, options.search, SearchOnCluster(), stage).interrupted:
             raise stopped()
 
+    # A stage is known by its options and by digests of what it reads: where all are equal, an earlier result is taken.
     base = digest_model(options.model.model_name_or_path)
     supernet = stages.run(
         "supernet",
@@ -174,6 +177,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         stage_inputs("search", source, options.search, **of_data, supernet=digest(supernet), budget=("num_samples",)),
         run_search,
     )
+    # Of files the content counts, not the path.
     config, texts = options.choice.config, options.extraction.vocabulary_file
     chosen: dict[str, Any] = {
         "search": file_sha256(searched / RESULTS_FILE),
@@ -357,6 +361,7 @@ def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> 
     result = SearchResult.load(search_dir)
     chosen = extraction.name
     members = [(str(index), member) for index, member in enumerate(result.front)]
+    # The whole may be on the front: it has an index then, and is not shown twice.
     whole = next((index for index, member in members if member.is_full), "")
     named: list[tuple[str, str, EvaluatedSubNetwork | Variant, SummaryRow | None]]
     mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""

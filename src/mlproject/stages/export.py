@@ -112,6 +112,7 @@ def _export(model_dir: Path, output_dir: Path, options: LoggedExportOptions) -> 
 def _log(run: StageRun, made: Export, name: str, *, files: bool = True) -> None:
     """Log the metrics of an export, with `name` as prefix, and its files, or the record of them alone."""
     for form_name, form in made.forms.items():
+        # fp32 is what the plain name stands for; the others have theirs behind it.
         prefix = name if form_name == "fp32" else f"{name}_{form_name}"
         run.log_metrics({f"{prefix}/error": form.error, f"{prefix}/mb": form.mb})
         if isinstance(form, VerifiedForm):

@@ -58,9 +58,11 @@ def extract(
         ParityError: a form of a sub-network computes something else than the searched one.
     """
     result = SearchResult.load(search_dir)
+    # In batches as in the search, so that errors are computed as they were there.
     options = replace(options, per_device_eval_batch_size=result.made_of.eval_batch_size)
     chosen = choose(result, choice)
     run.log_params({"search": str(search_dir), **option_params(options)})
+    # Of standard NAS, any member's weights do to open the rest.
     extractor = _open(result, next(iter(chosen.values())), options)
     require_other_directory(output_dir, search_dir, extractor.directory)
     if options.finetune_epochs and not extractor.will_distill:
@@ -69,6 +71,7 @@ def extract(
     made, reports = [], {}
     for step, (name, member) in enumerate(chosen.items()):
         target = output_dir / name if choice.several else output_dir
+        # What a member is made of: by that a resumed command knows those that are finished.
         given = stage_inputs(
             _MEMBER, member=[member.name, member.sub_network.hash], options=asdict(options), search=search
         )

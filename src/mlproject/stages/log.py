@@ -37,8 +37,10 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
 
     named, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
     for name, rows in data.parts.items():
+        # Words of a row are shown as one text.
         texts = [[" ".join(words)] for words in rows.texts] if of_words else list(rows.texts)
         width = len(texts[0])
+        # Rows may have another number of texts than the task names columns; then texts are numbered.
         columns = named if len(named) == width else [f"text{place + 1}" for place in range(width)]
         # Labels that are lists become texts, which every schema of MLflow takes.
         labels = rows.labels if rows.labels.dtype != object and rows.labels.ndim == 1 else list(map(str, rows.labels))

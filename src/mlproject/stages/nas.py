@@ -88,12 +88,14 @@ class _TrialRuns:
 
     def log(self, trial: RunningTrial) -> None:
         """Log what is new of a trial: that it started, an epoch, its end."""
+        # The first news of a trial is that it has started.
         if trial.name not in self._children:
             params = architecture(trial.sub_network, trial.config)
             self._children[trial.name] = self._run.open_child(trial.name, params=params, tags=self._tags)
             return
         child = self._children[trial.name]
         report = trial.report
+        # While it runs, each report is an epoch.
         if trial.status is None and report is not None:
             child.log_metrics({"epoch/loss": report.loss, "epoch/epoch_error": report.epoch_error}, report.epoch)
         if trial.status is None:

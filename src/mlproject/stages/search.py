@@ -40,6 +40,7 @@ def search(
     net, data = open_super_network(supernet, data_options, output_dir)
     space = options.search_space or net.search_space
     tags = child_tags(run, net.name, data.source.task_name, space, options.search_strategy)
+    # By their places in the search, so that members of the front can be marked once it is known.
     children: dict[int, StageRun] = {}
 
     def on_start(start: SearchStart) -> None:

@@ -41,6 +41,7 @@ def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str
     run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
     for name in ARTIFACTS:
         run.log_artifact(output_dir / name)
+    # Only a search by a latency table has left one.
     if (output_dir / TABLE_FILE).is_file():
         run.log_artifact(output_dir / TABLE_FILE)
     if result.trivial is not None:

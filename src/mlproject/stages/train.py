@@ -49,6 +49,7 @@ def train_supernet(
 
     def on_start(prepared: PreparedTraining) -> None:
         print(_describe_rows(data))
+        # Before the first epoch of this process, the record has those of an interrupted training.
         done = 0 if prepared.net.record is None else len(prepared.net.record.epochs)
         if done:
             print(f"Resuming after epoch {done}, which was finished before.")
@@ -128,6 +129,7 @@ def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, pla
     assert net.record is not None and net.record.params is not None
     is_fine_tuned = net.record.source.unlabeled_file is not None
     expected = forecast(net.model, prepared.task, train, validation, settings, is_fine_tuned=is_fine_tuned)
+    # The share of the training that is still to be done.
     left = 1 - num_done / settings.epochs
     if plan is None:
         return describe_stages({"super-network": left * expected.training_s})

@@ -62,6 +62,7 @@ class MlflowLog:
         Raises:
             TrackingError: there is no such store, or it cannot be used.
         """
+        # Only where the user has not said how patient MLflow is to be.
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -238,6 +239,7 @@ def find_registration_problems(name: str | None, alias: str | None) -> list[Prob
     from mlflow.exceptions import MlflowException
     from mlflow.utils import validation
 
+    # MLflow's own functions: a name is refused here, before the work, and not after it.
     rules = {
         "--register-as": (name, ("_validate_model_name",)),
         "--alias": (alias, ("_validate_model_alias_name", "_validate_model_alias_name_reserved")),
@@ -317,6 +319,7 @@ def load_served(uri: str) -> tuple[Any, str, Mapping[str, str], str | None]:
     try:
         served = model.unwrap_python_model()
         return model.predict, model.model_config["kind"], served._graph.facts, model.model_id
+    # A model of somebody else fails in one of these ways: no Python model, no such key, no graph.
     except (MlflowException, AttributeError, KeyError, TypeError):
         raise ModelError(
             f"a served model must be made by compressor export, but {uri} is not. Name another one, or export it."
@@ -330,6 +333,7 @@ def find_failed_thresholds(metrics: Mapping[str, float], limits: Mapping[str, fl
     from mlflow.models.evaluation import EvaluationResult
     from mlflow.models.evaluation.validation import ModelValidationFailedException
 
+    # All limits are of figures that should be small.
     thresholds = {name: MetricThreshold(threshold=limit, greater_is_better=False) for name, limit in limits.items()}
     try:
         mlflow.validate_evaluation_results(thresholds, EvaluationResult(metrics=dict(metrics), artifacts={}))
@@ -402,13 +406,16 @@ def make_database(uri: str) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold(path.with_name(f".{path.name}.lock"), wait=True, remove=True):
+        # Another process may have made it while this one waited for the lock.
         if path.is_file() and path.stat().st_size:
             return
         new = path.with_name(f".{path.name}{TEMPORARY}")
         for old in path.parent.glob(f"{new.name}*"):  # of a process that was killed
             old.unlink()
         try:
+            # Any question has MLflow make the tables.
             mlflow.MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+            # Only a whole database ever has the name that others open.
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
@@ -556,10 +563,12 @@ _NO_STEP = -1
 def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
     import mlflow
 
+    # A delivery may be repeated after a kill or a lost server: neither model nor version is made twice.
     model = _made_before(event, to)
     before = _registered_before(event, to, None if model is None else model.model_id)
     if before is not None:
         return _name_version(event, to, str(before.version)) or str(before.source)
+    # Not logged before: files and description go up with the model, then a version may be registered.
     if model is None:
         model = _make_model(event, to)
         with _active(to.run_id(event)):
@@ -584,6 +593,7 @@ def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
     """Return a new logged model of the event's run, without files yet; those begun before and cut short are deleted."""
     run_id = to.run_id(event)
     tags = {**event.tags, DIGEST_TAG: event.digest, COMPUTES_TAG: event.computes_with}
+    # Not ready: its files were cut short, and whoever finds it could not load it.
     for model in _find_models(to, f"source_run_id = '{run_id}' AND name = '{event.name}'"):
         if model.status != "READY":
             to.client.delete_logged_model(model.model_id)
@@ -657,6 +667,7 @@ def _forget_paths(to: Delivery, model_id: str) -> None:
 
     model = Model.load(f"models:/{model_id}")
     flavor = model.flavors[FLAVOR_NAME]
+    # Names alone, which are the same on every machine.
     flavor[MODEL_CODE_PATH] = Path(flavor[MODEL_CODE_PATH]).name
     for artifact in flavor[CONFIG_KEY_ARTIFACTS].values():
         artifact[CONFIG_KEY_ARTIFACT_URI] = artifact[CONFIG_KEY_ARTIFACT_RELATIVE_PATH]
@@ -706,11 +717,14 @@ def _measure_model(event: events.MeasureModel, to: Delivery) -> str:
 
     run_id, measured = to.run_id(event), [(name, value, None, None) for name, value in event.metrics.items()]
     models = _find_computing(to, event.computes_with, run_id if event.own else None)
+    # Nobody has logged a model with these files: one is made, so that the figures have a place.
     if not models:
         models = [_make_model(event, to)]
         to.client.log_outputs(run_id, [LoggedModelOutput(models[0].model_id, event.step)])
         to.client.finalize_logged_model(models[0].model_id, "READY")
+        # A model that was there before knows these figures already.
         measured += [(name, value, None, None) for name, value in event.if_made.items()]
+    # Every logged model that computes with the same files gets the figures.
     for model in models:
         points = [
             Metric(name, value, event.now_ms, event.step, model.model_id, rows, digest)

@@ -58,6 +58,7 @@ def know_super_network(task: str, params: int) -> KnownModel:
 def know_sub_network(report: ExtractionReport, data: TaskData, name: str | None = None) -> KnownModel:
     """Return what is logged of an extracted model, under its own name or another."""
     kept, extracted = report.kept, report.extracted
+    # A layer counts where anything of it is left.
     layers = sum(1 for heads, units in zip(kept.heads, kept.units, strict=True) if heads or units)
     counts = {"num_layers": layers, "num_heads": sum(kept.heads), "num_units": sum(kept.units)}
     return KnownModel(
@@ -136,6 +137,7 @@ def log_forms(run: StageRun, export: Export, known: KnownModel, data: TaskData, 
 
     The run gets them at steps of their own, after those of `num_before` forms of other models.
     """
+    # False sorts before True: the form to serve comes last.
     ordered = sorted(export.accepted, key=lambda form: form == export.best)
     for step, name in enumerate(ordered, start=num_before + 1):
         form = export.forms[name]
@@ -146,6 +148,8 @@ def log_forms(run: StageRun, export: Export, known: KnownModel, data: TaskData, 
                 run=run.name,
                 computes_with=hash_model(export.path(name)),
                 metrics=metrics,
+                # Only those that compute as PyTorch does have its test error; the others were judged on validation rows
+                # alone.
                 judged=(*judged, *(known.tested if isinstance(form, VerifiedForm) else ())),
                 step=step,
                 now_ms=now_ms(),

@@ -81,6 +81,7 @@ class Outbox:
         self._written = len(self._events)
         self._header_written = self.header is not None
         self._results: dict[str, str] = {}
+        # None stands for a line that cannot be read, such as one that was cut short.
         marks = [_parse_mark(line) for line in read_json_lines(self._folder / _DELIVERED)]
         self._delivered = self._read_marks([mark for mark in marks if mark is not None])
         if None in marks or self._delivered > len(self._events):
@@ -180,6 +181,7 @@ class Outbox:
         """Note that the oldest pending event was delivered, and the id of the run or address of the model it made."""
         self._delivered += 1
         mark = _Mark(self._delivered, result=result)
+        # Later events ask for these ids and addresses, also in a process that resumes.
         if isinstance(event, CreateRun) and result is not None:
             self.run_ids[event.run] = result
             mark = _Mark(self._delivered, run=event.run, run_id=result)
@@ -215,8 +217,10 @@ class Outbox:
     def write(self) -> None:
         """Bring the files up to date; makes the output directory for what a command that was begun there has said."""
         with self._lock:
+            # Nothing has begun here: a command that fails early leaves no folder.
             if self.header is None and not self.output_dir.is_dir():
                 return
+            # The header first: events in a folder that says of no command would belong to nobody.
             if self.header is not None and not self._header_written:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 write_json(self._folder / _HEADER, asdict(self.header))
@@ -253,11 +257,13 @@ def clear(output_dir: Path) -> Header | None:
     """Forget what an output directory was begun with, but not that it is locked; the header, as far as it is known."""
     try:
         before = read_header(output_dir)
+    # What a damaged file said is to be forgotten anyway.
     except OutputError:
         before = None
     for path in (output_dir / STATE_FOLDER).glob("*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        # The lock is held by the very command that clears.
         elif path.name != LOCK_FILE:
             path.unlink(missing_ok=True)
     return before

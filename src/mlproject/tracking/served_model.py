@@ -36,6 +36,7 @@ def log_served_models(
     form, graph = export.best, export.path()
     runtime, precision = FORMS[form]
     artifacts = served_files(export, form)
+    # Only extracted models have a card.
     if export.model is not None and (export.model / CARD_FILE).is_file():
         artifacts["model_card"] = export.model / CARD_FILE
     kind, example = task.head.ask(task)
@@ -71,6 +72,7 @@ def log_served_models(
     # Eight tokens: an example whose answer is logged with it, so that whoever serves the graph can compare.
     inputs = make_inputs(runner, [8])
     described = known.described("fp32", *FORMS["fp32"])
+    # Both models are of one run: two of the same name could not be told apart.
     if form == "fp32":
         described["name"] = model_name(f"{known.name}-graph")
     run.tracker.add(

@@ -31,6 +31,7 @@ def stop_signals() -> Iterator[None]:
     """Turn the signals into exceptions for the time of the block; one that is ignored (`nohup`) stays ignored."""
     _last.clear()
     main_thread = threading.current_thread() is threading.main_thread()
+    # Handlers can be set in the main thread alone; signals that somebody else handles are left to them.
     taken = [number for number in _SIGNALS if main_thread and signal.getsignal(number) == signal.SIG_DFL]
     try:
         for number in taken:

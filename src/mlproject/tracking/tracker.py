@@ -389,6 +389,7 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
         )
     require_same_server(header.tracking_uri, tracker.log.uri, output_dir)
     require_server(tracker.log.uri)
+    # Events call the run by our name; which run of MLflow that is, the header knows.
     tracker.experiment_id, tracker.outbox.run_ids[TOP] = header.experiment_id or "", header.run_id
     count = tracker.outbox.num_pending
     left = tracker.finish()
