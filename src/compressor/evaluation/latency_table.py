@@ -183,7 +183,7 @@ def open_latency_table(
             f"a search by latency_ms of {kind.latency_of} must be given how a latency table is measured, but was not. "
             f"Pass measure_table=exporters.measure_latency_table, or latency_of={PYTORCH!r}."
         )
-    # Minutes of work, so it is saved before the search begins: one that is interrupted right away measures once.
+    # Before the search begins: one that is interrupted right away has measured once, and resumes with the same times.
     table = measure(model, tokenizer, kind)
     if path is not None:
         table.save(path)
@@ -200,8 +200,8 @@ def sub_networks_to_time(dimensions: EncoderDimensions) -> list[SubNetwork]:
     heads, units = dimensions.num_heads, dimensions.num_units
     sizes_of_heads, sizes_of_units = _sizes(heads), _sizes(units)
     lasts = [(heads, units), (heads, 0), (0, units), (1, units), (heads, 1)]
-    # Whole layers come out of `lasts` and `middles` already, so the largest size is left out here.
     middles = [(heads, units), (heads, 0)]
+    # The whole layer stands there already, so the largest size is left out here.
     middles += [(size, units) for size in sizes_of_heads[:-1]] + [(heads, size) for size in sizes_of_units[:-1]]
     found = [_sub_network([last], dimensions) for last in lasts]
     count = _num_middle_layers(dimensions)

@@ -20,6 +20,7 @@ SearcherFactory = Callable[[SearchSpace, list[Config], int], "BaseSearcher"]
 
 def random_search(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
     """Propose independent draws of the search space."""
+    # Imported here, as in all of them: searchers load Syne Tune, and help texts that list the methods must not.
     from compressor.search.searchers import SeededSearcher
 
     return SeededSearcher(space, initial_design, seed)
@@ -69,6 +70,7 @@ def _bayesian(name: str, acquisition: str) -> SearcherFactory:
     def create(space: SearchSpace, initial_design: list[Config], seed: int) -> "BaseSearcher":
         from compressor.search.searchers import BayesianSearcher
 
+        # Checked by the options too; this is for whoever makes a searcher without them.
         require_fitting_space(name, space.name)
         assert isinstance(space, IntegerSpace)
         return BayesianSearcher(space, initial_design, seed, acquisition)

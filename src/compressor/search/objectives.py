@@ -92,6 +92,7 @@ class Objective:
 
 
 def _time(of: Measurable) -> float:
+    # Nothing runs where a table tells the time.
     if of.latency_table is not None:
         return of.latency_table.predict(of.sub_network)
     from compressor.evaluation.latency import measure_latency_ms  # which loads PyTorch
@@ -162,6 +163,7 @@ OtherCosts = Annotated[dict[str, Cost], Inline(other_cost_names)]
 
 def measure_costs(of: Measurable, objectives: Collection[str] = ()) -> dict[str, float]:
     """Return all costs of a sub-network by name; those that are timed only where they are objectives."""
+    # What is only counted takes no time and is of use in tables; a clock is asked only where it must be.
     return {
         name: objective.measure(of)
         for name, objective in OBJECTIVES.items()

@@ -28,6 +28,7 @@ class LayerSpace(IntegerSpace):
         return int(2 ** len(self._keys))
 
     def draw_config(self, rng: np.random.Generator) -> Config:
+        # How many, then which: a coin for each layer would hardly ever draw very small or very large ones.
         return dict(zip(self._keys, draw_subset(len(self._keys), rng).astype(int).tolist(), strict=True))
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
@@ -35,6 +36,7 @@ class LayerSpace(IntegerSpace):
         return self._whole_blocks(values, values)
 
     def to_config(self, sub_network: SubNetwork) -> Config:
+        # By the heads; whether the units agree shows when the sub-network is made again from these values.
         kept = [int(bool(heads)) for heads in sub_network.heads]
         if sub_network != self._whole_blocks(kept, kept):
             raise self._outside(sub_network, "keep each layer whole or not at all")
@@ -69,6 +71,7 @@ class SublayerSpace(LayerSpace):
 
     def from_config(self, config: Mapping[str, Any]) -> SubNetwork:
         values = list(self._values(config, self.ranges).values())
+        # As in `_keys`: attention blocks of all layers first, then their feed-forward blocks.
         return self._whole_blocks(values[: self.dimensions.num_layers], values[self.dimensions.num_layers :])
 
     def to_config(self, sub_network: SubNetwork) -> Config:

@@ -35,6 +35,7 @@ class MediumSpace(IntegerSpace):
         )
 
     def to_config(self, sub_network: SubNetwork) -> Config:
+        # Members are ascending: they are the first k just where the last one is k − 1.
         if any(kept and kept[-1] + 1 != len(kept) for kept in sub_network.heads + sub_network.units):
             raise self._outside(sub_network, "keep the first heads and units of each layer")
         heads = {f"num_heads_{i}": len(kept) for i, kept in enumerate(sub_network.heads)}

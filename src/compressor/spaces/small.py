@@ -57,6 +57,7 @@ class SmallPowerOfTwoSpace(SmallSpace):
 
     @property
     def allowed_heads(self) -> Sequence[int]:
+        # All up to H: the bit length of 12 is 4, and its powers are 1, 2, 4 and 8.
         return [2**power for power in range(self.dimensions.num_heads.bit_length())]
 
     @property

@@ -157,6 +157,7 @@ class IntegerSpace(SearchSpace):
         return _draw_independently(self.ranges, rng)
 
     def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
+        # A key of one value cannot change.
         keys = [key for key, allowed in self.ranges.items() if len(allowed) > 1]
         key = keys[int(rng.integers(len(keys)))]
         allowed = self.ranges[key]
@@ -175,6 +176,7 @@ class IntegerSpace(SearchSpace):
         return {**config, key: int(allowed[moved])}
 
     def to_vector(self, config: Config) -> np.ndarray:
+        # Equal steps from 0 to 1 whatever the values are; a key of one value lies at 0.
         positions = [allowed.index(config[key]) / max(1, len(allowed) - 1) for key, allowed in self.ranges.items()]
         return np.asarray(positions, dtype=np.float64)
 
@@ -190,6 +192,7 @@ def _draw_independently(ranges: Mapping[str, Sequence[int]], rng: np.random.Gene
 def _integer_domains(ranges: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     from syne_tune.config_space import ordinal, randint
 
+    # Ranges of numbers, and lists such as powers of two, whose places count as equally far apart.
     return {
         key: randint(allowed[0], allowed[-1]) if isinstance(allowed, range) else ordinal(list(allowed), kind="equal")
         for key, allowed in ranges.items()

@@ -53,6 +53,7 @@ def random(space: SearchSpace, step: Step) -> list[Update]:
 
 def linear_random(space: SearchSpace, step: Step) -> list[Update]:
     """Return k random sub-networks with probability t/T, else the super-network."""
+    # The probability rises from 0: the whole learns first, its parts more and more often.
     return _random(space, step) if step.rng.random() < step.index / step.num_steps else [_super_network(space)]
 
 
@@ -63,6 +64,7 @@ def sandwich(space: SearchSpace, step: Step) -> list[Update]:
 
 def kd(space: SearchSpace, step: Step) -> list[Update]:
     """Return the super-network on the labels, k random sub-networks with in-place distillation from it."""
+    # The whole comes first: those that distill learn from the logits of a step's first update.
     return [_super_network(space), *_random(space, step, distill=True)]
 
 
@@ -78,6 +80,7 @@ def ats(space: SearchSpace, step: Step) -> list[Update]:
 
 def auto(space: SearchSpace, step: Step) -> list[Update]:
     """Return super-network until heads, units and layers are in order; then `kd` with sub-networks that can learn."""
+    # Before the ordering sub-networks would be trained that are others afterwards.
     if step.index < step.num_warm_up_steps:
         return [_super_network(space)]
     drawn = [space.draw_trainable(step.rng) for _ in range(step.num_random_sub_nets)]
@@ -110,6 +113,7 @@ def get_strategy(name: str, num_random_sub_nets: int) -> Strategy:
             f"the sampling strategy must be one of {', '.join((*SAMPLING_STRATEGIES, *STRATEGY_ALIASES))}, but got "
             f"{name!r}. Correct --sampling-strategy."
         )
+    # Of all strategies `standard` alone draws none.
     if canonical != "standard" and num_random_sub_nets < 1:
         raise StrategyError(
             f"--num-random-sub-nets must be at least 1 with --sampling-strategy {name}, but got {num_random_sub_nets}. "

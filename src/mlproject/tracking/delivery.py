@@ -724,7 +724,7 @@ def _measure_model(event: events.MeasureModel, to: Delivery) -> str:
         to.client.finalize_logged_model(models[0].model_id, "READY")
         # A model that was there before knows these figures already.
         measured += [(name, value, None, None) for name, value in event.if_made.items()]
-    # Every logged model that computes with the same files gets the figures.
+    # Those that were found by their files, or the one that was made just now.
     for model in models:
         points = [
             Metric(name, value, event.now_ms, event.step, model.model_id, rows, digest)

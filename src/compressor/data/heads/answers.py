@@ -148,7 +148,7 @@ def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, Pr
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    # Options for the Hub, where the source is no directory here.
+    # Where no Hub answers, what its cache holds of a name has to do.
     local = hub_options(source)
     try:
         config = AutoConfig.from_pretrained(source, **local)

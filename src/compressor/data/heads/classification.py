@@ -61,6 +61,7 @@ def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", te
     """Return T² · CE(student / T, softmax(teacher / T)) + CE(student, labels); the teacher's logits are detached."""
     from torch.nn.functional import cross_entropy, softmax
 
+    # Gradients of the softened part shrink by 1 / T², which the factor T² makes good (Hinton et al., 2015).
     soft = cross_entropy(student / temperature, softmax(teacher.detach() / temperature, dim=-1))
     return temperature**2 * soft + loss(student, labels)
 
@@ -89,6 +90,7 @@ def find_trivial(data: "TaskData") -> TrivialPredictor:
     That is worth 2p / (1 + p) of F1 where a share p is positive. For Matthews any constant is worth nothing.
     """
     metric = data.task.metric
+    # F1 counts true positives: always the negative class has none, whatever its share is.
     answer = 1 if metric == "f1" else int(np.bincount(data.train.labels).argmax())
     return TrivialPredictor(
         name=f"always {data.label_names[answer]!r}",
@@ -143,6 +145,7 @@ def soft_loss(logits: "Tensor", reference: "Tensor") -> "Tensor":
     """Return mean Kullback-Leibler divergence of logits [units, classes] from a full model's."""
     from torch.nn.functional import kl_div, log_softmax
 
+    # Logarithms of probabilities, [units, classes]; of tiny ones the probabilities themselves would be 0.
     ours, wanted = (log_softmax(outputs, dim=-1) for outputs in (logits, reference))
     return kl_div(ours, wanted, reduction="batchmean", log_target=True)
 
@@ -172,6 +175,7 @@ def nearness(logits: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
 
     assert reference is not None
     both = (softmax(outputs.astype(np.float64), axis=1) for outputs in (logits, reference))
+    # Of equal distributions rounding may leave less than 0 under the root: NaN, where the distance is 0.
     return np.asarray(1 - np.nan_to_num(jensenshannon(*both, base=2, axis=1)), dtype=np.float32)
 
 

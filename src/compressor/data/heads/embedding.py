@@ -45,6 +45,7 @@ def check_labels(data: "TaskData") -> list[str]:
     Raises:
         TaskDataError: those of a part are all the same.
     """
+    # Rows of two texts are pairs with scores; those of single texts have 1 everywhere, as `read_labels` says.
     constant = [name for name, rows in data.parts.items() if len(rows.texts[0]) == 2 and np.ptp(rows.labels) == 0]
     if constant:
         raise TaskDataError(
@@ -77,8 +78,10 @@ def predict(outputs: np.ndarray, reference: np.ndarray | None = None) -> np.ndar
     """Return cosine similarities [units]: of vectors to the full network's, or without these of pairs of neighbours."""
     # Pairs come as neighbours: `to_texts` gives every text of every row.
     first, second = (outputs[::2], outputs[1::2]) if reference is None else (outputs, reference)
+    # Block by block, since each is widened to float64 for its products.
     blocks = [slice(start, start + _AT_ONCE) for start in range(0, max(len(first), 1), _AT_ONCE)]
     similarities = np.concatenate([(_unit(first[rows]) * _unit(second[rows])).sum(axis=1) for rows in blocks])
+    # A cosine of equal vectors may come out as little more than 1.
     return np.asarray(np.clip(similarities, -1.0, 1.0).astype(np.float32))
 
 
@@ -89,8 +92,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Return the mean of the full network's vectors for every text; for pairs the same similarity for all."""
+    # One number a row: scores of pairs. Vectors to learn have two axes.
     if data.validation.labels.ndim == 1:
         return TrivialPredictor(name="the same similarity for all", error=1.0, test_error=1.0)
+    # The mean direction, [1, hidden]: of all constant vectors the one with the largest mean cosine.
     center = _unit(_unit(data.validation.labels).mean(axis=0, keepdims=True))
     errors = [round(1 - float((_unit(rows.labels) @ center[0]).mean()), 12) for rows in (data.validation, data.test)]
     return TrivialPredictor(name="the mean vector for every text", error=errors[0], test_error=errors[1])
@@ -114,8 +119,10 @@ def recall_of_neighbours(outputs: np.ndarray, base: np.ndarray) -> dict[str, flo
 
 def _nearest(vectors: np.ndarray, count: int) -> np.ndarray:
     """Return the nearest other rows of each row [rows, count], in no order."""
+    # [texts, texts]; of unit vectors the products are cosines. No text is its own neighbour.
     similarities = vectors @ vectors.T
     np.fill_diagonal(similarities, -np.inf)
+    # Which are the nearest, not their order: that takes linear time a row, sorting would not.
     return np.argpartition(-similarities, count - 1, axis=1)[:, :count]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def to_texts(rows: "Rows", task: "Task") -> tuple[list[str], list[str] | None]:
     """Return the stem of each ending, and how every ending begins with the ending itself."""
     stems = len(task.text_columns)
+    # A pair for each ending, [rows · choices]: the first text is repeated beside all endings of its row.
     first = [row[0] for row in rows.texts for _ in row[stems:]]
     second = [" ".join((*row[1:stems], ending)) for row in rows.texts for ending in row[stems:]]
     return first, second

@@ -18,6 +18,7 @@ def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
     """Return mean squared error of outputs [units, 1]."""
     from torch.nn.functional import mse_loss
 
+    # [units, 1] to [units]: else the difference to the labels would broadcast to [units, units].
     return mse_loss(outputs.squeeze(-1), labels.to(outputs.dtype))
 
 
