@@ -428,7 +428,8 @@ def _from_file(result: "SearchResult", path: Path) -> Chosen:
     # What an extraction writes has the sub-network below a key of its own.
     if isinstance(written, dict) and "sub_network" in written:
         written = written["sub_network"]
-    if isinstance(written, dict) and "heads" in written:
+    # A config of `large` has the same keys, its sets as text.
+    if isinstance(written, dict) and isinstance(written.get("heads"), list):
         sub_network = SubNetwork.from_json(written, origin.dimensions)
     else:
         if not isinstance(written, dict):

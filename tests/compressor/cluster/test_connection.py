@@ -49,6 +49,7 @@ def test_an_address_where_nothing_listens_is_told_at_once(scheme: str) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)

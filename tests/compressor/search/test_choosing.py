@@ -17,7 +17,7 @@ from compressor.evaluation.predictions import ValidationPredictions
 from compressor.search.choosing import Chosen, Rivals, choose
 from compressor.search.options import Choice
 from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
-from compressor.spaces import create_search_space
+from compressor.spaces import SEARCH_SPACES, create_search_space
 from conftest import DIMENSIONS
 
 SPACE = create_search_space("small", DIMENSIONS)
@@ -233,6 +233,17 @@ def test_any_sub_network_of_a_file(tmp_path: Path) -> None:
         chosen({"num_layers": 9, "num_heads": 2, "num_units": 20})
     with pytest.raises(SearchError, match="--config must hold a JSON object"):
         chosen([1, 2])
+
+
+@pytest.mark.parametrize("name", list(SEARCH_SPACES))
+def test_a_config_of_any_space(name: str, tmp_path: Path) -> None:
+    origin = replace(ORIGIN, options={**ORIGIN.options, "search_space": name}, layer_order=(1, 2, 0))
+    space = create_search_space(name, DIMENSIONS, origin.layer_order)
+    wanted = space.draw(np.random.default_rng(0))
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(space.to_config(wanted)))
+    (chosen,) = choose(replace(results(), origin=origin), Choice(config=str(file))).values()
+    assert chosen.sub_network == wanted
 
 
 NUM_ROWS = 1000

@@ -20,7 +20,7 @@ from compressor.search.shared import SearchStart, search_sub_networks
 from compressor.training.super_network import SuperNetwork, load_super_network
 from conftest import sentence_rows, tiny_model, word_tokenizer
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 OPTIONS: dict[str, Any] = {"num_samples": 16, "search_space": "medium", "per_device_eval_batch_size": 8}
 METHODS: dict[str, dict[str, Any]] = {
     "local_search": OPTIONS | {"search_strategy": "local_search"},

@@ -28,7 +28,7 @@ from compressor.standard_nas.tuner import FAILED, FINISHED, STOPPED, NasProblem,
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, tiny_model
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TRIAL = """
 import json, sys, time
