@@ -83,6 +83,27 @@ def test_folders_are_short(folder: Path) -> None:
     assert len(list(folder.glob("*.py"))) <= MAX_FILES
 
 
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> int:
+    """Lines of a function without its docstring and lines that are comments alone."""
+    first = function.body[0]
+    docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(function) and first.end_lineno else 0
+    comments = sum(line.strip().startswith("#") for line in lines[function.lineno - 1 : function.end_lineno])
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1 - docstring - comments
+
+
+def test_functions_fit_a_screen() -> None:
+    for path in SOURCES:
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                where = f"{path.relative_to(ROOT)}: {node.name}"
+                given = node.args
+                names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+                assert code_lines(node, text.splitlines()) <= MAX_LINES, where
+                assert len([name for name in names if name not in ("self", "cls")]) <= MAX_PARAMETERS, where
+
+
 NO_LOGIC = {
     "compressor/errors": "names of errors",
     "compressor/network/dimensions": "five numbers",

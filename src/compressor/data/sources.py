@@ -26,7 +26,7 @@ from compressor.data.overlap import describe_overlap
 from compressor.data.ratios import find_outside
 from compressor.data.storage.texts import Texts
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
-from compressor.data.tasks import TASKS, RankingColumns, Task, get_task
+from compressor.data.tasks import TASKS, Columns, Task, get_task
 from compressor.errors import TaskDataError, shorten
 from compressor.hub import is_hub_reachable
 from compressor.options import SEED, Limit, Problem, check_numbers, option
@@ -158,9 +158,13 @@ class DataSource:
         """The task with the user's own columns, metric and length."""
         return get_task(
             self.task_name,
-            text_columns=self.text_columns,
-            ranking=RankingColumns(query=self.query_column, document=self.document_column, group=self.group_column),
-            label_column=self.label_column,
+            columns=Columns(
+                texts=tuple(self.text_columns),
+                label=self.label_column,
+                query=self.query_column,
+                document=self.document_column,
+                group=self.group_column,
+            ),
             metric=self.metric,
             scored_pairs=self.validation_pairs is not None,
             answered=self.unlabeled_file is not None,

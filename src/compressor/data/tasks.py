@@ -4,7 +4,6 @@ A task is one entry of `TASKS`. `custom`, `multi-label` and `ner` are the user's
 the command line.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compressor.data.heads.classification import CLASSIFICATION, CLASSIFICATION_OF_ANSWERS
@@ -106,10 +105,13 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankingColumns:
-    """The columns of a reranker's rows, as a user names them."""
+class Columns:
+    """The columns of the rows, as a user names them; the task's own where nothing is named."""
 
+    texts: tuple[str, ...] = ()
+    label: str | None = None
     query: str | None = None
+    """This and those below of a reranker alone, which has no `texts`."""
     document: str | None = None
     group: str | None = None
     """Default: the query's."""
@@ -118,9 +120,7 @@ class RankingColumns:
 def get_task(
     name: str,
     *,
-    text_columns: Sequence[str] = (),
-    ranking: RankingColumns | None = None,
-    label_column: str | None = None,
+    columns: Columns | None = None,
     metric: str | None = None,
     regression: bool = False,
     max_length: int | None = None,
@@ -148,7 +148,8 @@ def get_task(
     # Only where a full model has answered there are probabilities to be near to.
     if metric in CLASSIFICATION_OF_ANSWERS.metrics and answered and task.head is CLASSIFICATION:
         task = replace(task, head=CLASSIFICATION_OF_ANSWERS, metric=metric)
-    task = _name_ranking(task, ranking or RankingColumns(), text_columns)
+    columns = columns or Columns()
+    task = _name_ranking(task, columns)
     if scored_pairs and not task.head.learns_reference:
         raise TaskDataError(
             f"--validation-pairs must be given with --task-name embed, but got it with {name}. Drop it."
@@ -164,14 +165,14 @@ def get_task(
         task = replace(task, metric=fitting[0])
     return replace(
         task,
-        text_columns=tuple(text_columns) or task.text_columns,
-        label_column=label_column or task.label_column,
+        text_columns=columns.texts or task.text_columns,
+        label_column=columns.label or task.label_column,
         metric=metric or task.metric,
         max_length=max_length or task.max_length,
     )
 
 
-def _name_ranking(task: Task, given: RankingColumns, text_columns: Sequence[str]) -> Task:
+def _name_ranking(task: Task, given: Columns) -> Task:
     """Return the task with the columns of a reranker that a user names.
 
     Raises:
@@ -179,13 +180,13 @@ def _name_ranking(task: Task, given: RankingColumns, text_columns: Sequence[str]
     """
     # The columns of a query belong to rerankers alone; elsewhere `--text-column` names texts.
     if task.head is not RERANK:
-        if given != RankingColumns():
+        if any((given.query, given.document, given.group)):
             raise TaskDataError(
                 "--query-column, --document-column and --group-column must be given with --task-name rerank, but got "
                 f"one with --task-name {task.name}. Drop it or correct --task-name."
             )
         return task
-    if text_columns:
+    if given.texts:
         raise TaskDataError(
             "a rerank task must have its texts named by --query-column and --document-column, but got --text-column. "
             "Use these."

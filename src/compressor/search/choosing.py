@@ -428,16 +428,17 @@ def _from_file(result: "SearchResult", path: Path) -> Chosen:
     # What an extraction writes has the sub-network below a key of its own.
     if isinstance(written, dict) and "sub_network" in written:
         written = written["sub_network"]
-    # A config of `large` has the same keys, its sets as text.
-    if isinstance(written, dict) and isinstance(written.get("heads"), list):
+    if not isinstance(written, dict):
+        raise SearchError(
+            f"--config must hold a JSON object, but {path} holds {type(written).__name__}. "
+            "Write a config or a sub_network.json."
+        )
+    space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
+    # A config of `large` has the keys of a written sub-network, its sets as text.
+    has_text = isinstance(written.get("heads"), str) and "heads" in space.to_config(space.smallest)
+    if "heads" in written and not has_text:
         sub_network = SubNetwork.from_json(written, origin.dimensions)
     else:
-        if not isinstance(written, dict):
-            raise SearchError(
-                f"--config must hold a JSON object, but {path} holds {type(written).__name__}. "
-                "Write a config or a sub_network.json."
-            )
-        space = create_search_space(origin.search_space, origin.dimensions, origin.layer_order)
         sub_network = space.from_config(written)
     # One that was searched keeps its name, and with it error and costs.
     found = next((e for e in result.evaluations if e.sub_network == sub_network), None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,12 +27,16 @@ from compressor.search.journal import JOURNAL_FILE, add_to_journal
 from compressor.search.options import NasOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.spaces import create_search_space
+from compressor.spaces.space import SearchSpace
 from compressor.standard_nas.inputs import pack_inputs
 from compressor.standard_nas.ray_backend import RemoteTrials
 from compressor.standard_nas.record import BaseModel, TrialSpec
 from compressor.standard_nas.tuner import TRIALS_DIR, NasProblem, RunningTrial, run_standard_nas
 from compressor.training.precision import Precision, decide_precision
 from compressor.training.settings import ModelOptions, TrainingSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _OF_SUPER_NETWORKS = (
     *("search_space", "sampling_strategy", "num_random_sub_nets", "temperature", "seed"),
@@ -89,19 +93,12 @@ def search_by_training(
     model, tokenizer = load_base_model(
         task=data.task, label_names=data.label_names, seed=settings.seed, **asdict(base_model)
     )
-    longest = max_positions(model)
-    rows = encode_parts(data, tokenizer, longest)  # all, so that trials find their tokens in the cache
+    rows = encode_parts(data, tokenizer, max_positions(model))  # all, so that trials find their tokens in the cache
     length, dimensions = rows.validation.median_length, get_dimensions(model)
-    kind, table = inputs.options.latency_kind(inputs.options.objectives, length, longest), None
+    kind, table = inputs.options.latency_kind(inputs.options.objectives, length, max_positions(model)), None
     if kind is not None:
         table = open_latency_table(directory, kind, model, tokenizer, dimensions, measure_table, resume=resume)
-    problem = NasProblem(
-        space=create_search_space(inputs.options.search_space, dimensions),
-        cost_model=create_cost_model(model),
-        num_epochs=settings.epochs,
-        sequence_length=length,
-        latency_table=table,
-    )
+    problem = _problem(inputs, model, settings.epochs, length, table)
     # Measured again, a resumed search might compute in other numbers than the trials that it counts.
     precision = _known_precision(directory, settings) if resume else None
     precision = precision or decide_precision(model.to(pick_device()), data.task, rows.train, settings)
@@ -126,16 +123,7 @@ def search_by_training(
     seconds = time.perf_counter() - started
     # Only now, and for the front alone, test rows are looked at.
     result, predictions = _examine_front(result, directory, data, rows)
-    origin = SearchOrigin(
-        model_name_or_path=inputs.model.model_name_or_path,
-        source=data.source,
-        data_digest=data.digest,
-        options=asdict(inputs.options) | inputs.training_options,
-        dimensions=problem.space.dimensions,
-        layer_order=problem.space.layer_order,
-        measured_at=MeasuredAt.of(length, kind),
-        seconds=seconds,
-    )
+    origin = _origin(inputs, problem.space, MeasuredAt.of(length, kind), seconds)
     validation = rows.validation
     known = ValidationPredictions(labels=validation.labels, by_name=predictions, structure=validation.structure)
     return replace(
@@ -143,6 +131,33 @@ def search_by_training(
         trivial=data.task.head.find_trivial(with_reference(data, rows.validation, rows.test)),
         origin=origin,
         known_predictions=known,
+    )
+
+
+def _problem(
+    inputs: NasInputs, model: "PreTrainedModel", num_epochs: int, length: int, table: LatencyTable | None
+) -> NasProblem:
+    """Return what trials are of: sub-networks of the space, and what they cost for texts of this length."""
+    return NasProblem(
+        space=create_search_space(inputs.options.search_space, get_dimensions(model)),
+        cost_model=create_cost_model(model),
+        num_epochs=num_epochs,
+        sequence_length=length,
+        latency_table=table,
+    )
+
+
+def _origin(inputs: NasInputs, space: SearchSpace, measured_at: MeasuredAt, seconds: float) -> SearchOrigin:
+    """Return what the result is of."""
+    return SearchOrigin(
+        model_name_or_path=inputs.model.model_name_or_path,
+        source=inputs.data.source,
+        data_digest=inputs.data.digest,
+        options=asdict(inputs.options) | inputs.training_options,
+        dimensions=space.dimensions,
+        layer_order=space.layer_order,
+        measured_at=measured_at,
+        seconds=seconds,
     )
 
 

@@ -65,9 +65,8 @@ def forecast(
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
     steps_per_epoch = math.ceil(len(train) / settings.rows_per_step)
     num_steps = steps_per_epoch * settings.epochs
-    warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0
-    rng = np.random.default_rng([settings.seed, 6])
-    rows = settings.per_device_train_batch_size
+    warm_up = steps_per_epoch * (count_warm_up(task, settings, is_fine_tuned=is_fine_tuned) or 0)
+    rng, rows = np.random.default_rng([settings.seed, 6]), settings.per_device_train_batch_size
 
     def time_steps(num_pieces: int) -> tuple[float, float]:
         """Return the mean seconds of a batch of the training, and of one that updates the super-network alone."""
@@ -80,7 +79,7 @@ def forecast(
                 num_steps=num_steps,
                 num_random_sub_nets=settings.num_random_sub_nets,
                 rng=rng,
-                num_warm_up_steps=warm_up * steps_per_epoch,
+                num_warm_up_steps=warm_up,
             )
             run_updates(model, batch, labels, strategy(space, step), settings, task.head).tolist()  # a GPU lags behind
 
@@ -97,25 +96,29 @@ def forecast(
         model.train()
         batch_s, own_s = Pieces().run(time_steps, rows, lambda: model.zero_grad(set_to_none=True))
         model.zero_grad(set_to_none=True)
-    training_s = batch_s * num_steps * settings.gradient_accumulation_steps
     epoch_s = own_s * steps_per_epoch * settings.num_parts  # of one process
     model.eval()
     picked = _typical(validation, settings.per_device_eval_batch_size)
-    start = clock()
-    compute_logits(model, [(units_of(validation, picked), collate(validation, picked))])
     # One forward pass; the mean share of the encoder scales it, as sliced models are about as fast as they are small.
-    row_s = (clock() - start) / len(picked)
+    row_s = _time_rows(model, validation, picked, clock)
     model.train(was_training)
     cost_model = create_cost_model(model)
     share = float(np.mean([cost_model.costs(space.draw(rng)).relative_encoder_params for _ in range(_DRAWS)]))
     return Forecast(
-        training_s=training_s,
+        training_s=batch_s * num_steps * settings.gradient_accumulation_steps,
         evaluation_s=row_s * len(validation) * share,
         share=share,
         row_s=row_s,
         token_s=row_s / float(validation.lengths[picked].max()),
         epoch_s=epoch_s,
     )
+
+
+def _time_rows(model: "PreTrainedModel", rows: EncodedRows, picked: np.ndarray, clock: Callable[[], float]) -> float:
+    """Return the seconds that each of the picked rows takes in one batch."""
+    start = clock()
+    compute_logits(model, [(units_of(rows, picked), collate(rows, picked))])
+    return (clock() - start) / len(picked)
 
 
 def format_duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ import torch
 from compressor.data.heads.multi_label import MULTI_LABEL
 from compressor.data.metrics import compute_error
 from compressor.data.sources import Rows, TaskData, in_order_of, load_data
-from compressor.data.tasks import TASKS, get_task
+from compressor.data.tasks import TASKS, Columns, get_task
 from compressor.errors import TaskDataError
 
 TASK = TASKS["multi-label"]
@@ -45,7 +45,7 @@ def test_numbers_are_ordered_as_such() -> None:
 
 
 def test_a_column_for_each_label() -> None:
-    task = get_task("multi-label", label_column="rude, sad")
+    task = get_task("multi-label", columns=Columns(label="rude, sad"))
     assert task.columns == ("text", "rude", "sad")
     rows = pd.DataFrame({"text": ["w1"] * 3, "rude": ["0", "1", "true"], "sad": [1.0, 0.0, 0.0]})
     names = MULTI_LABEL.find_label_names(rows, task)
