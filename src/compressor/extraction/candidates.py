@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressor.data.batches import EncodedRows
-from compressor.evaluation.bounds import ErrorIncreases, compare_with_base
+from compressor.evaluation.bounds import compare_with_base
 from compressor.extraction.record import Candidate, Parity, Repair
-from compressor.search.choosing import Chosen, Rivals
+from compressor.search.choosing import Chosen, Judgement, Rivals, describe_confidence
 from compressor.training.loop import Distillation
 
 if TYPE_CHECKING:
@@ -64,33 +64,37 @@ def rank(
     increases = compare_with_base(metric, base, predictions, rows.labels, rows.structure, num_candidates=number)
     # Without a limit nothing has to hold; bounds are shown all the same, those of a test for an increase of 0.
     holds, bounds = increases.holding(0.0 if rivals.limit is None else rivals.limit, rivals.confidence)
-    best = _pick(tried, increases, holds, rivals)
+    judgements = [
+        Judgement(increase=float(value), at_most=float(bound), holds=bool(holding))
+        for value, bound, holding in zip(increases.values, bounds, holds, strict=True)
+    ]
+    best = _pick(tried, judgements, rivals)
     candidates = tuple(
         Candidate(
             name=one.chosen.name,
             relative_encoder_params=_share(one),
             error_searched=one.parity.error_searched,
             error_distilled=one.error,
-            at_most=float(bound),
-            holds=None if rivals.limit is None else bool(holding),
+            at_most=judgement.bound,
+            holds=None if rivals.limit is None else judgement.holds,
         )
-        for one, bound, holding in zip(tried, bounds, holds, strict=True)
+        for one, judgement in zip(tried, judgements, strict=True)
     )
     taken, first = tried[best], tried[0]
     # The search's choice stays, and with it the reason as it was written.
     if best == 0:
         return taken, candidates
-    return replace(taken, chosen=_tell(taken, first, rivals, increases, best, float(bounds[best]))), candidates
+    return replace(taken, chosen=_tell(taken, first, rivals, judgements[best])), candidates
 
 
-def _pick(tried: Sequence[Started], increases: ErrorIncreases, holds: np.ndarray, rivals: Rivals) -> int:
+def _pick(tried: Sequence[Started], judgements: Sequence[Judgement], rivals: Rivals) -> int:
     """Return the place of the one that is taken: the smallest that holds, or the one of the smallest error."""
     if rivals.limit is None:
         # A cost was limited, and all of them keep it: the smallest error wins, of equal ones the smaller model.
         return min(range(len(tried)), key=lambda place: (tried[place].error, _share(tried[place])))
     # The one that was chosen stays where no other one holds: what was promised of it was promised as it was cut.
-    holding = [place for place in range(1, len(tried)) if holds[place]]
-    return min(holding, key=lambda place: (_share(tried[place]), increases.values[place]), default=0)
+    holding = [place for place in range(1, len(tried)) if judgements[place].holds]
+    return min(holding, key=lambda place: (_share(tried[place]), judgements[place].increase), default=0)
 
 
 def _share(one: Started) -> float:
@@ -99,17 +103,14 @@ def _share(one: Started) -> float:
     return evaluation.relative_encoder_params
 
 
-def _tell(
-    taken: Started, first: Started, rivals: Rivals, increases: ErrorIncreases, place: int, bound: float
-) -> Chosen:
+def _tell(taken: Started, first: Started, rivals: Rivals, judgement: Judgement) -> Chosen:
     """Return a rival that is taken, with why."""
-    measured = f"measured {increases.values[place]:+.4f}"
     if rivals.limit is None:
-        reason = f"of the smallest error once distilled ({measured} against the super-network)"
+        reason = f"of the smallest error once distilled (measured {judgement.increase:+.4f} against the super-network)"
     else:
         reason = (
-            f"at most {rivals.limit:g} worse than the super-network with {100 * rivals.confidence:.4g} % confidence "
-            f"once distilled, as far as the validation rows can tell ({measured}, at most {bound:+.4f})"
+            f"at most {rivals.limit:g} worse than the super-network {describe_confidence(rivals.confidence)} "
+            f"once distilled, as far as the validation rows can tell ({judgement})"
         )
     reason += f"; before it was {first.chosen.name}, with {_share(first):.1%} of the encoder."
     return replace(taken.chosen, reason=reason, holds=rivals.limit is not None)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,8 +272,7 @@ class Extractor:
             return first, ()
         tried, predictions, judge = [], [], self._judge
         # The search's own choice is the first, and competes on the same terms.
-        for number in range(1 + len(others)):
-            one = first if number == 0 else self._start(to_chosen(others[number - 1]))
+        for one in chain((first,), (self._start(to_chosen(other)) for other in others)):
             one.distilled = self._distill_for(one, TRIED_EPOCHS)
             predictions.append(judge.predict(judge.evaluate(one.model, judge.rows.validation), judge.rows.validation))
             one.model.cpu()  # one at a time is on the device

@@ -115,7 +115,7 @@ class Judged:
     @property
     def sure(self) -> str:
         """The confidence in words."""
-        return f"with {100 * self.confidence:.4g} % confidence"
+        return describe_confidence(self.confidence)
 
     @property
     def rows(self) -> str:
@@ -133,6 +133,11 @@ class Judged:
             f"at most {self.limit:g} worse than the super-network {self.sure}, as far as {self.num_rows:,} validation "
             f"{self.rows} can tell"
         )
+
+
+def describe_confidence(confidence: float) -> str:
+    """Return how sure a promise is, in words."""
+    return f"with {100 * confidence:.4g} % confidence"
 
 
 def choose(result: "SearchResult", choice: Choice) -> dict[str, Chosen]:
