@@ -201,6 +201,28 @@ def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cach
     return open_column(file)
 
 
+def join_rows(first: EncodedRows, second: EncodedRows) -> EncodedRows:
+    """Return the rows of both, of the same task and tokenizer, those of the second behind the others."""
+
+    def shifted(ours: np.ndarray | None, theirs: np.ndarray | None, by: int) -> np.ndarray | None:
+        return None if ours is None or theirs is None else np.concatenate([ours, theirs + by])
+
+    structure = None
+    if first.structure is not None and second.structure is not None:
+        groups = shifted(first.structure.groups, second.structure.groups, int(first.structure.groups.max()) + 1)
+        assert groups is not None
+        structure = replace(first.structure, groups=groups)
+    num_tokens = int(first.offsets[-1])
+    return replace(
+        first,
+        columns={name: np.concatenate([values, second.columns[name]]) for name, values in first.columns.items()},
+        offsets=np.concatenate([first.offsets, second.offsets[1:] + num_tokens]),
+        labels=np.concatenate([first.labels, second.labels]),
+        units=shifted(first.units, second.units, num_tokens),
+        structure=structure,
+    )
+
+
 def with_reference(data: TaskData, validation: EncodedRows, test: EncodedRows) -> TaskData:
     """Return the data with a frozen model's outputs in place of the labels, where those are to be learnt."""
     if validation.reference is None or test.reference is None:

@@ -72,12 +72,12 @@ class TrainingRows:
 
 def share_of(marks: np.ndarray, others: np.ndarray) -> float:
     """Return the share of rows whose texts stand among others."""
-    return float(_texts_in(marks, others).mean()) if len(marks) else 0.0
+    return float(texts_in(marks, others).mean()) if len(marks) else 0.0
 
 
 def relabelled_share(marks: np.ndarray, others: np.ndarray) -> tuple[int, float]:
     """Return how many rows stand among others by their texts, and the share of these that have another label there."""
-    shared = marks[_texts_in(marks, others)]
+    shared = marks[texts_in(marks, others)]
     return len(shared), float((~np.isin(shared, others)).mean()) if len(shared) else 0.0
 
 
@@ -91,10 +91,10 @@ def describe_overlap(parts: "Mapping[str, Rows]") -> str | None:
     wrong, found = [], []
     for name, other in _PAIRS:
         # Asked in both directions: a small part may lie in a large one although few rows of the large one are shared.
-        shared = int(_texts_in(marks[name], marks[other]).sum())
+        shared = int(texts_in(marks[name], marks[other]).sum())
         if shared == len(marks[name]):
             wrong.append(f"all {shared} {name} rows are {other} rows too")
-        elif _texts_in(marks[other], marks[name]).all():
+        elif texts_in(marks[other], marks[name]).all():
             # Those that are only partly shared are told, not refused: many public data sets are like that.
             wrong.append(f"all {len(marks[other])} {other} rows are {name} rows too")
         elif shared:
@@ -107,6 +107,7 @@ def describe_overlap(parts: "Mapping[str, Rows]") -> str | None:
     return f"{'; '.join(found)}: errors on such rows are too good." if found else None
 
 
-def _texts_in(marks: np.ndarray, others: np.ndarray) -> np.ndarray:
+def texts_in(marks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which rows' texts stand among others, by their fingerprints."""
     # Without the class: the same text with another label is as much a leak.
     return np.isin(marks >> np.uint64(16), others >> np.uint64(16))

@@ -22,12 +22,12 @@ from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.heads.texts import split_words, to_list
 from compressor.data.labels import describe_alike, positions_among
 from compressor.data.metrics import METRIC_NAMES
-from compressor.data.overlap import describe_overlap
+from compressor.data.overlap import describe_overlap, fingerprints, texts_in
 from compressor.data.ratios import find_outside
 from compressor.data.storage.texts import Texts
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
 from compressor.data.tasks import TASKS, Columns, Task, get_task
-from compressor.errors import TaskDataError, shorten
+from compressor.errors import OptionError, TaskDataError, shorten
 from compressor.hub import is_hub_reachable
 from compressor.options import SEED, Limit, Problem, check_numbers, option
 
@@ -70,8 +70,8 @@ class DataSource:
     )
     unlabeled_file: str | None = option(
         None,
-        "Texts without labels (also .txt, a text a line), in place of rows: the error is disagreement with "
-        "--model-name-or-path, which must be fine-tuned.",
+        "Texts without labels (also .txt, a text a line). With rows: more texts to train on, answered by a model "
+        "fine-tuned on these. Alone: the error is disagreement with --model-name-or-path, which must be fine-tuned.",
         path=True,
     )
     answers_file: str | None = None
@@ -122,15 +122,15 @@ class DataSource:
             wrong.append(
                 Problem(option="--dataset-name", law="given without files", value="both", remedy="Drop one of them.")
             )
-        labelled = ("train_file", "validation_file", "test_file", "dataset_name", "label_column")
-        if self.unlabeled_file and any(getattr(self, name) for name in labelled):
+        labelled = ("validation_file", "test_file", "label_column")
+        if self.has_no_labels and any(getattr(self, name) for name in labelled):
             given = next(name for name in labelled if getattr(self, name))
             wrong.append(
                 Problem(
                     option="--unlabeled-file",
-                    law="given without other rows and labels",
-                    value=f"it with --{given.replace('_', '-')}",
-                    remedy="Drop one of them.",
+                    law="given with training rows, or without other rows and labels",
+                    value=f"it with --{given.replace('_', '-')} alone",
+                    remedy="Give --train-file too, or drop one of them.",
                 )
             )
         if self.dataset_config_name and not self.dataset_name:
@@ -154,6 +154,11 @@ class DataSource:
         check_numbers(self, wrong)
 
     @property
+    def has_no_labels(self) -> bool:
+        """Whether there are texts alone, and errors are disagreement with a full model's answers to them."""
+        return self.unlabeled_file is not None and not (self.train_file or self.dataset_name)
+
+    @property
     def task(self) -> Task:
         """The task with the user's own columns, metric and length."""
         return get_task(
@@ -167,7 +172,7 @@ class DataSource:
             ),
             metric=self.metric,
             scored_pairs=self.validation_pairs is not None,
-            answered=self.unlabeled_file is not None,
+            answered=self.has_no_labels,
             regression=self.regression,
             max_length=self.max_seq_length,
         )
@@ -175,7 +180,7 @@ class DataSource:
     @property
     def meaning(self) -> tuple[str, ...]:
         """What an error on these rows is, in a line, where it is not what everybody takes it for."""
-        return () if self.unlabeled_file is None else (AGAINST_FULL_MODEL,)
+        return (AGAINST_FULL_MODEL,) if self.has_no_labels else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -260,6 +265,8 @@ class TaskData:
     """Where the rows come from."""
     answers: Answers | None = None
     """The full model's, which the labels are made of; None where labels were given."""
+    unlabeled: Rows | None = None
+    """More texts to train on beside those with labels, which a teacher answers; their labels mean nothing."""
 
     @property
     def parts(self) -> dict[str, Rows]:
@@ -296,6 +303,11 @@ def make_source(**fields: Any) -> DataSource:
     task_name = "custom" if has_own_rows and source.task_name == DataSource.task_name else source.task_name
     source = replace(source, task_name=task_name, **paths)
     if source.unlabeled_file and source.task.head.learns_reference:  # it needs no labels anyway
+        if not source.has_no_labels:
+            raise OptionError(
+                f"--unlabeled-file must be given without other rows for --task-name {source.task_name}, which needs no "
+                "labels anyway, but got both. Put all texts into --train-file."
+            )
         return replace(source, train_file=source.unlabeled_file, unlabeled_file=None)
     return source
 
@@ -364,7 +376,7 @@ def load_task_data(source: DataSource) -> TaskData:
 
 def _load_task_data(source: DataSource) -> TaskData:
     """Return the same; the tables that were read are gone with it."""
-    if source.unlabeled_file is not None:
+    if source.has_no_labels:
         if source.answers_file is None:
             raise TaskDataError(
                 f"texts without labels must be answered by a fine-tuned model first, but those of "
@@ -383,7 +395,8 @@ def _load_task_data(source: DataSource) -> TaskData:
     label_names = task.head.find_label_names(tables.train, task)
     task = _name_words(task, label_names)
     given = _Given(**{name: _to_rows(table, tasks[name], label_names, name) for name, table in tables.items()})
-    return _check(_split(given, _without_rows(source, task, label_names)))
+    data = _check(_split(given, _without_rows(source, task, label_names)))
+    return data if source.unlabeled_file is None else _with_unlabeled(data, find_path(source.unlabeled_file))
 
 
 def load_texts(source: DataSource) -> TaskData:
@@ -394,15 +407,46 @@ def load_texts(source: DataSource) -> TaskData:
     """
     assert source.unlabeled_file is not None
     task = source.task
-    table = read_table(find_path(source.unlabeled_file), lines_as=_only_column(task))
+    rows = _read_unlabeled(find_path(source.unlabeled_file), task)
+    if task.head.labels_words:  # which tell later what word an answer is about
+        rows = replace(rows, labels=_as_rows(range(len(words)) for words in rows.texts))
+    return _split(_Given(train=rows), _without_rows(source, task))
+
+
+def _read_unlabeled(path: Path, task: Task) -> Rows:
+    """Return the texts of a file without labels; all labels are 0."""
+    table = read_table(path, lines_as=_only_column(task))
     _check_columns(table, task, "unlabeled", labelled=False)
-    labels = np.zeros(len(table), dtype=np.int64)
     if task.head.labels_words:
         table = _with_words(table, task.text_columns[0])
     texts, groups = task.head.read_texts(table, task, "unlabeled"), _read_groups(table, task, "unlabeled")
-    if task.head.labels_words:  # which tell later what word an answer is about
-        labels = _as_rows(range(len(words)) for words in texts)
-    return _split(_Given(train=Rows(texts=texts, labels=labels, groups=groups)), _without_rows(source, task))
+    return Rows(texts=texts, labels=np.zeros(len(table), dtype=np.int64), groups=groups)
+
+
+def _with_unlabeled(data: TaskData, path: Path) -> TaskData:
+    """Return the data with the texts of a file without labels, those left out that stand in one of its parts.
+
+    Raises:
+        TaskDataError: a file, a column or a row that cannot be used, or no text is left.
+    """
+    rows = _read_unlabeled(path, data.task)
+    # What a search or a test is to judge must not be trained on, whoever answers it.
+    known = np.concatenate([fingerprints(part) for part in data.parts.values()])
+    new = np.flatnonzero(~texts_in(fingerprints(rows), known))
+    if len(new) == 0:
+        raise TaskDataError(
+            f"--unlabeled-file must hold texts that are not among the rows with labels, but all {len(rows):,} of "
+            f"{path} are. Give others, or drop it."
+        )
+    kept, labels = pick_rows(rows, new), data.train.labels
+    # Of the kind that the rows with labels have, so that both can be joined.
+    if data.task.head.labels_words:
+        blank = _as_rows([0] * len(words) for words in kept.texts)
+    else:
+        blank = np.zeros((len(kept), *labels.shape[1:]), labels.dtype)
+    note = f"{len(rows) - len(kept):,} of {len(rows):,} texts without labels are among the rows with labels: left out."
+    notes = data.notes if len(kept) == len(rows) else (*data.notes, note)
+    return replace(data, unlabeled=replace(kept, labels=blank), notes=notes)
 
 
 def _only_column(task: Task) -> str | None:

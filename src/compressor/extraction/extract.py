@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressor.data.batches import with_reference
+from compressor.data.batches import EncodedRows, encode, join_rows, with_reference
 from compressor.data.metrics import label_agreement
 from compressor.data.ratios import find_outside
 from compressor.data.sources import DataSource, TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files
+from compressor.evaluation.answers import answer_rows
 from compressor.evaluation.comparison import Comparison, compare_predictions
 from compressor.extraction.candidates import TRIED_EPOCHS, Started, rank
 from compressor.extraction.card import write_model_card
@@ -242,7 +243,7 @@ class Extractor:
                 with_reference(self._data, self._judge.rows.validation, self._judge.rows.test)
             ),
             test=self._compare(logits.test),
-            against_full_model=self._data.source.unlabeled_file is not None,
+            against_full_model=self._data.source.has_no_labels,
         )
         return Extraction(
             model=model.cpu(),
@@ -293,10 +294,19 @@ class Extractor:
         return None if self._origin.dense is None else self._evaluate(self._origin.dense)
 
     @cached_property
-    def _teacher(self) -> np.ndarray:
-        """The super-network's logits of the training rows."""
+    def _all_rows(self) -> EncodedRows:
+        """The training rows, those without labels behind the others."""
+        rows, more = self._judge.rows.train, self._data.unlabeled
+        if more is None:
+            return rows
+        return join_rows(rows, encode(more, self._data.task, self._origin.tokenizer, self._origin.positions))
+
+    @cached_property
+    def _lesson(self) -> tuple[EncodedRows, np.ndarray]:
+        """What a distillation learns: all of these, and the super-network's logits of them [units, outputs]."""
         assert self._origin.dense is not None
-        return self._judge.evaluate(self._origin.dense, self._judge.rows.train)
+        count, size = len(self._judge.rows.train), self._options.per_device_eval_batch_size
+        return answer_rows(self._origin.dense, self._data.task, self._all_rows, count, size)
 
     @cached_property
     def _bf16(self) -> bool:
@@ -406,9 +416,9 @@ class Extractor:
     def _distill_for(self, started: Started, epochs: int) -> Distillation:
         settings = self._origin.teacher_settings
         assert settings is not None  # `will_distill`
-        rows, settings = self._judge.rows, replace(settings, num_train_epochs=epochs, bf16=self._bf16)
-        model, error = started.model, started.error
-        return distill(model, self._data.task, rows.train, rows.validation, self._teacher, settings, error)
+        settings = replace(settings, num_train_epochs=epochs, bf16=self._bf16)
+        (rows, teacher), validation = self._lesson, self._judge.rows.validation
+        return distill(started.model, self._data.task, rows, validation, teacher, settings, started.error)
 
     def _trim(self, model: "PreTrainedModel", sub_network: SubNetwork) -> "_Finished":
         """Trim the model's vocabulary, in place, to what training and validation rows need.
@@ -423,7 +433,7 @@ class Extractor:
         # hidden].
         before, whole = self._evaluate(model), model.get_input_embeddings().weight
         # Test rows do not count: they stand for texts that nobody has seen yet.
-        ids = [rows.train.columns["input_ids"], rows.validation.columns["input_ids"]]
+        ids = [self._all_rows.columns["input_ids"], rows.validation.columns["input_ids"]]
         if options.vocabulary_file is not None:
             ids += encode_lines(origin.tokenizer, options.vocabulary_file)
         trimmed = trim_vocabulary(

@@ -239,7 +239,7 @@ class SearchResult:
     @property
     def against_full_model(self) -> bool:
         """Whether errors are disagreement with a full model's answers, since no labels were given."""
-        return self.origin is not None and self.origin.source.unlabeled_file is not None
+        return self.origin is not None and self.origin.source.has_no_labels
 
     @property
     def useless(self) -> list[int]:

@@ -15,7 +15,7 @@ from compressor.data.batches import EncodedParts, encode_parts, with_reference
 from compressor.data.metrics import error_interval
 from compressor.data.sources import TaskData
 from compressor.device import pick_device
-from compressor.errors import FileError
+from compressor.errors import FileError, OptionError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.latency_table import LatencyTable, MeasureTable, open_latency_table
 from compressor.evaluation.predictions import ValidationPredictions
@@ -56,6 +56,13 @@ class NasInputs:
     options: NasOptions
     cluster: TrialsOnCluster = field(default_factory=TrialsOnCluster)
     """Where trials run; by default they are processes of this machine."""
+
+    def __post_init__(self) -> None:
+        if self.data.unlabeled is not None:
+            raise OptionError(
+                "--unlabeled-file must be left out where sub-networks are trained one by one, since no teacher answers "
+                f"its texts, but got {self.data.source.unlabeled_file}. Leave it out, or use compressor compress."
+            )
 
     @property
     def training_options(self) -> dict[str, Any]:

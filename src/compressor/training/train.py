@@ -5,26 +5,37 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from compressor.data.batches import EncodedRows, encode
+from compressor.data.batches import EncodedRows, encode, join_rows
 from compressor.data.overlap import TrainingRows
 from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.digests import Inputs
 from compressor.errors import ModelError, TaskDataError
+from compressor.evaluation.answers import answer_rows
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model
 from compressor.spaces import create_search_space
 from compressor.training.loop import train_shared_weights
 from compressor.training.precision import Precision, decide_precision
-from compressor.training.ranks import ALONE, Ranks, current_ranks
+from compressor.training.ranks import Ranks, current_ranks
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport, TrainingStates
-from compressor.training.super_network import SuperNetwork, TrainingRecord
+from compressor.training.super_network import (
+    SUPER_NETWORK_FILE,
+    SuperNetwork,
+    TrainingRecord,
+    load_super_network,
+)
+
+_TEACHER = "teacher"
+"""The folder of a model that is fine-tuned first, to answer texts without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +46,13 @@ class PreparedTraining:
     """Its head is new, its record without epochs but those that were trained before."""
     task: Task
     train: EncodedRows
+    """Those without labels too, behind the others."""
     validation: EncodedRows
     settings: TrainingSettings
     """With the number of epochs and the precision filled in."""
     precision: Precision
+    teacher: np.ndarray | None = None
+    """The outputs of the training rows [units, outputs] that are learnt beside the labels."""
 
 
 def train_super_network(
@@ -59,7 +73,9 @@ def train_super_network(
     result is saved; without one nothing is written.
 
     Rows whose labels are a fine-tuned model's answers (`answer_texts`) train that model: its outputs are the teacher
-    throughout, and `auto` starts with the ordering.
+    throughout, and `auto` starts with the ordering. Where the data has rows without labels beside those with, the model
+    is first fine-tuned on the latter alone; what it answers then is learnt in the same way, of all rows. An epoch of
+    the settings is one of both.
 
     Where `settings.bf16` is None, a few steps decide what is faster; what is resumed keeps its precision.
 
@@ -86,7 +102,10 @@ def train_super_network(
     with ranks.in_turn():
         unsettled = _prepare(options, data, settings, run_id)
     _require_same_inputs(ranks, data, options)
-    prepared, states = _begin(unsettled, options, folder, ranks)
+    if data.unlabeled is not None:
+        teacher = None if folder is None else folder.with_name(_TEACHER)
+        unsettled = _answer_unlabeled(unsettled, options, data, settings, teacher)
+    prepared, states = _begin(unsettled, options, data, folder)
     net, settings = prepared.net, prepared.settings
     kept = _Epochs(
         net=net,
@@ -106,10 +125,8 @@ def train_super_network(
         if on_epoch is not None:
             on_epoch(report)
 
-    # Logits of the training rows, [units, outputs].
-    teacher = None if data.answers is None else data.answers.outputs["train"]
     rows = (prepared.train, prepared.validation)
-    train_shared_weights(net.model, data.task, *rows, settings, end_epoch, states, teacher)
+    train_shared_weights(net.model, data.task, *rows, settings, end_epoch, states, prepared.teacher)
     trained = kept.finish()
     if directory is not None:
         # Result first, then checkpoints and states go: killed in between, the training is found as finished or resumes.
@@ -117,6 +134,7 @@ def train_super_network(
         kept.drop_checkpoints()
         if states is not None:
             states.clear()
+            shutil.rmtree(states.directory.with_name(_TEACHER), ignore_errors=True)
     return trained
 
 
@@ -126,12 +144,13 @@ def prepare_training(model: ModelOptions, data: TaskData, settings: TrainingSett
     Raises:
         ModelError: as `train_super_network`.
     """
-    return _begin(_prepare(model, data, settings, None), model, None, ALONE)[0]
+    return _begin(_prepare(model, data, settings, None), model, data, None)[0]
 
 
 def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
     """Load the encoder onto its device, and encode the rows; the precision is not decided yet."""
-    settings = settings.for_rows(len(data.train))
+    num_unlabeled = 0 if data.unlabeled is None else len(data.unlabeled)
+    settings = settings.for_rows(len(data.train) + num_unlabeled)
     if data.answers is not None and digest_model(options.model_name_or_path) != data.answers.asked.model:
         raise ModelError(
             f"the model that is trained without labels must be the one that has answered the texts, "
@@ -161,23 +180,67 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         params=sum(parameter.numel() for parameter in model.parameters()),
         epochs=(),
     )
+    train, *more = (
+        encode(rows, data.task, tokenizer, positions) for rows in (data.train, data.unlabeled) if rows is not None
+    )
     return PreparedTraining(
         net=SuperNetwork(model=model.to(pick_device()), tokenizer=tokenizer, record=record),
         task=data.task,
-        train=encode(data.train, data.task, tokenizer, positions),
+        train=join_rows(train, *more) if more else train,
         validation=encode(data.validation, data.task, tokenizer, positions),
         settings=settings,
         precision=Precision(bf16=False, reason="nothing is decided yet"),
+        teacher=None if data.answers is None else data.answers.outputs["train"],
     )
 
 
+def _answer_unlabeled(
+    prepared: PreparedTraining, options: ModelOptions, data: TaskData, settings: TrainingSettings, folder: Path | None
+) -> PreparedTraining:
+    """Fine-tune the model on the rows with labels, and return the training with its answers to those without.
+
+    The fine-tuned model is kept in a `folder` until the training is over, and taken from there if it is interrupted.
+    """
+    assert data.unlabeled is not None
+    labelled, alone = replace(data, unlabeled=None), replace(settings, sampling_strategy="standard")
+    ranks, model = current_ranks(), prepared.net.model
+    # All that it depends on: of other rows or settings it is another one.
+    wanted = {"data": data.digest, "labels": data.label_names, "settings": alone.identity}
+    name = Inputs(values={**wanted, "model": digest_model(options.model_name_or_path)}).hash
+    folder = None if folder is None else folder / name
+    if ranks.agree(lambda: folder is not None and (folder / SUPER_NETWORK_FILE).is_file()):
+        net = load_super_network(folder) if folder is not None else prepared.net
+    else:
+        if ranks.is_first:
+            print(
+                f"Fine-tuning on the {len(data.train):,} rows with labels first; that model answers the "
+                f"{len(data.unlabeled):,} texts without."
+            )
+        net = train_super_network(options, labelled, alone, directory=folder)
+    # The first process's weights and answers are those of all: others may not have read the folder.
+    tensors: dict[str, Tensor] = {}
+    if ranks.is_first:
+        taught, size = net.model.to(model.device), settings.per_device_eval_batch_size
+        rows, outputs = answer_rows(taught, data.task, prepared.train, len(data.train), size)
+        answers = {_OUTPUTS: torch.from_numpy(outputs), _LABELS: torch.from_numpy(rows.labels)}
+        tensors = {**taught.state_dict(), **answers}
+    shared = ranks.share(tensors)
+    labels, outputs = shared.pop(_LABELS).numpy(), shared.pop(_OUTPUTS).numpy()
+    model.load_state_dict(shared)
+    return replace(prepared, train=replace(prepared.train, labels=labels), teacher=outputs)
+
+
+_OUTPUTS, _LABELS = "outputs of all rows", "labels of all rows"
+"""Beside the names of weights, none of which has a space."""
+
+
 def _begin(
-    prepared: PreparedTraining, options: ModelOptions, folder: Path | None, ranks: Ranks
+    prepared: PreparedTraining, options: ModelOptions, data: TaskData, folder: Path | None
 ) -> tuple[PreparedTraining, TrainingStates | None]:
     """Return the training with its precision decided by the first process, and its states in `folder`, which decide."""
-    record = prepared.net.record
+    record, ranks = prepared.net.record, current_ranks()
     assert record is not None
-    identity = _identity(record, options) if folder is not None else {}
+    identity = _identity(record, options, data) if folder is not None else {}
 
     # The precision is a setting, and settings are what states are compared with: each precision has its own.
     def of(precision: Precision) -> tuple[PreparedTraining, TrainingStates | None]:
@@ -208,7 +271,7 @@ def _require_same_inputs(ranks: Ranks, data: TaskData, options: ModelOptions) ->
     """
     if ranks.size == 1:
         return
-    own = [data.digest, digest_model(options.model_name_or_path)]
+    own = [data.digest, digest_model(options.model_name_or_path), *_digest_unlabeled(data).values()]
     first = ranks.agree(lambda: own)
     if own != first:
         raise TaskDataError(
@@ -217,11 +280,17 @@ def _require_same_inputs(ranks: Ranks, data: TaskData, options: ModelOptions) ->
         )
 
 
-def _identity(record: TrainingRecord, options: ModelOptions) -> dict[str, object]:
+def _digest_unlabeled(data: TaskData) -> dict[str, str]:
+    """Return what there is of rows without labels beside those with."""
+    return {} if data.unlabeled is None else {"unlabeled": data.unlabeled.digest}
+
+
+def _identity(record: TrainingRecord, options: ModelOptions, data: TaskData) -> dict[str, object]:
     """Return what a training depends on: another one's state is not taken."""
     depends = ("source", "data_digest", "label_names", "model_name_or_path", "settings", "dimensions", "params")
     values = asdict(record)
-    return {name: values[name] for name in depends} | {"model": digest_model(options.model_name_or_path)}
+    kept = {name: values[name] for name in depends} | _digest_unlabeled(data)
+    return kept | {"model": digest_model(options.model_name_or_path)}
 
 
 @dataclass(kw_only=True)

@@ -24,7 +24,7 @@ def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) 
         ModelError: texts have no labels, and the model is not fine-tuned, or its head is for another task.
         TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
     """
-    if source.unlabeled_file is None:
+    if not source.has_no_labels:
         return load_task_data(source)
     return answer_source(
         source,
@@ -57,7 +57,7 @@ def open_super_network(
     if source.task.head.learns_reference and source.reference_model is None:
         source = replace(source, reference_model=str(path))
     # Texts that nobody has answered yet; answers in a file are loaded with the rows.
-    if source.unlabeled_file is not None and source.answers_file is None:
+    if source.has_no_labels and source.answers_file is None:
         texts = load_texts(fit_to_config(source, net.model.config))
         data = answer_with(net.model, net.tokenizer, texts, name=str(net.path), directory=output_dir)
     else:

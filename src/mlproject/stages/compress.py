@@ -150,10 +150,10 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     """Run the stages in their order, each on what those before it made."""
     source = options.source
     # Where the user has named no task, texts without labels are asked what their model's head answers.
-    if source.unlabeled_file:
+    if source.has_no_labels:
         code = options.model.trust_remote_code
         source = fit_to_model(source, options.model.model_name_or_path, trust_remote_code=code)
-    of_data = _of_rows(load_texts(source) if source.unlabeled_file else load_task_data(source))
+    of_data = _of_rows(load_texts(source) if source.has_no_labels else load_task_data(source))
 
     def run_search(folder: Path, stage: StageRun) -> None:
         if search(folder, supernet, {}, options.search, SearchOnCluster(), stage).interrupted:
@@ -166,7 +166,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         stage_inputs("train-supernet", source, options.model, options.training, **of_data, model=base),
         lambda folder, stage: train_supernet(folder, source, options.model, options.training, stage, options.plan),
     )
-    if source.unlabeled_file:  # training has asked its model for the labels
+    if source.has_no_labels:  # training has asked its model for the labels
         trained = TrainingRecord.load(supernet)
         assert trained is not None
         source, of_data = trained.source, {"data": trained.data_digest, "label_names": trained.label_names}
@@ -212,7 +212,8 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
 
 def _of_rows(data: TaskData) -> dict[str, Any]:
     """Return what stages depend on of their rows."""
-    return {"data": data.digest, "label_names": data.label_names}
+    more = {} if data.unlabeled is None else {"unlabeled": data.unlabeled.digest}
+    return {"data": data.digest, "label_names": data.label_names, **more}
 
 
 def _digest_members(directory: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ directories travel. `compress` runs all of them in one process.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,7 +58,7 @@ def train_supernet(
         print(prepared.precision.describe())
         run.keep()
         # After `keep`: from here on there is work to lose, a forecast that is interrupted included.
-        print(_forecast(prepared, done, len(data.test), plan))
+        print(_forecast(prepared, data, done, plan))
 
     def on_epoch(report: EpochReport) -> None:
         metrics = {"loss": report.own_loss, "sub_network_loss": report.sub_network_loss}
@@ -98,12 +99,13 @@ def preview(
         prepared = prepare_training(model_options, data, settings)
         print(f"{_describe_rows(data)}; {len(data.test):,} test rows")
         print(f"{prepared.settings.epochs} epochs. {prepared.precision.describe()}")
-        print(_forecast(prepared, 0, len(data.test), plan))
+        print(_forecast(prepared, data, 0, plan))
 
 
 def _describe_rows(data: TaskData) -> str:
     labels = f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else ""
-    return f"Training on {len(data.train):,} rows, validating on {len(data.validation):,}{labels}"
+    more = "" if data.unlabeled is None else f" and {len(data.unlabeled):,} texts without labels"
+    return f"Training on {len(data.train):,} rows{more}, validating on {len(data.validation):,}{labels}"
 
 
 def follow(source: DataSource, model_options: ModelOptions, settings: TrainingSettings) -> None:
@@ -123,12 +125,16 @@ def _open_in_turn(source: DataSource, model_options: ModelOptions, output_dir: P
     return in_turn(lambda: open_rows(source, model_options, output_dir or (folder if folder.is_dir() else None)))
 
 
-def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, plan: Plan | None) -> str:
+def _forecast(prepared: PreparedTraining, data: TaskData, num_done: int, plan: Plan | None) -> str:
     """Return what training, and the stages that a plan says, will take."""
     net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
     assert net.record is not None and net.record.params is not None
+    # Texts without labels are answered by the model as it is then, whose super-network starts with the ordering.
     is_fine_tuned = net.record.source.unlabeled_file is not None
     expected = forecast(net.model, prepared.task, train, validation, settings, is_fine_tuned=is_fine_tuned)
+    if data.unlabeled is not None and prepared.teacher is None:
+        before_s = settings.epochs * expected.epoch_s * len(data.train) / len(train)
+        expected = replace(expected, training_s=expected.training_s + before_s)
     # The share of the training that is still to be done.
     left = 1 - num_done / settings.epochs
     if plan is None:
@@ -137,7 +143,7 @@ def _forecast(prepared: PreparedTraining, num_done: int, num_test_rows: int, pla
         params=net.record.params,
         train_rows=len(train),
         validation_rows=len(validation),
-        test_rows=num_test_rows,
+        test_rows=len(data.test),
         mean_length=float(validation.lengths.mean()),
         max_positions=max_positions(net.model),
     )

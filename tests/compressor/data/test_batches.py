@@ -17,6 +17,7 @@ from compressor.data.batches import (
     collate,
     encode,
     evaluation_batches,
+    join_rows,
     temporary_cache,
     training_batches,
 )
@@ -154,6 +155,42 @@ def test_many_rows_are_the_rows_of_few(
                 name: values.tolist() for name, values in same.items()
             }
             assert all(values.dtype == torch.int64 for values in same.values())
+
+
+@pytest.mark.parametrize("name", ["custom", "swag", "ner", "rerank"])
+def test_joined_rows_are_those_of_both(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(3, 9, 12).tolist()
+    width = {"swag": 6, "rerank": 2}.get(name, 1)
+    texts = [tuple(" ".join(rng.choice(WORDS[:50], count)) for _ in range(width)) for count in counts]
+    labels = np.arange(12) % 3
+    if name == "ner":
+        texts = [tuple(text.split()) for (text,) in texts]
+        labels = np.empty(12, dtype=object)
+        labels[:] = [tuple(range(len(words))) for words in texts]
+    task = replace(TASKS[name], label_names=tuple("abcdefghi"))
+    groups = np.arange(12) // 3 if name == "rerank" else None
+    rows = Rows(texts=tuple(texts), labels=labels, groups=groups)
+    whole = encode(rows, task, tokenizer, 512)
+    first, second = (
+        encode(
+            Rows(texts=rows.texts[part], labels=labels[part], groups=None if groups is None else groups[part] % 3),
+            task,
+            tokenizer,
+            512,
+        )
+        for part in (slice(9), slice(9, None))
+    )
+    found = join_rows(first, second)
+    assert [len(first), len(second), len(found)] == [9, 3, 12]
+    assert found.labels.tolist() == whole.labels.tolist()
+    for (places, batch), (same, wanted) in zip(evaluation_batches(found, 5), evaluation_batches(whole, 5), strict=True):
+        assert places.tolist() == same.tolist()
+        assert {key: values.tolist() for key, values in batch.items()} == {k: v.tolist() for k, v in wanted.items()}
+    if whole.structure is not None:
+        assert found.structure is not None
+        of_both = [len(np.unique(structure.groups)) for structure in (found.structure, whole.structure)]
+        assert of_both[0] == of_both[1]
 
 
 def test_tokenising_many_rows_shows_how_far_it_is(

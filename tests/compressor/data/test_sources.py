@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import pytest
 
-from compressor.data.sources import DataSource, Rows, TaskData, in_order_of, load_task_data
+from compressor.data.sources import DataSource, Rows, TaskData, in_order_of, load_data, load_task_data
 from compressor.data.storage.texts import Texts
 from compressor.data.tasks import TASKS
 from compressor.errors import OptionError, TaskDataError
@@ -49,6 +49,28 @@ def test_sample_limits_draw_without_replacement(write_rows: WriteRows) -> None:
     rows = [{"text": f"row {i}", "label": i % 2} for i in range(100)]
     data = load_task_data(custom(write_rows(rows), max_train_samples=30, max_eval_samples=12))
     assert [len(set(part.texts)) for part in (data.train, data.validation, data.test)] == [30, 12, 12]
+
+
+def test_texts_without_labels_beside_rows(write_rows: WriteRows) -> None:
+    rows = sentence_rows(50)
+    file = write_rows(rows)
+    alone = load_data(file, text="text", label="label")
+    for kind in ("unlabeled.jsonl", "unlabeled.txt"):
+        texts = [str(row["text"]) for row in sentence_rows(20, seed=1)] + [str(rows[3]["text"]), str(rows[40]["text"])]
+        more = write_rows([{"text": text} for text in texts], kind)
+        if kind.endswith("txt"):
+            more.write_text("\n".join(texts))
+        data = load_data(file, text="text", label="label", unlabeled_file=more)
+        assert data.unlabeled is not None
+        assert [text for (text,) in data.unlabeled.texts] == texts[:20]
+        assert data.notes == (*alone.notes, "2 of 22 texts without labels are among the rows with labels: left out.")
+        # What is learnt beside the rows changes neither these nor what an error is.
+        assert (data.digest, data.source.has_no_labels, data.all_notes) == (alone.digest, False, data.notes)
+    known = write_rows([{"text": row["text"]} for row in rows], "known.jsonl")
+    with pytest.raises(TaskDataError, match="must hold texts that are not among the rows with labels, but all 50 of "):
+        load_data(file, text="text", label="label", unlabeled_file=known)
+    with pytest.raises(OptionError, match="without other rows for --task-name embed, which needs no labels anyway"):
+        load_data(file, text="text", task_name="embed", unlabeled_file=known)
 
 
 def test_string_labels_are_named(write_rows: WriteRows) -> None:

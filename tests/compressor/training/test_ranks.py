@@ -10,8 +10,9 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -249,7 +250,43 @@ def keep_best(ranks: Ranks, folder: Path) -> dict[str, Any]:
     return found
 
 
-WORK = {"best": keep_best, "laws": train_all, "talk": agree_and_share, "goes on": go_on, "dies": lose_one}
+def learn_texts(ranks: Ranks, folder: Path) -> dict[str, Any]:
+    """A training with texts without labels, interrupted after its first epoch; it goes on with the same answers."""
+    datasets.config.HF_DATASETS_CACHE = folder / "cache"
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KilledError
+
+    with suppress(KilledError, TrainingError):
+        train_with_texts(folder, ranks.size, on_epoch=interrupt)
+    dist.destroy_process_group()
+    join(folder / "again", ranks.rank, ranks.size)
+    printed = StringIO()
+    with redirect_stdout(printed):
+        outputs = train_with_texts(folder, ranks.size)
+    return {"outputs": outputs, "printed": printed.getvalue()}
+
+
+def train_with_texts(folder: Path, size: int, on_epoch: Any = None) -> Any:
+    """What a tiny model without dropout answers afterwards."""
+    settings = TrainingSettings(
+        num_train_epochs=2, per_device_train_batch_size=8 // size, learning_rate=1e-3, bf16=False, num_processes=size
+    )
+    data = load_data(folder / "train.jsonl", text="text", label="label", unlabeled_file=folder / "texts.jsonl")
+    net = train_super_network(folder / "base", data, settings, directory=folder / "net", on_epoch=on_epoch)
+    with torch.inference_mode():
+        return answers(net.model, tiny_batch(net.model)).tolist()
+
+
+WORK = {
+    "best": keep_best,
+    "texts": learn_texts,
+    "laws": train_all,
+    "talk": agree_and_share,
+    "goes on": go_on,
+    "dies": lose_one,
+}
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +384,23 @@ def test_all_have_the_best_epoch_and_the_first_alone_writes(
         assert all(torch.equal(weights[name], tensor) for weights in kept), name
     assert second["error"].startswith("TaskDataError: all processes of a training must have the same rows and the same")
     assert first["error"].startswith("TrainingError: the processes of a training must all run to its end, but")
+
+
+def test_texts_without_labels_are_answered_alike_in_all(
+    context: Any, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    folder, alone = tmp_path / "texts", tmp_path / "alone"
+    shutil.copytree(base_model_dir, folder / "base")
+    config = json.loads((folder / "base" / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "base" / "config.json").write_text(json.dumps(config))
+    shutil.move(write_rows(sentence_rows(60)), folder / "train.jsonl")
+    shutil.move(write_rows([{"text": row["text"]} for row in sentence_rows(40, seed=1)]), folder / "texts.jsonl")
+    shutil.copytree(folder, alone)
+    first, second = start(context, folder, "texts")
+    assert first["outputs"] == second["outputs"]
+    assert "Fine-tuning on the" not in first["printed"]  # it was fine-tuned before the interruption
+    np.testing.assert_allclose(first["outputs"], train_with_texts(alone, 1), rtol=1e-2, atol=2e-3)
 
 
 def test_one_that_is_killed_ends_the_others(context: Any, tmp_path: Path) -> None:

@@ -1,17 +1,22 @@
 """Training as a whole: the best epoch is kept, in memory or in a directory, where an interrupted one resumes."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from compressor.data.sources import TaskData, load_data
+from compressor.data.batches import encode_parts
+from compressor.data.sources import TaskData, load_data, pick_rows
+from compressor.evaluation.evaluator import Evaluator
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.super_network import load_super_network
 from compressor.training.train import PreparedTraining, train_super_network
-from conftest import sentence_rows
+from conftest import WORDS, sentence_rows
 
 SETTINGS = TrainingSettings(num_train_epochs=3, learning_rate=5e-3, sampling_strategy="standard")
 
@@ -64,3 +69,112 @@ def test_an_interrupted_training_resumes(base_model_dir: Path, data: TaskData, t
     assert net.record is not None
     assert expected.record is not None
     assert net.record.epochs == expected.record.epochs
+
+
+def _rows_of(task: str, count: int, seed: int) -> list[dict[str, object]]:
+    """Rows of a task, each of three words and more; those of different seeds have different texts."""
+    rows = []
+    for number, row in enumerate(sentence_rows(count, seed)):
+        words, positive = f"{row['text']} {WORDS[40 + seed]}".split(), row["label"]
+        texts = {"text": " ".join(words)}
+        if task == "swag":
+            texts = {
+                "sent1": texts["text"],
+                "sent2": "w9",
+                **{f"ending{place}": words[place % 3] for place in range(4)},
+            }
+        elif task == "rerank":
+            texts = {"query": f"w{number // 4} {WORDS[40 + seed]}", "document": texts["text"]}
+        labels = {"ner": ["B-X" if word == "w1" else "O" for word in words], "multi-label": ["a", "b"][: positive + 1]}
+        label = labels.get(task, positive if task != "regression" else float(len(words)))
+        if task == "ner":
+            rows.append({"tokens": words, "ner_tags": label})
+        else:
+            rows.append({**texts, "labels" if task == "multi-label" else "label": label})
+    return rows
+
+
+def _load_with_unlabeled(task: str, folder: Path) -> TaskData:
+    """Rows with labels, and more texts without, of which the first is one of these rows."""
+    with_labels, without = _rows_of(task, 80, 0), _rows_of(task, 30, 1)
+    without[0] = with_labels[0]
+    labels = {"label", "labels", "ner_tags"}
+    files = {"rows.jsonl": with_labels, "texts.jsonl": [{k: row[k] for k in row.keys() - labels} for row in without]}
+    for name, rows in files.items():
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    named = {"regression": True} if task == "regression" else {"task_name": task}
+    return load_data(folder / "rows.jsonl", unlabeled_file=folder / "texts.jsonl", **named)
+
+
+TASK_NAMES = ("custom", "regression", "multi-label", "swag", "rerank", "ner")
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_texts_without_labels_are_answered_by_a_model_fine_tuned_first(
+    task: str, base_model_dir: Path, tmp_path: Path
+) -> None:
+    data = _load_with_unlabeled(task, tmp_path)
+    assert data.unlabeled is not None
+    assert len(data.unlabeled) == 29
+    assert data.notes[-1] == "1 of 30 texts without labels are among the rows with labels: left out."
+    settings = TrainingSettings(num_train_epochs=1, learning_rate=5e-3)
+    started: list[PreparedTraining] = []
+    net = train_super_network(base_model_dir, data, settings, directory=tmp_path / "net", on_start=started.append)
+    (begun,) = started
+    alone = train_super_network(
+        base_model_dir, replace(data, unlabeled=None), replace(settings, sampling_strategy="standard")
+    )
+    rows = encode_parts(data, net.tokenizer, 40).train
+    assert len(begun.train) == len(rows) + 29
+    num_units = int(rows.unit_bounds[-1])
+    assert begun.train.labels[:num_units].tolist() == rows.labels.tolist()
+    assert begun.teacher is not None
+    answers = Evaluator(alone.model, data.task, begun.train).compute_logits()
+    assert begun.teacher.tolist() == answers.tolist()
+    made = begun.train.labels[num_units:]
+    expected = data.task.head.predict(answers)[num_units:]
+    if task == "rerank":  # a relevance, not the output that a sigmoid makes one of
+        expected = 1 / (1 + np.exp(-expected))
+    np.testing.assert_allclose(made, expected, rtol=1e-5)
+    assert made.dtype == rows.labels.dtype
+    # Nothing of the teacher stays beside the result.
+    assert not (tmp_path / "net" / ".compressor" / "teacher").exists()
+    assert net.record is not None
+    assert net.record.data_digest == replace(data, unlabeled=None).digest
+
+
+def test_an_interrupted_training_with_texts_without_labels_fine_tunes_once(
+    base_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    data, settings = _load_with_unlabeled("custom", tmp_path), TrainingSettings(num_train_epochs=2, learning_rate=5e-3)
+    expected = train_super_network(base_model_dir, data, settings)
+    assert "Fine-tuning on the 45 rows with labels first" in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+        train_super_network(base_model_dir, data, settings, directory=tmp_path / "net", on_epoch=interrupt)
+    assert "Fine-tuning" in capsys.readouterr().out
+    seen: list[int] = []
+    net = train_super_network(
+        base_model_dir, data, settings, directory=tmp_path / "net", on_epoch=lambda report: seen.append(report.epoch)
+    )
+    assert "Fine-tuning" not in capsys.readouterr().out
+    assert seen == [2]
+    weights = net.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in expected.model.state_dict().items())
+
+
+def test_other_texts_without_labels_are_another_training(base_model_dir: Path, tmp_path: Path) -> None:
+    def interrupt(_: EpochReport) -> None:
+        raise KeyboardInterrupt
+
+    data, settings = _load_with_unlabeled("custom", tmp_path), TrainingSettings(num_train_epochs=2, learning_rate=5e-3)
+    assert data.unlabeled is not None
+    fewer = replace(data, unlabeled=pick_rows(data.unlabeled, np.arange(20)))
+    epochs: list[int] = []
+    for each, on_epoch in ((data, interrupt), (fewer, lambda report: epochs.append(report.epoch))):
+        with suppress(KeyboardInterrupt):
+            train_super_network(base_model_dir, each, settings, directory=tmp_path / "net", on_epoch=on_epoch)
+    assert epochs == [1, 2]

@@ -144,6 +144,47 @@ def test_compress_without_labels_of_other_kinds(
     assert report["super_network"]["error"] < report["trivial"]["error"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
+def test_compress_with_texts_without_labels_beside_rows(
+    run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    rows, texts = sentence_rows(60), [{"text": row["text"]} for row in sentence_rows(40, seed=1)]
+    files = ["--train-file", write_rows(rows), "--unlabeled-file", write_rows(texts, "texts.jsonl")]
+    words = ["compress", "--model-name-or-path", base_model_dir, *files, "--num-train-epochs", 1, "--num-samples", 4]
+    words += ["--runs", 2, "--lengths", 8, "--batch-sizes", 1, "--finetune-epochs", 1, "--knee"]
+    planned = run_cli(*words, "--dry-run", "--output-dir", "out")
+    assert (
+        "Training on 34 rows and 40 texts without labels, validating on 14; labels: 0, 1; 12 test rows" in planned.out
+    )
+    assert not (tmp_path / "out").exists()
+    outcome = run_cli(*words, "--output-dir", "out")
+    assert outcome.code == 0, outcome.err
+    assert "Fine-tuning on the 34 rows with labels first; that model answers the 40 texts without." in outcome.out
+    assert "disagreement" not in outcome.out  # errors are of the labels that were given
+    report = json.loads((tmp_path / "out" / "model" / "extraction.json").read_text())
+    assert report["finetuning"]["num_epochs"] == 1
+    assert "texts.jsonl" in (tmp_path / "out" / "report.html").read_text()
+    # Everything is known, until there are other texts: those are trained on, and whatever follows is made anew.
+    again = run_cli(*words, "--output-dir", "again")
+    assert again.out.count(": skipped, ") == 6, again.out
+    write_rows(texts[1:], "texts.jsonl")
+    other = run_cli(*words, "--output-dir", "other")
+    assert other.out.count(": skipped, ") == 0, other.out
+
+
+def test_standard_nas_takes_no_texts_without_labels(
+    run_cli: RunCli, base_model_dir: Path, write_rows: WriteRows
+) -> None:
+    files = ["--train-file", write_rows(sentence_rows(60)), "--unlabeled-file"]
+    files.append(write_rows([{"text": row["text"]} for row in sentence_rows(40, seed=1)], "texts.jsonl"))
+    outcome = run_cli("nas", "--model-name-or-path", base_model_dir, *files, "--num-trials", 2, "--output-dir", "out")
+    assert outcome.code == 1
+    assert outcome.error_lines[0].startswith(
+        "Error: --unlabeled-file must be left out where sub-networks are trained one by one, since no teacher answers"
+    )
+
+
 def test_compress_without_labels_needs_a_fine_tuned_model(
     run_cli: RunCli, base_model_dir: Path, tmp_path: Path
 ) -> None:
@@ -157,8 +198,8 @@ def test_compress_without_labels_needs_a_fine_tuned_model(
     ]
     mixed = run_cli("train-supernet", *words, "--label-column", "x")
     assert mixed.error_lines == [
-        "Error: --unlabeled-file must be given without other rows and labels, but got it with --label-column. "
-        "Drop one of them."
+        "Error: --unlabeled-file must be given with training rows, or without other rows and labels, but got it with "
+        "--label-column alone. Give --train-file too, or drop one of them."
     ]
 
 
