@@ -13,6 +13,7 @@ import torch
 from compressor.data.batches import EncodedRows, encode
 from compressor.data.heads import form_of, head_of_config
 from compressor.data.heads.answers import ANSWERS_FILE, ANSWERS_FOLDER, Answers, Asked, read_answers, write_answers
+from compressor.data.heads.head import Head
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK
 from compressor.data.metrics import are_labels
@@ -103,19 +104,13 @@ def answer_with(
     return with_answers(data, answers)
 
 
-def answer_rows(
-    model: "PreTrainedModel", task: Task, rows: EncodedRows, num_labelled: int, batch_size: int
-) -> tuple[EncodedRows, np.ndarray]:
-    """Return a model's outputs of all rows [units, outputs], and the rows with labels made of these behind the first.
-
-    The first `num_labelled` rows keep theirs.
-    """
-    outputs = Evaluator(model, task, rows, batch_size).compute_logits()
+def label_answered(rows: EncodedRows, num_labelled: int, outputs: np.ndarray, head: Head) -> EncodedRows:
+    """Return rows with labels made of a model's outputs [units, …] behind the first `num_labelled`, which keep theirs."""
     start, labels = int(rows.unit_bounds[num_labelled]), rows.labels.copy()
     answered = torch.from_numpy(outputs[start:])
     # Relevances are in 0..1, and outputs come before the sigmoid that belongs to them.
-    labels[start:] = answered[:, 0].sigmoid() if task.head is RERANK else task.head.predict(answered.numpy())
-    return replace(rows, labels=labels), outputs
+    labels[start:] = answered[:, 0].sigmoid() if head is RERANK else head.predict(answered.numpy())
+    return replace(rows, labels=labels)
 
 
 def fit_to_model(source: DataSource, name_or_path: str, *, trust_remote_code: bool = False) -> DataSource:

@@ -20,7 +20,7 @@ from compressor.data.ratios import find_outside
 from compressor.data.sources import DataSource, TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import digest_files
-from compressor.evaluation.answers import answer_rows
+from compressor.evaluation.answers import label_answered
 from compressor.evaluation.comparison import Comparison, compare_predictions
 from compressor.extraction.candidates import TRIED_EPOCHS, Started, rank
 from compressor.extraction.card import write_model_card
@@ -305,8 +305,8 @@ class Extractor:
     def _lesson(self) -> tuple[EncodedRows, np.ndarray]:
         """What a distillation learns: all of these, and the super-network's logits of them [units, outputs]."""
         assert self._origin.dense is not None
-        count, size = len(self._judge.rows.train), self._options.per_device_eval_batch_size
-        return answer_rows(self._origin.dense, self._data.task, self._all_rows, count, size)
+        rows, outputs = self._all_rows, self._judge.evaluate(self._origin.dense, self._all_rows)
+        return label_answered(rows, len(self._judge.rows.train), outputs, self._data.task.head), outputs
 
     @cached_property
     def _bf16(self) -> bool:

@@ -17,7 +17,8 @@ from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.digests import Inputs
 from compressor.errors import ModelError, TaskDataError
-from compressor.evaluation.answers import answer_rows
+from compressor.evaluation.answers import label_answered
+from compressor.evaluation.evaluator import Evaluator
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model
@@ -221,7 +222,8 @@ def _answer_unlabeled(
     tensors: dict[str, Tensor] = {}
     if ranks.is_first:
         taught, size = net.model.to(model.device), settings.per_device_eval_batch_size
-        rows, outputs = answer_rows(taught, data.task, prepared.train, len(data.train), size)
+        outputs = Evaluator(taught, data.task, prepared.train, size).compute_logits()
+        rows = label_answered(prepared.train, len(data.train), outputs, data.task.head)
         answers = {_OUTPUTS: torch.from_numpy(outputs), _LABELS: torch.from_numpy(rows.labels)}
         tensors = {**taught.state_dict(), **answers}
     shared = ranks.share(tensors)
