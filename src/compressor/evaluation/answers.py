@@ -105,7 +105,7 @@ def answer_with(
 
 
 def label_answered(rows: EncodedRows, num_labelled: int, outputs: np.ndarray, head: Head) -> EncodedRows:
-    """Return rows with labels made of a model's outputs [units, …] behind the first `num_labelled`, which keep theirs."""
+    """Return rows with labels made of a model's outputs [units, …]; the first `num_labelled` keep theirs."""
     start, labels = int(rows.unit_bounds[num_labelled]), rows.labels.copy()
     answered = torch.from_numpy(outputs[start:])
     # Relevances are in 0..1, and outputs come before the sigmoid that belongs to them.
