@@ -16,6 +16,7 @@ from compressor.data.heads.answers import ANSWERS_FILE, ANSWERS_FOLDER, Answers,
 from compressor.data.heads.head import Head
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK
+from compressor.data.labels import positions_among
 from compressor.data.metrics import are_labels
 from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts, make_source, with_answers
 from compressor.data.tasks import Task
@@ -102,6 +103,44 @@ def answer_with(
     if folder is not None:
         data = replace(data, source=replace(data.source, answers_file=str(folder / ANSWERS_FILE)))
     return with_answers(data, answers)
+
+
+def ask_teacher(
+    name_or_path: str, data: TaskData, num_units: int, batch_size: int, *, trust_remote_code: bool = False
+) -> np.ndarray:
+    """Return a fine-tuned model's outputs of the training rows [units, outputs], in the order of the data's labels.
+
+    Labels are matched by name; rows without labels come behind the others. The model reads the rows with its own
+    tokenizer, and must find the `num_units` units in them that its student does.
+
+    Raises:
+        ModelError: it is not fine-tuned, its head is for another task, or it reads other words.
+        TaskDataError: a label of the data is none of its labels.
+    """
+    model, tokenizer = load_fine_tuned_model(
+        name_or_path, trust_remote_code=trust_remote_code, option="--teacher-model"
+    )
+    head, names = data.task.head, data.label_names
+    form = form_of(model)
+    if head.form != form or not head.fits(model.config, names):
+        raise ModelError(
+            f"the teacher must have a head for {head.describe(names)}, as the task {data.task.name} needs, but "
+            f"{name_or_path} has {form.describe(model.config)}. Name one that was fine-tuned on the same labels."
+        )
+    order: list[int] | slice = slice(None)
+    if names and form.names_outputs:
+        order = positions_among(names, _names(model), defined=names == data.task.label_names)
+    parts = [rows for rows in (data.train, data.unlabeled) if rows is not None]
+    print(f"Asking {name_or_path} for its answers to {sum(map(len, parts)):,} texts.")
+    rows = [encode(part, data.task, tokenizer, max_positions(model)) for part in parts]
+    model.to(pick_device())
+    outputs = np.concatenate([Evaluator(model, data.task, part, batch_size).compute_logits() for part in rows])
+    if len(outputs) != num_units:
+        raise ModelError(
+            f"the teacher must read the words that its student reads, {num_units:,}, but {name_or_path} reads "
+            f"{len(outputs):,}: it cuts texts elsewhere. Give a smaller --max-seq-length."
+        )
+    return np.ascontiguousarray(outputs[:, order])
 
 
 def label_answered(rows: EncodedRows, num_labelled: int, outputs: np.ndarray, head: Head) -> EncodedRows:

@@ -95,9 +95,15 @@ def load_base_model(
 
 
 def load_fine_tuned_model(
-    name_or_path: str, *, attn_implementation: str = "sdpa", trust_remote_code: bool = False
+    name_or_path: str,
+    *,
+    attn_implementation: str = "sdpa",
+    trust_remote_code: bool = False,
+    option: str = "--model-name-or-path",
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Return a model with the head that it was fine-tuned with, and its tokenizer; no weight is drawn anew.
+
+    It was named by an `option`, which errors name.
 
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, or lacks weights, as one without a head.
@@ -116,7 +122,7 @@ def load_fine_tuned_model(
     if missing:
         raise ModelError(
             f"the model that answers texts without labels must be fine-tuned, but {name_or_path} lacks {missing[0]}. "
-            "Name a fine-tuned one with --model-name-or-path, or give rows with labels: --train-file."
+            f"Name a fine-tuned one with {option}, or give rows with labels: --train-file."
         )
     check_loaded(model, tokenizer, name_or_path)
     return model.eval(), tokenizer

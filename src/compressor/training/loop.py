@@ -52,6 +52,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Whose answers are learnt beside the labels; it does not change meanwhile."""
+
+    outputs: np.ndarray
+    """Its outputs of the training rows [units, outputs]."""
+    is_itself: bool
+    """Whether it is the model that is trained, as it was before, and so does the task already."""
+
+
 def train_shared_weights(
     model: "PreTrainedModel",
     task: Task,
@@ -60,12 +70,12 @@ def train_shared_weights(
     settings: TrainingSettings,
     on_epoch: Callable[[EpochReport], bool | None],
     states: TrainingStates | None = None,
-    teacher: np.ndarray | None = None,
+    teacher: Teacher | None = None,
 ) -> list[EpochReport]:
     """Return the reports of all epochs; `model` is trained in place, on the device it is on.
 
-    A `teacher`'s outputs of the training rows [units, outputs] are those of the model as it is, which does the task
-    already: the super-network and all sub-networks learn to answer so, and what is ordered is so from the start.
+    The super-network and all sub-networks learn to answer as a `teacher` does. Where that is the model as it is, which
+    does the task already, what is ordered is so from the start.
     Where PyTorch has a process group, its processes train together: each calls this with the same arguments, the first
     one alone evaluates and has `states`, and all get its reports.
     `on_epoch` is called after each epoch, to keep a checkpoint; a true value ends the training. With `states` the
@@ -77,7 +87,8 @@ def train_shared_weights(
     dimensions, settings = get_dimensions(model), settings.for_rows(len(train))
     forget_orders(model)  # of another training
     strategy = get_strategy(settings.sampling_strategy, settings.num_random_sub_nets)
-    warm_up = count_warm_up(task, settings, is_fine_tuned=teacher is not None)
+    is_fine_tuned = teacher is not None and teacher.is_itself
+    warm_up = count_warm_up(task, settings, is_fine_tuned=is_fine_tuned)
 
     def current_space() -> SearchSpace:
         """Return the space, which ordering the layers changes."""
@@ -96,7 +107,8 @@ def train_shared_weights(
         plan=lambda step: [
             replace(update, distill=update.distill or learns) for update in strategy(current_space(), step)
         ],
-        teacher=teacher,
+        teacher=None if teacher is None else teacher.outputs,
+        is_fine_tuned=is_fine_tuned,
         smallest=lambda: current_space().smallest,
         warm_up=warm_up,
         ranks=current_ranks(),
@@ -210,10 +222,13 @@ class _Job:
     smallest: Callable[[], SubNetwork] | None = None
     """The sub-network that is reported beside the super-network; None where a model is trained alone."""
     teacher: np.ndarray | None = None
+    """Outputs that are learnt [units, outputs]."""
+    is_fine_tuned: bool = False
+    """Whether the model does the task before the first epoch."""
     warm_up: int | None = None
     """After so many epochs, if that is a number, heads and units are put in order of importance, the optimizer's
     moments with them: nothing restarts. Layers are ordered too where the search space asks for it, unless the task
-    head has learnt nothing yet: before the first epoch it has only where there is a teacher."""
+    head has learnt nothing yet: before the first epoch it has only where the model is fine-tuned."""
     ranks: Ranks = ALONE
     pieces: Pieces = field(default_factory=Pieces)
     """Into which each batch is cut, where the device's memory asks for it."""
@@ -324,7 +339,7 @@ def _order(job: _Job, optimizer: torch.optim.Optimizer) -> None:
     """Put heads and units in order of importance, and note that of the layers where it matters and can be measured."""
     model, settings = job.model, job.settings
     sort_by_importance(model, job.task, job.train, optimizer, seed=settings.seed)
-    knows_task = job.warm_up or job.teacher is not None or job.task.reference is not None
+    knows_task = job.warm_up or job.is_fine_tuned or job.task.reference is not None
     if knows_task and SEARCH_SPACES[settings.search_space].orders_layers:
         set_layer_order(model, order_layers(model, job.task, job.train, seed=settings.seed))
 

@@ -33,6 +33,12 @@ class ModelOptions:
         flags=("--model-name-or-path", "--model-name"),
         path=True,
     )
+    teacher_model: str | None = option(
+        None,
+        "Fine-tuned model of the same task, mostly a larger one, whose outputs super-network and sub-networks learn "
+        "beside the labels: a directory, or a name on the Hub.",
+        path=True,
+    )
     attn_implementation: str = option("sdpa", "How PyTorch computes attention.", choices=("sdpa", "eager"))
     trust_remote_code: bool = option(False, "Run code that comes with the base model. Only for models you trust.")
     save_checkpoints: bool = option(
@@ -41,6 +47,11 @@ class ModelOptions:
         flags=("--save-strategy",),
         words={"epoch": True, "no": False},
     )
+
+    @property
+    def full_model(self) -> str:
+        """Who answers texts that have no labels: the teacher, or else the model itself."""
+        return self.teacher_model or self.model_name_or_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,8 @@ class TrainingRecord:
     training_rows: TrainingRows | None = None
     """None where version 0.1.0 wrote the record."""
     model_name_or_path: str
+    teacher_model: str | None = None
+    """Another model whose answers were learnt too; None where there was none."""
     settings: Annotated[TrainingSettings, require_keys("search_space", "seed")]
     dimensions: EncoderDimensions | None = None
     attn_implementation: str

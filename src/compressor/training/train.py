@@ -16,14 +16,14 @@ from compressor.data.sources import TaskData
 from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.digests import Inputs
-from compressor.errors import ModelError, TaskDataError
-from compressor.evaluation.answers import label_answered
+from compressor.errors import ModelError, OptionError, TaskDataError
+from compressor.evaluation.answers import ask_teacher, label_answered
 from compressor.evaluation.evaluator import Evaluator
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
 from compressor.network.loading import digest_model, load_base_model
 from compressor.spaces import create_search_space
-from compressor.training.loop import train_shared_weights
+from compressor.training.loop import Teacher, train_shared_weights
 from compressor.training.precision import Precision, decide_precision
 from compressor.training.ranks import Ranks, current_ranks
 from compressor.training.settings import ModelOptions, TrainingSettings
@@ -52,8 +52,8 @@ class PreparedTraining:
     settings: TrainingSettings
     """With the number of epochs and the precision filled in."""
     precision: Precision
-    teacher: np.ndarray | None = None
-    """The outputs of the training rows [units, outputs] that are learnt beside the labels."""
+    teacher: Teacher | None = None
+    """Whose outputs are learnt beside the labels."""
 
 
 def train_super_network(
@@ -76,7 +76,8 @@ def train_super_network(
     Rows whose labels are a fine-tuned model's answers (`answer_texts`) train that model: its outputs are the teacher
     throughout, and `auto` starts with the ordering. Where the data has rows without labels beside those with, the model
     is first fine-tuned on the latter alone; what it answers then is learnt in the same way, of all rows. An epoch of
-    the settings is one of both.
+    the settings is one of both. A `teacher_model` of the options answers in its place, and rows with labels as well;
+    then the encoder learns the task from the labels and these answers, and is ordered when it knows it.
 
     Where `settings.bf16` is None, a few steps decide what is faster; what is resumed keeps its precision.
 
@@ -85,8 +86,8 @@ def train_super_network(
     evaluates; the others write nothing.
 
     Raises:
-        ModelError: the model cannot be found, is of an unsupported family, or is another one than the rows' answers are
-            of.
+        ModelError: the model or its teacher cannot be found, is of an unsupported family, or is another one than the
+            rows' answers are of; the teacher is not fine-tuned for the task.
         TaskDataError: another process has other rows, or another model.
         TrainingError: the loss is no longer a number; checkpoints made before stay.
     """
@@ -103,7 +104,9 @@ def train_super_network(
     with ranks.in_turn():
         unsettled = _prepare(options, data, settings, run_id)
     _require_same_inputs(ranks, data, options)
-    if data.unlabeled is not None:
+    if options.teacher_model is not None and data.answers is None:
+        unsettled = _ask_teacher(unsettled, options, data)
+    elif data.unlabeled is not None:
         teacher = None if folder is None else folder.with_name(_TEACHER)
         unsettled = _answer_unlabeled(unsettled, options, data, settings, teacher)
     prepared, states = _begin(unsettled, options, data, folder)
@@ -152,10 +155,15 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
     """Load the encoder onto its device, and encode the rows; the precision is not decided yet."""
     num_unlabeled = 0 if data.unlabeled is None else len(data.unlabeled)
     settings = settings.for_rows(len(data.train) + num_unlabeled)
-    if data.answers is not None and digest_model(options.model_name_or_path) != data.answers.asked.model:
+    if data.answers is not None and digest_model(options.full_model) != data.answers.asked.model:
         raise ModelError(
             f"the model that is trained without labels must be the one that has answered the texts, "
-            f"{data.answers.full_model}, but {options.model_name_or_path} is another. Train that one."
+            f"{data.answers.full_model}, but {options.full_model} is another. Train that one, or name it as teacher."
+        )
+    if options.teacher_model is not None and data.task.head.learns_reference:
+        raise OptionError(
+            f"--teacher-model must be left out for --task-name {data.task.name}, which learns its own model's vectors, "
+            f"but got {options.teacher_model}. Leave it out."
         )
     model, tokenizer = load_base_model(
         options.model_name_or_path,
@@ -175,6 +183,7 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         label_names=data.label_names,
         training_rows=TrainingRows.note(data.parts),
         model_name_or_path=options.model_name_or_path,
+        teacher_model=options.teacher_model,
         settings=settings,
         dimensions=dimensions,
         attn_implementation=options.attn_implementation,
@@ -191,8 +200,34 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         validation=encode(data.validation, data.task, tokenizer, positions),
         settings=settings,
         precision=Precision(bf16=False, reason="nothing is decided yet"),
-        teacher=None if data.answers is None else data.answers.outputs["train"],
+        teacher=None if data.answers is None else _as_teacher(data.answers.outputs["train"], options),
     )
+
+
+def _as_teacher(outputs: np.ndarray, options: ModelOptions) -> Teacher:
+    """Return the outputs of the training rows as those of a teacher: the model itself, unless another is named."""
+    return Teacher(outputs=outputs, is_itself=options.teacher_model is None)
+
+
+def _ask_teacher(prepared: PreparedTraining, options: ModelOptions, data: TaskData) -> PreparedTraining:
+    """Return the training with the answers of the model that is named as its teacher, to rows without labels too.
+
+    Raises:
+        ModelError: it is not fine-tuned, its head is for another task, or it reads other words.
+        TaskDataError: a label of the data is none of its labels.
+    """
+    assert options.teacher_model is not None
+    ranks, rows, size = current_ranks(), prepared.train, prepared.settings.per_device_eval_batch_size
+    # The first process asks for all: a teacher is mostly large.
+    asked: dict[str, Tensor] = {}
+    if ranks.is_first:
+        outputs = ask_teacher(
+            options.teacher_model, data, int(rows.unit_bounds[-1]), size, trust_remote_code=options.trust_remote_code
+        )
+        asked = {_OUTPUTS: torch.from_numpy(outputs)}
+    outputs = ranks.share(asked)[_OUTPUTS].numpy()
+    rows = label_answered(rows, len(data.train), outputs, data.task.head)
+    return replace(prepared, train=rows, teacher=_as_teacher(outputs, options))
 
 
 def _answer_unlabeled(
@@ -203,7 +238,9 @@ def _answer_unlabeled(
     The fine-tuned model is kept in a `folder` until the training is over, and taken from there if it is interrupted.
     """
     assert data.unlabeled is not None
-    labelled, alone = replace(data, unlabeled=None), replace(settings, sampling_strategy="standard")
+    labelled = replace(data, unlabeled=None)
+    # The epochs that are asked for are of all rows; so few rows get their own.
+    alone = replace(settings, sampling_strategy="standard", num_train_epochs=None)
     ranks, model = current_ranks(), prepared.net.model
     # All that it depends on: of other rows or settings it is another one.
     wanted = {"data": data.digest, "labels": data.label_names, "settings": alone.identity}
@@ -229,7 +266,7 @@ def _answer_unlabeled(
     shared = ranks.share(tensors)
     labels, outputs = shared.pop(_LABELS).numpy(), shared.pop(_OUTPUTS).numpy()
     model.load_state_dict(shared)
-    return replace(prepared, train=replace(prepared.train, labels=labels), teacher=outputs)
+    return replace(prepared, train=replace(prepared.train, labels=labels), teacher=_as_teacher(outputs, options))
 
 
 _OUTPUTS, _LABELS = "outputs of all rows", "labels of all rows"
@@ -292,7 +329,8 @@ def _identity(record: TrainingRecord, options: ModelOptions, data: TaskData) -> 
     depends = ("source", "data_digest", "label_names", "model_name_or_path", "settings", "dimensions", "params")
     values = asdict(record)
     kept = {name: values[name] for name in depends} | _digest_unlabeled(data)
-    return kept | {"model": digest_model(options.model_name_or_path)}
+    teacher = {} if options.teacher_model is None else {"teacher": digest_model(options.teacher_model)}
+    return kept | teacher | {"model": digest_model(options.model_name_or_path)}
 
 
 @dataclass(kw_only=True)

@@ -34,7 +34,8 @@ def make_search(origin: SearchOrigin, trained: TrainingRecord | None, folder: st
     lines, trained_on, trained_in = [], asdict(DataSource()), dict[str, Any]()
     if trained is not None:
         settings, trained_on = asdict(trained.settings), trained.source.to_json()
-        model = {"model_name_or_path": trained.model_name_or_path, "attn_implementation": trained.attn_implementation}
+        named = ("model_name_or_path", "teacher_model", "attn_implementation")
+        model = {name: getattr(trained, name) for name in named}
         defaults = asdict(TrainingSettings()) | asdict(ModelOptions()) | asdict(DataSource())
         trained_in = {"search_space": trained.settings.search_space}
         lines.append(_line("train-supernet", model | trained_on | settings, defaults, output_dir=name))

@@ -65,6 +65,7 @@ from mlproject.cli.options import (
     SEVERAL,
     SPACE,
     SPACE_OF_SEARCH,
+    TEACHER,
     TEXTS_OF_VOCABULARY,
     THREADS,
     TIERS,
@@ -130,7 +131,9 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(MODEL, CHECKPOINTS, DATA, SAMPLING, TRAINING, PROCESSES, SPACE, EVALUATION, DEVICE, DRY_RUN, OUTPUT)
+@add_options(
+    MODEL, TEACHER, CHECKPOINTS, DATA, SAMPLING, TRAINING, PROCESSES, SPACE, EVALUATION, DEVICE, DRY_RUN, OUTPUT
+)
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     context = click.get_current_context()
@@ -385,6 +388,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
 @cli.command("compress", cls=HuggingFaceCommand)
 @add_options(
     MODEL,
+    TEACHER,
     CHECKPOINTS,
     DATA,
     SAMPLING,
@@ -759,9 +763,13 @@ def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> No
 
 
 def _located(options: ModelOptions) -> ModelOptions:
-    """Return the options with the local path of a base model that is an address in MLflow."""
-    name = options.model_name_or_path
-    return replace(options, model_name_or_path=str(locate(name, *MODEL_DIR))) if is_address(name) else options
+    """Return the options with the local paths of models that are addresses in MLflow."""
+
+    def locally(name: str) -> str:
+        return str(locate(name, *MODEL_DIR)) if is_address(name) else name
+
+    teacher = None if options.teacher_model is None else locally(options.teacher_model)
+    return replace(options, model_name_or_path=locally(options.model_name_or_path), teacher_model=teacher)
 
 
 def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:

@@ -164,6 +164,7 @@ def _read_config_file(ctx: click.Context, _option: click.Parameter, value: str |
 
 
 MODEL = _of("Model", ModelOptions, "model_name_or_path", "attn_implementation", "trust_remote_code")
+TEACHER = _of("Model", ModelOptions, "teacher_model")
 CHECKPOINTS = _of("Training", ModelOptions, "save_checkpoints")
 DATA = _of("Data", DataSource)
 COLUMNS = _of("Data", ColumnOptions)

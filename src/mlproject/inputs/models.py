@@ -16,7 +16,7 @@ from mlproject.inputs.addresses import SUPER_NETWORK, locate
 
 
 def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) -> TaskData:
-    """Return the rows of a training; its model answers texts without labels, and the answers stay in `output_dir`.
+    """Return the rows of a training; its model or teacher answers texts without labels; answers stay in `output_dir`.
 
     Without one they are not kept.
 
@@ -28,7 +28,7 @@ def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) 
         return load_task_data(source)
     return answer_source(
         source,
-        model.model_name_or_path,
+        model.full_model,
         directory=output_dir,
         attn_implementation=model.attn_implementation,
         trust_remote_code=model.trust_remote_code,

@@ -152,7 +152,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     # Where the user has named no task, texts without labels are asked what their model's head answers.
     if source.has_no_labels:
         code = options.model.trust_remote_code
-        source = fit_to_model(source, options.model.model_name_or_path, trust_remote_code=code)
+        source = fit_to_model(source, options.model.full_model, trust_remote_code=code)
     of_data = _of_rows(load_texts(source) if source.has_no_labels else load_task_data(source))
 
     def run_search(folder: Path, stage: StageRun) -> None:
@@ -160,10 +160,12 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
             raise stopped()
 
     # A stage is known by its options and by digests of what it reads: where all are equal, an earlier result is taken.
-    base = digest_model(options.model.model_name_or_path)
+    base: dict[str, Any] = {"model": digest_model(options.model.model_name_or_path)}
+    if options.model.teacher_model is not None:
+        base["teacher"] = digest_model(options.model.teacher_model)
     supernet = stages.run(
         "supernet",
-        stage_inputs("train-supernet", source, options.model, options.training, **of_data, model=base),
+        stage_inputs("train-supernet", source, options.model, options.training, **of_data, **base),
         lambda folder, stage: train_supernet(folder, source, options.model, options.training, stage, options.plan),
     )
     if source.has_no_labels:  # training has asked its model for the labels

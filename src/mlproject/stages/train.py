@@ -129,11 +129,13 @@ def _forecast(prepared: PreparedTraining, data: TaskData, num_done: int, plan: P
     """Return what training, and the stages that a plan says, will take."""
     net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
     assert net.record is not None and net.record.params is not None
-    # Texts without labels are answered by the model as it is then, whose super-network starts with the ordering.
-    is_fine_tuned = net.record.source.unlabeled_file is not None
+    # Texts without labels are answered by the model as it is then, whose super-network starts with the ordering; unless
+    # a teacher answers them.
+    is_fine_tuned = net.record.source.unlabeled_file is not None and net.record.teacher_model is None
     expected = forecast(net.model, prepared.task, train, validation, settings, is_fine_tuned=is_fine_tuned)
-    if data.unlabeled is not None and prepared.teacher is None:
-        before_s = settings.epochs * expected.epoch_s * len(data.train) / len(train)
+    if data.unlabeled is not None and is_fine_tuned and prepared.teacher is None:
+        alone = replace(settings, num_train_epochs=None).for_rows(len(data.train))
+        before_s = alone.epochs * expected.epoch_s * len(data.train) / len(train)
         expected = replace(expected, training_s=expected.training_s + before_s)
     # The share of the training that is still to be done.
     left = 1 - num_done / settings.epochs

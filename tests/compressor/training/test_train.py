@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode_parts
 from compressor.data.sources import TaskData, load_data, pick_rows
+from compressor.errors import ModelError, OptionError, TaskDataError
+from compressor.evaluation.answers import answer_texts
 from compressor.evaluation.evaluator import Evaluator
-from compressor.training.settings import TrainingSettings
+from compressor.network.loading import load_fine_tuned_model
+from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.super_network import load_super_network
 from compressor.training.train import PreparedTraining, train_super_network
-from conftest import WORDS, sentence_rows
+from conftest import HIDDEN, WORDS, sentence_rows, tiny_model
 
 SETTINGS = TrainingSettings(num_train_epochs=3, learning_rate=5e-3, sampling_strategy="standard")
 
@@ -122,7 +126,9 @@ def test_texts_without_labels_are_answered_by_a_model_fine_tuned_first(
     net = train_super_network(base_model_dir, data, settings, directory=tmp_path / "net", on_start=started.append)
     (begun,) = started
     alone = train_super_network(
-        base_model_dir, replace(data, unlabeled=None), replace(settings, sampling_strategy="standard")
+        base_model_dir,
+        replace(data, unlabeled=None),
+        replace(settings, sampling_strategy="standard", num_train_epochs=None),
     )
     rows = encode_parts(data, net.tokenizer, 40).train
     assert len(begun.train) == len(rows) + 29
@@ -130,7 +136,7 @@ def test_texts_without_labels_are_answered_by_a_model_fine_tuned_first(
     assert begun.train.labels[:num_units].tolist() == rows.labels.tolist()
     assert begun.teacher is not None
     answers = Evaluator(alone.model, data.task, begun.train).compute_logits()
-    assert begun.teacher.tolist() == answers.tolist()
+    assert begun.teacher.outputs.tolist() == answers.tolist()
     made = begun.train.labels[num_units:]
     expected = data.task.head.predict(answers)[num_units:]
     if task == "rerank":  # a relevance, not the output that a sigmoid makes one of
@@ -178,3 +184,87 @@ def test_other_texts_without_labels_are_another_training(base_model_dir: Path, t
         with suppress(KeyboardInterrupt):
             train_super_network(base_model_dir, each, settings, directory=tmp_path / "net", on_epoch=on_epoch)
     assert epochs == [1, 2]
+
+
+def _save_teacher(folder: Path, tokenizer: PreTrainedTokenizerFast, labels: dict[int, str], head: str) -> Path:
+    model = tiny_model(task_head=head)
+    model.config.num_labels, model.config.id2label = len(labels), labels
+    if head == "classification":
+        model.classifier = torch.nn.Linear(HIDDEN, len(labels))
+        torch.nn.init.normal_(model.classifier.weight, generator=torch.Generator().manual_seed(0))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("unlabeled", [False, True])
+def test_another_model_s_answers_are_learnt(
+    unlabeled: bool,
+    base_model_dir: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its labels are matched by name, its answers are the labels of texts without, and nothing is fine-tuned before."""
+    data = _load_with_unlabeled("custom", tmp_path)
+    data = data if unlabeled else replace(data, unlabeled=None)
+    teacher = _save_teacher(tmp_path / "teacher", tokenizer, {0: "1", 1: "0"}, "classification")
+    options = ModelOptions(model_name_or_path=str(base_model_dir), teacher_model=str(teacher))
+    settings = TrainingSettings(num_train_epochs=3, learning_rate=5e-3)
+    started: list[PreparedTraining] = []
+    seen: list[EpochReport] = []
+    net = train_super_network(options, data, settings, on_start=started.append, on_epoch=seen.append)
+    (begun,), count = started, len(data.train) + 29 * unlabeled
+    assert f"Asking {teacher} for its answers to {count} texts." in (printed := capsys.readouterr().out)
+    assert "Fine-tuning" not in printed
+    model, _ = load_fine_tuned_model(str(teacher))
+    logits = Evaluator(model, data.task, begun.train).compute_logits()[:, ::-1]
+    assert begun.teacher is not None
+    assert not begun.teacher.is_itself
+    np.testing.assert_allclose(begun.teacher.outputs, logits, atol=1e-4)
+    given = len(data.train)
+    assert begun.train.labels[given:].tolist() == logits[given:].argmax(axis=1).tolist()
+    # The first epoch is the super-network's own: it does not know the task yet.
+    assert [report.sub_network_loss is None for report in seen] == [True, False, False]
+    assert net.record is not None
+    assert net.record.teacher_model == str(teacher)
+    plain = train_super_network(base_model_dir, replace(data, unlabeled=None), settings)
+    assert not all(torch.equal(a, b) for a, b in zip(net.model.parameters(), plain.model.parameters(), strict=True))
+
+
+def test_texts_alone_are_answered_by_a_teacher(base_model_dir: Path, data: TaskData, tmp_path: Path) -> None:
+    """The student may be a bare encoder: the teacher's answers are all that it learns, and what it is judged by."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(str(row["text"]) for row in sentence_rows(60)))
+    teacher = tmp_path / "teacher"
+    train_super_network(base_model_dir, data, SETTINGS).save(teacher)
+    data = answer_texts(teacher, texts)
+    settings = TrainingSettings(num_train_epochs=3, learning_rate=5e-3)
+    seen: list[EpochReport] = []
+    options = ModelOptions(model_name_or_path=str(base_model_dir), teacher_model=str(teacher))
+    net = train_super_network(options, data, settings, on_epoch=seen.append)
+    assert net.label_names == ("0", "1")
+    assert [report.sub_network_loss is None for report in seen] == [True, False, False]
+    with pytest.raises(ModelError, match="but .* is another. Train that one, or name it as teacher."):
+        train_super_network(base_model_dir, data, settings)
+
+
+def test_who_cannot_teach(base_model_dir: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    data = replace(_load_with_unlabeled("custom", tmp_path), unlabeled=None)
+    three = _save_teacher(tmp_path / "three", tokenizer, {0: "a", 1: "b", 2: "c"}, "classification")
+    choice = _save_teacher(tmp_path / "choice", tokenizer, {0: "0", 1: "1"}, "multiple_choice")
+    for teacher, error, message in (
+        (three, TaskDataError, "the labels of the data must be the model's"),
+        (
+            choice,
+            ModelError,
+            "the teacher must have a head for 2 outputs, as the task custom needs, but .* has multiple",
+        ),
+        (base_model_dir, ModelError, "must be fine-tuned, but .* lacks a task head. Name a .* with --teacher-model"),
+    ):
+        options = ModelOptions(model_name_or_path=str(base_model_dir), teacher_model=str(teacher))
+        with pytest.raises(error, match=message):
+            train_super_network(options, data, TrainingSettings(num_train_epochs=1))
+    embed = load_data(tmp_path / "rows.jsonl", text="text", task_name="embed", reference_model=str(base_model_dir))
+    with pytest.raises(OptionError, match="--teacher-model must be left out for --task-name embed"):
+        train_super_network(options, embed, TrainingSettings(num_train_epochs=1))

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.heads.answers import AGAINST_FULL_MODEL
@@ -169,6 +170,36 @@ def test_compress_with_texts_without_labels_beside_rows(
     again = run_cli(*words, "--output-dir", "again")
     assert again.out.count(": skipped, ") == 6, again.out
     write_rows(texts[1:], "texts.jsonl")
+    other = run_cli(*words, "--output-dir", "other")
+    assert other.out.count(": skipped, ") == 0, other.out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_footprint")
+def test_compress_a_student_of_another_model(
+    run_cli: RunCli, base_model_dir: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """A bare encoder learns the answers of a fine-tuned one to texts without labels, the only labels that there are."""
+    teacher = tiny_model()
+    teacher.save_pretrained(tmp_path / "mine")
+    tokenizer.save_pretrained(tmp_path / "mine")
+    (tmp_path / "texts.txt").write_text("\n".join(str(row["text"]) for row in sentence_rows(60)))
+    words = ["compress", "--model-name-or-path", base_model_dir, "--teacher-model", "mine"]
+    words += ["--unlabeled-file", "texts.txt", "--num-train-epochs", 3, "--num-samples", 4, "--runs", 2]
+    words += ["--lengths", 8, "--batch-sizes", 1, "--finetune-epochs", 1, "--knee"]
+    outcome = run_cli(*words, "--output-dir", "out")
+    assert outcome.code == 0, outcome.err
+    assert "Asking mine for its answers to 60 texts." in outcome.out
+    assert "disagreement" in outcome.out
+    record = json.loads((tmp_path / "out" / "supernet" / "super_network.json").read_text())
+    assert record["teacher_model"] == "mine"
+    assert record["epochs"][0]["sub_network_loss"] is None  # the student does not know the task before
+    assert "--teacher-model" in (tmp_path / "out" / "report.html").read_text()
+    again = run_cli(*words, "--output-dir", "again")
+    assert again.out.count(": skipped, ") == 6, again.out
+    with torch.no_grad():
+        teacher.classifier.weight.mul_(1.5)
+    teacher.save_pretrained(tmp_path / "mine")
     other = run_cli(*words, "--output-dir", "other")
     assert other.out.count(": skipped, ") == 0, other.out
 
