@@ -16,6 +16,12 @@ each recipe and seed in fp32 and in bfloat16, evaluates both in fp32, and tells 
 of seeds:
 
     python benchmarks/front_quality.py --compare-precisions --recipes auto --seeds 0 1 2
+
+With `--teacher-model` all updates learn the answers of another, fine-tuned model too:
+
+    compressor train-supernet --model-name-or-path demo-base --sampling-strategy standard --num-train-epochs 2 \\
+        --max-train-samples 3000 --max-eval-samples 1000 --output-dir teacher
+    python benchmarks/front_quality.py --recipes auto --teacher-model teacher
 """
 
 import argparse
@@ -30,6 +36,7 @@ import torch
 
 from compressor.data.batches import encode
 from compressor.data.sources import DataSource, load_task_data
+from compressor.evaluation.answers import ask_teacher
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import compute_hypervolume
 from compressor.network.costs import CostModel, create_cost_model
@@ -39,7 +46,7 @@ from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.spaces import create_search_space
 from compressor.spaces.space import SearchSpace
 from compressor.training.importance import order_layers, sort_by_importance
-from compressor.training.loop import train_shared_weights
+from compressor.training.loop import Teacher, train_shared_weights
 from compressor.training.settings import TrainingSettings
 from compressor.training.strategies import SAMPLING_STRATEGIES, WARM_UP_SHARES, Step, Strategy, Update
 
@@ -97,7 +104,9 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf16: bool) -> dict[str, float]:
+def run(
+    recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf16: bool, teacher_model: str | None
+) -> dict[str, float]:
     """What a recipe comes to with one seed."""
     data = load_task_data(source)
     model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=seed)
@@ -113,8 +122,12 @@ def run(recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf1
     settings = TrainingSettings(
         sampling_strategy="measured", search_space=recipe.space, seed=seed, bf16=bf16, **recipe.settings
     )
+    teacher = None
+    if teacher_model is not None:
+        outputs = ask_teacher(teacher_model, data, len(train.labels), settings.per_device_eval_batch_size)
+        teacher = Teacher(outputs=outputs, is_itself=False)
     start = time.process_time()
-    train_shared_weights(model, data.task, train, validation, settings, lambda _: None)
+    train_shared_weights(model, data.task, train, validation, settings, lambda _: None, teacher=teacher)
     if recipe.ordered == "end":
         sort_by_importance(model, data.task, train)
         if recipe.space == "small_ordered":
@@ -192,6 +205,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compare-precisions", action="store_true")
+    parser.add_argument("--teacher-model")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     source = DataSource(
@@ -209,7 +223,8 @@ def main() -> None:
         for seed in arguments.seeds:
             for precision, bf16 in precisions.items():
                 name, in_bf16 = recipe + precision, bf16 and not arguments.compare_precisions
-                rows.setdefault(name, []).append(run(RECIPES[recipe], seed, source, bf16, in_bf16))
+                found = run(RECIPES[recipe], seed, source, bf16, in_bf16, arguments.teacher_model)
+                rows.setdefault(name, []).append(found)
                 print(json.dumps({"recipe": name, "seed": seed, **rows[name][-1]}), flush=True)
     table = {name: summarise(runs) for name, runs in rows.items()}
     columns = (

@@ -32,11 +32,12 @@ def _name_rows(source: DataSource) -> str:
 
 
 def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
-    """Log the three parts of the data with their content hashes."""
+    """Log the three parts of the data with their content hashes, and the texts without labels, if there are any."""
     import pandas as pd
 
     named, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
-    for name, rows in data.parts.items():
+    parts = data.parts if data.unlabeled is None else {**data.parts, "unlabeled": data.unlabeled}
+    for name, rows in parts.items():
         # Words of a row are shown as one text.
         texts = [[" ".join(words)] for words in rows.texts] if of_words else list(rows.texts)
         width = len(texts[0])
@@ -44,7 +45,9 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
         columns = named if len(named) == width else [f"text{place + 1}" for place in range(width)]
         # Labels that are lists become texts, which every schema of MLflow takes.
         labels = rows.labels if rows.labels.dtype != object and rows.labels.ndim == 1 else list(map(str, rows.labels))
-        table = pd.DataFrame(texts, columns=columns).assign(label=labels)
+        table = pd.DataFrame(texts, columns=columns)
+        if name != "unlabeled":
+            table = table.assign(label=labels)
         run.log_dataset(
             table,
             name=f"{source.task_name}-{name}",

@@ -166,6 +166,10 @@ def test_compress_with_texts_without_labels_beside_rows(
     report = json.loads((tmp_path / "out" / "model" / "extraction.json").read_text())
     assert report["finetuning"]["num_epochs"] == 1
     assert "texts.jsonl" in (tmp_path / "out" / "report.html").read_text()
+    logged = next(run for run in runs() if run.data.tags["stage"] == "train-supernet").inputs.dataset_inputs
+    schemas = {of.tags[0].value: json.loads(of.dataset.schema)["mlflow_colspec"] for of in logged}
+    names = {context: [column["name"] for column in columns] for context, columns in schemas.items()}
+    assert names == {name: ["text", "label"] for name in ("train", "validation", "test")} | {"unlabeled": ["text"]}
     # Everything is known, until there are other texts: those are trained on, and whatever follows is made anew.
     again = run_cli(*words, "--output-dir", "again")
     assert again.out.count(": skipped, ") == 6, again.out
