@@ -7,6 +7,7 @@ best error of the whole and with at most 0.5, 0.25 and 0.1 of the encoder. `teac
 the labels alone and answers the texts. Sizes are picked by validation errors; what is shown are test errors.
 
     python benchmarks/few_rows.py --rows 500 1000 2000 --unlabeled 0 2700
+    python benchmarks/few_rows.py --rows 2000 --unlabeled 0 2700 --teacher-model teacher
     python benchmarks/few_rows.py --train-file T.csv --test-file E.csv --text-column body --rows 400 --unlabeled 0 3000
 """
 
@@ -26,13 +27,13 @@ from compressor.markdown import markdown_table
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions, get_layer_order, max_positions
 from compressor.spaces import create_search_space
-from compressor.training.settings import TrainingSettings
+from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.super_network import SuperNetwork
 from compressor.training.train import PreparedTraining, train_super_network
 from front_quality import SHARES, fixed_sub_networks
 
 
-def measure(data: TaskData, model: str, settings: TrainingSettings) -> dict[str, float]:
+def measure(data: TaskData, model: ModelOptions, settings: TrainingSettings) -> dict[str, float]:
     """What a training on these rows comes to."""
     begun: list[PreparedTraining] = []
     start = time.process_time()
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--unlabeled", nargs="+", type=int, default=[0, 2700])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--model-name-or-path", default="demo")
+    parser.add_argument("--teacher-model", help="answers all rows; else the model fine-tuned on the labels the texts")
     parser.add_argument("--task-name", default="demo")
     for name in ("train-file", "validation-file", "test-file", "label-column"):
         parser.add_argument(f"--{name}")
@@ -109,13 +111,14 @@ def main() -> None:
         max_eval_samples=arguments.eval_rows,
     )
     data = load_task_data(source)
+    model = ModelOptions(model_name_or_path=arguments.model_name_or_path, teacher_model=arguments.teacher_model)
     table = []
     for num_rows in arguments.rows:
         for num_unlabeled in arguments.unlabeled:
             runs = []
             for seed in arguments.seeds:
                 settings = TrainingSettings(seed=seed, bf16=arguments.bf16)
-                runs.append(measure(take(data, num_rows, num_unlabeled), arguments.model_name_or_path, settings))
+                runs.append(measure(take(data, num_rows, num_unlabeled), model, settings))
                 print(json.dumps({"rows": num_rows, "unlabeled": num_unlabeled, "seed": seed, **runs[-1]}), flush=True)
             means = {name: round(float(np.mean([run[name] for run in runs])), 4) for name in runs[0]}
             table.append({"rows": num_rows, "unlabeled": num_unlabeled, **means})
