@@ -242,13 +242,18 @@ def environment_table(reported: Reported) -> Table:
     """Return what a result was made with."""
     origin, trained = reported.origin, reported.super_network
     base = origin.model_name_or_path if trained is None else trained.model_name_or_path
+    teacher = [] if trained is None or trained.teacher_model is None else [["teacher", trained.teacher_model]]
+    # Beside the rows that errors are of; those alone are the data.
+    texts = None if trained is None or trained.source.has_no_labels else trained.source.unlabeled_file
     rows = [
         ["base model", base or "not recorded"],
+        *teacher,
         ["task", f"{origin.source.task_name}, metric {reported.metric}"],
         [
             "data",
             origin.source.train_file or origin.source.unlabeled_file or origin.source.dataset_name or "the task's own",
         ],
+        *([] if texts is None else [["texts without labels, trained on too", texts]]),
         ["data digest", origin.data_digest],
         ["weights digest", origin.supernet_digest or "each sub-network has its own"],
         ["seeds", f"search {origin.seed}, splits {origin.source.dataset_seed}" + _training_seed(reported)],

@@ -165,7 +165,7 @@ def test_compress_with_texts_without_labels_beside_rows(
     assert "disagreement" not in outcome.out  # errors are of the labels that were given
     report = json.loads((tmp_path / "out" / "model" / "extraction.json").read_text())
     assert report["finetuning"]["num_epochs"] == 1
-    assert "texts.jsonl" in (tmp_path / "out" / "report.html").read_text()
+    assert "texts without labels, trained on too" in (tmp_path / "out" / "report.html").read_text()
     logged = next(run for run in runs() if run.data.tags["stage"] == "train-supernet").inputs.dataset_inputs
     schemas = {of.tags[0].value: json.loads(of.dataset.schema)["mlflow_colspec"] for of in logged}
     names = {context: [column["name"] for column in columns] for context, columns in schemas.items()}
@@ -198,7 +198,10 @@ def test_compress_a_student_of_another_model(
     record = json.loads((tmp_path / "out" / "supernet" / "super_network.json").read_text())
     assert record["teacher_model"] == "mine"
     assert record["epochs"][0]["sub_network_loss"] is None  # the student does not know the task before
-    assert "--teacher-model" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "--teacher-model" in page
+    assert ">teacher</th>" in page
+    assert "trained on too" not in page
     again = run_cli(*words, "--output-dir", "again")
     assert again.out.count(": skipped, ") == 6, again.out
     with torch.no_grad():
