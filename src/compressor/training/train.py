@@ -204,6 +204,12 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
     )
 
 
+def _taught(prepared: PreparedTraining, options: ModelOptions, data: TaskData, outputs: np.ndarray) -> PreparedTraining:
+    """Return the training with a teacher's outputs of all rows; its answers are the labels of those that have none."""
+    rows = label_answered(prepared.train, len(data.train), outputs, data.task.head)
+    return replace(prepared, train=rows, teacher=_as_teacher(outputs, options))
+
+
 def _as_teacher(outputs: np.ndarray, options: ModelOptions) -> Teacher:
     """Return the outputs of the training rows as those of a teacher: the model itself, unless another is named."""
     return Teacher(outputs=outputs, is_itself=options.teacher_model is None)
@@ -217,17 +223,14 @@ def _ask_teacher(prepared: PreparedTraining, options: ModelOptions, data: TaskDa
         TaskDataError: a label of the data is none of its labels.
     """
     assert options.teacher_model is not None
-    ranks, rows, size = current_ranks(), prepared.train, prepared.settings.per_device_eval_batch_size
+    ranks, size = current_ranks(), prepared.settings.per_device_eval_batch_size
+    num_units = int(prepared.train.unit_bounds[-1])
     # The first process asks for all: a teacher is mostly large.
     asked: dict[str, Tensor] = {}
     if ranks.is_first:
-        outputs = ask_teacher(
-            options.teacher_model, data, int(rows.unit_bounds[-1]), size, trust_remote_code=options.trust_remote_code
-        )
+        outputs = ask_teacher(options.teacher_model, data, num_units, size, trust_remote_code=options.trust_remote_code)
         asked = {_OUTPUTS: torch.from_numpy(outputs)}
-    outputs = ranks.share(asked)[_OUTPUTS].numpy()
-    rows = label_answered(rows, len(data.train), outputs, data.task.head)
-    return replace(prepared, train=rows, teacher=_as_teacher(outputs, options))
+    return _taught(prepared, options, data, ranks.share(asked)[_OUTPUTS].numpy())
 
 
 def _answer_unlabeled(
@@ -260,16 +263,14 @@ def _answer_unlabeled(
     if ranks.is_first:
         taught, size = net.model.to(model.device), settings.per_device_eval_batch_size
         outputs = Evaluator(taught, data.task, prepared.train, size).compute_logits()
-        rows = label_answered(prepared.train, len(data.train), outputs, data.task.head)
-        answers = {_OUTPUTS: torch.from_numpy(outputs), _LABELS: torch.from_numpy(rows.labels)}
-        tensors = {**taught.state_dict(), **answers}
+        tensors = {**taught.state_dict(), _OUTPUTS: torch.from_numpy(outputs)}
     shared = ranks.share(tensors)
-    labels, outputs = shared.pop(_LABELS).numpy(), shared.pop(_OUTPUTS).numpy()
+    outputs = shared.pop(_OUTPUTS).numpy()
     model.load_state_dict(shared)
-    return replace(prepared, train=replace(prepared.train, labels=labels), teacher=_as_teacher(outputs, options))
+    return _taught(prepared, options, data, outputs)
 
 
-_OUTPUTS, _LABELS = "outputs of all rows", "labels of all rows"
+_OUTPUTS = "outputs of all rows"
 """Beside the names of weights, none of which has a space."""
 
 
