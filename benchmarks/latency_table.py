@@ -16,7 +16,13 @@ import numpy as np
 
 from compressor.data.tasks import TASKS
 from compressor.evaluation.latency import Meters
-from compressor.evaluation.latency_table import SERVED, LatencyKind, solve_latency_table, sub_networks_to_time
+from compressor.evaluation.latency_table import (
+    ON_GPU,
+    SERVED,
+    LatencyKind,
+    solve_latency_table,
+    sub_networks_to_time,
+)
 from compressor.network.families import get_dimensions
 from compressor.network.loading import load_base_model
 from compressor.network.slicing import slice_model
@@ -51,7 +57,7 @@ def main() -> None:
     """Times graphs and exports, prints the errors of each table; one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-name-or-path", default="demo")
-    parser.add_argument("--latency-of", default=",".join(SERVED))
+    parser.add_argument("--latency-of", default=",".join(one for one in SERVED if one not in ON_GPU))
     parser.add_argument("--shapes", default="1x32,1x128,8x32", help="batch size x length")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--num-sub-networks", type=int, default=12)
@@ -70,13 +76,16 @@ def main() -> None:
             for number, (_, sub_network) in enumerate(drawn)
         ]
         for form in arguments.latency_of.split(","):
+            kinds = [
+                LatencyKind(latency_of=form, threads=arguments.threads, batch_size=batch_size, length=length)
+                for batch_size, length in shapes
+            ]
             runners = [
-                open_part(model, tokenizer, part, Path(folder) / f"{form}-{number}.onnx", form, arguments.threads)
+                open_part(model, tokenizer, part, Path(folder) / f"{form}-{number}.onnx", kinds[0])
                 for number, part in enumerate(parts)
             ]
-            runners += [open_runner(FORMS[form](path), arguments.threads) for path in wholes]
-            for batch_size, length in shapes:
-                kind = LatencyKind(latency_of=form, threads=arguments.threads, batch_size=batch_size, length=length)
+            runners += [open_runner(FORMS[form](path), arguments.threads, kinds[0].provider) for path in wholes]
+            for kind in kinds:
                 timed = time_runners(runners, kind, Meters())
                 times = list(zip(parts, timed.ms[: len(parts)], strict=True))
                 table = solve_latency_table(kind, model.config.model_type, dimensions, times)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import get_available_providers
 from transformers import PreTrainedTokenizerFast
 
 import compressor
@@ -17,16 +18,18 @@ from compressor.data.batches import compute_logits, encode, evaluation_batches
 from compressor.data.tasks import TASKS
 from compressor.device import chosen_device
 from compressor.evaluation.evaluator import Evaluator
+from compressor.evaluation.latency_table import ON_GPU, LatencyKind
 from compressor.extraction.repair import measure_moments, repair
 from compressor.network.execution import activate
-from compressor.network.families import ENCODER_FAMILIES
+from compressor.network.families import ENCODER_FAMILIES, get_dimensions
 from compressor.network.saving import load_sliced_model
 from compressor.network.slicing import slice_model
-from compressor.network.sub_network import SubNetwork
+from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.training.importance import order_layers, score_importance
 from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
 from conftest import TASK_HEADS, answers, encoded_sentences, sentence_rows, tiny_batch, tiny_model
+from exporters import measure_latency_table
 
 pytestmark = [
     pytest.mark.gpu,
@@ -133,3 +136,15 @@ def test_the_whole_way_computes_there(base_model_dir: Path, tmp_path: Path) -> N
     saved = load_sliced_model(extraction.save(tmp_path / "model"))
     rows = encode(data.validation, data.task, saved.tokenizer, 40)
     assert Evaluator(saved.model, data.task, rows).evaluate().error == pytest.approx(extraction.report.error, abs=0.03)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in get_available_providers(), reason="ONNX Runtime has no CUDA provider"
+)
+@pytest.mark.parametrize("latency_of", ON_GPU)
+def test_latencies_are_of_what_is_served_there(latency_of: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    kind = LatencyKind(latency_of=latency_of, threads=1, batch_size=2, length=16)
+    model = tiny_model()
+    table = measure_latency_table(model.to(GPU), tokenizer, kind)
+    full = full_sub_network(get_dimensions(model))
+    assert 0 < table.predict(KEPT) <= table.predict(full)

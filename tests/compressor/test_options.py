@@ -152,14 +152,14 @@ def test_all_wrong_ones_are_told_at_once() -> None:
             NasOptions,
             {"objectives": ("error", "latency_ms"), "latency_of": "pytorch"},
             "--latency-of of compressor nas must be one of onnx-fp32, onnx-int8, openvino-fp32, "
-            "openvino-bf16, openvino-int8, but got pytorch: trials that run side "
+            "openvino-bf16, openvino-int8, onnx-cuda-fp32, onnx-cuda-fp16, but got pytorch: trials that run side "
             "by side would time each other. Choose another, or use compressor search.",
         ),
         (
             SearchOptions,
             {"objectives": ("error", "latency_ms"), "latency_of": "tflite"},
-            "--latency-of must be one of onnx-fp32, onnx-int8, openvino-fp32, openvino-bf16, openvino-int8, pytorch, "
-            "but got 'tflite'. Choose one of them.",
+            "--latency-of must be one of onnx-fp32, onnx-int8, openvino-fp32, openvino-bf16, openvino-int8, "
+            "onnx-cuda-fp32, onnx-cuda-fp16, pytorch, but got 'tflite'. Choose one of them.",
         ),
         (
             SearchOptions,

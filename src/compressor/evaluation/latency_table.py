@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TABLE_FILE = "latency_table.json"
-SERVED = ("onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8")
+ON_GPU = ("onnx-cuda-fp32", "onnx-cuda-fp16")
+"""Runtime, provider and precision of what is served on a GPU."""
+SERVED = ("onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8", *ON_GPU)
 PYTORCH = "pytorch"
 """Timed sub-network by sub-network; above, runtime and precision of what a table can be of."""
 LATENCIES_OF = (*SERVED, PYTORCH)
@@ -44,6 +46,11 @@ class LatencyKind:
     """Texts that are computed at once."""
     length: Count
     """Tokens of each."""
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that computes it, by the name users know."""
+        return "cuda" if self.latency_of in ON_GPU else "cpu"
 
     def __str__(self) -> str:
         threads, texts = (

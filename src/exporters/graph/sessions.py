@@ -45,9 +45,7 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
         return
     wrong, steps = [], []
     if "onnxruntime" in runtimes:
-        import onnxruntime
-
-        available = onnxruntime.get_available_providers()
+        available = available_providers()
         if PROVIDERS[provider] not in available:
             wrong.append(f"ONNX Runtime has {', '.join(available)}")
             steps.append("install onnxruntime-gpu in place of onnxruntime")
@@ -65,6 +63,13 @@ def require_provider(provider: str, runtimes: Collection[str] = ("onnxruntime", 
             f"--provider {provider} must be there for what is computed, but {' and '.join(wrong)}. "
             f"Use --provider cpu, or {' and '.join(steps)}."
         )
+
+
+def available_providers() -> list[str]:
+    """Return what ONNX Runtime was built for, by its own names."""
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
 
 
 def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressor.errors import ModelError
 from compressor.evaluation.latency import Block, Meters, time_block, warm_up
 from compressor.evaluation.latency_table import (
+    ON_GPU,
     LatencyKind,
     LatencyTable,
     TableCheck,
@@ -30,7 +32,8 @@ from compressor.progress import progress_bar
 from exporters.graph.cpu import cpu_name
 from exporters.graph.onnx_export import export_onnx
 from exporters.graph.openvino_ir import IR_SUFFIX, UNREADABLE, convert_ir, halve_ir, quantize_ir
-from exporters.graph.quantization import INT8_SUFFIX, quantize_int8
+from exporters.graph.quantization import FP16_SUFFIX, INT8_SUFFIX, convert_fp16, quantize_int8
+from exporters.graph.sessions import PROVIDERS, available_providers
 from exporters.timing.runners import Runner, make_inputs, open_runner
 
 if TYPE_CHECKING:
@@ -50,6 +53,10 @@ whole models take turns. Small graphs would stay there, and be faster than the p
 
 def _quantize(graph: Path) -> Path:
     return quantize_int8(graph, graph.with_suffix(INT8_SUFFIX))
+
+
+def _halve_onnx(graph: Path) -> Path:
+    return convert_fp16(graph, graph.with_suffix(FP16_SUFFIX))
 
 
 def _convert(graph: Path) -> Path:
@@ -74,6 +81,8 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "openvino-fp32": _convert,
     "openvino-bf16": _halve,
     "openvino-int8": _quantize_static,
+    "onnx-cuda-fp32": lambda graph: graph,
+    "onnx-cuda-fp16": _halve_onnx,
 }
 """What is made of an fp32 graph, by runtime and precision: a file that `open_runner` opens."""
 
@@ -87,9 +96,13 @@ def measure_latency_table(
 ) -> LatencyTable:
     """Return how long the parts of a super-network take, from medians of rounds in which all graphs take turns.
 
-    It takes half a minute to a minute. On one thread times are processor time: what the wall clock shows on a quiet
-    machine, and what others on a busy one hardly change.
+    It takes half a minute to a minute. On one thread of a CPU times are processor time: what the wall clock shows on a
+    quiet machine, and what others on a busy one hardly change.
+
+    Raises:
+        ModelError: ONNX Runtime has no CUDA provider, for a kind that is computed on a GPU.
     """
+    require_runtime_of(kind.latency_of)
     dimensions = get_dimensions(model)
     # The last one is none of the equations: what the table predicts for it is held against its own time.
     wanted, checked = sub_networks_to_time(dimensions), sub_network_to_check(dimensions)
@@ -101,7 +114,7 @@ def measure_latency_table(
         runners = []
         for number, sub_network in enumerate(every):
             path = Path(folder) / f"{number}.onnx"
-            runners.append(open_part(model, tokenizer, sub_network, path, kind.latency_of, kind.threads))
+            runners.append(open_part(model, tokenizer, sub_network, path, kind))
             bar.update()
         timed = time_runners(runners, kind, meters or Meters(), bar.update)
     *ms, check_ms = timed.ms
@@ -110,17 +123,33 @@ def measure_latency_table(
     return replace(table, check=check, cpu=cpu_name(), waited=timed.waited)
 
 
+def require_runtime_of(latency_of: str | None) -> None:
+    """Raise unless what latencies are of can be computed here.
+
+    Raises:
+        ModelError: it is computed on a GPU, and ONNX Runtime has no CUDA provider.
+    """
+    if latency_of not in ON_GPU:
+        return
+    available = available_providers()
+    if PROVIDERS["cuda"] not in available:
+        raise ModelError(
+            f"--latency-of {latency_of} must be given where ONNX Runtime has {PROVIDERS['cuda']}, but it has "
+            f"{', '.join(available)}. Choose another, or install onnxruntime-gpu in place of onnxruntime."
+        )
+
+
 def open_part(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     sub_network: SubNetwork,
     path: Path,
-    latency_of: str,
-    threads: int,
+    kind: LatencyKind,
 ) -> Runner:
     """Return the runner of a graph that a table is solved from, which is written to `path` and beside it."""
-    portable = latency_of.startswith("openvino") and get_family(model.config.model_type).fused in UNREADABLE
-    return open_runner(FORMS[latency_of](_export(model, tokenizer, sub_network, path, portable=portable)), threads)
+    portable = kind.latency_of.startswith("openvino") and get_family(model.config.model_type).fused in UNREADABLE
+    graph = _export(model, tokenizer, sub_network, path, portable=portable)
+    return open_runner(FORMS[kind.latency_of](graph), kind.threads, kind.provider)
 
 
 def _export(
@@ -160,7 +189,7 @@ def time_runners(
         # 8 bytes a number: reading so many pushes the weights of all graphs out of the processor's caches.
         calls[f"before {name}"] = others.sum
         calls[name] = partial(runner.run, make_inputs(runner, [kind.length] * kind.batch_size))
-    one_thread = kind.threads == 1
+    one_thread = kind.threads == 1 and kind.provider == "cpu"
     warm_up(calls, _WARM_UPS)
     blocks: list[Block] = []
     start = meters.clock()

@@ -34,6 +34,7 @@ from exporters.report.inputs import ReportFolders, read_reported
 from exporters.report.page import FIGURES, REPORT_FILE, write_report
 from exporters.report.steps import list_steps, table_of_steps
 from exporters.report.summary import Summary, SummaryRow, summarise
+from exporters.timing.latency_table import require_runtime_of
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
@@ -69,12 +70,13 @@ class CompressOptions:
         return replace(self.export, runtime=("onnxruntime",), register_as=None, alias=None)
 
     def require_provider(self) -> None:
-        """Raise unless what is timed can compute where it is to.
+        """Raise unless what is timed, and what a search's latencies are of, can compute where it is to.
 
         Raises:
-            LatencyError: it cannot.
+            ModelError: it cannot.
         """
         require_provider(self.benchmark.provider, {"pytorch", "onnxruntime", *self.export.runtime})
+        require_runtime_of(self.search.latency_of)
 
     @property
     def plan(self) -> Plan:

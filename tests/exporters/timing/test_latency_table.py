@@ -9,11 +9,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from compressor.errors import ModelError
 from compressor.evaluation.latency import Meters, Usage
 from compressor.evaluation.latency_table import SERVED, LatencyKind
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from conftest import DIMENSIONS, HIDDEN, LAYERS, VOCABULARY, tiny_model
+from exporters.graph.sessions import PROVIDERS
 from exporters.timing import latency_table
 from exporters.timing.latency_table import FORMS, measure_latency_table, open_part, time_runners
 from exporters.timing.runners import Inputs, Runner, make_inputs, open_runner
@@ -63,7 +65,7 @@ def test_what_graphs_take_is_what_the_table_says(
         return path
 
     monkeypatch.setattr(latency_table, "_export", export)
-    monkeypatch.setattr(latency_table, "open_runner", lambda path, _: machine.runner(seconds_of(exported[path])))
+    monkeypatch.setattr(latency_table, "open_runner", lambda path, *_: machine.runner(seconds_of(exported[path])))
     table = measure_latency_table(tiny_model(), tokenizer, KIND, meters=machine.meters)
     assert len(exported) == len(set(exported.values())) == 13
     assert machine.shapes == {(2, 8)}
@@ -113,7 +115,7 @@ def test_every_form_that_is_offered_can_be_made(
             continue
         np.testing.assert_allclose(np.asarray(found), expected, atol=1e-4 if name.endswith("fp32") else 0.3)
     irs = [f"one{precision}.{kind}" for precision in ("", ".bf16", ".int8") for kind in ("xml", "bin")]
-    assert {path.name for path in tmp_path.iterdir()} == {"one.int8.onnx", "one.onnx", *irs}
+    assert {path.name for path in tmp_path.iterdir()} == {"one.int8.onnx", "one.fp16.onnx", "one.onnx", *irs}
 
 
 def test_openvino_gets_a_graph_that_it_reads(
@@ -127,9 +129,40 @@ def test_openvino_gets_a_graph_that_it_reads(
 
     monkeypatch.setattr(latency_table, "_export", export)
     monkeypatch.setattr(latency_table, "FORMS", dict.fromkeys(SERVED, lambda graph: graph))
-    monkeypatch.setattr(latency_table, "open_runner", lambda path, _: path)
+    monkeypatch.setattr(latency_table, "open_runner", lambda path, *_: path)
     full = full_sub_network(DIMENSIONS)
     for family in ("bert", "modernbert"):
         for form in ("onnx-int8", "openvino-int8"):
-            open_part(tiny_model(family), tokenizer, full, tmp_path / f"{family} {form}", form, 1)
+            open_part(
+                tiny_model(family), tokenizer, full, tmp_path / f"{family} {form}", replace(KIND, latency_of=form)
+            )
     assert [name for name, portable in asked.items() if portable] == ["modernbert openvino-int8"]
+
+
+def test_of_a_gpu_the_wall_clock_counts_and_its_provider_computes(
+    monkeypatch: pytest.MonkeyPatch, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """A thread that waits for a GPU uses no processor time; where there is none, nothing is exported first."""
+    machine, opened = FakeMachine(), set[tuple[int, str]]()
+    meters = replace(machine.meters, cpu_clock=lambda: 0.0)
+    kind = replace(KIND, latency_of="onnx-cuda-fp16")
+
+    def export(_: Any, __: Any, sub_network: SubNetwork, path: Path, *, portable: bool) -> Path:
+        path.with_suffix(".fp16.onnx").write_text("half")
+        return path
+
+    def open_fake(path: Path, threads: int, provider: str) -> Runner:
+        assert path.read_text() == "half"
+        opened.add((threads, provider))
+        return machine.runner(0.5)
+
+    monkeypatch.setattr(latency_table, "_export", export)
+    monkeypatch.setattr(latency_table, "convert_fp16", lambda _, output: output)
+    monkeypatch.setattr(latency_table, "open_runner", open_fake)
+    with pytest.raises(ModelError, match="--latency-of onnx-cuda-fp16 must be given where ONNX Runtime has CUDA"):
+        measure_latency_table(tiny_model(), tokenizer, kind, meters=meters)
+    assert not opened
+    monkeypatch.setattr(latency_table, "available_providers", lambda: list(PROVIDERS.values()))
+    table = measure_latency_table(tiny_model(), tokenizer, kind, meters=meters)
+    assert opened == {(1, "cuda")}
+    assert table.predict(full_sub_network(DIMENSIONS)) == pytest.approx(500)

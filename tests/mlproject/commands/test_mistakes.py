@@ -97,3 +97,13 @@ def test_a_provider_that_is_not_there_is_refused_before_the_work(
         assert outcome.code == 1
         assert outcome.error_lines[0].startswith("Error: --provider cuda must be there for what is computed, but ")
         assert not list((tmp_path / "out").glob("*.*"))
+
+
+def test_latencies_of_a_gpu_that_is_not_there_are_refused_before_the_training(
+    run_cli: RunCli, base_model_dir: Path, tmp_path: Path
+) -> None:
+    words = ["--objectives", "error,latency_ms", "--latency-of", "onnx-cuda-fp16", "--output-dir", "out"]
+    outcome = run_cli("compress", "--model-name-or-path", base_model_dir, "--train-file", "train.jsonl", *words)
+    assert outcome.code == 1
+    assert outcome.error_lines[0].startswith("Error: --latency-of onnx-cuda-fp16 must be given where ONNX Runtime has ")
+    assert not list((tmp_path / "out").glob("*.*"))
