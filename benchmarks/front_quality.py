@@ -124,7 +124,7 @@ def run(
     )
     teacher = None
     if teacher_model is not None:
-        outputs = ask_teacher(teacher_model, data, len(train.labels), settings.per_device_eval_batch_size)
+        outputs = ask_teacher(teacher_model, data, len(train.labels))
         teacher = Teacher(outputs=outputs, is_itself=False)
     start = time.process_time()
     train_shared_weights(model, data.task, train, validation, settings, lambda _: None, teacher=teacher)

@@ -51,7 +51,8 @@ class OpenedModel:
                 f"--model must be made by compressor extract or train-supernet, but {self.path or 'this one'} holds no "
                 "super_network.json. Run one of them first."
             )
-        return in_order_of(load_task_data(self.source) if self.data is None else self.data, self.labels)
+        data = load_task_data(self.source, with_unlabeled=False) if self.data is None else self.data
+        return in_order_of(data, self.labels)
 
 
 def open_model(model: Path | str | SuperNetwork | Extraction) -> OpenedModel:

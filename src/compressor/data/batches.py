@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -118,13 +118,10 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
 
     The tokens are kept in a folder of the cache of `datasets`, keyed by rows, tokenizer and length.
     """
-    from datasets.config import HF_DATASETS_CACHE
-
     max_length, head = min(task.max_length, max_positions), task.head
     # All that tokens depend on. Stripped, so that the keys of caches from before there were prompts still fit.
     asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
-    cache_dir = _temporary_cache or Path(HF_DATASETS_CACHE) / "mlflow-compressor"
-    folder = cache_dir / hashlib.sha256(asked.encode()).hexdigest()[:32]
+    folder = _kept_in_cache(asked)
     if not (columns := open_columns(folder)):
         write_columns(folder, _tokenize(rows, task, tokenizer, max_length))
         columns = open_columns(folder)
@@ -145,7 +142,7 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     # Rows of several texts are scored pairs: they are judged by people's scores, not by the frozen model's outputs.
     if task.reference is None or encoded.outputs_per_row > 1:
         return encoded
-    return replace(encoded, reference=_answers_of(task.reference, rows, task, max_positions, cache_dir))
+    return replace(encoded, reference=_answers_of(task.reference, rows, task, max_positions))
 
 
 def _tokenize(
@@ -181,17 +178,38 @@ _KINDS = {"input_ids": np.int32, "token_type_ids": np.int8}
 """The columns that are inputs of a model, and how they are kept."""
 
 
-def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int, cache_dir: Path) -> np.ndarray:
-    """Return the outputs [units, …] of the frozen model that a task learns; kept in the cache with the tokens.
+def _kept_in_cache(asked: str) -> Path:
+    """Return where the cache keeps what is asked for."""
+    from datasets.config import HF_DATASETS_CACHE
+
+    folder = _temporary_cache or Path(HF_DATASETS_CACHE) / "mlflow-compressor"
+    return folder / hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def _answers_of(reference: str, rows: Rows, task: Task, max_positions: int) -> np.ndarray:
+    """Return the outputs [units, …] of the frozen model that a task learns.
 
     It reads the rows with its own tokenizer: that of a sub-network may have lost tokens.
     """
     source = find_reference(reference)
     asked = f"{rows.digest} {digest_reference(source)} {min(task.max_length, max_positions)} {task.head.name}"
-    file = cache_dir / f"{hashlib.sha256(f'{asked} {task.prompt}'.encode()).hexdigest()[:32]}.npy"
-    if not file.is_file():
+
+    def open_model() -> "tuple[PreTrainedModel, EncodedRows]":
         model, tokenizer = load_reference(source, task.head.form)
-        own = encode(rows, replace(task, reference=None), tokenizer, max_positions)
+        return model, encode(rows, replace(task, reference=None), tokenizer, max_positions)
+
+    return kept_outputs(f"{asked} {task.prompt}", open_model)
+
+
+def kept_outputs(asked: str, open_model: "Callable[[], tuple[PreTrainedModel, EncodedRows]]") -> np.ndarray:
+    """Return the outputs [units, …] of a model that does not change, to rows as it reads them.
+
+    They are kept in the cache with the tokens; `asked` says all that they depend on, and the model is opened where they
+    are not there.
+    """
+    file = _kept_in_cache(asked).with_suffix(".npy")
+    if not file.is_file():
+        model, own = open_model()
         batches = iterate_batches(own, evaluation_picks(own, 64))
         # The first batch tells the shape of the outputs, by which the file is made before the others are computed.
         first = next(answers := compute_each(model, batches))

@@ -361,8 +361,10 @@ class _Given(Generic[_Part]):
         return [(name, part) for name, part in named if part is not None]
 
 
-def load_task_data(source: DataSource) -> TaskData:
+def load_task_data(source: DataSource, *, with_unlabeled: bool = True) -> TaskData:
     """Return the rows of a task, checked and split; the same source gives the same rows.
+
+    Texts without labels beside them are read for who learns from them; others do `with_unlabeled=False`.
 
     Raises:
         TaskDataError: a file, a column or a row that cannot be used, or a Hub that cannot be reached.
@@ -370,6 +372,8 @@ def load_task_data(source: DataSource) -> TaskData:
     import pyarrow
 
     data = _load_task_data(source)
+    if with_unlabeled and source.unlabeled_file is not None and not source.has_no_labels:
+        data = _with_unlabeled(data, find_path(source.unlabeled_file))
     pyarrow.default_memory_pool().release_unused()  # what reading has taken, of many rows as much as they keep
     return data
 
@@ -395,8 +399,7 @@ def _load_task_data(source: DataSource) -> TaskData:
     label_names = task.head.find_label_names(tables.train, task)
     task = _name_words(task, label_names)
     given = _Given(**{name: _to_rows(table, tasks[name], label_names, name) for name, table in tables.items()})
-    data = _check(_split(given, _without_rows(source, task, label_names)))
-    return data if source.unlabeled_file is None else _with_unlabeled(data, find_path(source.unlabeled_file))
+    return _check(_split(given, _without_rows(source, task, label_names)))
 
 
 def load_texts(source: DataSource) -> TaskData:

@@ -4,13 +4,14 @@ The model is asked once, before anything is trained, and its outputs are kept be
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from compressor.data.batches import EncodedRows, encode
+from compressor.data.batches import EncodedRows, encode, kept_outputs
 from compressor.data.heads import form_of, head_of_config
 from compressor.data.heads.answers import ANSWERS_FILE, ANSWERS_FOLDER, Answers, Asked, read_answers, write_answers
 from compressor.data.heads.head import Head
@@ -18,7 +19,7 @@ from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK
 from compressor.data.labels import positions_among
 from compressor.data.metrics import are_labels
-from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts, make_source, with_answers
+from compressor.data.sources import DataSource, Rows, TaskData, load_task_data, load_texts, make_source, with_answers
 from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.errors import ModelError, TaskDataError
@@ -105,13 +106,12 @@ def answer_with(
     return with_answers(data, answers)
 
 
-def ask_teacher(
-    name_or_path: str, data: TaskData, num_units: int, batch_size: int, *, trust_remote_code: bool = False
-) -> np.ndarray:
+def ask_teacher(name_or_path: str, data: TaskData, num_units: int, *, trust_remote_code: bool = False) -> np.ndarray:
     """Return a fine-tuned model's outputs of the training rows [units, outputs], in the order of the data's labels.
 
     Labels are matched by name; rows without labels come behind the others. The model reads the rows with its own
-    tokenizer, and must find the `num_units` units in them that its student does.
+    tokenizer, and must find the `num_units` units in them that its student does. Its outputs are kept in the cache:
+    another seed, or a training that resumes, does not ask again.
 
     Raises:
         ModelError: it is not fine-tuned, its head is for another task, or it reads other words.
@@ -130,11 +130,20 @@ def ask_teacher(
     order: list[int] | slice = slice(None)
     if names and form.names_outputs:
         order = positions_among(names, _names(model), defined=names == data.task.label_names)
-    parts = [rows for rows in (data.train, data.unlabeled) if rows is not None]
-    print(f"Asking {name_or_path} for its answers to {sum(map(len, parts)):,} texts.")
-    rows = [encode(part, data.task, tokenizer, max_positions(model)) for part in parts]
-    model.to(pick_device())
-    outputs = np.concatenate([Evaluator(model, data.task, part, batch_size).compute_logits() for part in rows])
+
+    def ask(rows: Rows) -> "tuple[PreTrainedModel, EncodedRows]":
+        print(f"Asking {name_or_path} for its answers to {len(rows):,} texts.")
+        return model.to(pick_device()), encode(rows, data.task, tokenizer, max_positions(model))
+
+    # Of a model on the Hub the digest is its name, which may come to stand for another one.
+    of = f"{digest_model(name_or_path)} {getattr(model.config, '_commit_hash', None)} {data.task.max_length}"
+    outputs = np.concatenate(
+        [
+            kept_outputs(f"teacher {of} {head.name} {data.task.prompt} {rows.digest}", partial(ask, rows))
+            for rows in (data.train, data.unlabeled)
+            if rows is not None
+        ]
+    )
     if len(outputs) != num_units:
         raise ModelError(
             f"the teacher must read the words that its student reads, {num_units:,}, but {name_or_path} reads "

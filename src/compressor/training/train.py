@@ -223,12 +223,12 @@ def _ask_teacher(prepared: PreparedTraining, options: ModelOptions, data: TaskDa
         TaskDataError: a label of the data is none of its labels.
     """
     assert options.teacher_model is not None
-    ranks, size = current_ranks(), prepared.settings.per_device_eval_batch_size
+    ranks = current_ranks()
     num_units = int(prepared.train.unit_bounds[-1])
     # The first process asks for all: a teacher is mostly large.
     asked: dict[str, Tensor] = {}
     if ranks.is_first:
-        outputs = ask_teacher(options.teacher_model, data, num_units, size, trust_remote_code=options.trust_remote_code)
+        outputs = ask_teacher(options.teacher_model, data, num_units, trust_remote_code=options.trust_remote_code)
         asked = {_OUTPUTS: torch.from_numpy(outputs)}
     return _taught(prepared, options, data, ranks.share(asked)[_OUTPUTS].numpy())
 

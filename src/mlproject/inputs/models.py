@@ -36,11 +36,12 @@ def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) 
 
 
 def open_super_network(
-    path: Path, overrides: Mapping[str, Any], output_dir: Path | None = None
+    path: Path, overrides: Mapping[str, Any], output_dir: Path | None = None, *, with_unlabeled: bool = False
 ) -> tuple[SuperNetwork, TaskData]:
     """Open a super-network with the data it was trained on; `overrides` are fields of `DataSource` the user set anew.
 
-    Other texts without labels are answered by the super-network itself; its answers are kept in `output_dir`.
+    Other texts without labels are answered by the super-network itself; its answers are kept in `output_dir`. Those
+    beside rows with labels are read `with_unlabeled` alone, to learn from.
 
     Raises:
         ModelError: there is no super-network, or it does not fit the data.
@@ -61,7 +62,7 @@ def open_super_network(
         texts = load_texts(fit_to_config(source, net.model.config))
         data = answer_with(net.model, net.tokenizer, texts, name=str(net.path), directory=output_dir)
     else:
-        data = load_task_data(source)
+        data = load_task_data(source, with_unlabeled=with_unlabeled)
     # Where the user names other data, its digest is another one by right.
     if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:
         raise TaskDataError(

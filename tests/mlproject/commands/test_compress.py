@@ -176,6 +176,10 @@ def test_compress_with_texts_without_labels_beside_rows(
     write_rows(texts[1:], "texts.jsonl")
     other = run_cli(*words, "--output-dir", "other")
     assert other.out.count(": skipped, ") == 0, other.out
+    # They are read by who learns from them alone.
+    (tmp_path / "texts.jsonl").unlink()
+    outcome = run_cli("search", "--supernet", "other/supernet", "--num-samples", 2, "--output-dir", "searched")
+    assert outcome.code == 0, outcome.err
 
 
 @pytest.mark.slow
