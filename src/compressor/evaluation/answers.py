@@ -25,7 +25,7 @@ from compressor.device import pick_device
 from compressor.errors import ModelError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import max_positions
-from compressor.network.loading import digest_model, find_config, load_fine_tuned_model
+from compressor.network.loading import digest_model, find_config, load_fine_tuned_model, require_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -121,14 +121,10 @@ def ask_teacher(name_or_path: str, data: TaskData, num_units: int, *, trust_remo
         name_or_path, trust_remote_code=trust_remote_code, option="--teacher-model"
     )
     head, names = data.task.head, data.label_names
-    form = form_of(model)
-    if head.form != form or not head.fits(model.config, names):
-        raise ModelError(
-            f"the teacher must have a head for {head.describe(names)}, as the task {data.task.name} needs, but "
-            f"{name_or_path} has {form.describe(model.config)}. Name one that was fine-tuned on the same labels."
-        )
+    remedy = "Name one that was fine-tuned on the same labels."
+    require_head(model, data.task, names, who="the teacher", name=name_or_path, remedy=remedy)
     order: list[int] | slice = slice(None)
-    if names and form.names_outputs:
+    if names and head.form.names_outputs:
         order = positions_among(names, _names(model), defined=names == data.task.label_names)
 
     def ask(rows: Rows) -> "tuple[PreTrainedModel, EncodedRows]":

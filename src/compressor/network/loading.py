@@ -1,6 +1,6 @@
 """Pre-trained encoders on disk or on the Hub: finding, digesting, loading them. Safetensors only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,12 +120,31 @@ def load_fine_tuned_model(
     if form_of(model).pools_tokens:
         missing = ["a task head"]
     if missing:
+        asked = option == "--teacher-model"
+        who = "the teacher" if asked else "the model that answers texts without labels"
+        otherwise = "leave it out" if asked else "give rows with labels: --train-file"
         raise ModelError(
-            f"the model that answers texts without labels must be fine-tuned, but {name_or_path} lacks {missing[0]}. "
-            f"Name a fine-tuned one with {option}, or give rows with labels: --train-file."
+            f"{who} must be fine-tuned, but {name_or_path} lacks {missing[0]}. "
+            f"Name a fine-tuned one with {option}, or {otherwise}."
         )
     check_loaded(model, tokenizer, name_or_path)
     return model.eval(), tokenizer
+
+
+def require_head(
+    model: "PreTrainedModel", task: Task, label_names: Sequence[str], *, who: str, name: object, remedy: str
+) -> None:
+    """Raise unless a model's head answers a task with these labels; the error says `who` it is.
+
+    Raises:
+        ModelError: it does not.
+    """
+    head, form = task.head, form_of(model)
+    if form != head.form or not head.fits(model.config, label_names):
+        raise ModelError(
+            f"{who} must have a head for {head.describe(label_names)}, as the task {task.name} needs, but {name} has "
+            f"{form.describe(model.config)}. {remedy}"
+        )
 
 
 def find_config(name_or_path: str, *, trust_remote_code: bool = False) -> Any:

@@ -16,7 +16,7 @@ from compressor.files import new_directory
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.families import get_family
-from compressor.network.loading import describe_loading_problem
+from compressor.network.loading import describe_loading_problem, require_head
 from compressor.records import Count, read_record, require_keys, write_record
 from compressor.training.settings import TrainingSettings
 from compressor.training.state import EpochReport
@@ -174,9 +174,11 @@ def require_fitting_head(net: SuperNetwork, data: TaskData) -> None:
     Raises:
         ModelError: it does not.
     """
-    head, form, config = data.task.head, form_of(net.model), net.model.config
-    if form != head.form or not head.fits(config, data.label_names):
-        raise ModelError(
-            f"the super-network must have a head for {head.describe(data.label_names)}, as the task {data.task.name} "
-            f"needs, but {net.path or net.name} has {form.describe(config)}. Name the data it was trained on."
-        )
+    require_head(
+        net.model,
+        data.task,
+        data.label_names,
+        who="the super-network",
+        name=net.path or net.name,
+        remedy="Name the data it was trained on.",
+    )

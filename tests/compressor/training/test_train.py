@@ -267,7 +267,11 @@ def test_who_cannot_teach(base_model_dir: Path, tokenizer: PreTrainedTokenizerFa
             ModelError,
             "the teacher must have a head for 2 outputs, as the task custom needs, but .* has multiple",
         ),
-        (base_model_dir, ModelError, "must be fine-tuned, but .* lacks a task head. Name a .* with --teacher-model"),
+        (
+            base_model_dir,
+            ModelError,
+            "the teacher must be fine-tuned, but .* lacks a task head. Name a .* with --teacher-model, or leave it out",
+        ),
     ):
         options = ModelOptions(model_name_or_path=str(base_model_dir), teacher_model=str(teacher))
         with pytest.raises(error, match=message):
