@@ -1,7 +1,6 @@
 """What tests of exported graphs share: which models, and the facts in their metadata."""
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -20,11 +19,3 @@ FACTS = {
     "pad_values": {"input_ids": 0, "token_type_ids": 0},
 }
 Exported = Callable[..., tuple[PreTrainedModel, Path]]
-
-
-@cache
-def read_operators_once() -> None:
-    """Lets PyTorch's exporter keep its table of operators, which it makes anew for each export: a sixth of the time."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign,assignment]

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import mlflow
@@ -276,9 +277,15 @@ _IN_OTHER_WORDS = {"…. …": "… of layer … must lie in 0..…", "… must 
 """Messages that are put together from parts: what the page says instead."""
 
 
+@cache
+def source_trees() -> dict[Path, ast.Module]:
+    """The parsed files of the package."""
+    return {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))}
+
+
 def raised_messages() -> Iterator[tuple[str, str]]:
     """Where a message is raised and how it begins: up to ", but", with … for each value."""
-    trees = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))}
+    trees = source_trees()
     names, found = {"CompressorError"}, 0
     while found < len(names):
         found = len(names)
@@ -313,7 +320,7 @@ def texts(node: ast.expr, tree: ast.Module) -> list[str]:
         return texts(node.left, tree)
     assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name), ast.dump(node)
     name = node.func.id
-    trees = (tree, *(ast.parse(path.read_text()) for path in sorted((ROOT / "src").rglob("*.py"))))
+    trees = (tree, *source_trees().values())
     function = next(n for one in trees for n in ast.walk(one) if isinstance(n, ast.FunctionDef) and n.name == name)
     returned = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
     return [text for value in returned for text in texts(value, tree)]

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from conftest import tiny_model
-from exported import FACTS, ODD, Exported, read_operators_once
+from exported import FACTS, ODD, Exported
 from exporters.graph.onnx_export import export_onnx
 
 
@@ -33,8 +33,3 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedToke
         return made[key]
 
     return export
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quicker_exports() -> None:
-    read_operators_once()

@@ -16,7 +16,7 @@ from compressor.spaces import SEARCH_SPACES
 from conftest import DIMENSIONS, TASK_HEADS, tiny_model
 from export_parity import export_differences
 from exported import DENSE, NOTHING, ODD, Exported
-from exporters.graph.onnx_export import _forget_sources, example_inputs
+from exporters.graph.onnx_export import _forget_sources, _operators, example_inputs, export_onnx
 from exporters.graph.parity import check_onnx_parity
 from exporters.graph.sessions import create_session, run_session
 from exporters.timing.runners import make_inputs, open_runner
@@ -136,3 +136,19 @@ def test_a_graph_does_not_tell_where_it_was_made() -> None:
 
 
 # What other tools look for
+
+
+def test_the_exporter_s_table_of_operators_is_made_once(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same graph comes of it, and PyTorch's class is as before."""
+    from torch.onnx._internal.exporter import _registration
+
+    made = _registration.ONNXRegistry.__dict__["from_torchlib"]
+    _operators.cache_clear()
+    first = export_onnx(tiny_model(), tokenizer, tmp_path / "first.onnx")
+    assert _registration.ONNXRegistry.__dict__["from_torchlib"] is made
+    monkeypatch.setattr(_registration.onnxscript_apis, "get_torchlib_ops", None)  # which a new table would ask
+    second = export_onnx(tiny_model(), tokenizer, tmp_path / "second.onnx")
+    assert first.read_bytes() == second.read_bytes()
+    assert _operators.cache_info().misses == 1

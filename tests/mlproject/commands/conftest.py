@@ -8,7 +8,6 @@ import mlflow
 import pytest
 
 from conftest import copy_database, sentence_rows
-from exported import read_operators_once
 from mlproject.cli import main
 from running import Outcome, RunCli, train_words
 
@@ -73,8 +72,3 @@ def searched(trained: Path, made_once: Path, tmp_path: Path) -> Path:
     """The search `search` of three sub-networks of `net`, made by the command."""
     _bring(made_once, "mlflow.db", tmp_path, "search")
     return tmp_path / "search"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _quicker_exports() -> None:
-    read_operators_once()
