@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from compressor.data.batches import EncodedParts, encode_parts
-from compressor.data.sources import TaskData, load_data
+from compressor.data.loading import load_data
+from compressor.data.rows import TaskData
 from compressor.device import pick_device
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.costs import create_cost_model

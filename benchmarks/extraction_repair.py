@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from compressor.data.batches import encode
-from compressor.data.sources import in_order_of, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.rows import in_order_of
 from compressor.evaluation.evaluator import Evaluator
 from compressor.extraction.repair import measure_moments, repair
 from compressor.markdown import markdown_table

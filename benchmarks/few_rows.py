@@ -20,7 +20,9 @@ import numpy as np
 import torch
 
 from compressor.data.batches import encode_parts
-from compressor.data.sources import DataSource, TaskData, load_task_data, make_source, pick_rows
+from compressor.data.loading import load_task_data
+from compressor.data.rows import TaskData, pick_rows
+from compressor.data.sources import DataSource, make_source
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import compute_hypervolume
 from compressor.markdown import markdown_table

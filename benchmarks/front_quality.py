@@ -35,7 +35,8 @@ import numpy as np
 import torch
 
 from compressor.data.batches import encode
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.sources import DataSource
 from compressor.evaluation.answers import ask_teacher
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import compute_hypervolume

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 
 from compressor.data.batches import encode, training_batches
-from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.device import half_type
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import get_dimensions, max_positions

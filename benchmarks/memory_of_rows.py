@@ -104,7 +104,8 @@ def measure(folder: Path, reader: str) -> dict[str, Any]:
 
     from compressor.data.batches import encode_parts, training_batches
     from compressor.data.demo import find_demo_model
-    from compressor.data.sources import load_task_data, make_source
+    from compressor.data.loading import load_task_data
+    from compressor.data.sources import make_source
     from compressor.evaluation.evaluator import Evaluator
     from compressor.network.loading import load_base_model
     from compressor.training.loop import run_updates

@@ -29,7 +29,8 @@ import torch
 
 from compressor.cluster.connection import connect
 from compressor.data.batches import encode, evaluation_batches
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.sources import DataSource
 from compressor.digests import Inputs
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.pareto import GrowingFront, compute_hypervolume

@@ -98,7 +98,8 @@ def recorded_errors(supernet: Path) -> tuple[EncoderDimensions, CostModel, Calla
     from dataclasses import replace
 
     from compressor.data.batches import encode
-    from compressor.data.sources import DataSource, load_task_data
+    from compressor.data.loading import load_task_data
+    from compressor.data.sources import DataSource
     from compressor.evaluation.evaluator import Evaluator
     from compressor.network.families import get_dimensions, max_positions
     from compressor.training.super_network import load_super_network

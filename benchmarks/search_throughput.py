@@ -20,7 +20,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from compressor.data.batches import EncodedRows, collate, encode
-from compressor.data.sources import DataSource, Rows, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.rows import Rows
+from compressor.data.sources import DataSource
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import get_dimensions, get_family, get_layers
 from compressor.network.loading import load_base_model

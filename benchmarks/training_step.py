@@ -15,7 +15,8 @@ import torch
 
 from compressor.data.batches import encode, training_batches
 from compressor.data.heads.classification import CLASSIFICATION
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.sources import DataSource
 from compressor.network.families import get_dimensions
 from compressor.network.loading import load_base_model
 from compressor.network.sub_network import full_sub_network

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from compressor.data.sources import DataSource, Rows
+from compressor.data.metrics.trivial import TrivialPredictor
+from compressor.data.rows import Rows
+from compressor.data.sources import DataSource
 from compressor.data.tasks import TASKS
-from compressor.data.trivial import TrivialPredictor
 from compressor.errors import spelled_as_flags
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork, full_sub_network

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.data.sources import load_task_data
+from compressor.data.loading import load_task_data
 from compressor.extraction.extract import extract_sub_network
 from compressor.extraction.record import ExtractionReport, Variant
 from compressor.search.record import SearchResult

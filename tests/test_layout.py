@@ -116,7 +116,10 @@ NO_LOGIC = {
 TESTED_IN = {
     "compressor/comparison/figures": "mlproject/stages/test_compare",
     "compressor/comparison/report": "mlproject/stages/test_compare",
-    "compressor/data/demo": "compressor/data/test_sources",
+    "compressor/data/demo": "compressor/data/test_loading",
+    "compressor/data/reading": "compressor/data/test_loading",
+    "compressor/data/rows": "compressor/data/test_loading",
+    "compressor/data/sources": "compressor/data/test_loading",
     "compressor/drawing/plots": "compressor/drawing/test_files",
     "compressor/evaluation/latency": "exporters/timing/test_latency",
     "compressor/extraction/figures": "exporters/report/test_page",

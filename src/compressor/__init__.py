@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compressor.cluster.options import TrialsOnCluster as TrialsOnCluster
+    from compressor.data.loading import load_data as load_data
+    from compressor.data.rows import TaskData as TaskData
     from compressor.data.sources import DataSource as DataSource
-    from compressor.data.sources import TaskData as TaskData
-    from compressor.data.sources import load_data as load_data
     from compressor.errors import CompressorError as CompressorError
     from compressor.evaluation.answers import answer_texts as answer_texts
     from compressor.extraction.extract import Extraction as Extraction
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PUBLIC = {
-    "load_data": "data.sources",
+    "load_data": "data.loading",
     "answer_texts": "evaluation.answers",
     "train_super_network": "training.train",
     "load_super_network": "training.super_network",
@@ -49,7 +49,7 @@ _PUBLIC = {
     "search_by_training": "standard_nas.search",
     "extract_sub_network": "extraction.extract",
     "register": "network.modeling_sliced",
-    "TaskData": "data.sources",
+    "TaskData": "data.rows",
     "SuperNetwork": "training.super_network",
     "SearchResult": "search.record",
     "EvaluatedSubNetwork": "search.record",

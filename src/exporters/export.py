@@ -12,7 +12,7 @@ import transformers
 import compressor
 from compressor.data.batches import EncodedRows, encode, evaluation_batches, inputs_of
 from compressor.data.metrics import label_agreement
-from compressor.data.sources import TaskData, in_order_of, pick_rows, require_same_rows
+from compressor.data.rows import TaskData, in_order_of, pick_rows, require_same_rows
 from compressor.data.tasks import Task
 from compressor.digests import digest_files
 from compressor.evaluation.bounds import compare_with_base

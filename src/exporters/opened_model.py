@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressor.data.heads import form_of
-from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.rows import TaskData, in_order_of
+from compressor.data.sources import DataSource
 from compressor.errors import ModelError
 from compressor.extraction.extract import Extraction
 from compressor.extraction.record import SlicedModelRecord

@@ -251,7 +251,7 @@ def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:
         best = int(scores.argmax())
         prefix, kind = split_label(facts.labels[best])
         if kind is not None:
-            # The same reading of BIOES as `compressor.data.ratios.find_entities`; a test holds them together.
+            # The same reading of BIOES as `compressor.data.metrics.ratios.find_entities`; a test holds them together.
             if not (continues and found[-1][1] == kind and prefix not in "BSU"):
                 found.append(([start, end], kind, []))
             found[-1][0][1] = end

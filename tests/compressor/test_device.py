@@ -13,7 +13,8 @@ import torch
 import gpu
 from compressor.data.batches import compute_logits
 from compressor.data.heads.classification import CLASSIFICATION
-from compressor.data.sources import Rows, TaskData, load_data
+from compressor.data.loading import load_data
+from compressor.data.rows import Rows, TaskData
 from compressor.data.tasks import TASKS
 from compressor.device import (
     AUTO,

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from transformers import PreTrainedTokenizerFast
 
 import exporters
-from compressor.data.ratios import Structure, find_entities, read_tags
+from compressor.data.metrics.ratios import Structure, find_entities, read_tags
 from conftest import WORDS
 from exported import Exported
 from exporters.graph.openvino_ir import convert_ir, missing_packages

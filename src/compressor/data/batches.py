@@ -17,8 +17,8 @@ from torch import Tensor
 
 from compressor.data.heads import form_of
 from compressor.data.heads.answers import digest_reference, find_reference, load_reference
-from compressor.data.ratios import Structure, read_tags
-from compressor.data.sources import Rows, TaskData
+from compressor.data.metrics.ratios import Structure, read_tags
+from compressor.data.rows import Rows, TaskData
 from compressor.data.storage.tokens import new_column, open_column, open_columns, write_columns
 from compressor.data.tasks import Task
 from compressor.device import Pieces, to_device

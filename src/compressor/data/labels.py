@@ -13,7 +13,7 @@ from compressor.errors import TaskDataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from compressor.data.sources import TaskData
+    from compressor.data.rows import TaskData
     from compressor.data.tasks import Task
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")

@@ -16,7 +16,7 @@ from compressor.errors import TaskDataError
 from compressor.records import Share, require_keys
 
 if TYPE_CHECKING:
-    from compressor.data.sources import Rows
+    from compressor.data.rows import Rows
 
 LEAK = 0.05
 """A search refuses this share of training rows among its validation or test rows, beyond what training had."""

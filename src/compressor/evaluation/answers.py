@@ -18,8 +18,10 @@ from compressor.data.heads.head import Head
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK
 from compressor.data.labels import positions_among
+from compressor.data.loading import load_task_data, load_texts, with_answers
 from compressor.data.metrics import are_labels
-from compressor.data.sources import DataSource, Rows, TaskData, load_task_data, load_texts, make_source, with_answers
+from compressor.data.rows import Rows, TaskData
+from compressor.data.sources import DataSource, make_source
 from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.errors import ModelError, TaskDataError

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from compressor.data.metrics import SIMILARITIES, are_labels, compute_error
-from compressor.data.ratios import Structure, group_sums, ratio_effects
+from compressor.data.metrics.ratios import Structure, group_sums, ratio_effects
 
 CONFIDENCE = 0.95
 """That what is promised of an error holds."""

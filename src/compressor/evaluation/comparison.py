@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compressor.data.metrics import are_labels, compute_error, resampled_errors
-from compressor.data.ratios import Structure
+from compressor.data.metrics.ratios import Structure
 from compressor.records import Errors, Interval, Share
 
 

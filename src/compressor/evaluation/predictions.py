@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from compressor.data.metrics import are_labels
-from compressor.data.ratios import Structure
+from compressor.data.metrics.ratios import Structure
 from compressor.errors import SearchError, shorten
 
 PREDICTIONS_FILE = "validation_predictions.safetensors"

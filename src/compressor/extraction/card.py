@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 import compressor
 from compressor.data.demo import DEMO_MODEL
 from compressor.data.demo_base import DEMO_BASE_MODEL
-from compressor.data.sources import TaskData
+from compressor.data.rows import TaskData
 from compressor.data.tasks import Task
 from compressor.extraction.record import ExtractionReport, describe_difference
 from compressor.markdown import Markdown, render_markdown

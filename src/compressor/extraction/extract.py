@@ -16,8 +16,9 @@ import numpy as np
 
 from compressor.data.batches import EncodedRows, encode, join_rows, with_reference
 from compressor.data.metrics import label_agreement
-from compressor.data.ratios import find_outside
-from compressor.data.sources import DataSource, TaskData, in_order_of
+from compressor.data.metrics.ratios import find_outside
+from compressor.data.rows import TaskData, in_order_of
+from compressor.data.sources import DataSource
 from compressor.device import pick_device
 from compressor.digests import digest_files
 from compressor.evaluation.answers import label_answered

@@ -8,7 +8,7 @@ import numpy as np
 
 from compressor.data.batches import EncodedRows, encode_parts
 from compressor.data.metrics import compute_error
-from compressor.data.sources import TaskData
+from compressor.data.rows import TaskData
 from compressor.device import pick_device
 from compressor.errors import SearchError
 from compressor.evaluation.evaluator import Evaluator

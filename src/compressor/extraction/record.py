@@ -8,8 +8,8 @@ from typing import Annotated
 from annotated_types import Gt, Lt
 
 from compressor.data.heads.answers import AGAINST_FULL_MODEL, name_error
+from compressor.data.metrics.trivial import TrivialPredictor, is_useful
 from compressor.data.sources import DataSource
-from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import FileError
 from compressor.evaluation.comparison import Comparison
 from compressor.network.saving import SUB_NETWORK_FILE, SavedSubNetwork, read_sub_network

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressor.data.metrics import compute_error
-from compressor.data.trivial import is_useful
+from compressor.data.metrics.trivial import is_useful
 from compressor.errors import SearchError
 from compressor.evaluation.bounds import compare_with_base
 from compressor.evaluation.pareto import find_knee

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PlainValidator
 
+from compressor.data.metrics.trivial import TrivialPredictor, is_useful
 from compressor.data.sources import DataSource
-from compressor.data.trivial import TrivialPredictor, is_useful
 from compressor.errors import SearchError
 from compressor.evaluation.latency_table import LatencyKind
 from compressor.evaluation.pareto import compute_hypervolume, find_front

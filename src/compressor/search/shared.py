@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.data.batches import EncodedRows, encode, with_reference
 from compressor.data.metrics import error_interval
-from compressor.data.sources import TaskData, in_order_of
+from compressor.data.rows import TaskData, in_order_of
 from compressor.device import pick_device
 from compressor.digests import Inputs, digest_files, digest_weights
 from compressor.evaluation.blocks import propose_sub_networks

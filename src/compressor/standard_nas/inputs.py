@@ -14,8 +14,9 @@ import numpy as np
 from compressor.data.batches import EncodedParts, EncodedRows, encode
 from compressor.data.heads import HEADS
 from compressor.data.heads.classification import CLASSIFICATION_OF_ANSWERS
-from compressor.data.ratios import Structure
-from compressor.data.sources import TaskData, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.metrics.ratios import Structure
+from compressor.data.rows import TaskData
 from compressor.data.storage.tokens import open_column
 from compressor.data.tasks import Task
 from compressor.files import read_json

@@ -13,7 +13,7 @@ from compressor.cluster.connection import connect
 from compressor.cluster.options import TrialsOnCluster
 from compressor.data.batches import EncodedParts, encode_parts, with_reference
 from compressor.data.metrics import error_interval
-from compressor.data.sources import TaskData
+from compressor.data.rows import TaskData
 from compressor.device import pick_device
 from compressor.errors import FileError, OptionError
 from compressor.evaluation.evaluator import Evaluator

@@ -9,7 +9,8 @@ import torch
 from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.pooling import MODULES_FILE
 from compressor.data.overlap import TrainingRows
-from compressor.data.sources import DataSource, TaskData
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.digests import digest_files, require_same_files
 from compressor.errors import CompressorError, ModelError
 from compressor.files import new_directory

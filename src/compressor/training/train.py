@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compressor.data.batches import EncodedRows, encode, join_rows
 from compressor.data.overlap import TrainingRows
-from compressor.data.sources import TaskData
+from compressor.data.rows import TaskData
 from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.digests import Inputs

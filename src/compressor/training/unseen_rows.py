@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
+from compressor.data.loading import load_task_data
 from compressor.data.overlap import LEAK, TrainingRows, fingerprints, relabelled_share, share_of
-from compressor.data.sources import TaskData, load_task_data
+from compressor.data.rows import TaskData
 from compressor.errors import CompressorError, TaskDataError
 from compressor.training.super_network import TrainingRecord
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from compressor.data.heads.answers import name_error
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.extraction.record import ExtractionReport
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data.metrics import compute_error, error_interval
-from compressor.data.sources import Rows
+from compressor.data.rows import Rows
 from compressor.data.tasks import Task
 from compressor.errors import ModelError
 from compressor.evaluation.bounds import compare_with_base

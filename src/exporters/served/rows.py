@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from compressor.data.heads.regression import REGRESSION
-from compressor.data.ratios import Structure, find_outside, read_tags
-from compressor.data.sources import PAIR_COLUMNS, Rows, load_rows
+from compressor.data.loading import load_rows
+from compressor.data.metrics.ratios import Structure, find_outside, read_tags
+from compressor.data.reading import PAIR_COLUMNS
+from compressor.data.rows import Rows
 from compressor.data.tasks import Task
 from compressor.errors import TaskDataError
 from exporters.options import ColumnOptions

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compressor.data.sources import DataSource, TaskData, in_order_of, load_task_data, load_texts
+from compressor.data.loading import load_task_data, load_texts
+from compressor.data.rows import TaskData, in_order_of
+from compressor.data.sources import DataSource
 from compressor.digests import digest_weights, require_same_files
 from compressor.errors import ModelError, TaskDataError
 from compressor.evaluation.answers import answer_source, answer_with, fit_to_config

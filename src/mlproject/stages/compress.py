@@ -8,7 +8,9 @@ from shlex import quote
 from typing import Any
 
 from compressor.data.heads.answers import name_error
-from compressor.data.sources import DataSource, TaskData, load_task_data, load_texts
+from compressor.data.loading import load_task_data, load_texts
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.digests import Inputs, digest_files
 from compressor.drawing.terminal import print_table
 from compressor.evaluation.answers import fit_to_model

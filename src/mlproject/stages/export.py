@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from compressor.data.sources import TaskData
+from compressor.data.rows import TaskData
 from compressor.digests import digest_files
 from compressor.extraction.family import Family
 from compressor.files import require_other_directory

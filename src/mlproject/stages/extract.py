@@ -11,7 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from compressor.data.heads.answers import name_error
-from compressor.data.sources import TaskData, in_order_of, load_task_data, require_same_rows
+from compressor.data.loading import load_task_data
+from compressor.data.rows import TaskData, in_order_of, require_same_rows
 from compressor.drawing.terminal import print_table
 from compressor.errors import SearchError
 from compressor.extraction.card import CARD_FILE

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.heads.pooling import POOLING_FOLDER
-from compressor.data.sources import DataSource, TaskData
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from mlproject.tracking.tracker import StageRun
 
 

@@ -12,7 +12,8 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from compressor.data.batches import temporary_cache
-from compressor.data.sources import DataSource, TaskData
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.network.families import max_positions
 from compressor.training.forecast import forecast
 from compressor.training.ranks import current_ranks

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.data.sources import DataSource, TaskData
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.digests import digest_weights
 from compressor.extraction.record import EXTRACTION_FILE, ExtractionReport
 from compressor.files import file_sha256

@@ -21,7 +21,9 @@ from compressor.data.batches import (
     temporary_cache,
     training_batches,
 )
-from compressor.data.sources import Rows, load_task_data, make_source
+from compressor.data.loading import load_task_data
+from compressor.data.rows import Rows
+from compressor.data.sources import make_source
 from compressor.data.storage.texts import Texts
 from compressor.data.tasks import TASKS
 from conftest import WORDS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor.data.overlap import TrainingRows, fingerprints, relabelled_share, share_of
-from compressor.data.sources import Rows
+from compressor.data.rows import Rows
 from compressor.errors import TaskDataError
 from compressor.records import parse_record
 

@@ -13,7 +13,9 @@ from transformers import PreTrainedTokenizerFast
 from compressor.data.batches import encode
 from compressor.data.heads import HEADS
 from compressor.data.heads.answers import AGAINST_FULL_MODEL
-from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.errors import ModelError, TaskDataError
 from compressor.evaluation.answers import answer_texts
 from compressor.evaluation.evaluator import Evaluator

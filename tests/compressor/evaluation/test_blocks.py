@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows, encode, evaluation_batches, outputs_of
-from compressor.data.sources import Rows
+from compressor.data.rows import Rows
 from compressor.data.tasks import TASKS
 from compressor.evaluation.blocks import (
     Block,

@@ -5,7 +5,9 @@ import json
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.training.super_network import SuperNetwork
 from conftest import sentence_rows, tiny_model
 

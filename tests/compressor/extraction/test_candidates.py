@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.data.sources import TaskData
+from compressor.data.rows import TaskData
 from compressor.evaluation.evaluator import Evaluator
 from compressor.extraction import extract
 from compressor.extraction.candidates import Started, rank

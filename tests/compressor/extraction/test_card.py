@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from compressor.data.sources import Rows, TaskData
+from compressor.data.rows import Rows, TaskData
 from compressor.data.tasks import TASKS
 from compressor.evaluation.comparison import Comparison
 from compressor.extraction.card import write_model_card

@@ -12,8 +12,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows, encode
-from compressor.data.sources import DataSource, TaskData, load_task_data
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.loading import load_task_data
+from compressor.data.metrics.trivial import TrivialPredictor
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.errors import ModelError, OptionError, ParityError, SubNetworkError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.extraction import extract

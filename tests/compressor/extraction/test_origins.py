@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from compressor.data.sources import Rows, TaskData
+from compressor.data.rows import Rows, TaskData
 from compressor.data.tasks import TASKS
 from compressor.errors import SearchError
 from compressor.extraction.extract import Extractor, to_chosen

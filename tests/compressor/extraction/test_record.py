@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.data.sources import DataSource
-from compressor.data.trivial import TrivialPredictor
 from compressor.errors import FileError
 from compressor.evaluation.comparison import Comparison
 from compressor.extraction.record import (

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from compressor.data.batches import EncodedRows
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.sources import DataSource
 from compressor.errors import ModelError, TaskDataError
 from compressor.extraction.extract import extract_sub_network
 from compressor.extraction.trimming import trim_model_directory

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.data.sources import DataSource
-from compressor.data.trivial import TrivialPredictor
 from compressor.errors import OptionError, SearchError, SearchSpaceError
 from compressor.evaluation.predictions import ValidationPredictions
 from compressor.search.choosing import Chosen, Rivals, choose

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compressor.data.sources import load_data
+from compressor.data.loading import load_data
 from compressor.files import read_json_lines
 from compressor.search.journal import JOURNAL_FILE
 from compressor.search.options import SearchOnCluster

@@ -10,7 +10,7 @@ import torch
 
 from compressor.cluster.files import unpack_files
 from compressor.data.batches import EncodedRows, encode_parts
-from compressor.data.sources import load_data
+from compressor.data.loading import load_data
 from compressor.network.families import max_positions
 from compressor.standard_nas.inputs import open_inputs, pack_inputs
 from compressor.standard_nas.record import BaseModel, TrialSpec

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import EncodedRows, encode
-from compressor.data.sources import TaskData, load_data
+from compressor.data.loading import load_data
+from compressor.data.rows import TaskData
 from compressor.data.tasks import TASKS
 from compressor.evaluation.evaluator import Evaluator
 from compressor.training import precision, train

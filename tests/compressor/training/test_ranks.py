@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compressor.data.batches import EncodedRows
-from compressor.data.sources import load_data
+from compressor.data.loading import load_data
 from compressor.data.tasks import TASKS, Task
 from compressor.device import chosen_device
 from compressor.digests import Inputs

@@ -11,7 +11,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode_parts, temporary_cache
-from compressor.data.sources import TaskData, load_data, pick_rows
+from compressor.data.loading import load_data
+from compressor.data.rows import TaskData, pick_rows
 from compressor.errors import ModelError, OptionError, TaskDataError
 from compressor.evaluation.answers import answer_texts
 from compressor.evaluation.evaluator import Evaluator

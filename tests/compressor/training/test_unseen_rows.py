@@ -12,8 +12,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
+from compressor.data.loading import load_task_data
 from compressor.data.overlap import TrainingRows
-from compressor.data.sources import DataSource, load_task_data
+from compressor.data.sources import DataSource
 from compressor.errors import CompressorError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import max_positions

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.data.sources import DataSource
-from compressor.data.trivial import TrivialPredictor
 from compressor.errors import FileError, OutputError
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS, write_search

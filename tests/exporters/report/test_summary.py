@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.extraction.record import ExtractionReport
 from exporters.report.summary import Summary, summarise
 from samples import sample_benchmark, sample_export, sample_latency, sample_model, sample_variant

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 from transformers import AutoModel
 
-from compressor.data.sources import load_task_data
+from compressor.data.loading import load_task_data
 from compressor.extraction.extract import Extractor, extract_sub_network
 from compressor.extraction.options import ExtractionOptions
 from compressor.extraction.origins import SharedWeights

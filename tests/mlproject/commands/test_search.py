@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from compressor.data.batches import encode
-from compressor.data.sources import load_task_data
+from compressor.data.loading import load_task_data
 from compressor.evaluation.blocks import propose_sub_networks
 from compressor.evaluation.latency_table import TABLE_FILE, LatencyKind, LatencyTable
 from compressor.network.costs import create_cost_model

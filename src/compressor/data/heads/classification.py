@@ -10,13 +10,13 @@ from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import check_classes, find_class_names, read_classes
 from compressor.data.metrics import compute_error
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from compressor.data.batches import EncodedRows
-    from compressor.data.sources import Rows, TaskData
+    from compressor.data.rows import Rows, TaskData
     from compressor.data.tasks import Task
 
 SEQUENCE_FORM = ModelForm(suffix="ForSequenceClassification", auto_class_name="AutoModelForSequenceClassification")

@@ -11,14 +11,14 @@ import numpy as np
 
 from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.texts import read_texts
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.errors import TaskDataError
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from compressor.data.sources import Rows, TaskData
+    from compressor.data.rows import Rows, TaskData
     from compressor.data.tasks import Task
 
 EMBEDDING_FORM = ModelForm(suffix="Model", auto_class_name="AutoModel", names_outputs=False, pools_tokens=True)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compressor.data.batches import EncodedRows
-    from compressor.data.sources import Rows, TaskData
+    from compressor.data.metrics.trivial import TrivialPredictor
+    from compressor.data.rows import Rows, TaskData
     from compressor.data.storage.texts import Texts
     from compressor.data.tasks import Task
-    from compressor.data.trivial import TrivialPredictor
 
 
 @dataclass(frozen=True, kw_only=True)

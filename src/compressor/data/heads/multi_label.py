@@ -22,7 +22,7 @@ from compressor.data.heads.head import Head
 from compressor.data.heads.texts import read_texts, to_list
 from compressor.data.labels import list_names, order_names, to_indices
 from compressor.data.metrics import compute_error
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.errors import TaskDataError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compressor.data.batches import EncodedRows
-    from compressor.data.sources import TaskData
+    from compressor.data.rows import TaskData
     from compressor.data.tasks import Task
 
 _THRESHOLDS = np.arange(0.05, 0.96, 0.05)

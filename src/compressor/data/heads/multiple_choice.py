@@ -6,10 +6,10 @@ from compressor.data.heads.classification import distillation_loss, loss, predic
 from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import check_classes, read_numbered_classes
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 
 if TYPE_CHECKING:
-    from compressor.data.sources import Rows, TaskData
+    from compressor.data.rows import Rows, TaskData
     from compressor.data.tasks import Task
 
 

@@ -8,7 +8,7 @@ from compressor.data.heads.classification import SEQUENCE_FORM, ask, describe_ou
 from compressor.data.heads.head import Head
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import check_values, read_values
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.trivial import TrivialPredictor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,8 +17,8 @@ from compressor.data.heads.head import Head
 from compressor.data.heads.multi_label import soft_binary_loss
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import read_values
-from compressor.data.ratios import Structure, are_relevances, can_be_ranked, random_order_values, ranking_slack
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.ratios import Structure, are_relevances, can_be_ranked, random_order_values, ranking_slack
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.errors import TaskDataError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compressor.data.batches import EncodedRows
-    from compressor.data.sources import Rows, TaskData
+    from compressor.data.rows import Rows, TaskData
     from compressor.data.tasks import Task
 
 _ACTIVATIONS = "sentence_transformers"

@@ -20,15 +20,15 @@ from compressor.data.heads.classification import (
 from compressor.data.heads.head import Head, ModelForm
 from compressor.data.heads.texts import read_words, to_list
 from compressor.data.labels import list_names, order_names, to_indices
-from compressor.data.ratios import OUTSIDE
-from compressor.data.trivial import TrivialPredictor
+from compressor.data.metrics.ratios import OUTSIDE
+from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.errors import TaskDataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from compressor.data.batches import EncodedRows
-    from compressor.data.sources import Rows, TaskData
+    from compressor.data.rows import Rows, TaskData
     from compressor.data.tasks import Task
 
 

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode, encode_parts, with_reference
 from compressor.data.heads.embedding import EMBEDDING, find_trivial, predict, recall_of_neighbours, sample
-from compressor.data.sources import TaskData, load_data
+from compressor.data.loading import load_data
+from compressor.data.rows import TaskData
 from compressor.errors import OptionError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.loading import load_base_model

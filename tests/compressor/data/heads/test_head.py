@@ -11,7 +11,7 @@ from compressor.data.batches import EncodedRows
 from compressor.data.heads import HEADS, form_of, form_of_config
 from compressor.data.heads.head import Head
 from compressor.data.metrics import METRIC_NAMES, are_labels
-from compressor.data.ratios import Structure
+from compressor.data.metrics.ratios import Structure
 from compressor.data.tasks import TASKS
 from compressor.network.modeling_sliced import AUTO_CLASSES
 from conftest import TASK_HEADS, tiny_model

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from compressor.data.heads.multi_label import MULTI_LABEL
+from compressor.data.loading import load_data
 from compressor.data.metrics import compute_error
-from compressor.data.sources import Rows, TaskData, in_order_of, load_data
+from compressor.data.rows import Rows, TaskData, in_order_of
 from compressor.data.tasks import TASKS, Columns, get_task
 from compressor.errors import TaskDataError
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from compressor.data.heads.multiple_choice import MULTIPLE_CHOICE
-from compressor.data.sources import Rows
+from compressor.data.rows import Rows
 from compressor.data.tasks import TASKS
 
 

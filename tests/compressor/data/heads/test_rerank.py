@@ -14,8 +14,10 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
-from compressor.data.ratios import Structure
-from compressor.data.sources import DataSource, TaskData, load_task_data
+from compressor.data.loading import load_task_data
+from compressor.data.metrics.ratios import Structure
+from compressor.data.rows import TaskData
+from compressor.data.sources import DataSource
 from compressor.errors import TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.loading import load_base_model

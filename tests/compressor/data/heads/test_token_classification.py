@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import UNITS, collate, encode, evaluation_batches, training_batches, units_of
 from compressor.data.heads.token_classification import TOKEN_CLASSIFICATION as HEAD
+from compressor.data.loading import load_data
 from compressor.data.metrics import compute_error
-from compressor.data.sources import Rows, TaskData, in_order_of, load_data
+from compressor.data.rows import Rows, TaskData, in_order_of
 from compressor.data.tasks import TASKS, Task, get_task
 from compressor.errors import TaskDataError
 from compressor.evaluation.evaluator import Evaluator

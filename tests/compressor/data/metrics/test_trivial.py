@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compressor.data.sources import Rows, TaskData
+from compressor.data.metrics.trivial import TrivialPredictor, is_useful
+from compressor.data.rows import Rows, TaskData
 from compressor.data.tasks import TASKS, Task
-from compressor.data.trivial import TrivialPredictor, is_useful
 
 
 def rows(labels: list[float], task: Task) -> Rows:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, ndcg_score
 
 from compressor.data.metrics import compute_error, error_interval, resampled_errors
-from compressor.data.ratios import (
+from compressor.data.metrics.ratios import (
     RATIOS,
     Structure,
     are_relevances,

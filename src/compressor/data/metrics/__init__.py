@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from compressor.data.ratios import RATIOS, Structure, group_sums, mean_ratio
+from compressor.data.metrics.ratios import RATIOS, Structure, group_sums, mean_ratio
 from compressor.errors import TaskDataError
 
 SIMILARITIES = ("cosine", "jensen_shannon")

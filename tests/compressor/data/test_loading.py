@@ -10,7 +10,9 @@ import datasets
 import numpy as np
 import pytest
 
-from compressor.data.sources import DataSource, Rows, TaskData, in_order_of, load_data, load_task_data
+from compressor.data.loading import load_data, load_task_data
+from compressor.data.rows import Rows, TaskData, in_order_of
+from compressor.data.sources import DataSource
 from compressor.data.storage.texts import Texts
 from compressor.data.tasks import TASKS
 from compressor.errors import OptionError, TaskDataError
@@ -112,7 +114,7 @@ def test_without_a_hub_the_error_says_what_to_do(name: str, monkeypatch: pytest.
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
-    monkeypatch.setattr("compressor.data.sources.has_demo_reviews", lambda: False)
+    monkeypatch.setattr("compressor.data.reading.has_demo_reviews", lambda: False)
     with pytest.raises(TaskDataError, match=f"Use local copies: --task-name {name} --train-file FILE"):
         load_task_data(DataSource(task_name=name))
 
@@ -529,7 +531,7 @@ def test_a_digest_is_of_one_json_list_however_it_is_written(kind: str, monkeypat
     written = [texts, labels.tolist(), *([] if groups is None else [groups.tolist()])]
     expected = hashlib.sha256(json.dumps(written, ensure_ascii=False).encode()).hexdigest()[:16]
     for at_once in (1, 3, 100):
-        monkeypatch.setattr("compressor.data.sources._AT_ONCE", at_once)
+        monkeypatch.setattr("compressor.data.rows._AT_ONCE", at_once)
         assert Rows(texts=texts, labels=labels, groups=groups).digest == expected
         assert Rows(texts=Texts.of(texts), labels=labels, groups=groups).digest == expected
     none = hashlib.sha256(b"[[], []]").hexdigest()[:16]
