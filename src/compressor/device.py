@@ -61,9 +61,28 @@ def pick_device() -> "torch.device":
     return torch.device(name)
 
 
+@contextmanager
+def fork_random_state() -> Iterator[None]:
+    """Put PyTorch's random states back after the block: that of the CPU, and of the GPU that is computed on, if any.
+
+    `torch.random.fork_rng` by itself takes the states of all GPUs, and warns of it.
+    """
+    import torch
+
+    device = pick_device()
+    used = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(used):
+        yield
+
+
 def may_use_gpus() -> bool:
     """Return whether the device that was chosen leaves GPUs to a cluster's machines: all but `cpu` do."""
     return os.environ.get(DEVICE_VARIABLE) != "cpu"
+
+
+def may_take_any_gpu() -> bool:
+    """Return whether the choice of the device leaves open which GPU it is, if there is one."""
+    return (os.environ.get(DEVICE_VARIABLE) or AUTO) in (AUTO, "cuda")
 
 
 def to_device(batch: "Mapping[str, torch.Tensor]", device: "torch.device") -> "dict[str, torch.Tensor]":
@@ -80,11 +99,19 @@ def half_type(device: "torch.device") -> "torch.dtype":
     """Return the 16-bit numbers that a device multiplies: bfloat16, or float16 of a GPU that has none."""
     import torch
 
-    is_older = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.float16 if is_older else torch.bfloat16
+    if device.type != "cuda":
+        return torch.bfloat16
+    # It asks the current device, which need not be this one.
+    with torch.cuda.device(device):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-_SIGNS = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_SIGNS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 """Of full memory, in errors of PyTorch that have no type of their own."""
 
 

@@ -78,7 +78,7 @@ def open_model(model: Path | str | SuperNetwork | Extraction) -> OpenedModel:
 def _open_super_network(net: SuperNetwork) -> OpenedModel:
     record, place = net.record, str(net.path or net.name)
     return OpenedModel(
-        model=net.model,
+        model=net.model.cpu(),  # a training or a search may have left it on a GPU; it is exported from here
         tokenizer=net.tokenizer,
         path=net.path,
         source=None if record is None else record.source,

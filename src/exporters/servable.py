@@ -136,7 +136,11 @@ def open_onnx(path: str, provider: str = "cpu") -> Graph:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = wanted_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[provider]])
+    wanted: tuple[str, dict[str, str]] = (PROVIDERS[provider], {})
+    if wanted[0] == "CUDAExecutionProvider":
+        onnxruntime.preload_dlls()  # CUDA's libraries that came from pip, which nothing else finds without PyTorch
+        wanted = (wanted[0], {"use_tf32": "0"})  # full fp32 products, as it was verified
+    session = onnxruntime.InferenceSession(path, options, providers=[wanted])
     if PROVIDERS[provider] not in session.get_providers():  # it falls back to the CPU with a warning
         raise RuntimeError(
             f"the model is to be served with provider {provider}, but ONNX Runtime started "

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from compressor.device import (
     AUTO,
     Pieces,
     chosen_device,
+    fork_random_state,
     half_type,
     is_device,
     is_out_of_memory,
+    may_take_any_gpu,
     pick_device,
     to_device,
 )
@@ -82,6 +85,33 @@ def test_what_is_not_there_is_refused(count: int, name: str, gpus: Callable[[int
     )
 
 
+@pytest.mark.parametrize(("name", "used"), [("cpu", []), ("cuda", [0]), ("cuda:1", [1])])
+def test_the_random_state_of_the_gpu_that_computes_is_put_back_and_of_no_other(
+    name: str, used: list[int], gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+    gpus(2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: asked.append(devices) or nullcontext())
+    with chosen_device(name), fork_random_state():
+        assert asked == [used]
+
+
+def test_pytorch_s_random_state_is_put_back() -> None:
+    before = torch.get_rng_state()
+    with fork_random_state():
+        torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_gpu_that_was_chosen_is_that_of_all_trials() -> None:
+    chosen = {}
+    for name in ("auto", "cuda", "cuda:1", "cpu"):
+        with chosen_device(name):
+            chosen[name] = may_take_any_gpu()
+    assert chosen == {"auto": True, "cuda": True, "cuda:1": False, "cpu": False}
+
+
 def test_names() -> None:
     assert all(map(is_device, ("auto", "cpu", "cuda", "cuda:0", "cuda:15")))
     assert not any(map(is_device, ("", "gpu", "cuda:", "cuda:x", "cpu:0", "cuda:1000", "CUDA")))
@@ -132,8 +162,11 @@ def test_a_gpu_is_sent_pinned_memory_and_the_processor_goes_on(monkeypatch: pyte
 def test_a_gpu_without_bfloat16_has_float16(
     device: str, supported: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda asking: asked.append(asking) or nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
     assert half_type(torch.device(device)) is dtype
+    assert asked == [torch.device(device)] * (device != "cpu")
 
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
@@ -145,6 +178,7 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."
         (FULL, True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("CUDA out of memory"), False),
     ],

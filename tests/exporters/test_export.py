@@ -5,8 +5,10 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -271,6 +273,21 @@ def test_a_gpu_that_is_not_there_is_told_before_anything_is_done(folder: Path) -
         ModelError, match=r"provider cuda must be there for what is computed, but ONNX Runtime has .*CPU"
     ):
         export_model(folder / "no model", None, folder / "made", provider="cuda")
+
+
+def test_what_is_served_computes_as_it_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full fp32, and with CUDA's libraries where pip has put them."""
+    asked: list[object] = []
+
+    def start(path: str, options: object, providers: list[object]) -> object:
+        asked.extend(providers)
+        return SimpleNamespace(get_providers=list)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: asked.append("libraries"))
+    with pytest.raises(RuntimeError, match="is to be served with provider cuda"):
+        open_onnx("model.onnx", "cuda")
+    assert asked == ["libraries", ("CUDAExecutionProvider", {"use_tf32": "0"})]
 
 
 def test_what_was_exported_for_a_gpu_is_not_served_by_a_cpu_unnoticed(folder: Path) -> None:

@@ -10,6 +10,7 @@ from compressor.data.demo_base import find_demo_encoder
 from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.head import ModelForm
 from compressor.data.tasks import Task
+from compressor.device import fork_random_state
 from compressor.digests import combine, digest_files
 from compressor.errors import CompressorError, ModelError, shorten
 from compressor.files import local_path
@@ -177,7 +178,7 @@ def _load(
         tokenizer = load_tokenizer(source, trust_remote_code=trust_remote_code, **local)
         form = find_form(config)
         # The new head is drawn from `seed`, and the caller's random state is as it was.
-        with torch.random.fork_rng():
+        with fork_random_state():
             torch.manual_seed(seed)
             model, loaded = form.auto_class.from_pretrained(
                 source,

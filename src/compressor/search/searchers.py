@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 
+from compressor.device import fork_random_state
 from compressor.evaluation.pareto import GrowingFront, find_front
 from compressor.spaces.space import Config, IntegerSpace, SearchSpace
 
@@ -239,7 +240,7 @@ class BayesianSearcher(SeededSearcher):
             # Dirichlet(1, …, 1) is uniform over all weights that add up to 1.
             weights = np.full(count, 1 / count) if self._acquisition == "linear" else self.rng.dirichlet(np.ones(count))
             targets = targets @ torch.as_tensor(weights, dtype=torch.double)[:, None]
-        with torch.random.fork_rng(), _one_thread():
+        with fork_random_state(), _one_thread():
             torch.manual_seed(int(self.rng.integers(2**31)))
             models = [_fit_gaussian_process(known, targets[:, [index]]) for index in range(targets.shape[1])]
         if self._acquisition == "hypervolume":

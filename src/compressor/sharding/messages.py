@@ -12,6 +12,7 @@ import torch
 
 from compressor.data.batches import Batch
 from compressor.data.heads import form_of_config
+from compressor.device import fork_random_state
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
 
@@ -41,7 +42,7 @@ def unpack_model(configuration: str, weights: np.ndarray) -> "PreTrainedModel":
     described = json.loads(configuration)
     config = CONFIG_MAPPING[described["config"]["model_type"]].from_dict(described["config"])
     # Weights are drawn here only to be replaced by those that were sent; the worker's random state must not move.
-    with torch.random.fork_rng():
+    with fork_random_state():
         model: PreTrainedModel = form_of_config(config).auto_class.from_config(
             config, attn_implementation=described["attention"], dtype=torch.float32
         )

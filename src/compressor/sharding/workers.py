@@ -66,8 +66,13 @@ class Share:
         per_worker = 1 if on_gpu and gpus else 0
         count = num_workers or max(1, gpus if per_worker else cpus)
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
-        # An actor lies on one machine, so each machine holds the whole number of times that n fits into its CPUs.
-        fitting = (n for n in range(largest, 0, -1) if sum(int(node.get("CPU", 0)) // n for node in nodes) >= count)
+
+        def fit(n: int) -> int:
+            """Return how many workers with n CPUs each there is room for: an actor lies on one machine."""
+            rooms = ((int(node.get("CPU", 0)) // n, int(node.get("GPU", 0))) for node in nodes)
+            return sum(min(room) if per_worker else room[0] for room in rooms)
+
+        fitting = (n for n in range(largest, 0, -1) if fit(n) >= count)
         return cls(num_workers=count, cpus=next(fitting, 1), gpus=per_worker)
 
 

@@ -1,5 +1,6 @@
 """Syne Tune's backend of standard NAS: how a trial is started, watched and ended on this machine."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,6 +11,7 @@ import torch
 from syne_tune.backend import LocalBackend
 from syne_tune.backend.trial_status import TrialResult
 
+from compressor.device import may_take_any_gpu
 from compressor.errors import FileError
 from compressor.files import write_json
 from compressor.spaces.space import Config
@@ -26,7 +28,8 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
 
     def __init__(self, command: list[str], describe: Callable[[Config], TrialTask], num_threads: int) -> None:
         # Any file will do: `_schedule` never starts it.
-        super().__init__(entry_point=__file__)
+        # A GPU that was chosen is that of all trials.
+        super().__init__(entry_point=__file__, rotate_gpus=may_take_any_gpu())
         self._command, self._describe = command, describe
         self._environment = trial_environment(num_threads)
 
@@ -55,6 +58,8 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         """Start the trial in a directory; what it gives answers as a process does."""
         environment = dict(self._environment)
         self._allocate_gpu(trial_id, environment)
+        if _VISIBLE in environment:
+            environment[_VISIBLE] = _as_named(environment[_VISIBLE])
         return start_process(self._command, directory, environment)
 
     def kill_all(self) -> None:
@@ -62,6 +67,15 @@ class TrialBackend(LocalBackend):  # type: ignore[misc]
         for process in self.trial_subprocess.values():
             process.kill()
             process.wait()
+
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def _as_named(gpus: str) -> str:
+    """Return Syne Tune's numbers of GPUs, counted from 0, as the user's environment names these GPUs."""
+    visible = [name for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
+    return ",".join(visible[int(gpu)] if visible else gpu for gpu in gpus.split(","))
 
 
 def _is_of(directory: Path, task: TrialTask) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compressor.data.batches import Batch, EncodedRows, collate, compute_logits, units_of
 from compressor.data.tasks import Task
-from compressor.device import Pieces
+from compressor.device import Pieces, fork_random_state
 from compressor.network.costs import create_cost_model
 from compressor.network.families import get_dimensions
 from compressor.spaces import create_search_space
@@ -92,7 +92,7 @@ def forecast(
         return num_pieces * of_training, num_pieces * (clock() - start)
 
     was_training = model.training
-    with torch.random.fork_rng():
+    with fork_random_state():
         model.train()
         batch_s, own_s = Pieces().run(time_steps, rows, lambda: model.zero_grad(set_to_none=True))
         model.zero_grad(set_to_none=True)

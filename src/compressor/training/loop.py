@@ -26,7 +26,7 @@ from compressor.data.batches import (
 )
 from compressor.data.heads.head import Head
 from compressor.data.tasks import Task
-from compressor.device import Pieces, half_type, to_device
+from compressor.device import Pieces, fork_random_state, half_type, to_device
 from compressor.errors import TrainingError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.execution import activate, replaced
@@ -292,7 +292,7 @@ def _train(
     reports = [] if state is None else list(state.reports)
     what = "fine-tuning" if job.smallest is None else "super-network"
     with (
-        torch.random.fork_rng(),
+        fork_random_state(),
         progress_bar(total=len(job.train) * settings.epochs, unit="row", desc=what, disable=not ranks.is_first) as bar,
     ):
         # Dropout; before `restore`, which sets it to where the interrupted training stood.

@@ -14,7 +14,7 @@ import torch
 
 from compressor.data.batches import EncodedRows
 from compressor.data.tasks import Task
-from compressor.device import Pieces, half_type
+from compressor.device import Pieces, fork_random_state, half_type
 from compressor.network.costs import create_cost_model
 from compressor.training.forecast import make_typical_batch
 from compressor.training.loop import run_updates
@@ -102,7 +102,7 @@ def _time_steps(
     seconds: dict[bool, list[float]] = {False: [], True: []}
     started, was_training = clock(), model.training
     # Steps draw dropout masks: the training that follows must find the random state as it was.
-    with torch.random.fork_rng():
+    with fork_random_state():
         model.train()
         for _ in range(_NUM_ROUNDS):
             # In turn, so that a disturbance hits both.

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _TENSORS, _VALUES = "state.safetensors", "state.json"
 _RANDOM = "random/"
-_CPU = f"{_RANDOM}cpu"
-"""The tensor of PyTorch's random state."""
+_CPU, _GPU = f"{_RANDOM}cpu", f"{_RANDOM}cuda"
+"""The tensors of PyTorch's random states: the CPU's, and that of the GPU that trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,8 @@ class TrainingState:
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
         tensors[_CPU] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors |= {f"random/cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        if model.device.type == "cuda":  # of this GPU alone: a training may resume where there are fewer
+            tensors[_GPU] = torch.cuda.get_rng_state(model.device)
         groups = get_family(model.config.model_type).groups
         values = StateValues(
             learning_rates=tuple(group["lr"] for group in optimizer.param_groups),
@@ -144,9 +144,8 @@ class TrainingState:
         if self.values.scaler:
             scaler.load_state_dict(self.values.scaler)
         torch.set_rng_state(self.tensors[_CPU])
-        for name, tensor in self._kind("random").items():
-            if name.startswith("cuda-"):
-                torch.cuda.set_rng_state(tensor, int(name.removeprefix("cuda-")))
+        if model.device.type == "cuda" and _GPU in self.tensors:
+            torch.cuda.set_rng_state(self.tensors[_GPU], model.device)
 
     def shared_by(self, ranks: Ranks) -> "TrainingState":
         """Return the first process's state; PyTorch's random states stay each process's own."""

@@ -140,7 +140,7 @@ def _hurried() -> Iterator[None]:
     gc.disable()
     # PyTorch's own, and so a class method: put back as it was.
     made = ONNXRegistry.__dict__["from_torchlib"]
-    ONNXRegistry.from_torchlib = partial(_operators, made.__func__, ONNXRegistry)  # type: ignore[method-assign]
+    ONNXRegistry.from_torchlib = staticmethod(partial(_operators, made.__func__, ONNXRegistry))  # type: ignore[method-assign]
     try:
         yield
     finally:

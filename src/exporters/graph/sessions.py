@@ -91,6 +91,8 @@ def create_session(path: Path, threads: int, provider: str = "cpu") -> Any:
     wanted = PROVIDERS[provider]
     if provider == "cuda":
         _require_operators(path)
+    if wanted in _EXACT:
+        onnxruntime.preload_dlls()  # CUDA's libraries that came from pip, which nothing else finds without PyTorch
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[(wanted, _EXACT.get(wanted, {}))])
     except Exception as error:  # ONNX Runtime's errors have no base of their own

@@ -178,6 +178,9 @@ def test_a_cluster_without_room_is_not_waited_for_for_ever(monkeypatch: pytest.M
         ([{"CPU": 0}, {"CPU": 1}], 5, True, (5, 1, 0)),  # until the cluster grows, four wait
         ([{"CPU": 8, "GPU": 2}, {"CPU": 8, "GPU": 2}], None, True, (4, 4, 1)),
         ([{"CPU": 8, "GPU": 2}], None, False, (8, 1, 0)),
+        # What has no GPU has no room for a worker, and a machine none for more than it has GPUs.
+        ([{"CPU": 32}, {"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}], None, True, (2, 8, 1)),
+        ([{"CPU": 64, "GPU": 1}, {"CPU": 8, "GPU": 8}], None, True, (9, 1, 1)),
     ],
 )
 def test_a_cluster_is_split_evenly(

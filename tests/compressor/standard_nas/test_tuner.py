@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from compressor.data.sources import DataSource
+from compressor.device import chosen_device
 from compressor.errors import SearchError
 from compressor.evaluation.latency_table import BlockTimes, LatencyKind, LatencyTable, LayerTimes
 from compressor.files import write_json
@@ -274,3 +275,27 @@ def test_a_trial_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
     assert not _is_of(tmp_path, tasks[0])
     write_json(tmp_path / TRIAL_FILE, asdict(replace(tasks[0], costs={"params": 7, "macs": 9})))
     assert [_is_of(tmp_path, task) for task in tasks] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [("auto", None, ["0", "1"]), ("auto", "2,GPU-7", ["2", "GPU-7"]), ("cuda:1", "2,GPU-7", [None, None])],
+)
+def test_each_trial_gets_a_gpu_of_those_that_the_user_may_take(
+    device: str, visible: str | None, expected: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless one was chosen: that is the GPU of all trials, and each finds it by its number among the user's."""
+    started: list[str | None] = []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(
+        "compressor.standard_nas.backend.start_process",
+        lambda _, __, environment: started.append(environment.get("CUDA_VISIBLE_DEVICES")),
+    )
+    with chosen_device(device):
+        backend = TrialBackend(["true"], lambda _: None, 1)  # type: ignore[arg-type, return-value]
+    backend._prepare_for_schedule(num_gpus=2)
+    for trial_id in (0, 1):
+        backend._start(trial_id, tmp_path)
+    assert started == expected

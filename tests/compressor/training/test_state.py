@@ -14,9 +14,9 @@ from compressor.data.batches import EncodedRows
 from compressor.data.tasks import TASKS
 from compressor.digests import Inputs
 from compressor.network.families import get_family, get_layer_order, get_member_order
-from compressor.training.loop import train_shared_weights
+from compressor.training.loop import create_optimizer, train_shared_weights
 from compressor.training.settings import TrainingSettings
-from compressor.training.state import EpochReport, TrainingStates
+from compressor.training.state import EpochReport, TrainingState, TrainingStates
 from compressor.training.strategies import SAMPLING_STRATEGIES
 from conftest import HEADS, encoded_sentences, tiny_model
 
@@ -155,3 +155,23 @@ def test_in_float16_the_scale_of_the_loss_goes_on(
     found, reports_found = train(rows, "standard", states, bf16=True)
     assert reports_found == reports
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_gpu_s_random_state_is_put_back_on_another_one(
+    rows: EncodedRows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A training of the machine's fourth GPU resumes where there is one, or none."""
+    model, put = tiny_model(num_labels=2), list[tuple[Tensor, torch.device]]()
+    optimizer, schedule = create_optimizer(model, TrainingSettings(), 4)
+    everything = (model, optimizer, schedule, {}, torch.amp.GradScaler(enabled=False))
+    device = torch.device("cuda:3")
+    monkeypatch.setattr(type(model), "device", property(lambda _: device))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda of: torch.tensor([of.index], dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, of: put.append((state, of)))
+    states = TrainingStates(directory=tmp_path / "training", inputs=Inputs(values={}))
+    states.save(TrainingState.capture([], *everything))
+    for name in ("cuda:0", "cpu"):
+        device, state = torch.device(name), states.load()
+        assert state is not None
+        state.restore(*everything)
+    assert put == [(torch.tensor([3], dtype=torch.uint8), torch.device("cuda:0"))]

@@ -112,8 +112,11 @@ def test_cuda_computes_fp32_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
     path = write_graph(tmp_path / "model.onnx", {"input_ids": TensorProto.INT64})
+    loaded: list[object] = []
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: loaded.append(len(asked)))
     create_session(path, 1, "cuda")
     create_session(path, 1)
+    assert loaded == [0]  # CUDA's libraries, before it starts
     assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})]
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     assert create_session(path, 1).get_providers() == ["CPUExecutionProvider"]

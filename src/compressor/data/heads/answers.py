@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compressor.data.demo_base import find_demo_encoder
-from compressor.device import pick_device
+from compressor.device import fork_random_state, pick_device
 from compressor.digests import combine, digest_files
 from compressor.errors import ModelError, TaskDataError, shorten
 from compressor.files import new_directory
@@ -155,7 +155,7 @@ def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, Pr
         form.prepare(config, source)
         # Drawn under a seed of its own, which leaves the global random state alone: a weight that the directory lacks
         # would otherwise be another one in each process that loads it.
-        with torch.random.fork_rng():
+        with fork_random_state():
             torch.manual_seed(0)
             model: PreTrainedModel = form.auto_class.from_pretrained(
                 source, config=config, dtype=torch.float32, **local
