@@ -125,7 +125,7 @@ def run(
     )
     teacher = None
     if teacher_model is not None:
-        outputs = ask_teacher(teacher_model, data, len(train.labels))
+        outputs = ask_teacher(teacher_model, data, np.diff(train.unit_bounds))
         teacher = Teacher(outputs=outputs, is_itself=False)
     start = time.process_time()
     train_shared_weights(model, data.task, train, validation, settings, lambda _: None, teacher=teacher)

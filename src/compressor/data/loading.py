@@ -81,7 +81,7 @@ def _load_task_data(source: DataSource) -> TaskData:
                 f"texts without labels must be answered by a fine-tuned model first, but those of "
                 f"{source.unlabeled_file} are not. Call answer_texts, or compressor compress."
             )
-        return with_answers(load_texts(source), read_answers(Path(source.answers_file)))
+        return with_answers(load_texts(source), read_answers(find_path(source.answers_file)))
     tables, task = read_tables(source)
     # From here on each part may be read as another task: texts without labels to train on, scored pairs to judge by.
     tables, tasks = as_judged(tables, task, scored_pairs=source.validation_pairs is not None)
@@ -129,8 +129,13 @@ def _with_unlabeled(data: TaskData, path: Path) -> TaskData:
     """
     rows = _read_unlabeled(path, data.task)
     # What a search or a test is to judge must not be trained on, whoever answers it.
-    known = np.concatenate([fingerprints(part) for part in data.parts.values()])
-    new = np.flatnonzero(~texts_in(fingerprints(rows), known))
+    marks = _marks_of_letters if data.task.head.labels_words else fingerprints
+    found = texts_in(marks(rows), np.concatenate([marks(part) for part in data.parts.values()]))
+    if rows.groups is not None:
+        # A query is judged by the order of all its documents: others than those that are judged would tell of it too.
+        judged = np.concatenate([_marks_of_groups(part) for part in (data.validation, data.test)])
+        found |= texts_in(_marks_of_groups(rows), judged)
+    new = np.flatnonzero(~found)
     if len(new) == 0:
         raise TaskDataError(
             f"--unlabeled-file must hold texts that are not among the rows with labels, but all {len(rows):,} of "
@@ -142,9 +147,24 @@ def _with_unlabeled(data: TaskData, path: Path) -> TaskData:
         blank = as_rows([0] * len(words) for words in kept.texts)
     else:
         blank = np.zeros((len(kept), *labels.shape[1:]), labels.dtype)
-    note = f"{len(rows) - len(kept):,} of {len(rows):,} texts without labels are among the rows with labels: left out."
+    queries = "" if rows.groups is None else ", or their queries are judged"
+    note = (
+        f"{len(rows) - len(kept):,} of {len(rows):,} texts without labels are among the rows with labels{queries}: "
+        "left out."
+    )
     notes = data.notes if len(kept) == len(rows) else (*data.notes, note)
     return replace(data, unlabeled=replace(kept, labels=blank), notes=notes)
+
+
+def _marks_of_letters(rows: Rows) -> np.ndarray:
+    """Return fingerprints of the rows' letters, however a text was cut into words."""
+    whole = [("".join("".join(words).split()),) for words in rows.texts]
+    return fingerprints(Rows(texts=whole, labels=np.zeros(len(rows), dtype=np.int64)))
+
+
+def _marks_of_groups(rows: Rows) -> np.ndarray:
+    """Return fingerprints of the first text of each row, which is its query."""
+    return fingerprints(Rows(texts=[texts[:1] for texts in rows.texts], labels=np.zeros(len(rows), dtype=np.int64)))
 
 
 def _with_words(table: "pd.DataFrame", column: str) -> "pd.DataFrame":

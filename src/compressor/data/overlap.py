@@ -47,9 +47,12 @@ class TrainingRows:
     """Shares of the validation and test rows that were among them."""
 
     @classmethod
-    def note(cls, parts: "Mapping[str, Rows]") -> "TrainingRows":
-        """Note fingerprints and duplicates of the parts of some data."""
+    def note(cls, parts: "Mapping[str, Rows]", unlabeled: "Rows | None" = None) -> "TrainingRows":
+        """Note fingerprints and duplicates of the parts of some data, and of texts without labels beside them."""
         seen = fingerprints(parts["train"])
+        if unlabeled is not None:
+            # Of no class: whoever labels them later has not changed a label.
+            seen = np.concatenate([seen, fingerprints(unlabeled) | np.uint64(_NO_CLASS)])
         shares = {name: share_of(fingerprints(parts[name]), seen) for name in ("validation", "test")}
         # Sorted and little-endian: the same file on every machine, and it tells nothing of the rows' order.
         packed = np.unique(seen).astype("<u8").tobytes()
@@ -76,7 +79,11 @@ def share_of(marks: np.ndarray, others: np.ndarray) -> float:
 
 
 def relabelled_share(marks: np.ndarray, others: np.ndarray) -> tuple[int, float]:
-    """Return how many rows stand among others by their texts, and the share of these that have another label there."""
+    """Return how many rows stand among others by their texts, and the share of these that have another label there.
+
+    Others without a label, or with one that is no class, do not count.
+    """
+    others = others[others & np.uint64(_NO_CLASS) != _NO_CLASS]
     shared = marks[texts_in(marks, others)]
     return len(shared), float((~np.isin(shared, others)).mean()) if len(shared) else 0.0
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -95,6 +95,11 @@ class TaskData:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
+    def num_train_rows(self) -> int:
+        """How many rows are trained on, with labels and without."""
+        return len(self.train) + (0 if self.unlabeled is None else len(self.unlabeled))
+
+    @property
     def all_notes(self) -> tuple[str, ...]:
         """What is odd about the rows, and what an error on them is."""
         return (*self.notes, *self.source.meaning)
@@ -179,11 +184,11 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
         return data
     # order[i] is the model's index of the data's label i.
     order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
-    train, validation, test = (
-        replace(rows, labels=head.renumber(rows.labels, order, len(names))) for rows in data.parts.values()
-    )
-    task = name_words(data.task, names)
-    return replace(data, task=task, label_names=tuple(names), train=train, validation=validation, test=test)
+    parts = data.parts if data.unlabeled is None else {**data.parts, "unlabeled": data.unlabeled}
+    renumbered: dict[str, Any] = {
+        name: replace(rows, labels=head.renumber(rows.labels, order, len(names))) for name, rows in parts.items()
+    }
+    return replace(data, task=name_words(data.task, names), label_names=tuple(names), **renumbered)
 
 
 def name_words(task: Task, names: Sequence[str]) -> Task:

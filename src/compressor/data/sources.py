@@ -186,7 +186,7 @@ def make_source(**fields: Any) -> DataSource:
         OptionError: fields do not go together, or a number is out of its range.
     """
     source = DataSource(**fields)
-    files = {name: getattr(source, name) for name in _FILES}
+    files = {name: getattr(source, name) for name in SOURCE_FILES}
     paths: dict[str, Any] = {
         name: str(find_path(str(file)).absolute()) if file else None for name, file in files.items()
     }
@@ -204,7 +204,7 @@ def make_source(**fields: Any) -> DataSource:
     return source
 
 
-_FILES = (
+SOURCE_FILES = (
     "train_file",
     "validation_file",
     "test_file",
@@ -213,6 +213,7 @@ _FILES = (
     "label_names_file",
     "validation_pairs",
 )
+"""Fields of a source that are paths."""
 
 
 def find_path(file: str) -> Path:

@@ -20,7 +20,7 @@ from compressor.data.heads.rerank import RERANK
 from compressor.data.labels import positions_among
 from compressor.data.loading import load_task_data, load_texts, with_answers
 from compressor.data.metrics import are_labels
-from compressor.data.rows import Rows, TaskData
+from compressor.data.rows import TaskData
 from compressor.data.sources import DataSource, make_source
 from compressor.data.tasks import Task
 from compressor.device import pick_device
@@ -66,8 +66,11 @@ def answer_source(
     directory: Path | None,
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
+    option: str = "--model-name-or-path",
 ) -> TaskData:
     """Return the same for a source that names a file of texts; answers to the same question that are there are taken.
+
+    Errors name the `option` by which the model was.
 
     Raises:
         ModelError: the model is not fine-tuned, or its head is for another task.
@@ -75,7 +78,7 @@ def answer_source(
     """
     data = load_texts(fit_to_model(source, name_or_path, trust_remote_code=trust_remote_code))
     model, tokenizer = load_fine_tuned_model(
-        name_or_path, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code
+        name_or_path, attn_implementation=attn_implementation, trust_remote_code=trust_remote_code, option=option
     )
     return answer_with(model, tokenizer, data, name=name_or_path, directory=directory)
 
@@ -108,12 +111,14 @@ def answer_with(
     return with_answers(data, answers)
 
 
-def ask_teacher(name_or_path: str, data: TaskData, num_units: int, *, trust_remote_code: bool = False) -> np.ndarray:
+def ask_teacher(
+    name_or_path: str, data: TaskData, num_units: np.ndarray, *, trust_remote_code: bool = False
+) -> np.ndarray:
     """Return a fine-tuned model's outputs of the training rows [units, outputs], in the order of the data's labels.
 
     Labels are matched by name; rows without labels come behind the others. The model reads the rows with its own
-    tokenizer, and must find the `num_units` units in them that its student does. Its outputs are kept in the cache:
-    another seed, or a training that resumes, does not ask again.
+    tokenizer, and must find as many units in each as its student does: `num_units` [rows]. Its outputs are kept in the
+    cache: another seed, or a training that resumes, does not ask again.
 
     Raises:
         ModelError: it is not fine-tuned, its head is for another task, or it reads other words.
@@ -129,25 +134,37 @@ def ask_teacher(name_or_path: str, data: TaskData, num_units: int, *, trust_remo
     if names and head.form.names_outputs:
         order = positions_among(names, _names(model), defined=names == data.task.label_names)
 
-    def ask(rows: Rows) -> "tuple[PreTrainedModel, EncodedRows]":
+    parts = [rows for rows in (data.train, data.unlabeled) if rows is not None]
+    encoded = [encode(rows, data.task, tokenizer, max_positions(model)) for rows in parts]
+    require_same_units(np.concatenate([np.diff(rows.unit_bounds) for rows in encoded]), num_units, name_or_path)
+
+    def ask(rows: EncodedRows) -> "tuple[PreTrainedModel, EncodedRows]":
         print(f"Asking {name_or_path} for its answers to {len(rows):,} texts.")
-        return model.to(pick_device()), encode(rows, data.task, tokenizer, max_positions(model))
+        return model.to(pick_device()), rows
 
     # Of a model on the Hub the digest is its name, which may come to stand for another one.
     of = f"{digest_model(name_or_path)} {getattr(model.config, '_commit_hash', None)} {data.task.max_length}"
     outputs = np.concatenate(
         [
-            kept_outputs(f"teacher {of} {head.name} {data.task.prompt} {rows.digest}", partial(ask, rows))
-            for rows in (data.train, data.unlabeled)
-            if rows is not None
+            kept_outputs(f"teacher {of} {head.name} {data.task.prompt} {part.digest}", partial(ask, rows))
+            for part, rows in zip(parts, encoded, strict=True)
         ]
     )
-    if len(outputs) != num_units:
-        raise ModelError(
-            f"the teacher must read the words that its student reads, {num_units:,}, but {name_or_path} reads "
-            f"{len(outputs):,}: it cuts texts elsewhere. Give a smaller --max-seq-length."
-        )
     return np.ascontiguousarray(outputs[:, order])
+
+
+def require_same_units(of_teacher: np.ndarray, of_student: np.ndarray, teacher: str) -> None:
+    """Raise unless a teacher answers what its student is asked: as many units of each row, [rows].
+
+    Raises:
+        ModelError: its tokenizer cuts texts elsewhere.
+    """
+    if len(of_teacher) == len(of_student) and (other := int((of_teacher != of_student).sum())):
+        raise ModelError(
+            f"the teacher must read the words that its student reads, but {teacher} cuts {other:,} of "
+            f"{len(of_student):,} texts elsewhere. Give a larger --max-seq-length or shorter texts, or a teacher with "
+            "its student's tokenizer."
+        )
 
 
 def label_answered(rows: EncodedRows, num_labelled: int, outputs: np.ndarray, head: Head) -> EncodedRows:

@@ -18,7 +18,7 @@ from compressor.data.batches import EncodedRows, encode, join_rows, with_referen
 from compressor.data.metrics import label_agreement
 from compressor.data.metrics.ratios import find_outside
 from compressor.data.rows import TaskData, in_order_of
-from compressor.data.sources import DataSource
+from compressor.data.sources import SOURCE_FILES, DataSource
 from compressor.device import pick_device
 from compressor.digests import digest_files
 from compressor.evaluation.answers import label_answered
@@ -142,7 +142,7 @@ class Extraction:
         return directory
 
 
-_PATHS = ("train_file", "validation_file", "test_file", "validation_pairs", "reference_model")
+_PATHS = (*SOURCE_FILES, "reference_model")
 
 
 def _without_home(source: DataSource) -> DataSource:

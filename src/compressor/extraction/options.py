@@ -44,3 +44,8 @@ class ExtractionOptions:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+
+    @property
+    def reads_unlabeled(self) -> bool:
+        """Whether texts without labels count: a distillation learns them, and a vocabulary keeps their tokens."""
+        return self.finetune_epochs > 0 or self.trim_vocabulary

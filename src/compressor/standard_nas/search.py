@@ -63,6 +63,11 @@ class NasInputs:
                 "--unlabeled-file must be left out where sub-networks are trained one by one, since no teacher answers "
                 f"its texts, but got {self.data.source.unlabeled_file}. Leave it out, or use compressor compress."
             )
+        if self.model.teacher_model is not None:
+            raise OptionError(
+                "--teacher-model must be left out where sub-networks are trained one by one, since each learns the "
+                f"labels alone, but got {self.model.teacher_model}. Leave it out, or use compressor compress."
+            )
 
     @property
     def training_options(self) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class TrainingRecord:
     label_names: tuple[str, ...]
     training_rows: TrainingRows | None = None
     """None where version 0.1.0 wrote the record."""
+    unlabeled_digest: str | None = None
+    """Of the texts without labels beside the rows, if there were any."""
     model_name_or_path: str
     teacher_model: str | None = None
     """Another model whose answers were learnt too; None where there was none."""

@@ -17,7 +17,7 @@ from compressor.data.tasks import Task
 from compressor.device import pick_device
 from compressor.digests import Inputs
 from compressor.errors import ModelError, OptionError, TaskDataError
-from compressor.evaluation.answers import ask_teacher, label_answered
+from compressor.evaluation.answers import ask_teacher, label_answered, require_same_units
 from compressor.evaluation.evaluator import Evaluator
 from compressor.files import STATE_FOLDER
 from compressor.network.families import get_dimensions, max_positions
@@ -153,8 +153,7 @@ def prepare_training(model: ModelOptions, data: TaskData, settings: TrainingSett
 
 def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, run_id: str | None) -> PreparedTraining:
     """Load the encoder onto its device, and encode the rows; the precision is not decided yet."""
-    num_unlabeled = 0 if data.unlabeled is None else len(data.unlabeled)
-    settings = settings.for_rows(len(data.train) + num_unlabeled)
+    settings = settings.for_rows(data.num_train_rows)
     if data.answers is not None and digest_model(options.full_model) != data.answers.asked.model:
         raise ModelError(
             f"the model that is trained without labels must be the one that has answered the texts, "
@@ -181,7 +180,8 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         source=data.source,
         data_digest=data.digest,
         label_names=data.label_names,
-        training_rows=TrainingRows.note(data.parts),
+        training_rows=TrainingRows.note(data.parts, data.unlabeled),
+        unlabeled_digest=None if data.unlabeled is None else data.unlabeled.digest,
         model_name_or_path=options.model_name_or_path,
         teacher_model=options.teacher_model,
         settings=settings,
@@ -193,11 +193,17 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
     train, *more = (
         encode(rows, data.task, tokenizer, positions) for rows in (data.train, data.unlabeled) if rows is not None
     )
+    validation = encode(data.validation, data.task, tokenizer, positions)
+    if data.answers is not None and data.answers.words is not None:
+        # Answers for words are of those that the full model reads; another student may read others.
+        for name, rows in (("train", train), ("validation", validation)):
+            answered = np.bincount(data.answers.words[name][:, 0], minlength=len(rows))
+            require_same_units(answered, np.diff(rows.unit_bounds), options.full_model)
     return PreparedTraining(
         net=SuperNetwork(model=model.to(pick_device()), tokenizer=tokenizer, record=record),
         task=data.task,
         train=join_rows(train, *more) if more else train,
-        validation=encode(data.validation, data.task, tokenizer, positions),
+        validation=validation,
         settings=settings,
         precision=Precision(bf16=False, reason="nothing is decided yet"),
         teacher=None if data.answers is None else _as_teacher(data.answers.outputs["train"], options),
@@ -224,7 +230,7 @@ def _ask_teacher(prepared: PreparedTraining, options: ModelOptions, data: TaskDa
     """
     assert options.teacher_model is not None
     ranks = current_ranks()
-    num_units = int(prepared.train.unit_bounds[-1])
+    num_units = np.diff(prepared.train.unit_bounds)
     # The first process asks for all: a teacher is mostly large.
     asked: dict[str, Tensor] = {}
     if ranks.is_first:
@@ -246,8 +252,15 @@ def _answer_unlabeled(
     alone = replace(settings, sampling_strategy="standard", num_train_epochs=None)
     ranks, model = current_ranks(), prepared.net.model
     # All that it depends on: of other rows or settings it is another one.
-    wanted = {"data": data.digest, "labels": data.label_names, "settings": alone.identity}
-    name = Inputs(values={**wanted, "model": digest_model(options.model_name_or_path)}).hash
+    wanted = {
+        "data": data.digest,
+        "labels": data.label_names,
+        "source": replace(data.source, unlabeled_file=None).to_json(),
+        "settings": alone.identity,
+        "model": digest_model(options.model_name_or_path),
+        "attention": options.attn_implementation,
+    }
+    name = Inputs(values=wanted).hash
     folder = None if folder is None else folder / name
     if ranks.agree(lambda: folder is not None and (folder / SUPER_NETWORK_FILE).is_file()):
         net = load_super_network(folder) if folder is not None else prepared.net

@@ -34,6 +34,7 @@ def open_rows(source: DataSource, model: ModelOptions, output_dir: Path | None) 
         directory=output_dir,
         attn_implementation=model.attn_implementation,
         trust_remote_code=model.trust_remote_code,
+        option="--teacher-model" if model.teacher_model else "--model-name-or-path",
     )
 
 
@@ -66,11 +67,16 @@ def open_super_network(
     else:
         data = load_task_data(source, with_unlabeled=with_unlabeled)
     # Where the user names other data, its digest is another one by right.
-    if net.record is not None and data.source == trained_on and data.digest != net.record.data_digest:
-        raise TaskDataError(
-            f"the rows must be those the super-network was trained on (digest {net.record.data_digest}), "
-            f"but the digest is {data.digest}. Restore the files or train again."
-        )
+    if net.record is not None and data.source == trained_on:
+        digests = [(net.record.data_digest, data.digest)]
+        if net.record.unlabeled_digest is not None and data.unlabeled is not None:
+            digests.append((net.record.unlabeled_digest, data.unlabeled.digest))
+        for noted, found in digests:
+            if found != noted:
+                raise TaskDataError(
+                    f"the rows must be those the super-network was trained on (digest {noted}), but the digest is "
+                    f"{found}. Restore the files or train again."
+                )
     require_fitting_head(net, data)
     return net, in_order_of(data, net.label_names)
 

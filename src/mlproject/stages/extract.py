@@ -154,7 +154,7 @@ def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> E
             raise SearchError(
                 f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
             )
-        net, data = open_super_network(path, asdict(origin.source), with_unlabeled=True)
+        net, data = open_super_network(path, asdict(origin.source), with_unlabeled=options.reads_unlabeled)
         require_searched_files(net, origin)
         weights = SharedWeights(net)
     else:

@@ -46,7 +46,7 @@ def train_supernet(
     run.log_params(option_params(source, model_options, settings))
     data = _open_in_turn(source, model_options, output_dir)
     print_notes(data.all_notes)
-    run.log_params({"num_train_epochs": settings.for_rows(len(data.train)).epochs})
+    run.log_params({"num_train_epochs": settings.for_rows(data.num_train_rows).epochs})
     log_data(run, data, source)
 
     def on_start(prepared: PreparedTraining) -> None:

@@ -47,6 +47,44 @@ def test_given_files_are_used_as_they_are(write_rows: WriteRows) -> None:
     assert [len(data.train), len(data.validation), len(data.test)] == [10, 10, 10]
 
 
+def test_words_are_known_by_their_letters_however_they_were_cut(write_rows: WriteRows, tmp_path: Path) -> None:
+    """Plain texts are cut into words by our rule, rows have the words of whoever labelled them."""
+    words = [[f"U.S.{number}", "isn't", "far"] for number in range(40)]
+    rows = write_rows([{"tokens": row, "ner_tags": ["B-X" if n % 2 else "O", "O", "O"]} for n, row in enumerate(words)])
+    (tmp_path / "more.txt").write_text("\n".join([*map(" ".join, words), "quite another one"]))
+    data = load_data(rows, task_name="ner", unlabeled_file=tmp_path / "more.txt")
+    assert data.unlabeled is not None
+    assert list(data.unlabeled.texts) == [("quite", "another", "one")]
+    assert data.notes[-1] == "40 of 41 texts without labels are among the rows with labels: left out."
+
+
+def test_what_is_said_of_a_judged_query_is_not_trained_on(write_rows: WriteRows) -> None:
+    pairs = [{"query": f"q{n // 4}", "document": f"d{n}", "label": int(n % 4 == 0)} for n in range(80)]
+    more = [{"query": f"q{n // 3}", "document": f"other {n}"} for n in range(69)]  # three of each query, and new ones
+    data = load_data(write_rows(pairs), task_name="rerank", unlabeled_file=write_rows(more, "more.jsonl"))
+    assert data.unlabeled is not None
+    judged = {query for part in (data.validation, data.test) for query, _ in part.texts}
+    queries = [query for query, _ in data.unlabeled.texts]
+    assert judged
+    assert not judged & set(queries)
+    assert {"q20", "q21", "q22"} < set(queries)
+    assert len(queries) == 69 - 3 * len(judged)
+    assert data.notes[-1] == (
+        f"{3 * len(judged)} of 69 texts without labels are among the rows with labels, or their queries are judged: "
+        "left out."
+    )
+
+
+def test_texts_without_labels_are_numbered_as_the_rows_are(write_rows: WriteRows) -> None:
+    """So that both can be joined, whatever a model has of other labels."""
+    rows = [{"text": f"row {n}", "labels": ["a", "b"][: n % 2 + 1]} for n in range(40)]
+    more = write_rows([{"text": f"more {n}"} for n in range(5)], "more.jsonl")
+    data = in_order_of(load_data(write_rows(rows), task_name="multi-label", unlabeled_file=more), ("b", "c", "a"))
+    assert data.unlabeled is not None
+    assert data.unlabeled.labels.shape == (5, 3)
+    assert data.num_train_rows == len(data.train) + 5
+
+
 def test_sample_limits_draw_without_replacement(write_rows: WriteRows) -> None:
     rows = [{"text": f"row {i}", "label": i % 2} for i in range(100)]
     data = load_task_data(custom(write_rows(rows), max_train_samples=30, max_eval_samples=12))

@@ -21,7 +21,8 @@ from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.super_network import load_super_network
 from compressor.training.train import PreparedTraining, train_super_network
-from conftest import HIDDEN, WORDS, sentence_rows, tiny_model
+from compressor.training.unseen_rows import require_unseen_rows
+from conftest import HIDDEN, WORDS, random_weights, sentence_rows, tiny_batch, tiny_config, tiny_model
 
 SETTINGS = TrainingSettings(num_train_epochs=3, learning_rate=5e-3, sampling_strategy="standard")
 
@@ -187,6 +188,39 @@ def test_other_texts_without_labels_are_another_training(base_model_dir: Path, t
     assert epochs == [1, 2]
 
 
+def test_a_model_that_was_fine_tuned_on_other_lengths_is_another_one(
+    base_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: EpochReport) -> None:
+        raise KeyboardInterrupt
+
+    _load_with_unlabeled("custom", tmp_path)
+    files = {"train_file": tmp_path / "rows.jsonl", "unlabeled_file": tmp_path / "texts.jsonl"}
+    settings = TrainingSettings(num_train_epochs=1, learning_rate=5e-3)
+    for length in (4, 32):
+        with suppress(KeyboardInterrupt):
+            data = load_data(**files, task_name="custom", max_seq_length=length)
+            train_super_network(base_model_dir, data, settings, directory=tmp_path / "net", on_epoch=interrupt)
+        assert "Fine-tuning on the 45 rows" in capsys.readouterr().out, length
+
+
+def test_texts_without_labels_are_seen_rows_from_then_on(base_model_dir: Path, tmp_path: Path) -> None:
+    """Whoever labels them later may not judge by them; and their labels are no changed ones."""
+    data = _load_with_unlabeled("custom", tmp_path)
+    assert data.unlabeled is not None
+    net = train_super_network(base_model_dir, data, TrainingSettings(num_train_epochs=1))
+    assert net.record is not None
+    assert net.record.unlabeled_digest == data.unlabeled.digest
+    others = _rows_of("custom", 60, 2)
+    pool = [{"text": text, "label": 1} for (text,) in data.unlabeled.texts]
+    for name, rows in (("pool", pool), ("others", others), ("more", [*others, *pool])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(TaskDataError, match="but was trained on 29 of the 29 validation rows"):
+        require_unseen_rows(net.record, load_data(tmp_path / "others.jsonl", validation_file=tmp_path / "pool.jsonl"))
+    shown = replace(load_data(tmp_path / "others.jsonl"), train=load_data(tmp_path / "more.jsonl").train)
+    assert require_unseen_rows(net.record, shown) == list(shown.notes)
+
+
 def _save_teacher(folder: Path, tokenizer: PreTrainedTokenizerFast, labels: dict[int, str], head: str) -> Path:
     model = tiny_model(task_head=head)
     model.config.num_labels, model.config.id2label = len(labels), labels
@@ -255,6 +289,37 @@ def test_texts_alone_are_answered_by_a_teacher(base_model_dir: Path, data: TaskD
     assert [report.sub_network_loss is None for report in seen] == [True, False, False]
     with pytest.raises(ModelError, match="but .* is another. Train that one, or name it as teacher."):
         train_super_network(base_model_dir, data, settings)
+
+
+def _save_short_reader(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A model that labels words, and reads the first three of a text alone."""
+    config = tiny_config("bert")
+    config.max_position_embeddings, config.id2label = 5, {0: "B-X", 1: "O"}
+    model = random_weights(config, "token_classification", "sdpa", num_labels=2)
+    with torch.inference_mode():  # of both labels as often
+        model.classifier.bias -= model(**tiny_batch(model, length=4)).logits.mean(dim=(0, 1))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_teacher_that_reads_other_words_is_refused(
+    labelled: bool, base_model_dir: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """Its answers would be learnt for words that they are not about."""
+    teacher = _save_short_reader(tmp_path / "teacher", tokenizer)
+    data = replace(_load_with_unlabeled("ner", tmp_path), unlabeled=None)
+    if not labelled:
+        data = answer_texts(teacher, tmp_path / "texts.jsonl", task_name="ner")
+    longer = sum(len(words) > 3 for words in data.train.texts)
+    options = ModelOptions(model_name_or_path=str(base_model_dir), teacher_model=str(teacher))
+    with pytest.raises(ModelError) as raised:
+        train_super_network(options, data, TrainingSettings(num_train_epochs=1))
+    assert str(raised.value) == (
+        f"the teacher must read the words that its student reads, but {teacher} cuts {longer} of {len(data.train)} "
+        "texts elsewhere. Give a larger --max-seq-length or shorter texts, or a teacher with its student's tokenizer."
+    )
 
 
 def test_who_cannot_teach(base_model_dir: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

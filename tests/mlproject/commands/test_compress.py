@@ -180,6 +180,13 @@ def test_compress_with_texts_without_labels_beside_rows(
     (tmp_path / "texts.jsonl").unlink()
     outcome = run_cli("search", "--supernet", "other/supernet", "--num-samples", 2, "--output-dir", "searched")
     assert outcome.code == 0, outcome.err
+    extract = ["extract", "--search", "searched", "--index", 0]
+    outcome = run_cli(*extract, "--finetune-epochs", 0, "--output-dir", "as cut")
+    assert outcome.code == 0, outcome.err
+    # A distillation learns from those that were trained on, and from no others.
+    write_rows(texts, "texts.jsonl")
+    outcome = run_cli(*extract, "--output-dir", "distilled")
+    assert outcome.error_lines[0].startswith("Error: the rows must be those the super-network was trained on (digest ")
 
 
 @pytest.mark.slow
@@ -273,6 +280,7 @@ def test_a_dry_run_of_what_cannot_run(run_cli: RunCli, base_model_dir: Path, tmp
     before = sorted(tmp_path.rglob("*"))
     for words, message in {
         ("--unlabeled-file", "texts.txt"): "the model that answers texts without labels must be fine-tuned, but ",
+        ("--unlabeled-file", "texts.txt", "--teacher-model", base_model_dir): "the teacher must be fine-tuned, but ",
         ("--train-file", "none.csv"): "the data file ",
         ("--output-dir", "texts.txt"): "--output-dir must be a directory, but ",
     }.items():
