@@ -3,7 +3,7 @@
 Their sizes are drawn from `small`: so many layers, heads and units. Which layers those are is a recipe's search space:
 the first ones (`small`) or the most important ones (`small_ordered`).
 
-Each recipe trains the demo encoder on 3,000 rows; hypervolume of (validation error, share of the encoder) up to (1, 1)
+Each recipe trains the demo encoder (or another) on 3,000 rows; hypervolume of (validation error, share of the encoder) up to (1, 1)
 on 1,000 others, larger is better, and the best error with at most 0.5, 0.25 and 0.1 of the encoder. `work` is what all
 updates cost, in encoder parameters times rows, against two epochs of ordinary fine-tuning: it knows no noise.
 
@@ -106,11 +106,11 @@ RECIPES: dict[str, Recipe] = {
 
 
 def run(
-    recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf16: bool, teacher_model: str | None
+    recipe: Recipe, seed: int, source: DataSource, bf16: bool, evaluates_bf16: bool, options: argparse.Namespace
 ) -> dict[str, float]:
     """What a recipe comes to with one seed."""
-    data = load_task_data(source)
-    model, tokenizer = load_base_model("demo", data.task, data.label_names, seed=seed)
+    data, teacher_model = load_task_data(source), options.teacher_model
+    model, tokenizer = load_base_model(options.model_name_or_path, data.task, data.label_names, seed=seed)
     train, validation = (
         encode(part, data.task, tokenizer, max_positions(model)) for part in (data.train, data.validation)
     )
@@ -120,8 +120,9 @@ def run(
     WARM_UP_SHARES.pop("measured", None)
     if recipe.ordered == "after a third":
         WARM_UP_SHARES["measured"] = 1 / 3
+    given = {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
     settings = TrainingSettings(
-        sampling_strategy="measured", search_space=recipe.space, seed=seed, bf16=bf16, **recipe.settings
+        sampling_strategy="measured", search_space=recipe.space, seed=seed, bf16=bf16, **(recipe.settings | given)
     )
     teacher = None
     if teacher_model is not None:
@@ -207,6 +208,8 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compare-precisions", action="store_true")
     parser.add_argument("--teacher-model")
+    parser.add_argument("--model-name-or-path", default="demo")
+    parser.add_argument("--learning-rate", type=float, help="in place of the recipes'")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     source = DataSource(
@@ -224,7 +227,7 @@ def main() -> None:
         for seed in arguments.seeds:
             for precision, bf16 in precisions.items():
                 name, in_bf16 = recipe + precision, bf16 and not arguments.compare_precisions
-                found = run(RECIPES[recipe], seed, source, bf16, in_bf16, arguments.teacher_model)
+                found = run(RECIPES[recipe], seed, source, bf16, in_bf16, arguments)
                 rows.setdefault(name, []).append(found)
                 print(json.dumps({"recipe": name, "seed": seed, **rows[name][-1]}), flush=True)
     table = {name: summarise(runs) for name, runs in rows.items()}
