@@ -3,9 +3,10 @@
 Their sizes are drawn from `small`: so many layers, heads and units. Which layers those are is a recipe's search space:
 the first ones (`small`) or the most important ones (`small_ordered`).
 
-Each recipe trains the demo encoder (or another) on 3,000 rows; hypervolume of (validation error, share of the encoder) up to (1, 1)
-on 1,000 others, larger is better, and the best error with at most 0.5, 0.25 and 0.1 of the encoder. `work` is what all
-updates cost, in encoder parameters times rows, against two epochs of ordinary fine-tuning: it knows no noise.
+Each recipe trains the demo encoder (or another) on 3,000 rows; hypervolume of (validation error, share of the encoder)
+up to (1, 1) on 1,000 others, larger is better, and the best error with at most 0.5, 0.25 and 0.1 of the encoder. `work`
+is what all updates cost, in encoder parameters times rows, against two epochs of ordinary fine-tuning: it knows no
+noise.
 
     python benchmarks/front_quality.py  # all recipes, one seed: 2 to 6 minutes each on one core with --bf16
     python benchmarks/front_quality.py --recipes plain auto --seeds 0 1 2

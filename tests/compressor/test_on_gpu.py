@@ -29,7 +29,7 @@ from compressor.training.importance import order_layers, score_importance
 from compressor.training.loop import train_shared_weights
 from compressor.training.settings import TrainingSettings
 from conftest import TASK_HEADS, answers, encoded_sentences, sentence_rows, tiny_batch, tiny_model
-from exporters import measure_latency_table
+from exporters import export_model, measure_latency_table
 
 pytestmark = [
     pytest.mark.gpu,
@@ -133,6 +133,7 @@ def test_the_whole_way_computes_there(base_model_dir: Path, tmp_path: Path) -> N
         assert net.model.device.type == GPU.type
         result = compressor.search_sub_networks(net, data, num_samples=6)
         extraction = compressor.extract_sub_network(net, result.front[0], data, finetune_epochs=1)
+        assert export_model(net, data, tmp_path / "onnx").accepted  # from where the search has left it
     saved = load_sliced_model(extraction.save(tmp_path / "model"))
     rows = encode(data.validation, data.task, saved.tokenizer, 40)
     assert Evaluator(saved.model, data.task, rows).evaluate().error == pytest.approx(extraction.report.error, abs=0.03)

@@ -324,7 +324,8 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
     """Return the picked rows as tensors padded to the longest of them, with an `attention_mask`."""
     # [rows] -> [rows, choices] -> [texts]: row i has the texts i · choices … i · choices + choices - 1.
     texts = (np.asarray(picked)[:, None] * rows.num_choices + np.arange(rows.num_choices)).ravel()
-    starts, lengths = rows.offsets[texts], np.diff(rows.offsets)[texts]
+    starts = rows.offsets[texts]
+    lengths = rows.offsets[texts + 1] - starts
     width = int(lengths.max())
     mask = np.arange(width) < lengths[:, None]
     shape = (len(picked), rows.num_choices, width) if rows.takes_choices else (len(texts), width)
@@ -335,7 +336,7 @@ def collate(rows: EncodedRows, picked: np.ndarray) -> Batch:
         tokens = np.where(mask, values[positions], np.asarray(rows.pad_values[name], dtype=np.int64))
         batch[name] = torch.from_numpy(tokens).reshape(shape)
     if rows.units is not None:
-        units, counts = units_of(rows, picked), np.diff(rows.unit_bounds)[picked]
+        units, counts = units_of(rows, picked), rows.unit_bounds[picked + 1] - rows.unit_bounds[picked]
         # A unit's token among all tokens becomes its place among batch × width: shift by where its row begins in both.
         starts_of_units = np.repeat(starts - np.arange(len(picked)) * width, counts)
         batch[UNITS] = torch.from_numpy(rows.units[units] - starts_of_units)

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.errors import ModelError, shorten
 from compressor.files import module_environment
 from compressor.parent_process import end_with_parent
 
@@ -30,14 +31,24 @@ class Footprint:
 
 
 def measure_footprint(path: Path, threads: int, provider: str = "cpu") -> Footprint:
-    """Return the footprint of an ONNX file, an IR or a model directory."""
+    """Return the footprint of an ONNX file, an IR or a model directory.
+
+    Raises:
+        ModelError: the process that measures it fails.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "exporters.timing.footprint", str(path), str(threads), provider, str(os.getpid())],
         capture_output=True,
         text=True,
-        check=True,
         env=module_environment(),
+        check=False,
     )
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise ModelError(
+            f"a process of its own must load and run {path}, but it ended with {done.returncode}: {shorten(said)}. Try "
+            "again; if it happens again, run the model in a Python of its own to see why."
+        )
     return Footprint(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 

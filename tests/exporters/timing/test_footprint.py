@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from compressor.errors import ModelError
 from compressor.files import module_environment
 from exporters.timing.footprint import measure_footprint
 from test_golden import copy_golden
@@ -26,3 +29,11 @@ def test_nothing_heavy_is_loaded_before_it_watches_its_parent() -> None:
     code = "import sys, exporters.timing.footprint; print({'torch', 'numpy', 'onnxruntime', 'onnx'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=module_environment(), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_what_it_cannot_load_is_told_in_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_text("no graph")
+    with pytest.raises(
+        ModelError, match="a process of its own must load and run .*onnx, but it ended with 1: .*must load"
+    ):
+        measure_footprint(tmp_path / "model.onnx", 1)
