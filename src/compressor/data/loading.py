@@ -158,13 +158,12 @@ def _with_unlabeled(data: TaskData, path: Path) -> TaskData:
 
 def _marks_of_letters(rows: Rows) -> np.ndarray:
     """Return fingerprints of the rows' letters, however a text was cut into words."""
-    whole = [("".join("".join(words).split()),) for words in rows.texts]
-    return fingerprints(Rows(texts=whole, labels=np.zeros(len(rows), dtype=np.int64)))
+    return fingerprints(replace(rows, texts=[("".join("".join(words).split()),) for words in rows.texts]))
 
 
 def _marks_of_groups(rows: Rows) -> np.ndarray:
     """Return fingerprints of the first text of each row, which is its query."""
-    return fingerprints(Rows(texts=[texts[:1] for texts in rows.texts], labels=np.zeros(len(rows), dtype=np.int64)))
+    return fingerprints(replace(rows, texts=[texts[:1] for texts in rows.texts]))
 
 
 def _with_words(table: "pd.DataFrame", column: str) -> "pd.DataFrame":

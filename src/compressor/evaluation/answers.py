@@ -159,7 +159,7 @@ def require_same_units(of_teacher: np.ndarray, of_student: np.ndarray, teacher: 
     Raises:
         ModelError: its tokenizer cuts texts elsewhere.
     """
-    if len(of_teacher) == len(of_student) and (other := int((of_teacher != of_student).sum())):
+    if other := int((of_teacher != of_student).sum()):
         raise ModelError(
             f"the teacher must read the words that its student reads, but {teacher} cuts {other:,} of "
             f"{len(of_student):,} texts elsewhere. Give a larger --max-seq-length or shorter texts, or a teacher with "
