@@ -275,7 +275,12 @@ MODEL_FILES = {
 
 def replace_by_folder(name: str) -> Change:
     """A folder in a file's place."""
-    return lambda folder: (remove(name)(folder), (folder / name).mkdir())
+
+    def change(folder: Path) -> None:
+        remove(name)(folder)
+        (folder / name).mkdir()
+
+    return change
 
 
 def zero(name: str) -> Change:
@@ -409,7 +414,9 @@ def rows() -> Iterator[Probe]:
     other = {
         "other label names": with_label("bad", "good"),
         "a third label": with_label(0, 1, 2),
-        "flipped labels": "".join(json.dumps({**row, "label": 1 - row["label"]}) + "\n" for row in sentence_rows(80)),
+        "flipped labels": "".join(
+            json.dumps({**row, "label": int(row["label"] == 0)}) + "\n" for row in sentence_rows(80)
+        ),
         "one row less": "".join(json.dumps(row) + "\n" for row in sentence_rows(80)[:-1]),
     }
     for what, content in other.items():

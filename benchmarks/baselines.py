@@ -227,8 +227,8 @@ def torch_pruning(bench: Bench, dense: Any, teacher: np.ndarray) -> None:
             model.zero_grad()
             for _, (picked, batch) in zip(range(8), training_batches(rows, 32, rng), strict=False):
                 loss = bench.task.head.loss(model(**batch).logits, torch.from_numpy(rows.labels[picked]))
-                loss.backward()
-            attention = [layer.attention.self for layer in get_layers(model)]
+                torch.autograd.backward(loss)
+            attention: list[Any] = [layer.get_submodule("attention.self") for layer in get_layers(model)]
             heads = {
                 linear: block.num_attention_heads
                 for block in attention

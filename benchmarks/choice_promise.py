@@ -88,7 +88,7 @@ def measure(kind: str, num_rows: int, num_draws: int) -> dict[str, float | str |
             chosen = search.choose(SMALL_INCREASE, confidence)
             found[f"{prefix}broken"].append(chosen is not None and search.losses[chosen] > SMALL_INCREASE)
             found[f"{prefix}size"].append(1.0 if chosen is None else float(search.sizes[chosen]))
-    return {"kind": kind, "rows": num_rows} | {name: round(float(np.mean(of)), 4) for name, of in found.items()}
+    return {"kind": kind, "rows": num_rows, **{name: round(float(np.mean(of)), 4) for name, of in found.items()}}
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from compressor.network.costs import create_cost_model
-from compressor.network.families import ENCODER_FAMILIES, get_dimensions
+from compressor.network.families import get_dimensions
+from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from exporters.graph.onnx_export import example_inputs, export_onnx
@@ -57,7 +57,7 @@ def export_default(model: Any, path: Path) -> None:
     """PyTorch's exporter as it comes."""
     import onnx
 
-    inputs = example_inputs(model, Names(), batch_size=2, length=17)  # type: ignore[arg-type]
+    inputs = example_inputs(model, Names(), batch_size=2, length=17)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", min=1, max=512)}
     program = torch.onnx.export(
         model,
@@ -107,9 +107,9 @@ def main() -> None:
             export_default(model, paths["default"])
         if "optimized" in paths:
             optimize(paths["default"], paths["optimized"])
-        export_onnx(model, Names(), paths["portable"], portable=True)  # type: ignore[arg-type]
-        export_onnx(model, Names(), paths["fused"])  # type: ignore[arg-type]
-        export_onnx(slice_model(model, quarter), Names(), paths["quarter"])  # type: ignore[arg-type]
+        export_onnx(model, Names(), paths["portable"], portable=True)
+        export_onnx(model, Names(), paths["fused"])
+        export_onnx(slice_model(model, quarter), Names(), paths["quarter"])
         for name, source in (("int8", "fused"), ("quarter_int8", "quarter")):
             quantize_int8(paths[source], paths[name])
         runners = {name: open_runner(path, arguments.threads) for name, path in paths.items()}
@@ -138,7 +138,7 @@ def main() -> None:
                 "benchmark": "export_latency",
                 "family": arguments.family,
                 "environment": asdict(describe_environment(arguments.threads)),
-                "quarter_macs": round(float(np.divide(*macs)), 3),
+                "quarter_macs": round(macs[0] / macs[1], 3),
                 "rows": rows,
             }
         )

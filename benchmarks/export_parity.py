@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.network.families import ENCODER_FAMILIES
+from compressor.network.modeling_sliced import ENCODER_FAMILIES
 from compressor.network.slicing import slice_model
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from exporters.graph.onnx_export import export_onnx

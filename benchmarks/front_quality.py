@@ -58,7 +58,7 @@ SHARES = (0.5, 0.25, 0.1)
 
 def bounded(space: SearchSpace, step: Step) -> list[Update]:
     """The super-network and k random sub-networks of at least 2 layers, 2 heads and 128 units, distilled."""
-    sub_networks = []
+    sub_networks: list[SubNetwork] = []
     while len(sub_networks) < step.num_random_sub_nets:
         drawn = space.draw(step.rng)
         if drawn.num_layers >= 2 and len(drawn.heads[0]) >= 2 and len(drawn.units[0]) >= 128:

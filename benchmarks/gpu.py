@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,20 @@ def _time_answers(device: torch.device, model: Any, tokenizer: Any, runs: int) -
             runner = open_runner(graph, torch.get_num_threads(), device.type)
             for count in (1, 8):
                 inputs = make_inputs(runner, [128] * count)
-                found[f"{name} {count}×128, ms"] = _median_ms(lambda inputs=inputs, run=runner.run: run(inputs), runs)
+                found[f"{name} {count}×128, ms"] = _median_ms(partial(runner.run, inputs), runs)
     model.to(device)
     names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
     length = min(128, max_positions(model))
     for count in (1, 8):
         batch = {name: torch.ones(count, length, dtype=torch.int64, device=device) for name in names}
         with torch.inference_mode():
-            found[f"pytorch fp32 {count}×128, ms"] = _median_ms(lambda batch=batch: model(**batch)[0].cpu(), runs)
+            found[f"pytorch fp32 {count}×128, ms"] = _median_ms(partial(_logits, model, batch), runs)
     return found
+
+
+def _logits(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    logits: torch.Tensor = model(**batch)[0].cpu()
+    return logits
 
 
 def _median_ms(call: Callable[[], object], runs: int) -> float:

@@ -28,14 +28,13 @@ from compressor.data.sources import make_source
 from compressor.errors import SearchError
 from compressor.extraction.extract import extract_sub_network
 from compressor.markdown import markdown_table
+from compressor.search.options import SearchOptions
 from compressor.search.record import SearchResult
 from compressor.search.shared import search_sub_networks
 from compressor.training.settings import TrainingSettings
 from compressor.training.super_network import SuperNetwork, load_super_network
 from compressor.training.train import train_super_network
 from exporters.timing.latency_table import measure_latency_table
-
-LATENCY = {"latency_of": "onnx-fp32", "threads": 1, "batch_size": 1, "length": 128}
 
 
 def prepare(seed: int, data: TaskData, arguments: argparse.Namespace) -> tuple[SuperNetwork, SearchResult]:
@@ -55,24 +54,32 @@ def prepare(seed: int, data: TaskData, arguments: argparse.Namespace) -> tuple[S
     found = search_sub_networks(
         net,
         data,
+        SearchOptions(
+            objectives=("error", "latency_ms"),
+            num_samples=arguments.num_samples,
+            seed=seed,
+            latency_of="onnx-fp32",
+            threads=1,
+            batch_size=1,
+            length=128,
+        ),
         directory=folder / "search",
         measure_table=measure_latency_table,
-        objectives=("error", "latency_ms"),
-        num_samples=arguments.num_samples,
-        seed=seed,
-        **LATENCY,
     )
     found.save(folder / "found")
     return net, found
 
 
-def measure(seed: int, data: TaskData, unlabeled: TaskData | None, arguments: argparse.Namespace) -> list[dict]:
+def measure(
+    seed: int, data: TaskData, unlabeled: TaskData | None, arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
     """What is kept at each speed-up with one seed."""
     net, found = prepare(seed, data, arguments)
-    full, rows = found.full, []
+    assert found.full is not None
+    whole_ms, rows = found.full.costs["latency_ms"], []
     for speed_up in arguments.speed_ups:
         try:
-            member = found.choose(max_latency_ms=full.costs["latency_ms"] / speed_up)
+            member = found.choose(max_latency_ms=whole_ms / speed_up)
         except SearchError as error:
             print(f"seed {seed}, {speed_up:g} x: {error}", flush=True)
             continue
@@ -81,12 +88,13 @@ def measure(seed: int, data: TaskData, unlabeled: TaskData | None, arguments: ar
         folder = arguments.output_dir / f"seed-{seed}" / f"{speed_up:g}x{'-texts' if unlabeled else ''}"
         if not folder.exists():
             small.save(folder)
+        assert chosen is not None and small.report.test is not None
         before, after = small.report.test.base_error, small.report.test.error
         rows.append(
             {
                 "seed": seed,
                 "speed_up": speed_up,
-                "predicted": round(full.costs["latency_ms"] / chosen.costs["latency_ms"], 2),
+                "predicted": round(whole_ms / chosen.costs["latency_ms"], 2),
                 "encoder": round(chosen.relative_encoder_params, 3),
                 "validation_searched": round(chosen.error, 4),
                 "test_searched": None if chosen.test_error is None else round(chosen.test_error, 4),

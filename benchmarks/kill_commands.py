@@ -142,7 +142,7 @@ def _run_command(words: Sequence[str], folder: str) -> None:
 
         quick = words[0] == "compress"  # its processes that measure memory are those of `benchmark`
         made_up = Footprint(load_seconds=0.1, peak_mb=60.0)
-        exporters.benchmark.measure_footprint = lambda path, *how: (
+        exporters.benchmark.measure_footprint = lambda path, *how: (  # type: ignore[attr-defined]
             made_up if quick or path.is_dir() else measure_footprint(path, *how)
         )
     main(list(words))
@@ -185,7 +185,7 @@ class Victim:
             time.sleep(0.02)
         getattr(process, how)()
         process.join()
-        return process.exitcode
+        return int(process.exitcode) if process.exitcode is not None else None
 
     @property
     def out(self) -> Path:
@@ -225,7 +225,7 @@ class Victim:
 
     def results(self) -> dict[str, Any]:
         """What it made: the content of its files by name, without what differs from time to time."""
-        made = {}
+        made: dict[str, Any] = {}
         for path in sorted(self.out.rglob("*")):
             name = str(path.relative_to(self.out))
             if path.is_dir() or ".compressor/" in name or path.suffix in (".png", ".svg", ".html", ".csv", ".out"):

@@ -173,7 +173,8 @@ class Worker:
 
     def _replace(self, why: str) -> Finding:
         number = self.number
-        os.killpg(self._process.pid, 9) if self._process.is_alive() else None
+        if self._process.pid is not None and self._process.is_alive():
+            os.killpg(self._process.pid, 9)
         self._process.join()
         self._start()
         return Finding(area="?", name=self.names[number or 0], wrong="hung", text=why, seconds=3 * SECONDS)

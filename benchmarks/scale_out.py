@@ -191,11 +191,10 @@ def time_mlflow(folder: Path, count: int) -> dict[str, Any]:
 
 def time_whole_loop(num_samples: int) -> dict[str, Any]:
     """All that a search does besides evaluating, from its first to its last evaluation, in `medium`."""
-    dimensions, cost_model, _ = closed_form()
-    space, times = create_search_space("medium", dimensions), [time.perf_counter()]
+    surface, times = closed_form(), [time.perf_counter()]
     run_search(
-        space,
-        cost_model,
+        surface.space("medium"),
+        surface.cost_model,
         lambda sub_network: 0.5 - 1e-5 * sub_network.num_heads,
         SearchOptions(search_strategy="local_search", num_samples=num_samples),
         on_evaluation=lambda *_: times.append(time.perf_counter()),
@@ -207,13 +206,12 @@ def time_whole_loop(num_samples: int) -> dict[str, Any]:
 
 def compare_batches(num_samples: int, seeds: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """Hypervolume by method and batch of proposals, mean and standard error over seeds."""
-    dimensions, cost_model, error = closed_form()
-    rows = []
+    surface, rows = closed_form(), []
     for method, size in itertools.product(SIMPLE, sizes):
-        options = {"search_strategy": method, "num_samples": num_samples, "batch_of_proposals": size}
+        options = SearchOptions(search_strategy=method, num_samples=num_samples, batch_of_proposals=size)
         volumes = [
             run_search(
-                create_search_space("medium", dimensions), cost_model, error, SearchOptions(seed=seed, **options)
+                surface.space("medium"), surface.cost_model, surface.error, replace(options, seed=seed)
             ).hypervolumes[-1]
             for seed in range(seeds)
         ]

@@ -71,7 +71,7 @@ def matrix_product_share(evaluator: Evaluator, sub_networks: list[SubNetwork]) -
             evaluator.evaluate(sub_network)
     events = profiler.key_averages()
     products = sum(e.self_cpu_time_total for e in events if any(name in e.key for name in MATRIX_PRODUCTS))
-    return products / sum(e.self_cpu_time_total for e in events)
+    return float(products / sum(e.self_cpu_time_total for e in events))
 
 
 def compare(
@@ -91,7 +91,8 @@ def compare(
     reference_batches, evaluator = padded_batches(encoded), Evaluator(model, task, encoded)
     evaluator.evaluate(space.smallest)
     run_reference(model, reference_batches[:2], space.smallest)
-    reference, ours, mismatches = [], [], 0
+    reference: list[float] = []
+    ours, mismatches = [], 0
     every = max(1, num_sub_nets // num_reference)
     for position, sub_network in enumerate(sub_networks):
         if position % every == 0 and len(reference) < num_reference:
