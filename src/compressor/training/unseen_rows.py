@@ -28,8 +28,9 @@ def require_unseen_rows(record: TrainingRecord | None, data: TaskData) -> list[s
     Raises:
         TaskDataError: training rows are among the validation or test rows, or have other labels now.
     """
-    # The same files, split by the same seed: validation and test rows are those that training has left out.
-    if record is not None and data.source == record.source:
+    # The same files, split by the same seed: validation and test rows are those that training has left out. By the
+    # digest too: a file that has grown since is split anew.
+    if record is not None and data.source == record.source and data.digest == record.data_digest:
         return []
     noted = None if record is None else record.training_rows or _note_again(record)
     if noted is None:

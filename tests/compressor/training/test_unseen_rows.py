@@ -184,6 +184,11 @@ class TestUnseenRows:
             "in training, or give others."
         )
 
+    def test_a_file_that_has_grown_is_refused(self, record: TrainingRecord, write_rows: WriteRows) -> None:
+        write_rows(named_rows(203, 3), "trained.jsonl")  # the very path that was trained on
+        with pytest.raises(TaskDataError, match="of the 49 validation rows and .* of the 41 test rows. Leave"):
+            self.notes(record)
+
     def test_a_test_file_that_moves_the_split_is_refused(self, record: TrainingRecord, write_rows: WriteRows) -> None:
         with pytest.raises(TaskDataError, match="of the 60 validation rows. Leave"):
             self.notes(record, test_file=str(write_rows(named_rows(40, 8), "test.jsonl")))
@@ -206,7 +211,7 @@ class TestUnseenRows:
         self.source = DataSource(**overrides(write_rows(rows, "doubled.jsonl")))
         trained = load_task_data(self.source)
         rows_of = TrainingRows.note(trained.parts)
-        record = training_record(source=self.source, training_rows=rows_of)
+        record = training_record(source=self.source, data_digest=trained.digest, training_rows=rows_of)
         assert rows_of.shares["validation"] > 0.4
         assert "errors on such rows are too good" in self.notes(record, max_eval_samples=15)[-1]
 
