@@ -37,6 +37,8 @@ _PATTERNS = (
     "openvino_model*.xml",
     "openvino_model*.bin",
 )
+_POOLING = ("modules.json", "*_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+"""Files of sentence-transformers by which tokens become a vector."""
 _VOLATILE = ("transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only")
 """Keys of configurations that change with each saving and change no result."""
 
@@ -94,6 +96,15 @@ def digest_files(directory: Path) -> dict[str, str]:
     """Return a content hash of 16 hexadecimal digits of each file in a directory that results depend on, by name."""
     files = {file.name: file for pattern in _PATTERNS for file in directory.glob(pattern) if file.is_file()}
     return {name: _digest(files[name]) for name in sorted(files)}
+
+
+def digest_source(directory: Path) -> str:
+    """Return one digest of a model directory that others made: its files and, of sentence-transformers, how it pools.
+
+    That lies beside the model there; what is saved of ours has it in its configuration too.
+    """
+    beside = {str(file.relative_to(directory)): file for pattern in _POOLING for file in directory.glob(pattern)}
+    return combine({**digest_files(directory), **{name: _digest(file) for name, file in beside.items()}})
 
 
 def digest_weights(directory: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor.digests import Inputs, combine, digest_files, require_same_files
+from compressor.digests import Inputs, combine, digest_files, digest_source, require_same_files
 from compressor.errors import ModelError
 
 
@@ -28,6 +28,17 @@ def test_the_version_that_saved_a_configuration_does_not_count(folder: Path) -> 
     assert digest_files(folder) == before
     (folder / "config.json").write_text('{"hidden_act": "relu", "transformers_version": "5.24.0"}')
     assert combine(digest_files(folder)) != combine(before)
+
+
+def test_how_a_model_of_others_pools_counts(folder: Path) -> None:
+    assert digest_source(folder) == combine(digest_files(folder))  # as it was noted of any other model
+    (folder / "modules.json").write_text("[]")
+    (folder / "1_Pooling").mkdir()
+    digests = set()
+    for mode in ("mean", "cls"):
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}))
+        digests.add(digest_source(folder))
+    assert len(digests) == 2
 
 
 def test_all_differences_are_named(folder: Path) -> None:

@@ -11,7 +11,7 @@ from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.head import ModelForm
 from compressor.data.tasks import Task
 from compressor.device import fork_random_state
-from compressor.digests import combine, digest_files
+from compressor.digests import digest_source
 from compressor.errors import CompressorError, ModelError, shorten
 from compressor.files import local_path
 from compressor.hub import hub_options
@@ -44,9 +44,9 @@ def resolve_model(name_or_path: str) -> str:
 
 
 def digest_model(name_or_path: str) -> str:
-    """Return what a base model is: a digest of the files of its directory, or its name on the Hub."""
+    """Return what a base model is: a digest of its directory, or its name on the Hub."""
     resolved = resolve_model(name_or_path)
-    return combine(digest_files(Path(resolved))) if Path(resolved).is_dir() else resolved
+    return digest_source(Path(resolved)) if Path(resolved).is_dir() else resolved
 
 
 def load_base_model(

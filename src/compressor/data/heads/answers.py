@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.data.demo_base import find_demo_encoder
 from compressor.device import fork_random_state, pick_device
-from compressor.digests import combine, digest_files
+from compressor.digests import combine, digest_source
 from compressor.errors import ModelError, TaskDataError, shorten
 from compressor.files import new_directory
 from compressor.hub import hub_options
@@ -135,8 +135,8 @@ def find_reference(name_or_path: str) -> str:
 
 
 def digest_reference(source: str) -> str:
-    """Return what a frozen model is: a digest of the files of its directory, or of its name on the Hub."""
-    return combine(digest_files(Path(source)) if Path(source).is_dir() else {"name": source})
+    """Return what a frozen model is: a digest of its directory, or of its name on the Hub."""
+    return digest_source(Path(source)) if Path(source).is_dir() else combine({"name": source})
 
 
 def load_reference(source: str, form: "ModelForm") -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":

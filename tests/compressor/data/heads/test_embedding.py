@@ -1,7 +1,9 @@
 """Sentence embeddings: loss, similarities, neighbours by hand; rows of texts and of pairs; a model learns itself."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode, encode_parts, with_reference
 from compressor.data.heads.embedding import EMBEDDING, find_trivial, predict, recall_of_neighbours, sample
+from compressor.data.heads.pooling import write_pooling
 from compressor.data.loading import load_data
 from compressor.data.rows import TaskData
 from compressor.errors import OptionError, TaskDataError
@@ -94,6 +97,19 @@ def test_a_model_learns_its_own_vectors(
     trivial = find_trivial(with_reference(texts, parts.validation, parts.test))
     unit = reference / np.linalg.norm(reference, axis=1, keepdims=True)
     assert trivial.error == pytest.approx(1 - np.linalg.norm(unit.mean(axis=0)))  # the mean of cosines to the mean
+
+
+def test_vectors_that_are_pooled_otherwise_are_others(
+    write_rows: WriteRows, base_model_dir: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """How a model pools lies beside its weights: what is kept of one must not be taken for the other's."""
+    file, found = write_rows([{"text": row["text"]} for row in sentence_rows(30)]), []
+    for mode in ("mean", "cls"):
+        model = shutil.copytree(base_model_dir, tmp_path / mode)
+        write_pooling(model, SimpleNamespace(hidden_size=16, sentence_embedding={"mode": mode}))
+        data = load_data(file, text="text", task_name="embed", reference_model=str(model))
+        found.append(encode(data.train, data.task, tokenizer, 40).reference)
+    assert not np.array_equal(*found)
 
 
 def test_pairs_are_judged_by_the_order_of_their_similarities(
