@@ -171,6 +171,7 @@ def _metadata(opened: OpenedModel, task: Task, validation: EncodedRows) -> dict[
         "metric": task.metric,
         "columns": {"text": task.text_columns, "label": task.label_column, "group": task.group_column},
         "prompt": task.prompt,
+        "truncation_side": opened.tokenizer.truncation_side,  # tokenizer.json does not say it
         "pad_values": validation.pad_values,
         "versions": {
             "mlflow-compressor": compressor.__version__,

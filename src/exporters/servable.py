@@ -200,6 +200,8 @@ class Facts(NamedTuple):
     """Whether rows are computed one at a time."""
     prompt: str = ""
     """What stands before every text."""
+    truncation_side: str = "right"
+    """Where longer texts are cut: right or left."""
 
     @classmethod
     def from_json(cls, written: dict[str, str]) -> "Facts":
@@ -212,6 +214,7 @@ class Facts(NamedTuple):
             max_length=int(written["max_length"]),
             one_row=written.get("one_row") == "true",
             prompt=written.get("prompt", ""),
+            truncation_side=written.get("truncation_side", "right"),
         )
 
 
@@ -342,7 +345,7 @@ class ServableModel(PythonModel):  # type: ignore[misc]
         self._facts = Facts.from_json(self._graph.facts)
         self._batch_size = 1 if self._facts.one_row else BATCH_SIZE
         self._tokenizer = Tokenizer.from_file(context.artifacts["tokenizer"])
-        self._tokenizer.enable_truncation(self._facts.max_length)
+        self._tokenizer.enable_truncation(self._facts.max_length, direction=self._facts.truncation_side)
         # A saved tokenizer may pad to a fixed length; batches are padded below, to their longest row.
         self._tokenizer.no_padding()
 

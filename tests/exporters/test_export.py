@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
@@ -70,6 +71,20 @@ def test_the_command_does_the_same(folder: Path, mlflow_uri: str) -> None:
     assert replace(made, directory=by_command.directory) == by_command
     contents = [json.loads((folder / name / "export.json").read_text()) for name in ("by-command", "by-function")]
     assert contents[0] == contents[1]
+
+
+def test_a_served_model_cuts_texts_where_its_tokenizer_does(folder: Path) -> None:
+    """Some tokenizers keep the end of a long text; else what is served would read other words than were judged."""
+    opened = open_model(folder / "model")
+    opened.tokenizer.truncation_side = "left"
+    made = export_model(opened, None, folder / "made", ExportOptions(precision=("fp32",)))
+    served = open_served("made", made.directory)
+    text = " ".join(["w1"] * 200 + ["w2"] * 20)
+    tokens = opened.tokenizer(text, truncation=True, max_length=40, return_tensors="pt")
+    assert set(opened.tokenizer.decode(tokens["input_ids"][0]).split()) == {"[CLS]", "w1", "w2", "[SEP]"}
+    with torch.inference_mode():
+        scores = opened.model(**tokens).logits.softmax(-1)[0]
+    assert list(served.ask([text])[0].scores.values()) == pytest.approx(scores.tolist(), abs=1e-4)
 
 
 def test_int8_that_may_lose_too_much_is_kept_but_not_accepted(folder: Path) -> None:
