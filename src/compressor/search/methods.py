@@ -53,7 +53,8 @@ def require_fitting_space(method: str, space: str) -> None:
     Raises:
         SearchError: it cannot.
     """
-    if method in _BAYESIAN and not issubclass(SEARCH_SPACES[space], IntegerSpace):
+    # An unknown space is refused where it is made.
+    if method in _BAYESIAN and not issubclass(SEARCH_SPACES.get(space, IntegerSpace), IntegerSpace):
         raise SearchError(
             f"the search strategy {method} must have a space of a few numbers, but {space} has one bit per head "
             "and unit. Use random_search, local_search, morea or nsga2 there."

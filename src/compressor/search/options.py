@@ -20,7 +20,7 @@ from compressor.options import (
     refuse,
     show,
 )
-from compressor.search.methods import ONE_BY_ONE, SEARCH_METHODS, TRIAL_METHODS
+from compressor.search.methods import ONE_BY_ONE, SEARCH_METHODS, TRIAL_METHODS, require_fitting_space
 from compressor.search.objectives import DEFAULT_OBJECTIVES, OBJECTIVES, check_objectives, cost_names
 from compressor.training.settings import TrainingSettings
 
@@ -141,6 +141,8 @@ class SearchOptions(LatencyOptions):
                 )
             )
         check_numbers(self, wrong)
+        if self.search_space is not None:
+            require_fitting_space(self.search_strategy, self.search_space)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,7 @@ class NasOptions(LatencyOptions):
                 )
             )
         check_numbers(self, wrong)
+        require_fitting_space(self.search_strategy, self.search_space)
         if self.num_trials is None and self.max_wallclock_time is None:
             # The class is frozen. Not a default of the field: with a limit of time alone there is none.
             object.__setattr__(self, "num_trials", DEFAULT_NUM_TRIALS)

@@ -23,7 +23,6 @@ from compressor.extraction.options import ExtractionOptions
 from compressor.files import is_full_disk, local_path, read_json, read_lines
 from compressor.hub import push_model, require_hub
 from compressor.options import Problem, refuse
-from compressor.search.methods import require_fitting_space
 from compressor.search.options import (
     LATENCY_OBJECTIVE,
     Choice,
@@ -34,50 +33,8 @@ from compressor.search.options import (
 )
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import RUNTIMES, BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions, installed_runtimes
-from mlproject.cli.options import (
-    CACHE,
-    CHECKPOINTS,
-    CHOICE,
-    COLUMNS,
-    CONFIDENCE,
-    DATA,
-    DEBUG,
-    DEVICE,
-    DRY_RUN,
-    EVALUATION,
-    EXPORT,
-    GATE,
-    HUB,
-    LATENCY,
-    MODEL,
-    OUTPUT,
-    PROCESSES,
-    PROPOSALS,
-    PROVIDER,
-    RAY,
-    REPLAY,
-    RUNTIME,
-    RUNTIME_OF_COMPRESS,
-    SAMPLING,
-    SEARCH,
-    SEARCH_LATENCY,
-    SEARCH_ON_CLUSTER,
-    SEVERAL,
-    SPACE,
-    SPACE_OF_SEARCH,
-    TEACHER,
-    TEXTS_OF_VOCABULARY,
-    THREADS,
-    TIERS,
-    TRAINING,
-    TRIAL_LATENCY,
-    TRIALS,
-    TRIALS_ON_CLUSTER,
-    VOCABULARY,
-    add_options,
-    pick,
-)
-from mlproject.cli.parameters import PATH, HuggingFaceCommand
+from mlproject.cli.options import Options, RunOptions, add_options, pick
+from mlproject.cli.parameters import HuggingFaceCommand
 from mlproject.cli.processes import (
     count_processes,
     count_started,
@@ -105,6 +62,11 @@ _Maker = type | Callable[[dict[str, Any]], Any]
 """An options class, or a function of a command's values that makes something of them."""
 _MAX_QUOTED = 600
 """Characters of an error that may quote a value of any length."""
+_CHATTY = (
+    *("mlflow", "alembic", "torch.onnx", "onnxscript", "syne_tune"),
+    *("huggingface_hub", "datasets", "httpx", "urllib3"),
+)
+"""Libraries that log what nobody needs to know."""
 
 if TYPE_CHECKING:
     from mlproject.tracking.tracker import StageRun, Tracker
@@ -130,10 +92,12 @@ def cli(context: click.Context) -> None:
     require_training(context.invoked_subcommand)
 
 
-@cli.command("train-supernet", cls=HuggingFaceCommand)
-@add_options(
-    MODEL, TEACHER, CHECKPOINTS, DATA, SAMPLING, TRAINING, PROCESSES, SPACE, EVALUATION, DEVICE, DRY_RUN, OUTPUT
-)
+def _command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Return a decorator that makes a function the command of that name, with the options that are listed for it."""
+    return lambda function: cli.command(name, cls=HuggingFaceCommand)(add_options(function, name))
+
+
+@_command("train-supernet")
 def train_supernet(**values: Any) -> None:
     """Fine-tune an encoder once as a super-network."""
     context = click.get_current_context()
@@ -171,23 +135,10 @@ def _follow(source: DataSource, model: ModelOptions, settings: TrainingSettings)
     train_stage.follow(_learning_from(source, located), located, settings)
 
 
-@cli.command("search", cls=HuggingFaceCommand)
-@click.option(
-    "--supernet",
-    "--checkpoint-dir-model",
-    "supernet",
-    type=PATH,
-    required=True,
-    help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or models:/….",
-)
-@click.option("--model-name-or-path", default=None, hidden=True, help="Not needed: the super-network knows its model.")
-@add_options(
-    *(SPACE_OF_SEARCH, EVALUATION, DEVICE, RAY, SEARCH_ON_CLUSTER, SEARCH, PROPOSALS, SEARCH_LATENCY, THREADS),
-    *(DATA, OUTPUT),
-)
+@_command("search")
 def search(supernet: str, **values: Any) -> None:
     """Search a super-network for its best sub-networks."""
-    source, options, cluster = _check(values, _source, _search_options, _search_on_cluster)
+    source, options, cluster = _check(values, _source, SearchOptions, SearchOnCluster)
     with _top_run("search") as (run, output_dir, _):
         from mlproject.stages import search as search_stage
 
@@ -201,15 +152,12 @@ def search(supernet: str, **values: Any) -> None:
             raise stopped()
 
 
-@cli.command("nas", cls=HuggingFaceCommand)
-@add_options(
-    *(MODEL, DATA, TRAINING, SPACE, EVALUATION, DEVICE, RAY, TRIALS_ON_CLUSTER, TRIALS, TRIAL_LATENCY, THREADS, OUTPUT)
-)
+@_command("nas")
 def nas(**values: Any) -> None:
     """Standard NAS, the baseline: train each sub-network alone."""
     # Options that a training has and standard NAS does not offer: each sub-network is trained as a model of its own.
     values |= {"save_strategy": "no", "sampling_strategy": "standard"}
-    makers = (_whole_source, ModelOptions, TrainingSettings, _nas_options, _trials_on_cluster)
+    makers = (_whole_source, ModelOptions, TrainingSettings, NasOptions, TrialsOnCluster)
     source, model, settings, options, cluster = _check(values, *makers)
     with _top_run("nas") as (run, output_dir, _):
         from mlproject.stages import nas as nas_stage
@@ -224,34 +172,23 @@ def nas(**values: Any) -> None:
             raise stopped()
 
 
-@cli.command("extract", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", type=PATH, required=True, help="Made by search or nas: a directory or runs:/….")
-@add_options(CHOICE, VOCABULARY, CONFIDENCE, SEVERAL, DEVICE, HUB, OUTPUT)
+@_command("extract")
 def extract(search_dir: str, **values: Any) -> None:
     """Cut sub-networks of the front out as models of their own."""
-    choice, options, repository = _check(values, _choice, _extraction_options, _hub)
+    choice, options, how = _check(values, Choice, ExtractionOptions, RunOptions)
     with _top_run("extract") as (run, output_dir, _):
         from mlproject.stages import extract as extract_stage
 
         made = extract_stage.extract(output_dir, locate(search_dir, *SEARCHED), choice, options, run)
-        _push(made, repository, run)
+        _push(made, how.push_to_hub, run)
         what = f"{len(made)} sliced models in {output_dir}" if choice.several else f"the sliced model {output_dir}"
         _done(run, what, f"compressor export --model {quote(str(output_dir if choice.several else made[0]))}")
 
 
-@cli.command("trim-vocabulary", cls=HuggingFaceCommand)
-@click.option(
-    "--model",
-    "model_dir",
-    type=PATH,
-    required=True,
-    help="A directory made by save_pretrained or sentence-transformers, runs:/…, or a name on the Hub. Extracted "
-    "models are trimmed by extract.",
-)
-@add_options(TEXTS_OF_VOCABULARY, OUTPUT)
+@_command("trim-vocabulary")
 def trim_vocabulary(model_dir: str, **values: Any) -> None:
     """Take the tokens that some texts do not need from any model."""
-    (options,) = _check(values, _extraction_options)
+    (options,) = _check(values, ExtractionOptions)
     with _top_run("trim-vocabulary") as (run, output_dir, _):
         from mlproject.stages import extract as extract_stage
 
@@ -260,15 +197,7 @@ def trim_vocabulary(model_dir: str, **values: Any) -> None:
         _done(run, f"the model {output_dir}", f"compressor compress --model-name-or-path {quote(str(output_dir))}")
 
 
-@cli.command("export", cls=HuggingFaceCommand)
-@click.option(
-    "--model",
-    "model_dir",
-    type=PATH,
-    required=True,
-    help="Made by extract or train-supernet: a directory or runs:/…. Several that extract has made go together.",
-)
-@add_options(RUNTIME, EXPORT, PROVIDER, CONFIDENCE, OUTPUT)
+@_command("export")
 def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX (and OpenVINO) and verify it against PyTorch."""
     (options,) = _check(values, _export_options)
@@ -284,17 +213,7 @@ def export(model_dir: str, **values: Any) -> None:
         _done(run, f"{what} {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER")
 
 
-@cli.command("benchmark", cls=HuggingFaceCommand)
-@click.option(
-    "--model",
-    "models",
-    type=PATH,
-    required=True,
-    multiple=True,
-    help="Made by export (or extract, train-supernet: PyTorch), several times: a directory, runs:/… or models:/…. "
-    "The first is the base.",
-)
-@add_options(LATENCY, OUTPUT)
+@_command("benchmark")
 def benchmark(models: tuple[str, ...], **values: Any) -> None:
     """Time exported models and model directories side by side."""
     (options,) = _check(values, BenchmarkOptions)
@@ -307,22 +226,7 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
         click.echo(json.dumps(made.to_json(output_dir)))
 
 
-@cli.command("evaluate", cls=HuggingFaceCommand)
-@click.option(
-    "--model",
-    "model",
-    type=PATH,
-    required=True,
-    help="A served model: models:/NAME@alias, a run's logged model runs:/…, or a directory made by export.",
-)
-@click.option(
-    "--data",
-    "data_file",
-    type=PATH,
-    required=True,
-    help="Rows with labels, as in training: CSV, TSV, JSONL or Parquet. Labels are names, or their numbers.",
-)
-@add_options(COLUMNS, GATE, OUTPUT)
+@_command("evaluate")
 def evaluate(model: str, data_file: str, **values: Any) -> None:
     """Judge a served model on new rows, beside a baseline; fail where it does not keep what is asked."""
     columns, options = _check(values, ColumnOptions, GateOptions)
@@ -333,27 +237,7 @@ def evaluate(model: str, data_file: str, **values: Any) -> None:
         _done(run, f"the evaluation {output_dir}")
 
 
-@cli.command("replay", cls=HuggingFaceCommand)
-@click.option(
-    "--champion",
-    type=PATH,
-    required=True,
-    help="The model that is served: models:/NAME@alias, runs:/…, or an export.",
-)
-@click.option(
-    "--challenger",
-    type=PATH,
-    required=True,
-    help="The one that might take its place. One of the two may be the address of a server: http://host:port.",
-)
-@click.option(
-    "--requests",
-    "requests_file",
-    type=PATH,
-    required=True,
-    help='Recorded requests, one a line: a row as JSON, or {"inputs": [row, …]}.',
-)
-@add_options(REPLAY, OUTPUT)
+@_command("replay")
 def replay(champion: str, challenger: str, requests_file: str, **values: Any) -> None:
     """Send recorded requests to two served models: where they disagree, how fast each is."""
     (options,) = _check(values, ReplayOptions)
@@ -364,9 +248,7 @@ def replay(champion: str, challenger: str, requests_file: str, **values: Any) ->
         _done(run, f"the comparison {output_dir / 'replay.html'}", "open it in a browser")
 
 
-@cli.command("sync", cls=HuggingFaceCommand)
-@click.argument("output_dir", type=PATH)
-@add_options(DEBUG)
+@_command("sync")
 def sync(output_dir: str, **_debug: Any) -> None:
     """Log what a tracking server missed while it was away.
 
@@ -381,35 +263,10 @@ def sync(output_dir: str, **_debug: Any) -> None:
     # Only the directory of a command is locked: locking makes files, which others should not find in theirs.
     with lock_output_dir(path) if read_header(path) else nullcontext():
         count, run = tracking.sync(path)
-    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
-    click.echo(f"Logged {count} entries that were missing. Next: {look}")
+    click.echo(f"Logged {count} entries that were missing. Next: {_look_at(run)}")
 
 
-@cli.command("compress", cls=HuggingFaceCommand)
-@add_options(
-    MODEL,
-    TEACHER,
-    CHECKPOINTS,
-    DATA,
-    SAMPLING,
-    TRAINING,
-    SPACE,
-    EVALUATION,
-    DEVICE,
-    SEARCH,
-    SEARCH_LATENCY,
-    CHOICE,
-    TIERS,
-    VOCABULARY,
-    CONFIDENCE,
-    RUNTIME_OF_COMPRESS,
-    EXPORT,
-    LATENCY,
-    CACHE,
-    HUB,
-    DRY_RUN,
-    OUTPUT,
-)
+@_command("compress")
 def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
     """Train, search, extract, export and benchmark: all of it."""
     makers: dict[str, _Maker] = {
@@ -417,13 +274,13 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
         "model": ModelOptions,
         "training": TrainingSettings,
         "search": _search_options_of_compress,
-        "choice": _choice,
-        "extraction": _extraction_options,
+        "choice": Choice,
+        "extraction": ExtractionOptions,
         "export": _export_options,
         "benchmark": BenchmarkOptions,
     }
-    # The last two make no part: one checks that the parts fit together, one names the repository to push to.
-    *checked, _, repository = _check(values, *makers.values(), _fit, _hub)
+    # The last two make no part: one checks that the parts fit together, one says how the command runs.
+    *checked, _, how = _check(values, *makers.values(), _fit, RunOptions)
     parts = dict(zip(makers, checked, strict=True))
     if values["dry_run"]:
         _show_plan(parts)
@@ -434,18 +291,13 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
 
         options = CompressOptions(**_open_model(parts))
         made = run_all(output_dir, options, run, tracker, use_cache=use_cache and not fresh)
-        _push([model for model, _ in made.members.values()], repository, run)
+        _push([model for model, _ in made.members.values()], how.push_to_hub, run)
         page = output_dir / "report.html"
         forms = "s {}, their ONNX variants {}" if len(made.members) > 1 else " {}, its ONNX variant {}"
         _done(run, f"the sliced model{forms.format(made.model, made.pruned)} and the report {page}")
 
 
-@cli.command("report", cls=HuggingFaceCommand)
-@click.option("--search", "search_dir", type=PATH, required=True, help="Made by search or nas: a directory or runs:/….")
-@click.option("--model", "model_dir", type=PATH, default=None, help="Directory made by extract from that search.")
-@click.option("--onnx", "onnx_dir", type=PATH, default=None, help="Directory made by export from that model.")
-@click.option("--benchmark", "benchmark_dir", type=PATH, default=None, help="Directory made by benchmark.")
-@add_options(OUTPUT)
+@_command("report")
 def report(**values: Any) -> None:
     """Write one page of what a search found and what became of it."""
     with _top_run("report") as (run, output_dir, _):
@@ -460,16 +312,7 @@ def report(**values: Any) -> None:
         _done(run, f"the report {made}", "open it in a browser")
 
 
-@cli.command("compare", cls=HuggingFaceCommand)
-@click.argument("searches", nargs=-1, type=PATH)
-@click.option(
-    "--search",
-    "search_dirs",
-    type=PATH,
-    multiple=True,
-    help="The same as SEARCHES, with a flag: several times, or with commas.",
-)
-@add_options(OUTPUT)
+@_command("compare")
 def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: Any) -> None:
     """Compare the fronts of several searches in one picture.
 
@@ -592,14 +435,18 @@ def _log_the_rest(output_dir: Path) -> NoReturn:
     from mlproject.tracking import tracker as tracking
 
     count, run = tracking.sync(output_dir)
-    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
-    click.echo(f"Made {output_dir} before; logged {count} entries that were missing. Next: {look}")
+    click.echo(f"Made {output_dir} before; logged {count} entries that were missing. Next: {_look_at(run)}")
     raise click.exceptions.Exit(0)
+
+
+def _look_at(run: "StageRun") -> str:
+    """Return how a run's page is opened."""
+    return f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
 
 
 def _done(run: "StageRun", made: str, following: str | None = None) -> None:
     """Print the last two lines: where the run is, what was made, and what comes next (default: looking at the run)."""
-    look = f"open {run.link()}" if run.tracker.remote else f"mlflow server, then open {run.link()}"
+    look = _look_at(run)
     # Everything that still waits is sent before the last lines are printed.
     left = run.tracker.finish()
     if left:
@@ -643,7 +490,7 @@ def _check(values: dict[str, Any], *makers: _Maker) -> tuple[Any, ...]:
     # All are called, even after one has failed, so that one message can tell of all that is wrong.
     for make in makers:
         try:
-            made.append(pick(make, values) if isinstance(make, type) else make(values))
+            made.append(_make(make, values) if isinstance(make, type) else make(values))
         except OptionError as error:
             problems += [problem for problem in error.problems if problem not in problems]
             others += [] if error.problems else [error]
@@ -660,6 +507,25 @@ def _check(values: dict[str, Any], *makers: _Maker) -> tuple[Any, ...]:
     return tuple(made)
 
 
+def _make(options: type[Options], values: dict[str, Any]) -> Options:
+    """Return an options class of a command's values; what `_TRIED` lists of it is tried, where it is given."""
+    made = pick(options, values)
+    for name, try_out in _TRIED.get(options, {}).items():
+        if getattr(made, name) is not None:
+            try_out(getattr(made, name))
+    return made
+
+
+_TRIED: dict[type, dict[str, Callable[[str], object]]] = {
+    Choice: {"config": lambda file: read_json(local_path(file))},
+    ExtractionOptions: {"vocabulary_file": lambda file: read_lines(local_path(file))},
+    SearchOnCluster: {"ray": require_cluster},
+    TrialsOnCluster: {"ray": require_cluster},
+    RunOptions: {"push_to_hub": require_hub},
+}
+"""Fields of options classes that name something outside, a file, a cluster or the Hub: how each is tried beforehand."""
+
+
 def _source(values: dict[str, Any]) -> DataSource:
     return make_source(**asdict(pick(DataSource, values)))
 
@@ -672,51 +538,10 @@ def _whole_source(values: dict[str, Any]) -> DataSource:
     return source
 
 
-def _choice(values: dict[str, Any]) -> Choice:
-    choice = pick(Choice, values)
-    if choice.config is not None:
-        read_json(local_path(choice.config))
-    return choice
-
-
-def _extraction_options(values: dict[str, Any]) -> ExtractionOptions:
-    options = pick(ExtractionOptions, values)
-    if options.vocabulary_file is not None:
-        read_lines(local_path(options.vocabulary_file))
-    return options
-
-
-def _search_options(values: dict[str, Any]) -> SearchOptions:
-    options = pick(SearchOptions, values)
-    if options.search_space is not None:
-        require_fitting_space(options.search_strategy, options.search_space)
-    return options
-
-
-def _search_on_cluster(values: dict[str, Any]) -> SearchOnCluster:
-    cluster = pick(SearchOnCluster, values)
-    if cluster.ray is not None:
-        require_cluster(cluster.ray)
-    return cluster
-
-
 def _search_options_of_compress(values: dict[str, Any]) -> SearchOptions:
     """Return those of its search: `--threads` are the benchmark's alone where no latency is an objective."""
     is_timed = LATENCY_OBJECTIVE in values["objectives"]
-    return _search_options(values if is_timed else {**values, "threads": None})
-
-
-def _nas_options(values: dict[str, Any]) -> NasOptions:
-    options = pick(NasOptions, values)
-    require_fitting_space(options.search_strategy, options.search_space)
-    return options
-
-
-def _trials_on_cluster(values: dict[str, Any]) -> TrialsOnCluster:
-    cluster = pick(TrialsOnCluster, values)
-    if cluster.ray is not None:
-        require_cluster(cluster.ray)
-    return cluster
+    return pick(SearchOptions, values if is_timed else {**values, "threads": None})
 
 
 def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
@@ -733,7 +558,7 @@ def _export_options(values: dict[str, Any]) -> LoggedExportOptions:
 
 def _fit(values: dict[str, Any]) -> None:
     """Raise unless the search of a `compress` can give what the choice asks for, and the export name what it gives."""
-    choice = _choice(values)
+    choice = pick(Choice, values)
     require_reachable(choice, values["objectives"], values["num_samples"])
     if choice.several:
         if "dense" in choice.tier_sizes:
@@ -741,14 +566,6 @@ def _fit(values: dict[str, Any]) -> None:
             refuse([Problem(option="--tiers", law=law, value=",".join(choice.tiers), remedy=remedy)])
         # With any runtime that is there: aliases do not depend on it, and "auto" is no runtime.
         require_aliases(pick(LoggedExportOptions, values, runtime=RUNTIMES[:1]), list(choice.tier_sizes))
-
-
-def _hub(values: dict[str, Any]) -> str | None:
-    """Return the repository that the model is pushed to, on a Hub that takes it."""
-    repository: str | None = values["push_to_hub"]
-    if repository is not None:
-        require_hub(repository)
-    return repository
 
 
 def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> None:
@@ -825,15 +642,5 @@ def _quiet_libraries() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    for name in (
-        "mlflow",
-        "alembic",
-        "torch.onnx",
-        "onnxscript",
-        "syne_tune",
-        "huggingface_hub",
-        "datasets",
-        "httpx",
-        "urllib3",
-    ):
+    for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -98,17 +98,9 @@ def _of(heading: str, options: type, *names: str, **changes: Any) -> list[Decora
     return made
 
 
-def add_options(*groups: list[Any]) -> Decorator:
-    """Return a decorator that gives a command the options of these groups, in their order."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        # Decorators are applied from the last to the first, and Click lists them in the order in which they are
-        # written.
-        for give in reversed([one for group in groups for one in group]):
-            function = give(function)
-        return function
-
-    return decorate
+def _input(*words: str, help: str, required: bool = True, **attributes: Any) -> list[Decorator]:
+    """Return the option of something that a command works on."""
+    return [click.option(*words, type=PATH, help=help, required=required, **attributes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,74 +155,162 @@ def _read_config_file(ctx: click.Context, _option: click.Parameter, value: str |
     return value
 
 
-MODEL = _of("Model", ModelOptions, "model_name_or_path", "attn_implementation", "trust_remote_code")
-TEACHER = _of("Model", ModelOptions, "teacher_model")
-CHECKPOINTS = _of("Training", ModelOptions, "save_checkpoints")
-DATA = _of("Data", DataSource)
-COLUMNS = _of("Data", ColumnOptions)
-
-SAMPLING = _of("Training", TrainingSettings, "sampling_strategy", "num_random_sub_nets", "temperature")
-TRAINING = [
+_MODEL = _of("Model", ModelOptions, "model_name_or_path", "attn_implementation", "trust_remote_code")
+_DATA = _of("Data", DataSource)
+_TRAINING = [
     *_of("Training", TrainingSettings, "learning_rate", "num_train_epochs", "per_device_train_batch_size"),
     *_of("Training", TrainingSettings, "gradient_accumulation_steps", "weight_decay", "warmup_ratio", "max_grad_norm"),
     *_of("Training", TrainingSettings, "bf16", type=TrainingPrecision(), is_flag=False, flag_value="bf16"),
 ]
-PROCESSES = _of("Training", TrainingSettings, "num_processes")
-_SPACE = "Search space and evaluation"
-SPACE = _of(_SPACE, TrainingSettings, "search_space")
-SPACE_OF_SEARCH = _of(_SPACE, SearchOptions, "search_space")
-EVALUATION = _of(_SPACE, TrainingSettings, "per_device_eval_batch_size", "seed")
+_SUPER_NETWORK = [
+    *(*_MODEL, *_of("Model", ModelOptions, "teacher_model"), *_of("Training", ModelOptions, "save_checkpoints")),
+    *(*_DATA, *_of("Training", TrainingSettings, "sampling_strategy", "num_random_sub_nets", "temperature")),
+    *_TRAINING,
+]
+_PROCESSES = _of("Training", TrainingSettings, "num_processes")
+_SPACE_HEADING = "Search space and evaluation"
+_EVALUATION = _of(_SPACE_HEADING, TrainingSettings, "per_device_eval_batch_size", "seed")
+_SPACE = [*_of(_SPACE_HEADING, TrainingSettings, "search_space"), *_EVALUATION]
+_SPACE_OF_SEARCH = [*_of(_SPACE_HEADING, SearchOptions, "search_space"), *_EVALUATION]
 
-SEARCH = _of("Search", SearchOptions, "search_strategy", "num_samples", "objectives")
-PROPOSALS = _of("Search", SearchOptions, "batch_of_proposals")
-TRIALS = _of("Search", NasOptions, "search_strategy", "num_trials", "max_wallclock_time", "num_workers", "objectives")
-SEARCH_LATENCY = _of("Timing", SearchOptions, "latency_of", "batch_size", "length")
-TRIAL_LATENCY = _of("Timing", NasOptions, "latency_of", "batch_size", "length")
-THREADS = _of("Timing", LatencyOptions, "threads")
+_SEARCH = _of("Search", SearchOptions, "search_strategy", "num_samples", "objectives")
+_PROPOSALS = _of("Search", SearchOptions, "batch_of_proposals")
+_TRIALS = _of("Search", NasOptions, "search_strategy", "num_trials", "max_wallclock_time", "num_workers", "objectives")
+_SEARCH_LATENCY = _of("Timing", SearchOptions, "latency_of", "batch_size", "length")
+_TRIAL_LATENCY = _of("Timing", NasOptions, "latency_of", "batch_size", "length")
+_THREADS = _of("Timing", LatencyOptions, "threads")
 """The threads of commands that time nothing else."""
 
-CHOICE = [
+_CHOICE = [
     *_of("Choice", Choice, "knee", "index", "max_params", "max_error_increase", "max_latency_ms", "max_cost", "config"),
     *_of("Choice", ExtractionOptions, "finetune_epochs", "num_candidates"),
 ]
-TIERS = _of("Choice", Choice, "tiers")
-SEVERAL = [*_of("Choice", Choice, "all"), *TIERS]
-CONFIDENCE = _of("Choice", Choice, "confidence")
-GATE = _of("Gate", GateOptions)
-REPLAY = _of("Timing", ReplayOptions)
-
+_ALL, _TIERS, _CONFIDENCE = (_of("Choice", Choice, name) for name in ("all", "tiers", "confidence"))
 _COUNTS_OF_TOKENS = _of("Vocabulary", ExtractionOptions, "vocabulary_min_count", "vocabulary_extra")
-VOCABULARY = [*_of("Vocabulary", ExtractionOptions, "trim_vocabulary", "vocabulary_file"), *_COUNTS_OF_TOKENS]
-TEXTS_OF_VOCABULARY = [
-    *_of(
-        "Vocabulary",
-        ExtractionOptions,
-        "vocabulary_file",
-        required=True,
-        help="Text file, a text per line, of the kind that the model reads.",
-    ),
-    *_COUNTS_OF_TOKENS,
-]
+_VOCABULARY = [*_of("Vocabulary", ExtractionOptions, "trim_vocabulary", "vocabulary_file"), *_COUNTS_OF_TOKENS]
+_TEXTS = _of(
+    *("Vocabulary", ExtractionOptions, "vocabulary_file"),
+    required=True,
+    help="Text file, a text per line, of the kind that the model reads.",
+)
 
-RUNTIME = _of("Export", LoggedExportOptions, "runtime")
-RUNTIME_OF_COMPRESS = _of("Export", LoggedExportOptions, "runtime", default="auto")
-EXPORT = _of("Export", LoggedExportOptions, "precision", "portable", "max_int8_loss", "register_as", "alias")
-PROVIDER = _of("Export", LoggedExportOptions, "provider")
-LATENCY = _of("Timing", BenchmarkOptions)
+_RUNTIME, _PROVIDER = (_of("Export", LoggedExportOptions, name) for name in ("runtime", "provider"))
+_RUNTIME_OF_COMPRESS = _of("Export", LoggedExportOptions, "runtime", default="auto")
+_EXPORT = _of("Export", LoggedExportOptions, "precision", "portable", "max_int8_loss", "register_as", "alias")
+_LATENCY = _of("Timing", BenchmarkOptions)
+_GATE = [*_of("Data", ColumnOptions), *_of("Gate", GateOptions)]
+_REPLAY = _of("Timing", ReplayOptions)
 
-DEVICE = _of("Device", RunOptions, "device", type=DeviceName())
-RAY = _of("Cluster", RunOptions, "ray", envvar="RAY_ADDRESS", show_envvar=True)
-TRIALS_ON_CLUSTER = _of("Cluster", TrialsOnCluster, "cpus_per_trial", "gpus_per_trial", "max_failures")
-SEARCH_ON_CLUSTER = _of("Cluster", SearchOnCluster, "num_workers")
-CACHE = _of("Output", RunOptions, "use_cache", "fresh")
-HUB = _of("Output", RunOptions, "push_to_hub")
-DRY_RUN = _of("Output", RunOptions, "dry_run")
-DEBUG = _of("Output", RunOptions, "debug", is_flag=True, flag_value=True, metavar=None)
-OUTPUT = [
+_DEVICE = _of("Device", RunOptions, "device", type=DeviceName())
+_RAY = _of("Cluster", RunOptions, "ray", envvar="RAY_ADDRESS", show_envvar=True)
+_RAY_OF_TRIALS = [*_RAY, *_of("Cluster", TrialsOnCluster, "cpus_per_trial", "gpus_per_trial", "max_failures")]
+_RAY_OF_SEARCH = [*_RAY, *_of("Cluster", SearchOnCluster, "num_workers")]
+_CACHE = _of("Output", RunOptions, "use_cache", "fresh")
+_HUB, _DRY_RUN = (_of("Output", RunOptions, name) for name in ("push_to_hub", "dry_run"))
+_DEBUG = _of("Output", RunOptions, "debug", is_flag=True, flag_value=True, metavar=None)
+_OUTPUT = [
     *_of("Output", RunOptions, "output_dir", "overwrite_output_dir", "resume", "system_metrics"),
     *_of("Output", RunOptions, "config_file", is_eager=True, callback=_read_config_file),
-    *DEBUG,
+    *_DEBUG,
 ]
+
+COMMANDS: dict[str, list[list[Decorator]]] = {
+    "train-supernet": [_SUPER_NETWORK, _PROCESSES, _SPACE, _DEVICE, _DRY_RUN, _OUTPUT],
+    "search": [
+        _input(
+            *("--supernet", "--checkpoint-dir-model", "supernet"),
+            help="Made by train-supernet, or any fine-tuned classifier (then name the data): directory, runs:/… or "
+            "models:/….",
+        ),
+        [click.option("--model-name-or-path", hidden=True, help="Not needed: the super-network knows its model.")],
+        *(_SPACE_OF_SEARCH, _DEVICE, _RAY_OF_SEARCH, _SEARCH, _PROPOSALS, _SEARCH_LATENCY, _THREADS, _DATA, _OUTPUT),
+    ],
+    "nas": [_MODEL, _DATA, _TRAINING, _SPACE, _DEVICE, _RAY_OF_TRIALS, _TRIALS, _TRIAL_LATENCY, _THREADS, _OUTPUT],
+    "extract": [
+        _input("--search", "search_dir", help="Made by search or nas: a directory or runs:/…."),
+        *(_CHOICE, _VOCABULARY, _CONFIDENCE, _ALL, _TIERS, _DEVICE, _HUB, _OUTPUT),
+    ],
+    "trim-vocabulary": [
+        _input(
+            *("--model", "model_dir"),
+            help="A directory made by save_pretrained or sentence-transformers, runs:/…, or a name on the Hub. "
+            "Extracted models are trimmed by extract.",
+        ),
+        *(_TEXTS, _COUNTS_OF_TOKENS, _OUTPUT),
+    ],
+    "export": [
+        _input(
+            *("--model", "model_dir"),
+            help="Made by extract or train-supernet: a directory or runs:/…. Several that extract has made go "
+            "together.",
+        ),
+        *(_RUNTIME, _EXPORT, _PROVIDER, _CONFIDENCE, _OUTPUT),
+    ],
+    "benchmark": [
+        _input(
+            *("--model", "models"),
+            multiple=True,
+            help="Made by export (or extract, train-supernet: PyTorch), several times: a directory, runs:/… or "
+            "models:/…. The first is the base.",
+        ),
+        *(_LATENCY, _OUTPUT),
+    ],
+    "evaluate": [
+        _input(
+            *("--model", "model"),
+            help="A served model: models:/NAME@alias, a run's logged model runs:/…, or a directory made by export.",
+        ),
+        _input(
+            *("--data", "data_file"),
+            help="Rows with labels, as in training: CSV, TSV, JSONL or Parquet. Labels are names, or their numbers.",
+        ),
+        *(_GATE, _OUTPUT),
+    ],
+    "replay": [
+        _input("--champion", help="The model that is served: models:/NAME@alias, runs:/…, or an export."),
+        _input(
+            "--challenger",
+            help="The one that might take its place. One of the two may be the address of a server: http://host:port.",
+        ),
+        _input(
+            *("--requests", "requests_file"),
+            help='Recorded requests, one a line: a row as JSON, or {"inputs": [row, …]}.',
+        ),
+        *(_REPLAY, _OUTPUT),
+    ],
+    "sync": [[click.argument("output_dir", type=PATH)], _DEBUG],
+    "compress": [
+        *(_SUPER_NETWORK, _SPACE, _DEVICE, _SEARCH, _SEARCH_LATENCY, _CHOICE, _TIERS, _VOCABULARY, _CONFIDENCE),
+        *(_RUNTIME_OF_COMPRESS, _EXPORT, _LATENCY, _CACHE, _HUB, _DRY_RUN, _OUTPUT),
+    ],
+    "report": [
+        _input("--search", "search_dir", help="Made by search or nas: a directory or runs:/…."),
+        _input("--model", "model_dir", required=False, help="Directory made by extract from that search."),
+        _input("--onnx", "onnx_dir", required=False, help="Directory made by export from that model."),
+        _input("--benchmark", "benchmark_dir", required=False, help="Directory made by benchmark."),
+        _OUTPUT,
+    ],
+    "compare": [
+        [click.argument("searches", nargs=-1, type=PATH)],
+        _input(
+            *("--search", "search_dirs"),
+            required=False,
+            multiple=True,
+            help="The same as SEARCHES, with a flag: several times, or with commas.",
+        ),
+        _OUTPUT,
+    ],
+}
+"""What each command takes, in the order of MLproject; its help shows all by headings."""
+
+
+def add_options(function: Callable[..., Any], command: str) -> Callable[..., Any]:
+    """Return the function of a command with its options, in their order."""
+    # Decorators are applied from the last to the first, and Click lists them in the order in which they are written.
+    for give in reversed([one for group in COMMANDS[command] for one in group]):
+        function = give(function)
+    return function
+
 
 HOW_IT_RUNS = ("output_dir", "overwrite_output_dir", "resume", "config_file", "dry_run", "debug")
 """Options that say how a command is run, not what it does."""

@@ -8,7 +8,7 @@ from compressor.network.costs import CostModel, create_cost_model
 from compressor.network.sub_network import SubNetwork, full_sub_network
 from compressor.search.loop import run_search
 from compressor.search.methods import SEARCH_METHODS
-from compressor.search.options import SearchOptions
+from compressor.search.options import NasOptions, SearchOptions
 from compressor.search.record import SearchResult, relative_objectives
 from compressor.spaces import SEARCH_SPACES, create_search_space
 from conftest import DIMENSIONS, tiny_model
@@ -91,6 +91,10 @@ def test_methods_that_cannot_work_in_large_say_so(cost_model: CostModel, method:
         f"the search strategy {method} must have a space of a few numbers, but large has one bit per head and unit. "
         "Use random_search, local_search, morea or nsga2 there."
     )
+    # Where the options name the space they say so themselves, before any work.
+    for make in (SearchOptions, NasOptions):
+        with pytest.raises(SearchError, match=f"the search strategy {method} must have a space of a few numbers"):
+            make(search_strategy=method, search_space="large")
 
 
 @pytest.mark.parametrize("objectives", [("error", "macs"), ("error", "params", "latency_ms"), ("params", "macs")])
