@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from compressor.training.settings import TrainingSettings as TrainingSettings
     from compressor.training.super_network import SuperNetwork as SuperNetwork
     from compressor.training.super_network import load_super_network as load_super_network
+    from compressor.training.super_network import open_super_network as open_super_network
     from compressor.training.train import train_super_network as train_super_network
 
 __version__ = "0.2.0"
@@ -45,6 +46,7 @@ _PUBLIC = {
     "answer_texts": "evaluation.answers",
     "train_super_network": "training.train",
     "load_super_network": "training.super_network",
+    "open_super_network": "training.super_network",
     "search_sub_networks": "search.shared",
     "search_by_training": "standard_nas.search",
     "extract_sub_network": "extraction.extract",

@@ -4,7 +4,7 @@ Errors compare on the same rows and by the same metric only. Costs are shares of
 have the same one, absolute where the base models differ.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,7 @@ from typing import Any
 from compressor.errors import SearchError
 from compressor.evaluation.pareto import attainment_surfaces, compute_hypervolume, find_front
 from compressor.search.objectives import OBJECTIVES, REFERENCE, main_cost
-from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, SearchResult
+from compressor.search.record import EvaluatedSubNetwork, FindSuperNetwork, MeasuredAt, SearchOrigin, SearchResult
 from compressor.training.super_network import TrainingRecord
 
 Identity = dict[str, Any]
@@ -74,10 +74,6 @@ class Comparison:
     def surfaces(self, group: Group) -> list[list[tuple[float, ...]]]:
         """Return best, median and worst attainment surface of a group, points of error and cost."""
         return attainment_surfaces([[search.points[i] for i in search.front] for search in group.searches])
-
-
-FindSuperNetwork = Callable[[SearchResult], Path]
-"""Where the super-network of a search is."""
 
 
 def compare_searches(paths: Sequence[Path], find_super_network: FindSuperNetwork) -> Comparison:

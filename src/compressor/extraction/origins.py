@@ -1,16 +1,18 @@
 """Where extracted sub-networks come from: the shared weights of one super-network, or trials of standard NAS."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compressor.data.batches import EncodedRows, encode_parts
+from compressor.data.loading import load_task_data
 from compressor.data.metrics import compute_error
-from compressor.data.rows import TaskData
+from compressor.data.rows import TaskData, in_order_of, require_same_rows
 from compressor.device import pick_device
-from compressor.errors import SearchError
+from compressor.digests import digest_weights, require_same_files
+from compressor.errors import ModelError, SearchError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.score import Score, score
 from compressor.extraction.record import SlicedModelRecord
@@ -20,9 +22,9 @@ from compressor.network.saving import SlicedModel, load_sliced_model, require_pa
 from compressor.network.slicing import slice_model
 from compressor.network.sub_network import SubNetwork
 from compressor.search.choosing import Chosen
-from compressor.search.record import SearchResult
+from compressor.search.record import RESULTS_FILE, FindSuperNetwork, SearchOrigin, SearchResult
 from compressor.training.settings import TrainingSettings
-from compressor.training.super_network import SuperNetwork
+from compressor.training.super_network import SuperNetwork, open_super_network
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -151,3 +153,52 @@ class TrainedAlone:
                 "the front. Choose a member of the front."
             )
         return self._folder / member.evaluation.model
+
+
+def open_origin(
+    result: SearchResult, member: Chosen, find_super_network: FindSuperNetwork, *, with_unlabeled: bool = False
+) -> tuple[SharedWeights | TrainedAlone, TaskData]:
+    """Return where members of a saved search come from, with its rows; both are checked to be those it searched.
+
+    Of standard NAS `member` is one that is extracted. Texts without labels beside rows with labels are read
+    `with_unlabeled` alone, to learn from.
+
+    Raises:
+        SearchError: the super-network is gone, or standard NAS did not keep the member's weights.
+        ModelError: the super-network is another one now.
+        TaskDataError: the rows cannot be read, or are others now.
+    """
+    origin = result.made_of
+    weights: SharedWeights | TrainedAlone
+    if origin.is_shared:
+        path = find_super_network(result)
+        if not path.is_dir():
+            raise SearchError(
+                f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
+            )
+        net, data = open_super_network(path, asdict(origin.source), with_unlabeled=with_unlabeled)
+        _require_searched_files(net, origin)
+        weights = SharedWeights(net)
+    else:
+        weights = TrainedAlone(result, member)
+        data = in_order_of(load_task_data(origin.source), weights.label_names)
+    require_same_rows(data, origin.data_digest, "were searched", "search again")
+    return weights, data
+
+
+def _require_searched_files(net: SuperNetwork, origin: SearchOrigin) -> None:
+    """Raise unless a search's super-network still has the files that were searched.
+
+    Raises:
+        ModelError: some of them are others.
+    """
+    assert net.path is not None
+    require_same_files(net.path, origin.supernet_files, RESULTS_FILE, "search again with compressor search")
+    if origin.supernet_files is not None:
+        return
+    digest = digest_weights(net.path)  # which is all that version 0.1.0 noted
+    if digest != origin.supernet_digest:
+        raise ModelError(
+            f"the super-network must be the one that was searched (digest {origin.supernet_digest}), but "
+            f"{net.path} has digest {digest}. Restore it or search again."
+        )

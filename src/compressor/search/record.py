@@ -1,7 +1,7 @@
 """What a search found: every evaluated sub-network, the front, and where they come from. One type, one JSON form."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -269,6 +269,14 @@ class SearchResult:
         return read_predictions(self.folder)
 
     @property
+    def super_network(self) -> Path:
+        """Where the super-network is: where it was, or else as far from the search as before."""
+        there = Path(self.made_of.supernet or "")
+        moved = (self.folder or Path()) / (self.made_of.supernet_from_here or ".")
+        # The absolute path first: a search may have been copied away from its super-network, which is where it was.
+        return moved if not there.is_dir() and (moved / "config.json").is_file() else there
+
+    @property
     def made_of(self) -> SearchOrigin:
         """What was searched.
 
@@ -398,6 +406,10 @@ class SearchResult:
         costs = {name: float(full.objectives[name]) if full else 1.0 for name in written.objectives if name != "error"}
         result = summarise(evaluations, written.hypervolumes, written.objectives, costs)
         return replace(result, trivial=written.trivial, origin=origin)
+
+
+FindSuperNetwork = Callable[[SearchResult], Path]
+"""Where the super-network of a search is, if not where the result says."""
 
 
 def unsaved_super_network() -> SearchError:

@@ -1,18 +1,21 @@
-"""A super-network with the record of its training: loading and saving its directory."""
+"""A super-network with the record of its training: saving its directory, loading it, and opening it with its rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
 from compressor.data.heads import form_of, form_of_config
 from compressor.data.heads.pooling import MODULES_FILE
+from compressor.data.loading import load_task_data, load_texts
 from compressor.data.overlap import TrainingRows
-from compressor.data.rows import TaskData
+from compressor.data.rows import TaskData, in_order_of
 from compressor.data.sources import DataSource
 from compressor.digests import digest_files, require_same_files
-from compressor.errors import CompressorError, ModelError
+from compressor.errors import CompressorError, ModelError, TaskDataError
+from compressor.evaluation.answers import answer_with, fit_to_config
 from compressor.files import new_directory
 from compressor.network.checkpoints import check_checkpoint, check_loaded, load_tokenizer
 from compressor.network.dimensions import EncoderDimensions
@@ -185,3 +188,68 @@ def require_fitting_head(net: SuperNetwork, data: TaskData) -> None:
         name=net.path or net.name,
         remedy="Name the data it was trained on.",
     )
+
+
+def open_super_network(
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    directory: Path | None = None,
+    *,
+    with_unlabeled: bool = False,
+) -> tuple[SuperNetwork, TaskData]:
+    """Load a super-network with the rows it was trained on; `overrides` are fields of `DataSource` to set anew.
+
+    Other texts without labels are answered by the super-network itself; its answers are kept in `directory`. Those
+    beside rows with labels are read `with_unlabeled` alone, to learn from.
+
+    Raises:
+        ModelError: there is no super-network, or it does not fit the data.
+        TaskDataError: the data is not known, or its rows have changed since training.
+    """
+    net, overrides = load_super_network(path), overrides or {}
+    trained_on = None if net.record is None else net.record.source
+    if trained_on is None and not overrides:
+        raise TaskDataError(
+            f"{path} must say which data it was trained on, but holds no super_network.json. "
+            "Name the data: --task-name, --train-file with --text-column and --label-column, or --unlabeled-file."
+        )
+    source = _replace_source(trained_on, overrides)
+    if source.task.head.learns_reference and source.reference_model is None:
+        source = replace(source, reference_model=str(path))
+    # Texts that nobody has answered yet; answers in a file are loaded with the rows.
+    if source.has_no_labels and source.answers_file is None:
+        texts = load_texts(fit_to_config(source, net.model.config))
+        data = answer_with(net.model, net.tokenizer, texts, name=str(net.path), directory=directory)
+    else:
+        data = load_task_data(source, with_unlabeled=with_unlabeled)
+    # Where the user names other data, its digest is another one by right.
+    if net.record is not None and data.source == trained_on:
+        digests = [(net.record.data_digest, data.digest)]
+        if net.record.unlabeled_digest is not None and data.unlabeled is not None:
+            digests.append((net.record.unlabeled_digest, data.unlabeled.digest))
+        for noted, found in digests:
+            if found != noted:
+                raise TaskDataError(
+                    f"the rows must be those the super-network was trained on (digest {noted}), but the digest is "
+                    f"{found}. Restore the files or train again."
+                )
+    require_fitting_head(net, data)
+    return net, in_order_of(data, net.label_names)
+
+
+def _replace_source(trained_on: DataSource | None, overrides: Mapping[str, Any]) -> DataSource:
+    """Return the training's source with what the user overrides; other files leave the task as it was."""
+    source = trained_on or DataSource()
+    if overrides.get("task_name", source.task_name) != source.task_name:
+        source = DataSource()
+    elif _ROWS & overrides.keys():
+        nothing: dict[str, Any] = dict.fromkeys((*_ROWS, *_WITH_ROWS))
+        # Other rows: files that went with the old ones must not stay beside them. Columns and task do.
+        source = replace(source, **nothing)
+    return replace(source, **overrides)
+
+
+_ROWS = {"train_file", "dataset_name", "unlabeled_file"}
+"""Fields of a source that name its rows."""
+_WITH_ROWS = ("validation_file", "test_file", "dataset_config_name", "answers_file")
+"""Fields that mean nothing beside other rows."""

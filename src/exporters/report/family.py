@@ -9,7 +9,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from compressor.comparison.searches import FindSuperNetwork
 from compressor.data.heads.answers import name_error
 from compressor.drawing.charts import EXTRACTED, PALETTE, Chart
 from compressor.drawing.page import Table, figure, render_page
@@ -19,6 +18,7 @@ from compressor.extraction.record import ExtractionReport, Variant, with_interva
 from compressor.files import write_text
 from compressor.search.figures import front_chart, kept_maps
 from compressor.search.objectives import OBJECTIVES
+from compressor.search.record import FindSuperNetwork
 from exporters.export_record import EXPORT_FILE, Export
 from exporters.figures import latency_chart
 from exporters.options import describe_form

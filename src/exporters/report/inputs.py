@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from compressor.comparison.searches import FindSuperNetwork
 from compressor.errors import OutputError
 from compressor.extraction.record import ExtractionReport
-from compressor.search.record import SearchOrigin, SearchResult
+from compressor.search.record import FindSuperNetwork, SearchOrigin, SearchResult
 from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export

@@ -11,15 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from compressor.data.heads.answers import name_error
-from compressor.data.loading import load_task_data
-from compressor.data.rows import TaskData, in_order_of, require_same_rows
+from compressor.data.rows import TaskData
 from compressor.drawing.terminal import print_table
-from compressor.errors import SearchError
 from compressor.extraction.card import CARD_FILE
 from compressor.extraction.extract import Extractor
 from compressor.extraction.family import Family, make_family
 from compressor.extraction.options import ExtractionOptions
-from compressor.extraction.origins import SharedWeights, TrainedAlone
+from compressor.extraction.origins import open_origin
 from compressor.extraction.record import (
     EXTRACTION_FILE,
     PARITY_FILE,
@@ -30,15 +28,13 @@ from compressor.extraction.record import (
 from compressor.extraction.trimming import trim_model_directory
 from compressor.files import local_path, read_lines, require_other_directory
 from compressor.network.saving import SUB_NETWORK_FILE
-from compressor.search.choosing import Chosen, choose
+from compressor.search.choosing import choose
 from compressor.search.objectives import OBJECTIVES
 from compressor.search.options import SMALL_INCREASE, Choice
 from compressor.search.record import SearchResult
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import (
     find_super_network,
-    open_super_network,
-    require_searched_files,
 )
 from mlproject.stages.log import log_files, option_params
 from mlproject.tracking.logged_models import judge, know_sub_network, log_model_in_pytorch
@@ -64,7 +60,9 @@ def extract(
     chosen = choose(result, choice)
     run.log_params({"search": str(search_dir), **option_params(options)})
     # Of standard NAS, any member's weights do to open the rest.
-    extractor = _open(result, next(iter(chosen.values())), options)
+    member, reads_all = next(iter(chosen.values())), options.reads_unlabeled
+    weights, data = open_origin(result, member, find_super_network, with_unlabeled=reads_all)
+    extractor = Extractor(weights, data, options)
     require_other_directory(output_dir, search_dir, extractor.directory)
     if options.finetune_epochs and not extractor.will_distill:
         print("Standard NAS has trained it alone, so it is not distilled.")
@@ -142,26 +140,6 @@ def trim(output_dir: Path, model: str, options: ExtractionOptions, run: StageRun
     run.log_metrics({name: float(value) for name, value in asdict(made).items()})
     log_files(run, output_dir, "model")
     print(made.describe())
-
-
-def _open(result: SearchResult, member: Chosen, options: ExtractionOptions) -> Extractor:
-    """Return what extracts members of a search, its models and rows checked to be those that were searched."""
-    origin = result.made_of
-    weights: SharedWeights | TrainedAlone
-    if origin.is_shared:
-        path = find_super_network(result)
-        if not path.is_dir():
-            raise SearchError(
-                f"the super-network of the search must be where it was, but {path} is gone. Restore it or search again."
-            )
-        net, data = open_super_network(path, asdict(origin.source), with_unlabeled=options.reads_unlabeled)
-        require_searched_files(net, origin)
-        weights = SharedWeights(net)
-    else:
-        weights = TrainedAlone(result, member)
-        data = in_order_of(load_task_data(origin.source), weights.label_names)
-    require_same_rows(data, origin.data_digest, "were searched", "search again")
-    return Extractor(weights, data, options)
 
 
 def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str | None) -> None:

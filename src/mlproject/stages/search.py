@@ -8,8 +8,8 @@ from compressor.files import require_other_directory
 from compressor.search.options import SearchOnCluster, SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, SearchResult
 from compressor.search.shared import SearchStart, search_sub_networks
+from compressor.training.super_network import open_super_network
 from exporters.timing.latency_table import measure_latency_table
-from mlproject.inputs.models import open_super_network
 from mlproject.stages.log import log_data, option_params, print_notes
 from mlproject.stages.search_runs import (
     architecture,

@@ -18,11 +18,10 @@ from compressor.data.sources import DataSource
 from compressor.errors import CompressorError, TaskDataError
 from compressor.evaluation.evaluator import Evaluator
 from compressor.network.families import max_positions
-from compressor.training.super_network import TrainingRecord
+from compressor.training.super_network import TrainingRecord, open_super_network
 from compressor.training.unseen_rows import require_unseen_rows
 from conftest import copy_database, sentence_rows, tiny_model, training_record
 from mlproject.cli import main
-from mlproject.inputs.models import open_super_network
 
 WriteRows = Callable[..., Path]
 NAMES = ("Good", "bad")
