@@ -129,15 +129,19 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _hurried() -> Iterator[None]:
-    """Pause garbage collection, and share the exporter's table of operators with the exports before.
+    """Pause garbage collection, share the exporter's table of operators with the exports before, note no call stacks.
 
     The exporter makes many objects that stay, whose collection is a tenth of its time. The table is the same each time;
-    making it anew, signatures included, is a third of the time of a small graph.
+    making it anew, signatures included, is a third of the time of a small graph. What called each operator is a tenth
+    more, and `_forget_sources` would remove it from the graph.
     """
+    import torch.fx.config
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    was_enabled = gc.isenabled()
+    was_enabled, config = gc.isenabled(), torch.fx.config
+    noted_nothing = getattr(config, "do_not_emit_stack_traces", False)  # PyTorch 2.9 does not know it, nor mind
     gc.disable()
+    config.do_not_emit_stack_traces = True
     # PyTorch's own, and so a class method: put back as it was.
     made = ONNXRegistry.__dict__["from_torchlib"]
     ONNXRegistry.from_torchlib = staticmethod(partial(_operators, made.__func__, ONNXRegistry))  # type: ignore[method-assign]
@@ -145,6 +149,7 @@ def _hurried() -> Iterator[None]:
         yield
     finally:
         ONNXRegistry.from_torchlib = made  # type: ignore[method-assign]
+        config.do_not_emit_stack_traces = noted_nothing
         if was_enabled:
             gc.enable()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch.fx
 from onnx import helper, numpy_helper
 from transformers import PreTrainedTokenizerFast
 
@@ -141,13 +142,14 @@ def test_a_graph_does_not_tell_where_it_was_made() -> None:
 def test_the_exporter_s_table_of_operators_is_made_once(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same graph comes of it, and PyTorch's class is as before."""
+    """The same graph comes of it, and PyTorch's class and settings are as before."""
     from torch.onnx._internal.exporter import _registration
 
     made = _registration.ONNXRegistry.__dict__["from_torchlib"]
     _operators.cache_clear()
     first = export_onnx(tiny_model(), tokenizer, tmp_path / "first.onnx")
     assert _registration.ONNXRegistry.__dict__["from_torchlib"] is made
+    assert not torch.fx.config.do_not_emit_stack_traces  # what was set for the time of the export
     monkeypatch.setattr(_registration.onnxscript_apis, "get_torchlib_ops", None)  # which a new table would ask
     second = export_onnx(tiny_model(), tokenizer, tmp_path / "second.onnx")
     assert first.read_bytes() == second.read_bytes()
