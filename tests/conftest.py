@@ -33,7 +33,7 @@ from compressor.search.objectives import DEFAULT_OBJECTIVES
 from compressor.search.options import SearchOptions
 from compressor.search.record import EvaluatedSubNetwork, MeasuredAt, SearchOrigin, hypervolume_of, summarise
 from compressor.training.settings import TrainingSettings
-from quick import do_not_wait_for_the_disk, remember_operators
+from quick import do_not_wait_for_the_disk, remember, remember_operators
 
 if TYPE_CHECKING:  # what takes seconds is loaded where it is used; the process that hands out tests needs none of it
     import torch
@@ -385,6 +385,26 @@ def quick_footprint(monkeypatch: pytest.MonkeyPatch) -> None:
 
     footprint = Footprint(load_seconds=0.1, peak_mb=60.0)
     monkeypatch.setattr("exporters.benchmark.measure_footprint", lambda *_: footprint)
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of exported graphs, which all processes of a run of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "graphs"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def quick_exports(graphs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was exported before is not traced again: seconds where tests look at what becomes of its graph.
+
+    That two exports of a model are equal, `tests/exporters/graph/test_onnx_export.py` says.
+    """
+    import torch.onnx
+
+    monkeypatch.setattr(torch.onnx, "export", remember(torch.onnx.export, graphs))
 
 
 def write_search(

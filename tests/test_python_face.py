@@ -49,6 +49,7 @@ def front_of(result: SearchResult) -> list[Any]:
     return [replace(member, eval_seconds=0.0) for member in result.front]
 
 
+@pytest.mark.usefixtures("quick_exports")
 def test_the_ten_lines_give_what_the_commands_give(folder: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(BLOCKS[0], "notebook.md", "exec"), names)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch.onnx
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from compressor.network.slicing import slice_model
@@ -10,10 +11,11 @@ from compressor.network.sub_network import SubNetwork
 from conftest import tiny_model
 from exported import FACTS, ODD, Exported
 from exporters.graph.onnx_export import export_onnx
+from quick import remember
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Exported:
+def exported(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast, graphs: Path) -> Exported:
     """Gives a sliced model and its graph, alone in a folder: made by the first test that asks, only to be read."""
     made: dict[tuple[str, str, SubNetwork, bool], tuple[PreTrainedModel, Path]] = {}
 
@@ -29,7 +31,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedToke
             model = slice_model(tiny_model(model_type, task_head), sub_network)
             path = tmp_path_factory.mktemp("exported") / "model.onnx"
             facts = FACTS | {"head": task_head}
-            made[key] = model, export_onnx(model, tokenizer, path, facts, portable=portable)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(torch.onnx, "export", remember(torch.onnx.export, graphs))
+                made[key] = model, export_onnx(model, tokenizer, path, facts, portable=portable)
         return made[key]
 
     return export

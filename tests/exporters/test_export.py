@@ -37,6 +37,7 @@ from test_golden import copy_golden
 
 ALL: tuple[Precision, ...] = ("fp32", "int8", "fp16")
 OPENVINO = pytest.mark.skipif(bool(missing_packages()), reason="the extra openvino is not installed")
+pytestmark = pytest.mark.usefixtures("quick_exports")
 FILES = {"config.json", "export.json", "model.onnx", "onnx", "tokenizer.json", "tokenizer_config.json"}
 
 

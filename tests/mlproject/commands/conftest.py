@@ -13,7 +13,7 @@ from running import Outcome, RunCli, train_words
 
 
 @pytest.fixture
-def run_cli(capsys: pytest.CaptureFixture[str], mlflow_uri: str) -> RunCli:
+def run_cli(capsys: pytest.CaptureFixture[str], mlflow_uri: str, quick_exports: None) -> RunCli:
     """Runs a command in the test's folder, with its own MLflow database."""
 
     def run(*words: object) -> Outcome:
