@@ -14,7 +14,7 @@ from compressor.digests import FILES_KEY, digest_files, require_same_files
 from compressor.errors import FileError
 from compressor.files import is_plain_name, resolve_from, seen_from, write_json
 from compressor.records import FORMAT, Amount, Count, ErrorInterval, Errors, Share, broken, parse_record, read_record
-from exporters.options import FORMS, Form, Provider
+from exporters.options import FORMS, RUNTIME_NAMES, Form, Provider
 
 EXPORT_FILE, ONNX_FILE = "export.json", "model.onnx"
 _NEXT_STEP = "Restore it, or export again with compressor export"
@@ -22,6 +22,10 @@ _VERIFIED = tuple(name for name, (_, precision) in FORMS.items() if precision ==
 FASTEST_FIRST: tuple[Form, ...] = ("int8", "openvino-int8", "openvino-bf16", "openvino-fp32", "fp32")
 """For single texts of changing lengths, as they are served (benchmarks/LOG.md); fp16 is for GPUs."""
 FASTEST_ON_GPU: tuple[Form, ...] = ("fp16", "fp32")
+_ONE_ROW_NOTE = (
+    "int8 rounds numbers by their range over a whole batch, so an answer depends on the rows beside it: the served "
+    "model computes row by row, and so was the error measured. Do so too where you run the graph yourself."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +136,33 @@ class Export(_Facts):
     def path(self, form: Form = "fp32") -> Path:
         """Return the graph of a form."""
         return self.directory / self.forms[form].file
+
+    def describe(self, judged: str = "the validation rows", asked: Collection[Form] = ()) -> list[str]:
+        """Return in lines what each form is, and which may lose too much, as far as what was `judged` can tell.
+
+        Where OpenVINO's in bfloat16 was `asked` for and this machine cannot make it, a line says so.
+        """
+        lines = []
+        for name, fp32 in self.verified.items():
+            lines.append(
+                f"Exported {self.path(name)} ({fp32.mb:.1f} MB): {RUNTIME_NAMES[FORMS[name][0]]} = PyTorch within "
+                f"{max(fp32.parity.values()):.1e} on {len(fp32.parity)} checks, error {fp32.error:.4f}."
+            )
+        if "openvino-bf16" in asked and "openvino-bf16" not in self.forms:
+            lines.append("Note: this CPU does not compute in bfloat16, so openvino-bf16 was not made.")
+        for name, form in self.smaller.items():
+            agreement = "" if form.label_agreement is None else f", {form.label_agreement:.1%} of the labels agree"
+            lines.append(
+                f"{name}: {form.file} ({form.mb:.1f} MB), error {form.error:.4f} ({form.loss:+.4f}{agreement})."
+            )
+            if not form.accepted:
+                lines.append(
+                    f"Note: {name} may lose more than --max-int8-loss {form.max_loss:g}: at most "
+                    f"{form.loss_at_most:.4f} with {100 * (form.confidence or 0):.4g} % confidence, as far as {judged} "
+                    "can tell. So it is not registered and not counted as a result. More of them tell more; or allow "
+                    "more."
+                )
+        return [*lines, *([_ONE_ROW_NOTE] if "int8" in self.smaller else [])]
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `export.json` but for the digests of the files; paths as seen from `directory`."""

@@ -6,11 +6,14 @@ mean size, and distillation to run to its last epoch. The constants of exports a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from compressor.data.rows import TaskData
 from compressor.extraction.candidates import TRIED_EPOCHS
 from compressor.extraction.repair import NUM_REPAIR_ROWS
-from compressor.training.forecast import Forecast, format_duration
+from compressor.network.families import max_positions
+from compressor.training.forecast import Forecast, forecast, format_duration
+from compressor.training.train import PreparedTraining
 
 EXPORT_S, EXPORT_S_PER_MILLION = 5.0, 0.05
 """Tracing a graph: whatever it is of, and for each million parameters."""
@@ -79,6 +82,35 @@ def forecast_stages(expected: Forecast, plan: Plan, sizes: Sizes, left: float = 
         "export": graphs + answers + LOG_MODELS_S,
         "benchmark": (plan.runs + WARM_UP_RUNS) * round_s + (2 * forms + more) * FOOTPRINT_S,
     }
+
+
+def forecast_training(
+    prepared: PreparedTraining, data: TaskData, plan: Plan | None = None, *, num_done: int = 0
+) -> str:
+    """Return in a sentence what a training takes, and the stages that a plan says; `num_done` epochs are behind it."""
+    net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
+    assert net.record is not None and net.record.params is not None
+    # Texts without labels are answered by the model as it is then, whose super-network starts with the ordering; unless
+    # a teacher answers them.
+    is_fine_tuned = net.record.source.unlabeled_file is not None and net.record.teacher_model is None
+    expected = forecast(net.model, prepared.task, train, validation, settings, is_fine_tuned=is_fine_tuned)
+    if data.unlabeled is not None and is_fine_tuned and prepared.teacher is None:
+        alone = replace(settings, num_train_epochs=None).for_rows(len(data.train))
+        before_s = alone.epochs * expected.epoch_s * len(data.train) / len(train)
+        expected = replace(expected, training_s=expected.training_s + before_s)
+    # The share of the training that is still to be done.
+    left = 1 - num_done / settings.epochs
+    if plan is None:
+        return describe_stages({"super-network": left * expected.training_s})
+    sizes = Sizes(
+        params=net.record.params,
+        train_rows=len(train),
+        validation_rows=len(validation),
+        test_rows=len(data.test),
+        mean_length=float(validation.lengths.mean()),
+        max_positions=max_positions(net.model),
+    )
+    return describe_stages(forecast_stages(expected, plan, sizes, left))
 
 
 def describe_stages(seconds: Mapping[str, float]) -> str:

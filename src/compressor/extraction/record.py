@@ -306,6 +306,27 @@ class ExtractionReport:
                 return f"'{name}' has one of macs and macs_length alone"
         return None
 
+    def metrics(self) -> dict[str, float]:
+        """Return its figures by name, as far as they are known."""
+        extracted, parity, repair, tuned, test = self.extracted, self.parity, self.repair, self.finetuning, self.test
+        figures: dict[str, float | None] = {
+            "error": extracted.error,
+            "test_error": extracted.test_error,
+            "params": extracted.params,
+            "relative_params": extracted.relative_params,
+            "relative_encoder_params": extracted.relative_encoder_params,
+            **extracted.costs,
+            "model_mb": extracted.model_mb,
+            "parity/sliced": parity.sliced,
+            "parity/loaded": parity.loaded,
+            "parity/label_agreement": parity.label_agreement,
+            "error_after_repair": None if repair is None else repair.error_after,
+            "error_before_finetuning": None if tuned is None else tuned.error_before,
+            "error_after_finetuning": None if tuned is None else min(tuned.errors),
+            "test_error_difference": None if test is None else test.difference,
+        }
+        return {name: float(value) for name, value in figures.items() if value is not None}
+
     def notes(self) -> list[str]:
         """Return warnings: no layer left, a large or certain loss, no better than the trivial predictor."""
         full, extracted, test = self.super_network, self.extracted, self.test

@@ -1,10 +1,13 @@
-"""A front as a table, for terminal, page and description alike."""
+"""A front as a table, for terminal, page and description alike; alone, or with what became of the chosen member."""
 
 from compressor.data.heads.answers import name_error
+from compressor.extraction.record import ExtractionReport, Variant, with_interval
 from compressor.search.objectives import OBJECTIVES, other_cost_names
-from compressor.search.record import SearchResult
+from compressor.search.record import EvaluatedSubNetwork, SearchResult
+from exporters.report.summary import Summary, SummaryRow
 
 _PARAMS = OBJECTIVES["params"].column
+_CHOSEN = " ← chosen"
 _SPARE_COLUMNS = ("units", "heads", "layers", _PARAMS, "95 % interval", "test error")
 
 
@@ -65,3 +68,45 @@ def front_table(result: SearchResult) -> tuple[list[str], list[list[str]]]:
         columns = {"sub-network": "name", "error": "error", "test error": "test_error"}
         rows.append(trivial.cells([columns.get(name, "") for name in header]))
     return [name_error(name, result.against_full_model) for name in header], rows
+
+
+def chosen_table(
+    result: SearchResult, summary: Summary, extraction: ExtractionReport, most: int
+) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: the super-network, up to `most` members of a front as searched, the chosen one as it is.
+
+    Members have the index that `extract` takes, and the chosen one is marked. Sizes and latencies are of those that
+    were exported. The trivial predictor comes last.
+    """
+    # The whole may be on the front: it has an index then, and is not shown twice.
+    members = [(str(index), member) for index, member in enumerate(result.front)]
+    whole = next((index for index, member in members if member.is_full), "")
+    assert extraction.super_network is not None  # `compress` has trained it
+    chosen, is_whole = extraction.name, extraction.extracted.relative_encoder_params == 1
+    named: list[tuple[str, str, EvaluatedSubNetwork | Variant, SummaryRow | None]]
+    named = [(f"dense{_CHOSEN if is_whole else ''}", whole, extraction.super_network, summary.dense)]
+    named += [
+        (member.name + (_CHOSEN if member.name == chosen else ""), index, member, None)
+        for index, member in members
+        if index != whole
+    ][:most]
+    named.append((f"{chosen}, extracted", "", extraction.extracted, summary.pruned))
+    costs = {name: OBJECTIVES[name] for name in result.shown_costs}
+    rows = [
+        [
+            name,
+            index,
+            f"{e.error:.4f}" if e.error_interval is None else with_interval(e.error, e.error_interval),
+            f"{e.params / 1e6:.2f}",
+            f"{e.relative_encoder_params:.1%}",
+            *(cost.show(e.costs.get(name)) for name, cost in costs.items()),
+            "" if served is None else f"{served.file_mb:.1f}",
+            "" if served is None else f"{served.first_p50_ms:.2f}",
+        ]
+        for name, index, e, served in named
+    ]
+    if result.trivial is not None:
+        rows.append(result.trivial.cells(["name", "", "error", *[""] * (4 + len(costs))]))
+    error = name_error("error (95 %)", result.against_full_model)
+    header = ["", "index", error, _PARAMS, "of encoder", *(cost.column for cost in costs.values()), "MB", "p50 ms"]
+    return header, rows

@@ -16,7 +16,7 @@ from compressor import __version__
 from compressor.errors import OptionError, shorten
 from compressor.files import local_path
 from mlproject.cli.options import HOW_IT_RUNS
-from mlproject.cli.parameters import NamedNumber
+from mlproject.cli.parameters import NAMED_NUMBER
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
@@ -145,6 +145,6 @@ def _plain(option: click.Option, values: Mapping[str, Any]) -> Any:
     value = values[option.name or ""]
     if option.name in _SAME_AS:
         value = (*values[_SAME_AS[option.name]], *value)
-    if isinstance(option.type, NamedNumber) and value is not None:
+    if option.type is NAMED_NUMBER and value is not None:
         return "=".join(map(str, value))
     return list(value) if isinstance(value, tuple) else value

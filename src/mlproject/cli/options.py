@@ -18,15 +18,7 @@ from compressor.options import Option, find_options, flags_of, option, option_li
 from compressor.search.options import Choice, LatencyOptions, NasOptions, SearchOnCluster, SearchOptions
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.options import BenchmarkOptions, ColumnOptions, GateOptions, ReplayOptions
-from mlproject.cli.parameters import (
-    PATH,
-    DeviceName,
-    HeadedOption,
-    IntegerList,
-    NamedNumber,
-    TextList,
-    TrainingPrecision,
-)
+from mlproject.cli.parameters import DEVICE, INTEGERS, NAMED_NUMBER, PATH, WORDS, HeadedOption, TrainingPrecision
 from mlproject.tracking.registration import LoggedExportOptions
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -38,8 +30,8 @@ _TYPES: dict[Any, click.ParamType] = {  # type: ignore[type-arg]
     int: click.INT,
     float: click.FLOAT,
     str: click.STRING,
-    tuple[int, ...]: IntegerList(),
-    tuple[str, float]: NamedNumber(),
+    tuple[int, ...]: INTEGERS,
+    tuple[str, float]: NAMED_NUMBER,
 }
 
 
@@ -80,7 +72,7 @@ def _attributes(kind: Any, default: Any, given: Option) -> dict[str, Any]:
     written = ",".join(map(str, default)) or None if isinstance(default, tuple) else default
     if choices:
         return {"type": click.Choice(list(choices)), "default": written}
-    return {"type": PATH if given.path else _TYPES.get(kind, TextList()), "default": written}
+    return {"type": PATH if given.path else _TYPES.get(kind, WORDS), "default": written}
 
 
 def _of(heading: str, options: type, *names: str, **changes: Any) -> list[Decorator]:
@@ -201,7 +193,7 @@ _LATENCY = _of("Timing", BenchmarkOptions)
 _GATE = [*_of("Data", ColumnOptions), *_of("Gate", GateOptions)]
 _REPLAY = _of("Timing", ReplayOptions)
 
-_DEVICE = _of("Device", RunOptions, "device", type=DeviceName())
+_DEVICE = _of("Device", RunOptions, "device", type=DEVICE)
 _RAY = _of("Cluster", RunOptions, "ray", envvar="RAY_ADDRESS", show_envvar=True)
 _RAY_OF_TRIALS = [*_RAY, *_of("Cluster", TrialsOnCluster, "cpus_per_trial", "gpus_per_trial", "max_failures")]
 _RAY_OF_SEARCH = [*_RAY, *_of("Cluster", SearchOnCluster, "num_workers")]

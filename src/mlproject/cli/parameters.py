@@ -4,6 +4,7 @@ Underscores are accepted for hyphens, and an empty value means "not given", beca
 parameter without a value.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -113,21 +114,6 @@ class PathText(click.types.StringParamType):
 PATH = PathText()
 
 
-class IntegerList(click.ParamType):  # type: ignore[type-arg]
-    """Whole numbers with commas between them: 1,8."""
-
-    name = "integers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the numbers of a text."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of whole numbers such as 1,8.", param, ctx)
-
-
 class TrainingPrecision(click.Choice[str]):
     """auto, fp32 or bf16; also true and false for the last two, as --bf16 was a switch."""
 
@@ -140,42 +126,39 @@ class TrainingPrecision(click.Choice[str]):
         return super().convert(switched.get(str(value).lower(), value), param, ctx)
 
 
-class DeviceName(click.ParamType):  # type: ignore[type-arg]
-    """auto, cpu, cuda or a GPU by its number."""
+class ReadText(click.ParamType):  # type: ignore[type-arg]
+    """A text of which a function makes a value; where that raises a ValueError, the text breaks the law."""
 
-    name = "device"
+    def __init__(self, name: str, read: Callable[[str], Any], law: str, *, most_shown: int | None = None) -> None:
+        self.name, self._read, self._law, self._most_shown = name, read, law, most_shown
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name of a device."""
-        if not is_device(str(value)):
-            self.fail(f"{str(value)[:40]!r} is not auto, cpu, cuda or a GPU by its number such as cuda:1.", param, ctx)
-        return str(value)
-
-
-class TextList(click.ParamType):  # type: ignore[type-arg]
-    """Words with commas between them: error,params."""
-
-    name = "words"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Return the words of a text."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
-
-
-class NamedNumber(click.ParamType):  # type: ignore[type-arg]
-    """A name and a number with = between them: size_mb=20."""
-
-    name = "name=number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Return the name and the number of a text."""
-        if isinstance(value, tuple):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value of a text; what is a value already stays it."""
+        if not isinstance(value, str):
             return value
-        name, _, number = str(value).partition("=")
         try:
-            return name.strip(), float(number)
+            return self._read(value)
         except ValueError:
-            self.fail(f"{value!r} is not a name and a number such as size_mb=20.", param, ctx)
+            self.fail(f"{value[: self._most_shown]!r} is not {self._law}.", param, ctx)
+
+
+def _read_number(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    return name.strip(), float(number)
+
+
+def _read_device(text: str) -> str:
+    if not is_device(text):
+        raise ValueError(text)
+    return text
+
+
+INTEGERS = ReadText(
+    "integers", lambda text: tuple(int(part) for part in text.split(",")), "a list of whole numbers such as 1,8"
+)
+WORDS = ReadText("words", lambda text: tuple(part.strip() for part in text.split(",")), "words with commas")
+NAMED_NUMBER = ReadText("name=number", _read_number, "a name and a number such as size_mb=20")
+DEVICE = ReadText("device", _read_device, "auto, cpu, cuda or a GPU by its number such as cuda:1", most_shown=40)
 
 
 def normalise_arguments(args: list[str]) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from compressor.data.heads.answers import name_error
 from compressor.data.loading import load_task_data, load_texts
 from compressor.data.rows import TaskData
 from compressor.data.sources import DataSource
@@ -16,14 +15,13 @@ from compressor.drawing.terminal import print_table
 from compressor.evaluation.answers import fit_to_model
 from compressor.extraction.family import Family, find_members, is_family
 from compressor.extraction.options import ExtractionOptions
-from compressor.extraction.record import ExtractionReport, Variant, with_interval
+from compressor.extraction.record import ExtractionReport
 from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.search.journal import copy_journal
-from compressor.search.objectives import OBJECTIVES
 from compressor.search.options import Choice, SearchOnCluster, SearchOptions
-from compressor.search.record import RESULTS_FILE, EvaluatedSubNetwork, SearchResult
+from compressor.search.record import RESULTS_FILE, SearchResult
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
@@ -32,17 +30,18 @@ from exporters.forecast import Plan
 from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
 from exporters.report.family import family_table, read_family, write_family_report
+from exporters.report.front import chosen_table
 from exporters.report.inputs import ReportFolders, read_reported
 from exporters.report.page import FIGURES, REPORT_FILE, write_report
 from exporters.report.steps import list_steps, table_of_steps
-from exporters.report.summary import Summary, SummaryRow, summarise
+from exporters.report.summary import Summary, summarise
 from exporters.timing.latency_table import require_runtime_of
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
 from mlproject.stages.export import export, export_family
 from mlproject.stages.extract import extract
-from mlproject.stages.log import option_params
+from mlproject.stages.log import option_params, print_notes
 from mlproject.stages.search import search
 from mlproject.stages.search_runs import PNG_FILE
 from mlproject.stages.train import train_supernet
@@ -314,8 +313,7 @@ def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     if extraction.test is not None:
         print(f"On the test rows: {extraction.test.describe()}.")
     remarks = extraction.notes()
-    for remark in remarks:
-        print(f"Note: {remark}")
+    print_notes(remarks)
     run.log_metrics(
         {
             f"{name}/{key}": value
@@ -327,6 +325,10 @@ def _summarise(output_dir: Path, folders: StageFolders, run: StageRun) -> None:
     run.log_artifact(folders.search / PNG_FILE)
     run.log_artifact(output_dir / "summary.json")
     _describe(folders, summary, extraction, remarks, tables, run)
+
+
+_MAX_MEMBERS = 20
+"""Members of a front in a description, which MLflow cuts at 8,000 characters."""
 
 
 def _describe(
@@ -345,7 +347,7 @@ def _describe(
     parts = [
         f"**{markdown_text(extraction.name)}** keeps {share} of the encoder: {summary.describe_change()}.",
         *(f"> **Note:** {markdown_text(remark)}" for remark in remarks),
-        _story(folders.search, summary, extraction),
+        markdown_table(*chosen_table(SearchResult.load(folders.search), summary, extraction, _MAX_MEMBERS)),
         f"Another one: {markdown_code(another)}",
         f"This one as a service: {markdown_code(register)}, then "
         "`mlflow models serve -m models:/NAME@champion --env-manager local`",
@@ -353,52 +355,3 @@ def _describe(
         tables,
     ]
     run.describe("\n\n".join(parts))
-
-
-_MAX_MEMBERS = 20
-"""Members of a front in a description, which MLflow cuts at 8,000 characters."""
-
-
-def _story(search_dir: Path, summary: Summary, extraction: ExtractionReport) -> str:
-    """Return a table in Markdown: the super-network, the front's members as searched, the chosen one as extracted, and
-    the trivial predictor.
-
-    Members have the index that `extract` takes, and the chosen one is marked.
-    """
-    result = SearchResult.load(search_dir)
-    chosen = extraction.name
-    members = [(str(index), member) for index, member in enumerate(result.front)]
-    # The whole may be on the front: it has an index then, and is not shown twice.
-    whole = next((index for index, member in members if member.is_full), "")
-    named: list[tuple[str, str, EvaluatedSubNetwork | Variant, SummaryRow | None]]
-    mark = " ← chosen" if extraction.extracted.relative_encoder_params == 1 else ""
-    assert extraction.super_network is not None  # `compress` has trained it
-    named = [(f"dense{mark}", whole, extraction.super_network, summary.dense)]
-    named += [
-        (member.name + (" ← chosen" if member.name == chosen else ""), index, member, None)
-        for index, member in members
-        if index != whole
-    ][:_MAX_MEMBERS]
-    named.append((f"{chosen}, extracted", "", extraction.extracted, summary.pruned))
-    rows, costs = [], {name: OBJECTIVES[name] for name in result.shown_costs}
-    for name, index, measured, served in named:
-        error, interval = f"{measured.error:.4f}", measured.error_interval
-        rows.append(
-            [
-                name,
-                index,
-                error if interval is None else with_interval(measured.error, interval),
-                f"{measured.params / 1e6:.2f}",
-                f"{measured.relative_encoder_params:.1%}",
-                *(cost.show(measured.costs.get(name)) for name, cost in costs.items()),
-                "" if served is None else f"{served.file_mb:.1f}",
-                "" if served is None else f"{served.first_p50_ms:.2f}",
-            ]
-        )
-    trivial = result.trivial
-    if trivial is not None:
-        rows.append(trivial.cells(["name", "", "error", *[""] * (4 + len(costs))]))
-    error = name_error("error (95 %)", result.against_full_model)
-    header = ["", "index", error, OBJECTIVES["params"].column, "of encoder"]
-    header += [*(cost.column for cost in costs.values()), "MB", "p50 ms"]
-    return markdown_table(header, rows)

@@ -10,7 +10,6 @@ from compressor.files import require_other_directory
 from exporters.export import export_model
 from exporters.export_record import EXPORT_FILE, Export, VerifiedForm
 from exporters.opened_model import open_model
-from exporters.options import FORMS, RUNTIME_NAMES
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.stages.log import log_files
 from mlproject.tracking.logged_models import know_directory, log_forms
@@ -105,7 +104,8 @@ def _export(model_dir: Path, output_dir: Path, options: LoggedExportOptions) -> 
     opened = open_model(model_dir)
     data = opened.load_data()
     made = export_model(opened, data, output_dir, options)
-    _show(made, options, f"{data.validation.num_judged:,} validation {data.task.judged}")
+    judged = f"{data.validation.num_judged:,} validation {data.task.judged}"
+    print(*made.describe(judged, options.forms), sep="\n")
     return made, data
 
 
@@ -121,30 +121,3 @@ def _log(run: StageRun, made: Export, name: str, *, files: bool = True) -> None:
         log_files(run, made.directory, name)
     else:
         run.log_artifact(made.directory / EXPORT_FILE, name)
-
-
-_ONE_ROW_NOTE = (
-    "int8 rounds numbers by their range over a whole batch, so an answer depends on the rows beside it: the served "
-    "model computes row by row, and so was the error measured. Do so too where you run the graph yourself."
-)
-
-
-def _show(made: Export, options: LoggedExportOptions, judged: str) -> None:
-    for name, fp32 in made.verified.items():
-        print(
-            f"Exported {made.path(name)} ({fp32.mb:.1f} MB): {RUNTIME_NAMES[FORMS[name][0]]} = PyTorch within "
-            f"{max(fp32.parity.values()):.1e} on {len(fp32.parity)} checks, error {fp32.error:.4f}."
-        )
-    if "openvino-bf16" in options.forms and "openvino-bf16" not in made.forms:
-        print("Note: this CPU does not compute in bfloat16, so openvino-bf16 was not made.")
-    for precision, form in made.smaller.items():
-        agreement = "" if form.label_agreement is None else f", {form.label_agreement:.1%} of the labels agree"
-        print(f"{precision}: {form.file} ({form.mb:.1f} MB), error {form.error:.4f} ({form.loss:+.4f}{agreement}).")
-        if not form.accepted:
-            print(
-                f"Note: {precision} may lose more than --max-int8-loss {form.max_loss:g}: at most "
-                f"{form.loss_at_most:.4f} with {100 * (form.confidence or 0):.4g} % confidence, as far as {judged} "
-                "can tell. So it is not registered and not counted as a result. More of them tell more; or allow more."
-            )
-    if "int8" in made.smaller:
-        print(_ONE_ROW_NOTE)

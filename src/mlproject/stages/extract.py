@@ -36,11 +36,13 @@ from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import (
     find_super_network,
 )
-from mlproject.stages.log import log_files, option_params
+from mlproject.stages.log import log_files, option_params, print_notes
 from mlproject.tracking.logged_models import judge, know_sub_network, log_model_in_pytorch
 from mlproject.tracking.tracker import StageRun
 
 _LOGGED = (EXTRACTION_FILE, PARITY_FILE, SUB_NETWORK_FILE, CARD_FILE)
+_OF_MODEL = ("error", "test_error", "params", "relative_params")
+"""Metrics that the run has from what is logged of the model itself."""
 _MEMBER = "extract member"
 """What the record of one of several sub-networks is of: resuming, those that are finished are left as they are."""
 
@@ -146,10 +148,11 @@ def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str |
     """Log an extracted model, with `folder` as one of several."""
     if report.finetuning is not None and report.finetuning.bf16 is not None:
         run.log_params({"bf16": report.finetuning.bf16})
-    metrics = _metrics(report)
+    metrics = report.metrics()
     if folder:
-        metrics = {f"{folder}/{key}": value for key, value in (_metrics_of_model(report) | metrics).items()}
-    run.log_metrics(metrics)
+        run.log_metrics({f"{folder}/{name}": value for name, value in metrics.items()})
+    else:
+        run.log_metrics({name: value for name, value in metrics.items() if name not in _OF_MODEL})
     for file_name in _LOGGED:
         run.log_artifact(directory / file_name, folder)
     log_files(run, directory, f"{folder}/model" if folder else "model")
@@ -161,40 +164,8 @@ def _log_model(
     """Log what was measured of an extracted model; of one of several the run gets it at a step of its own."""
     extracted = report.extracted
     judged = judge("error", extracted.error, extracted.error_interval, data, "validation")
-    costs = {name: _metrics_of_model(report)[name] for name in ("params", "relative_params")}
+    costs = {name: report.metrics()[name] for name in ("params", "relative_params")}
     log_model_in_pytorch(run, directory, know_sub_network(report, data, name), judged, costs, step)
-
-
-def _metrics_of_model(report: ExtractionReport) -> dict[str, float]:
-    """Return the metrics that are logged of an extracted model itself, and with it of the run."""
-    extracted = report.extracted
-    return {
-        "error": extracted.error,
-        "test_error": extracted.test_error,
-        "params": float(extracted.params),
-        "relative_params": extracted.relative_params,
-    }
-
-
-def _metrics(report: ExtractionReport) -> dict[str, float]:
-    """Return the other metrics of an extracted model's run, as far as they are known."""
-    extracted, parity = report.extracted, report.parity
-    metrics: dict[str, float | None] = {
-        "relative_encoder_params": extracted.relative_encoder_params,
-        **extracted.costs,
-        "model_mb": extracted.model_mb,
-        "parity/sliced": parity.sliced,
-        "parity/loaded": parity.loaded,
-        "parity/label_agreement": parity.label_agreement,
-    }
-    if report.repair is not None:
-        metrics["error_after_repair"] = report.repair.error_after
-    if report.finetuning is not None:
-        metrics["error_before_finetuning"] = report.finetuning.error_before
-        metrics["error_after_finetuning"] = min(report.finetuning.errors)
-    if report.test is not None:
-        metrics["test_error_difference"] = report.test.difference
-    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 def _show(report: ExtractionReport) -> None:
@@ -215,5 +186,4 @@ def _show(report: ExtractionReport) -> None:
             print(step.describe())
     if report.test is not None:
         print(f"On the test rows: {report.test.describe()}.")
-    for note in report.notes():
-        print(f"Note: {note}")
+    print_notes(report.notes())

@@ -58,6 +58,13 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
         )
 
 
+def describe_rows(data: TaskData, what: str = "Training") -> str:
+    """Return what is trained and validated on, and the first labels."""
+    labels = f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else ""
+    more = "" if data.unlabeled is None else f" and {len(data.unlabeled):,} texts without labels"
+    return f"{what} on {len(data.train):,} rows{more}, validating on {len(data.validation):,}{labels}"
+
+
 def print_notes(notes: Iterable[str]) -> None:
     """Print what is odd about some data, a line each."""
     for note in notes:

@@ -13,15 +13,8 @@ from compressor.training.precision import Precision
 from compressor.training.settings import ModelOptions, TrainingSettings
 from exporters.timing.latency_table import measure_latency_table
 from mlproject.inputs.models import open_rows
-from mlproject.stages.log import log_data, log_files, option_params, print_notes
-from mlproject.stages.search_runs import (
-    architecture,
-    child_metrics,
-    child_tags,
-    mark_front_member,
-    show_result,
-    write_search_results,
-)
+from mlproject.stages.log import describe_rows, log_data, log_files, option_params, print_notes
+from mlproject.stages.search_runs import architecture, child_metrics, child_tags, finish_search
 from mlproject.tracking.tracker import StageRun
 
 
@@ -48,10 +41,7 @@ def nas(
         run.log_params({"bf16": precision.bf16})
         print(precision.describe())
         print_notes([] if table is None else [table.describe()])
-        print(
-            f"Training each sub-network on {len(data.train):,} rows, validating on {len(data.validation):,}"
-            + (f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else "")
-        )
+        print(describe_rows(data, "Training each sub-network"))
 
     result = search_by_training(
         inputs,
@@ -61,14 +51,10 @@ def nas(
         on_start=on_start,
         on_trial=trials.log,
     )
-    count, space = len(result.evaluations), options.search_space
-    title = f"{source.task_name}: {count} sub-networks trained alone, {space} space"
-    write_search_results(output_dir, result, title)
-    for place, member in enumerate(result.front):
-        mark_front_member(trials.run(member.name), member, place, run)
+    finish_search(result, output_dir, run, lambda member: trials.runs[member.name], how=" trained alone")
+    for member in result.front:
         if member.model is not None:
             log_files(run, output_dir / member.model, member.model)
-    show_result(result, output_dir, run, "Standard NAS")
     return result
 
 
@@ -77,23 +63,20 @@ class _TrialRuns:
 
     def __init__(self, run: StageRun, inputs: NasInputs) -> None:
         self._run = run
-        self._children: dict[str, StageRun] = {}
+        self.runs: dict[str, StageRun] = {}
+        """By the names of the trials."""
         options, name = inputs.options, inputs.model.model_name_or_path
         task_name = inputs.data.source.task_name
         self._tags = child_tags(run, name, task_name, options.search_space, options.search_strategy)
 
-    def run(self, name: str) -> StageRun:
-        """Return a trial's run."""
-        return self._children[name]
-
     def log(self, trial: RunningTrial) -> None:
         """Log what is new of a trial: that it started, an epoch, its end."""
         # The first news of a trial is that it has started.
-        if trial.name not in self._children:
+        if trial.name not in self.runs:
             params = architecture(trial.sub_network, trial.config)
-            self._children[trial.name] = self._run.open_child(trial.name, params=params, tags=self._tags)
+            self.runs[trial.name] = self._run.open_child(trial.name, params=params, tags=self._tags)
             return
-        child = self._children[trial.name]
+        child = self.runs[trial.name]
         report = trial.report
         # While it runs, each report is an epoch.
         if trial.status is None and report is not None:

@@ -11,14 +11,7 @@ from compressor.search.shared import SearchStart, search_sub_networks
 from compressor.training.super_network import open_super_network
 from exporters.timing.latency_table import measure_latency_table
 from mlproject.stages.log import log_data, option_params, print_notes
-from mlproject.stages.search_runs import (
-    architecture,
-    child_metrics,
-    child_tags,
-    mark_front_member,
-    show_result,
-    write_search_results,
-)
+from mlproject.stages.search_runs import architecture, child_metrics, child_tags, finish_search
 from mlproject.tracking.tracker import StageRun
 
 
@@ -68,9 +61,5 @@ def search(
         on_evaluation=on_evaluation,
         cluster=cluster,
     )
-    title = f"{data.source.task_name}: {len(result.evaluations)} sub-networks, {space} space"
-    write_search_results(output_dir, result, title)
-    for place, member in enumerate(result.front):
-        mark_front_member(children[member.index], member, place, run)
-    show_result(result, output_dir, run, "Pareto search")
+    finish_search(result, output_dir, run, lambda member: children[member.index], how="")
     return result

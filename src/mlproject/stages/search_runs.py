@@ -1,6 +1,7 @@
 """What a search leaves behind: its result file, pictures and table, and what is logged of each sub-network."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -33,36 +34,6 @@ def write_search_results(output_dir: Path, result: SearchResult, title: str) -> 
         (temporary / CSV_FILE).write_text(result.to_frame().to_csv(index=False), encoding="utf-8")
         write_front_png(result, temporary / PNG_FILE, title)
         write_front_html(result, temporary / HTML_FILE, title, *front_table(result))
-
-
-def show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:
-    """Log what a search found as a whole, save the view of that name, and print the front."""
-    run.log_series("search/hypervolume", result.hypervolumes)
-    run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
-    for name in ARTIFACTS:
-        run.log_artifact(output_dir / name)
-    # Only a search by a latency table has left one.
-    if (output_dir / TABLE_FILE).is_file():
-        run.log_artifact(output_dir / TABLE_FILE)
-    if result.trivial is not None:
-        run.log_metrics({"trivial_error": result.trivial.error, "trivial_test_error": result.trivial.test_error})
-    header, rows = front_table(result)
-    title = f"Pareto front of {len(result.evaluations)} sub-networks"
-    print_table(title, header, rows, spare=spare_columns(result))
-    run.describe(
-        f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
-        + markdown_table(header, rows[:_MAX_ROWS])
-        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
-        + f"\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
-        + f"Cut one out: {markdown_code(f'compressor extract --search {quote(str(output_dir))} --index I')}"
-    )
-    note = describe_useless(result)
-    if note:
-        print(f"Note: {note}")
-    counts, cost = ["num_layers", "num_heads", "num_units"], main_cost(result.objectives)
-    link = run.save_view(view, pareto_view(run.run_id, counts, cost))
-    by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
-    run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
 
 
 def child_tags(run: StageRun, model: str, task_name: str, search_space: str, search_method: str) -> dict[str, str]:
@@ -121,3 +92,48 @@ def mark_front_member(child: StageRun, member: EvaluatedSubNetwork, place: int, 
     )
     if member.test_error is not None:
         child.log_metrics({"test_error": member.test_error})
+
+
+def finish_search(
+    result: SearchResult, output_dir: Path, run: StageRun, run_of: Callable[[EvaluatedSubNetwork], StageRun], how: str
+) -> None:
+    """Write what a search found, mark the runs of the front's members, log it as a whole, and print the front.
+
+    `how` is what its title says of the sub-networks.
+    """
+    origin, count = result.made_of, len(result.evaluations)
+    title = f"{origin.source.task_name}: {count} sub-networks{how}, {origin.search_space} space"
+    write_search_results(output_dir, result, title)
+    for place, member in enumerate(result.front):
+        mark_front_member(run_of(member), member, place, run)
+    _show_result(result, output_dir, run, "Pareto search" if origin.is_shared else "Standard NAS")
+
+
+def _show_result(result: SearchResult, output_dir: Path, run: StageRun, view: str) -> None:
+    """Log what a search found as a whole, save the view of that name, and print the front."""
+    run.log_series("search/hypervolume", result.hypervolumes)
+    run.log_metrics({"hypervolume": result.hypervolumes[-1], "num_evaluations": len(result.evaluations)})
+    for name in ARTIFACTS:
+        run.log_artifact(output_dir / name)
+    # Only a search by a latency table has left one.
+    if (output_dir / TABLE_FILE).is_file():
+        run.log_artifact(output_dir / TABLE_FILE)
+    if result.trivial is not None:
+        run.log_metrics({"trivial_error": result.trivial.error, "trivial_test_error": result.trivial.test_error})
+    header, rows = front_table(result)
+    title = f"Pareto front of {len(result.evaluations)} sub-networks"
+    print_table(title, header, rows, spare=spare_columns(result))
+    run.describe(
+        f"Hypervolume of {', '.join(result.objectives)}, up to 1: **{result.hypervolumes[-1]:.4f}**\n\n"
+        + markdown_table(header, rows[:_MAX_ROWS])
+        + ("\n\nAll of them: pareto_front.csv" if len(rows) > _MAX_ROWS else "")
+        + f"\n\n![Pareto front]({run.picture(PNG_FILE)})\n\n"
+        + f"Cut one out: {markdown_code(f'compressor extract --search {quote(str(output_dir))} --index I')}"
+    )
+    note = describe_useless(result)
+    if note:
+        print(f"Note: {note}")
+    counts, cost = ["num_layers", "num_heads", "num_units"], main_cost(result.objectives)
+    link = run.save_view(view, pareto_view(run.run_id, counts, cost))
+    by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
+    run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)

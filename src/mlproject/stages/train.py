@@ -5,7 +5,6 @@ directories travel. `compress` runs all of them in one process.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,15 +13,13 @@ from tqdm import tqdm
 from compressor.data.batches import temporary_cache
 from compressor.data.rows import TaskData
 from compressor.data.sources import DataSource
-from compressor.network.families import max_positions
-from compressor.training.forecast import forecast
 from compressor.training.ranks import current_ranks
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.train import PreparedTraining, prepare_training, train_super_network
-from exporters.forecast import Plan, Sizes, describe_stages, forecast_stages
+from exporters.forecast import Plan, forecast_training
 from mlproject.inputs.models import open_rows
-from mlproject.stages.log import log_data, log_files, option_params, print_notes
+from mlproject.stages.log import describe_rows, log_data, log_files, option_params, print_notes
 from mlproject.tracking.logged_models import know_super_network, log_model_in_pytorch, rows_name
 from mlproject.tracking.tracker import StageRun
 
@@ -50,7 +47,7 @@ def train_supernet(
     log_data(run, data, source)
 
     def on_start(prepared: PreparedTraining) -> None:
-        print(_describe_rows(data))
+        print(describe_rows(data))
         # Before the first epoch of this process, the record has those of an interrupted training.
         done = 0 if prepared.net.record is None else len(prepared.net.record.epochs)
         if done:
@@ -59,7 +56,7 @@ def train_supernet(
         print(prepared.precision.describe())
         run.keep()
         # After `keep`: from here on there is work to lose, a forecast that is interrupted included.
-        print(_forecast(prepared, data, done, plan))
+        print(forecast_training(prepared, data, plan, num_done=done))
 
     def on_epoch(report: EpochReport) -> None:
         metrics = {"loss": report.own_loss, "sub_network_loss": report.sub_network_loss}
@@ -98,15 +95,9 @@ def preview(
         data = open_rows(source, model_options, None)
         print_notes(data.all_notes)
         prepared = prepare_training(model_options, data, settings)
-        print(f"{_describe_rows(data)}; {len(data.test):,} test rows")
+        print(f"{describe_rows(data)}; {len(data.test):,} test rows")
         print(f"{prepared.settings.epochs} epochs. {prepared.precision.describe()}")
-        print(_forecast(prepared, data, 0, plan))
-
-
-def _describe_rows(data: TaskData) -> str:
-    labels = f"; labels: {', '.join(data.label_names[:10])}" if data.label_names else ""
-    more = "" if data.unlabeled is None else f" and {len(data.unlabeled):,} texts without labels"
-    return f"Training on {len(data.train):,} rows{more}, validating on {len(data.validation):,}{labels}"
+        print(forecast_training(prepared, data, plan))
 
 
 def follow(source: DataSource, model_options: ModelOptions, settings: TrainingSettings) -> None:
@@ -124,33 +115,6 @@ def _open_in_turn(source: DataSource, model_options: ModelOptions, output_dir: P
     """Return the rows; where the first process's output directory is on this disk, its answers are read there."""
     folder = Path(current_ranks().agree(lambda: str(output_dir)))
     return in_turn(lambda: open_rows(source, model_options, output_dir or (folder if folder.is_dir() else None)))
-
-
-def _forecast(prepared: PreparedTraining, data: TaskData, num_done: int, plan: Plan | None) -> str:
-    """Return what training, and the stages that a plan says, will take."""
-    net, train, validation, settings = prepared.net, prepared.train, prepared.validation, prepared.settings
-    assert net.record is not None and net.record.params is not None
-    # Texts without labels are answered by the model as it is then, whose super-network starts with the ordering; unless
-    # a teacher answers them.
-    is_fine_tuned = net.record.source.unlabeled_file is not None and net.record.teacher_model is None
-    expected = forecast(net.model, prepared.task, train, validation, settings, is_fine_tuned=is_fine_tuned)
-    if data.unlabeled is not None and is_fine_tuned and prepared.teacher is None:
-        alone = replace(settings, num_train_epochs=None).for_rows(len(data.train))
-        before_s = alone.epochs * expected.epoch_s * len(data.train) / len(train)
-        expected = replace(expected, training_s=expected.training_s + before_s)
-    # The share of the training that is still to be done.
-    left = 1 - num_done / settings.epochs
-    if plan is None:
-        return describe_stages({"super-network": left * expected.training_s})
-    sizes = Sizes(
-        params=net.record.params,
-        train_rows=len(train),
-        validation_rows=len(validation),
-        test_rows=len(data.test),
-        mean_length=float(validation.lengths.mean()),
-        max_positions=max_positions(net.model),
-    )
-    return describe_stages(forecast_stages(expected, plan, sizes, left))
 
 
 def _losses(report: EpochReport) -> str:

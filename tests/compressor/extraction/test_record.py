@@ -194,6 +194,17 @@ def test_the_table_has_what_is_known_of_all() -> None:
     assert [row[3] for row in rows] == ["0.6000", "0.5900", "", "", ""]
 
 
+def test_its_figures_are_those_that_are_known() -> None:
+    figures = REPORT.metrics()
+    assert list(figures)[:5] == ["error", "test_error", "params", "relative_params", "relative_encoder_params"]
+    assert (figures["error"], figures["params"], figures["macs"], figures["model_mb"]) == (0.35, 500.0, 1e6, 0.5)
+    assert (figures["error_after_repair"], figures["error_after_finetuning"]) == (0.45, 0.35)
+    assert figures["test_error_difference"] == 0.15
+    unknown = replace(REPORT, repair=None, finetuning=None, test=None, parity=replace(REPORT.parity, sliced=None))
+    gone = {"parity/sliced", "error_after_repair", "error_before_finetuning", "error_after_finetuning"}
+    assert figures.keys() - unknown.metrics().keys() == {*gone, "test_error_difference"}
+
+
 def test_a_model_of_which_nothing_was_pruned_says_so() -> None:
     assert not any("nothing was pruned" in note for note in REPORT.notes())
     whole = replace(REPORT, extracted=replace(REPORT.extracted, relative_encoder_params=1.0))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from compressor.data.metrics.trivial import TrivialPredictor
 from compressor.extraction.record import ExtractionReport
+from compressor.search.record import SearchResult
+from exporters.report.front import chosen_table
 from exporters.report.summary import Summary, summarise
 from samples import sample_benchmark, sample_export, sample_latency, sample_model, sample_variant
 from test_golden import copy_golden
@@ -66,3 +68,19 @@ def test_the_table_shows_graphs_and_the_trivial_predictor(tmp_path: Path) -> Non
 
 def test_the_change_in_a_sentence(tmp_path: Path) -> None:
     assert summary(tmp_path).describe_change() == ("0.2000 → 0.3500 error, 4.00 → 3.00 MB, 2.00 → 2.00 ms p50")
+
+
+def test_the_front_shows_what_became_of_the_chosen_member(tmp_path: Path) -> None:
+    golden, compared = copy_golden("0.2.0", tmp_path / "again"), summary(tmp_path)
+    result, extraction = SearchResult.load(golden / "search"), ExtractionReport.load(golden / "model")
+    header, rows = chosen_table(result, compared, extraction, 2)
+    assert header == ["", "index", "error (95 %)", "params (M)", "of encoder", "MACs (M)", "MB", "p50 ms"]
+    assert [row[:2] for row in rows] == [
+        ["dense", ""],
+        ["subnet-005 ← chosen", "0"],
+        ["subnet-002", "1"],
+        ["subnet-005, extracted", ""],
+        ["always '1'", ""],
+    ]
+    assert [row[-2:] for row in rows] == [["4.0", "4.00"], ["", ""], ["", ""], ["3.0", "2.00"], ["", ""]]
+    assert rows[-1][2] == f"{result.trivial.error:.4f}" if result.trivial else False

@@ -12,7 +12,7 @@ from compressor.errors import CompressorError
 from mlproject.cli import cli
 from mlproject.cli.config_file import CONFIG_FILE, render_config
 from mlproject.cli.options import HOW_IT_RUNS
-from mlproject.cli.parameters import IntegerList, NamedNumber, TextList
+from mlproject.cli.parameters import INTEGERS, NAMED_NUMBER, WORDS
 
 
 def parse(command: str, *words: str) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def word_of(option: click.Option) -> str:
     """A value of an option that is not its default."""
     if isinstance(option.type, click.Choice):
         return str([choice for choice in option.type.choices if choice != option.default][-1])
-    if isinstance(option.type, IntegerList):
+    if option.type is INTEGERS:
         return "3,5"
-    if isinstance(option.type, TextList):
+    if option.type is WORDS:
         return "one,two"
-    if isinstance(option.type, NamedNumber):
+    if option.type is NAMED_NUMBER:
         return "size_mb=20"
     by_type = {"boolean": str(not option.default).lower(), "integer": "17", "float": "1.25e-05", "device": "cuda:1"}
     return by_type.get(option.type.name, f"null: {option.name} é #\tno")
