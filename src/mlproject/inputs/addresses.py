@@ -7,7 +7,6 @@ from pathlib import Path
 
 from compressor.errors import ModelError
 from compressor.files import cache_folder, local_path
-from mlproject.tracking.delivery import download
 
 SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)
 EXPORTED, BENCHMARKED = ("export.json",), ("latency.json",)
@@ -33,6 +32,8 @@ def locate(text: str, *markers: str) -> Path:
     """
     if not is_address(text):
         return local_path(text)
+    from mlproject.tracking.delivery import download
+
     # The same address at another server is another thing.
     key = hashlib.sha256(f"{os.environ.get('MLFLOW_TRACKING_URI')} {text}".encode()).hexdigest()[:16]
     root = download(text, cache_folder() / key)

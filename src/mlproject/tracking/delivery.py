@@ -14,7 +14,36 @@ from dataclasses import dataclass
 from functools import singledispatch
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import mlflow
+import mlflow.data
+import numpy as np
+import pandas as pd
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.metrics import MetricValue, make_metric
+from mlflow.models import MetricThreshold, Model, ModelSignature
+from mlflow.models.evaluation import EvaluationResult
+from mlflow.models.evaluation.validation import ModelValidationFailedException
+from mlflow.pyfunc import FLAVOR_NAME, MODEL_CODE_PATH
+from mlflow.pyfunc.model import CONFIG_KEY_ARTIFACT_RELATIVE_PATH, CONFIG_KEY_ARTIFACT_URI, CONFIG_KEY_ARTIFACTS
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils import name_utils, validation
 
 from compressor.errors import CompressorError, ModelError, shorten
 from compressor.files import TEMPORARY, is_full_disk, read_json_lines
@@ -22,12 +51,6 @@ from compressor.locks import hold
 from compressor.options import Problem
 from mlproject.tracking import events
 from mlproject.tracking.views import encode_view
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
-    from mlflow.entities.model_registry import ModelVersion
 
 EXPERIMENT = "compressor"
 """The experiment of runs that are not started by `mlflow run` and name no other (MLFLOW_EXPERIMENT_NAME)."""
@@ -66,8 +89,6 @@ class MlflowLog:
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        import mlflow
-
         self.uri = _absolute(mlflow.get_tracking_uri())
         try:
             make_database(self.uri)
@@ -142,14 +163,10 @@ class MlflowLog:
 
     def _create_run(self, name: str, tags: Mapping[str, str]) -> Any:
         """Return a new run in the experiment of the environment, with MLflow's own tags of user, source and commit."""
-        from mlflow.tracking.context.registry import resolve_tags
-
         return self.client.create_run(self._experiment_id(), tags=resolve_tags(dict(tags)), run_name=name)
 
     def _experiment_id(self) -> str:
         """Return the id of the experiment that the environment names, made where it is not there."""
-        from mlflow.exceptions import MlflowException
-
         experiment_id = os.getenv("MLFLOW_EXPERIMENT_ID")
         if not experiment_id:
             wanted = os.getenv("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
@@ -224,8 +241,6 @@ class SystemReadings:
 
 def is_random_name(name: str | None) -> bool:
     """Return whether a run's name is one that MLflow draws where nobody gives one, such as intelligent-fly-553."""
-    from mlflow.utils import name_utils
-
     predicates, nouns = (
         {word.lower() for word in words} for words in (name_utils._GENERATOR_PREDICATES, name_utils._GENERATOR_NOUNS)
     )
@@ -236,9 +251,6 @@ def is_random_name(name: str | None) -> bool:
 
 def find_registration_problems(name: str | None, alias: str | None) -> list[Problem]:
     """Return what MLflow will have against a registered model's name and alias, by its own rules."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils import validation
-
     # MLflow's own functions: a name is refused here, before the work, and not after it.
     rules = {
         "--register-as": (name, ("_validate_model_name",)),
@@ -265,10 +277,8 @@ def find_registration_problems(name: str | None, alias: str | None) -> list[Prob
     return problems
 
 
-def describe_dataset(table: "pd.DataFrame", *, name: str, source: str, digest: str) -> dict[str, str]:
+def describe_dataset(table: pd.DataFrame, *, name: str, source: str, digest: str) -> dict[str, str]:
     """Return what MLflow keeps of a data set: its name, hash, source, schema and size."""
-    import mlflow.data
-
     entity = mlflow.data.from_pandas(table, source=source, name=name, digest=digest)._to_mlflow_entity()
     return {key: getattr(entity, key) for key in ("name", "digest", "source_type", "source", "schema", "profile")}
 
@@ -279,8 +289,6 @@ def download(uri: str, folder: Path) -> Path:
     Raises:
         TrackingError: there is no such thing, or the server is away.
     """
-    import mlflow
-
     require_server(mlflow.get_tracking_uri())
     remote = mlflow.get_tracking_uri().startswith("http")
     whole_run = uri.removeprefix("runs:/").strip("/") if uri.startswith("runs:/") else "/"
@@ -293,8 +301,6 @@ def download(uri: str, folder: Path) -> Path:
 
 
 def _not_to_be_had(uri: str, error: Exception) -> TrackingError:
-    import mlflow
-
     return TrackingError(
         f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {shorten(error)}. "
         "Check the address and MLFLOW_TRACKING_URI."
@@ -308,9 +314,6 @@ def load_served(uri: str) -> tuple[Any, str, Mapping[str, str], str | None]:
         TrackingError: there is no such model, or the server is away.
         ModelError: it was not logged by `compressor export`.
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
     require_server(mlflow.get_tracking_uri())
     try:
         model = mlflow.pyfunc.load_model(uri)
@@ -328,11 +331,6 @@ def load_served(uri: str) -> tuple[Any, str, Mapping[str, str], str | None]:
 
 def find_failed_thresholds(metrics: Mapping[str, float], limits: Mapping[str, float]) -> str | None:
     """Return what MLflow's `validate_evaluation_results` has against metrics above their limits; None for nothing."""
-    import mlflow
-    from mlflow.models import MetricThreshold
-    from mlflow.models.evaluation import EvaluationResult
-    from mlflow.models.evaluation.validation import ModelValidationFailedException
-
     # All limits are of figures that should be small.
     thresholds = {name: MetricThreshold(threshold=limit, greater_is_better=False) for name, limit in limits.items()}
     try:
@@ -356,8 +354,6 @@ def is_forbidden(error: BaseException) -> bool:
 
 def is_connection_problem(error: BaseException) -> bool:
     """Return whether the server is away, rather than displeased with one event."""
-    import requests
-
     causes = [error, error.__cause__, error.__context__]
     text = str(error)
     away = any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
@@ -366,8 +362,6 @@ def is_connection_problem(error: BaseException) -> bool:
 
 def has_saved_views() -> bool:
     """Return whether this MLflow has saved views of the runs page."""
-    import mlflow
-
     major, minor = (int(part) for part in mlflow.__version__.split(".")[:2])
     return (major, minor) >= (3, 15)
 
@@ -380,8 +374,6 @@ def require_server(uri: str) -> None:
     """
     if not uri.startswith("http"):
         return
-    import requests
-
     try:
         for path in ("health", "api/2.0/mlflow/experiments/search?max_results=1"):  # the second asks its database
             requests.get(f"{uri.rstrip('/')}/{path}", timeout=_SERVER_TIMEOUT_S)
@@ -402,8 +394,6 @@ def make_database(uri: str) -> None:
         return
     if path.is_dir():
         raise IsADirectoryError("it is a directory")
-    import mlflow
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with hold(path.with_name(f".{path.name}.lock"), wait=True, remove=True):
         # Another process may have made it while this one waited for the lock.
@@ -456,7 +446,7 @@ def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:
 class Delivery:
     """Where events are delivered to, and what is known there."""
 
-    client: "MlflowClient"
+    client: MlflowClient
     experiment_id: str
     run_ids: Mapping[str, str]
     """MLflow's ids, by our names for the runs."""
@@ -509,8 +499,6 @@ def _create(event: events.CreateRun, to: Delivery) -> str:
 
 @deliver.register
 def _log_params(event: events.LogParams, to: Delivery) -> None:
-    from mlflow.entities import Param
-
     run_id = to.run_id(event)
     known = to.client.get_run(run_id).data.params if event.new_params_only else {}
     # A parameter cannot be logged again with another text, and `mlflow run` writes 1.0 as it was typed.
@@ -520,16 +508,12 @@ def _log_params(event: events.LogParams, to: Delivery) -> None:
 
 @deliver.register
 def _log_metrics(event: events.LogMetrics, to: Delivery) -> None:
-    from mlflow.entities import Metric
-
     points = [Metric(name, value, event.now_ms, step) for name, value, step in event.metrics]
     to.client.log_batch(to.run_id(event), metrics=points)
 
 
 @deliver.register
 def _set_tags(event: events.SetTags, to: Delivery) -> None:
-    from mlflow.entities import RunTag
-
     to.client.log_batch(to.run_id(event), tags=[RunTag(*tag) for tag in to.tags(event.tags).items()])
 
 
@@ -542,8 +526,6 @@ def _upload(event: events.Upload, to: Delivery) -> None:
 
 @deliver.register
 def _log_dataset(event: events.LogDataset, to: Delivery) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
     tag = InputTag("mlflow.data.context", event.context)
     to.client.log_inputs(to.run_id(event), [DatasetInput(Dataset(**event.dataset), [tag])])
 
@@ -561,8 +543,6 @@ _NO_STEP = -1
 
 @deliver.register
 def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
-    import mlflow
-
     # A delivery may be repeated after a kill or a lost server: neither model nor version is made twice.
     model = _made_before(event, to)
     before = _registered_before(event, to, None if model is None else model.model_id)
@@ -589,7 +569,7 @@ def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
     return str(model.model_uri)
 
 
-def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
+def _make_model(event: events.LogModel, to: Delivery) -> LoggedModel:
     """Return a new logged model of the event's run, without files yet; those begun before and cut short are deleted."""
     run_id = to.run_id(event)
     tags = {**event.tags, DIGEST_TAG: event.digest, COMPUTES_TAG: event.computes_with}
@@ -607,14 +587,14 @@ def _make_model(event: events.LogModel, to: Delivery) -> "LoggedModel":
     )
 
 
-def _made_before(event: events.LogModel, to: Delivery) -> "LoggedModel | None":
+def _made_before(event: events.LogModel, to: Delivery) -> LoggedModel | None:
     """Return the whole model that the event has made before a process was killed or refused; None where it has not."""
     own = f"source_run_id = '{to.run_id(event)}' AND name = '{event.name}'"
     found = _find_models(to, f"tags.`{DIGEST_TAG}` = '{event.digest}' AND {own}") if event.digest else []
     return next((model for model in found if model.status == "READY"), None)
 
 
-def _find_computing(to: Delivery, computes_with: str, run_id: str | None = None) -> "list[LoggedModel]":
+def _find_computing(to: Delivery, computes_with: str, run_id: str | None = None) -> list[LoggedModel]:
     """Return the models that compute with something, the served one first: of a run, or of the newest that has any.
 
     fp32 can be there twice, as it is served and in MLflow's ONNX flavour.
@@ -626,12 +606,12 @@ def _find_computing(to: Delivery, computes_with: str, run_id: str | None = None)
     return [model for model in whole if model.source_run_id == whole[0].source_run_id][::-1]
 
 
-def _find_models(to: Delivery, filter_string: str) -> "list[LoggedModel]":
+def _find_models(to: Delivery, filter_string: str) -> list[LoggedModel]:
     newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
     return list(to.client.search_logged_models([to.experiment_id], filter_string, order_by=newest_first))
 
 
-def _registered_before(event: events.LogServedModel, to: Delivery, model_id: str | None) -> "ModelVersion | None":
+def _registered_before(event: events.LogServedModel, to: Delivery, model_id: str | None) -> ModelVersion | None:
     """Return the version registered of this very model before a process was killed or refused; None without one."""
     if not event.register_as:
         return None
@@ -661,10 +641,6 @@ def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> st
 
 def _forget_paths(to: Delivery, model_id: str) -> None:
     """Write a served model's description anew, without the paths that its files had on this machine."""
-    from mlflow.models import Model
-    from mlflow.pyfunc import FLAVOR_NAME, MODEL_CODE_PATH
-    from mlflow.pyfunc.model import CONFIG_KEY_ARTIFACT_RELATIVE_PATH, CONFIG_KEY_ARTIFACT_URI, CONFIG_KEY_ARTIFACTS
-
     model = Model.load(f"models:/{model_id}")
     flavor = model.flavors[FLAVOR_NAME]
     # Names alone, which are the same on every machine.
@@ -680,11 +656,7 @@ def _forget_paths(to: Delivery, model_id: str) -> None:
 @deliver.register
 def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
     """Take any batch and length."""
-    import mlflow
-    import numpy as np
     import onnx
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
     from exporters.graph.onnx_export import MAX_PROTO_BYTES
     from exporters.graph.sessions import installed_package
@@ -713,8 +685,6 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
 
 @deliver.register
 def _measure_model(event: events.MeasureModel, to: Delivery) -> str:
-    from mlflow.entities import LoggedModelOutput, Metric
-
     run_id, measured = to.run_id(event), [(name, value, None, None) for name, value in event.metrics.items()]
     models = _find_computing(to, event.computes_with, run_id if event.own else None)
     # Nobody has logged a model with these files: one is made, so that the figures have a place.
@@ -736,8 +706,6 @@ def _measure_model(event: events.MeasureModel, to: Delivery) -> str:
 
 @deliver.register
 def _use_models(event: events.UseModels, to: Delivery) -> None:
-    from mlflow.entities import LoggedModelInput
-
     found = [_find_computing(to, value) for value in event.computes_with]
     used = [*event.model_ids, *(models[0].model_id for models in found if models)]
     if used:
@@ -749,8 +717,6 @@ def _use_models(event: events.UseModels, to: Delivery) -> None:
 def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
     """Let MLflow evaluate answers that are known already."""
     import matplotlib
-    import mlflow
-    import pandas as pd
 
     matplotlib.use("Agg")  # pictures are drawn in a thread, where no window can be opened
     table = pd.DataFrame(read_json_lines(to.folder / event.path))
@@ -777,7 +743,6 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
 
 def _known_metric(name: str, value: float) -> Any:
     """Return a metric of MLflow's `evaluate` whose value is known already."""
-    from mlflow.metrics import MetricValue, make_metric
 
     def tell(predictions: Any, targets: Any) -> Any:  # noqa: ARG001
         # Computed by us, so that MLflow shows the same number as our files.
@@ -801,8 +766,6 @@ def _reopen(event: events.ReopenRun, to: Delivery) -> None:
 @contextmanager
 def _active(run_id: str) -> Iterator[None]:
     """Yield a run as MLflow's active one in this thread, which is where models are logged."""
-    import mlflow
-
     with mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):  # see system_metrics.py
         yield
 
