@@ -39,8 +39,6 @@ from mlflow.metrics import MetricValue, make_metric
 from mlflow.models import MetricThreshold, Model, ModelSignature
 from mlflow.models.evaluation import EvaluationResult
 from mlflow.models.evaluation.validation import ModelValidationFailedException
-from mlflow.pyfunc import FLAVOR_NAME, MODEL_CODE_PATH
-from mlflow.pyfunc.model import CONFIG_KEY_ARTIFACT_RELATIVE_PATH, CONFIG_KEY_ARTIFACT_URI, CONFIG_KEY_ARTIFACTS
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils import name_utils, validation
@@ -641,6 +639,10 @@ def _name_version(event: events.LogServedModel, to: Delivery, number: str) -> st
 
 def _forget_paths(to: Delivery, model_id: str) -> None:
     """Write a served model's description anew, without the paths that its files had on this machine."""
+    # Not among MLflow's documented names: another version may have others, and then this entry alone is refused.
+    from mlflow.pyfunc import FLAVOR_NAME, MODEL_CODE_PATH
+    from mlflow.pyfunc.model import CONFIG_KEY_ARTIFACT_RELATIVE_PATH, CONFIG_KEY_ARTIFACT_URI, CONFIG_KEY_ARTIFACTS
+
     model = Model.load(f"models:/{model_id}")
     flavor = model.flavors[FLAVOR_NAME]
     # Names alone, which are the same on every machine.

@@ -82,5 +82,5 @@ def test_the_front_shows_what_became_of_the_chosen_member(tmp_path: Path) -> Non
         ["subnet-005, extracted", ""],
         ["always '1'", ""],
     ]
-    assert [row[-2:] for row in rows] == [["4.0", "4.00"], ["", ""], ["", ""], ["3.0", "2.00"], ["", ""]]
+    assert [row[-2:] for row in rows] == [["4.0", "2.00"], ["", ""], ["", ""], ["3.0", "2.00"], ["", ""]]
     assert rows[-1][2] == f"{result.trivial.error:.4f}" if result.trivial else False
