@@ -202,14 +202,10 @@ def export(model_dir: str, **values: Any) -> None:
     """Export a model to ONNX (and OpenVINO) and verify it against PyTorch."""
     (options,) = _check(values, _export_options)
     with _top_run("export") as (run, output_dir, _):
-        from compressor.extraction.family import is_family
-        from mlproject.stages import export as export_stage
+        from mlproject.stages.export import export_all
 
-        path, what = locate(model_dir, *FAMILY, *MODEL_DIR), "the ONNX model"
-        if is_family(path):
-            what = f"{len(export_stage.export_family(output_dir, path, options, run))} ONNX models in"
-        else:
-            export_stage.export(output_dir, path, options, run)
+        made = export_all(output_dir, locate(model_dir, *FAMILY, *MODEL_DIR), options, run)
+        what = f"{len(made)} ONNX models in" if isinstance(made, dict) else "the ONNX model"
         _done(run, f"{what} {output_dir}", f"compressor benchmark --model {quote(str(output_dir))} --model OTHER")
 
 

@@ -39,7 +39,7 @@ from exporters.timing.latency_table import require_runtime_of
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
-from mlproject.stages.export import export, export_family
+from mlproject.stages.export import export, export_all
 from mlproject.stages.extract import extract
 from mlproject.stages.log import option_params, print_notes
 from mlproject.stages.search import search
@@ -114,9 +114,9 @@ class StageFolders:
 
     @property
     def members(self) -> dict[str, tuple[Path, Path]]:
-        """The extracted models and their exports by role: `pruned`, or of a family the members' names."""
-        exports = find_members(self.pruned)
-        return {name or "pruned": (model, exports[name]) for name, model in find_members(self.model).items()}
+        """The extracted models and their exports, by role."""
+        exports = _by_role(self.pruned)
+        return {role: (model, exports[role]) for role, model in _by_role(self.model).items()}
 
     @property
     def chosen(self) -> str:
@@ -200,11 +200,10 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     pruned = stages.run(
         "onnx",
         stage_inputs("export", source, options.export, **of_data, model=digest(model)),
-        lambda folder, stage: _export_pruned(folder, model, options.export, stage),
+        lambda folder, stage: export_all(folder, model, options.export, stage, "pruned"),
     )
-    exports, models = ({name or "pruned": at for name, at in find_members(of).items()} for of in (pruned, model))
     # The dense graph is the base of all ratios.
-    timed = [("dense", dense), *exports.items(), ("dense", supernet), *models.items()]
+    timed = [("dense", dense), *_by_role(pruned).items(), ("dense", supernet), *_by_role(model).items()]
     benchmarked = stages.run(
         "benchmark",
         stage_inputs("benchmark", options.benchmark, **of_data, models=[digest(path) for _, path in timed]),
@@ -213,6 +212,11 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     return StageFolders(
         supernet=supernet, search=searched, model=model, dense=dense, pruned=pruned, benchmark=benchmarked
     )
+
+
+def _by_role(folder: Path) -> dict[str, Path]:
+    """Return the models or exports of a folder by role: `pruned`, or of a family the members' names."""
+    return {name or "pruned": path for name, path in find_members(folder).items()}
 
 
 def _of_rows(data: TaskData) -> dict[str, Any]:
@@ -225,14 +229,6 @@ def _digest_members(directory: Path) -> dict[str, Any]:
     """Return digests of a model's files; of a family those of each member."""
     members = find_members(directory)
     return {name: digest_files(at) for name, at in members.items()} if is_family(directory) else digest_files(directory)
-
-
-def _export_pruned(folder: Path, model: Path, options: LoggedExportOptions, stage: StageRun) -> None:
-    """Export the extracted model, or each of a family."""
-    if is_family(model):
-        export_family(folder, model, options, stage)
-    else:
-        export(folder, model, options, stage, "pruned")
 
 
 def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, made_of: Mapping[str, Any]) -> Path:

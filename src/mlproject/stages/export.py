@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compressor.data.rows import TaskData
 from compressor.digests import digest_files
-from compressor.extraction.family import Family
+from compressor.extraction.family import Family, is_family
 from compressor.files import require_other_directory
 from exporters.export import export_model
 from exporters.export_record import EXPORT_FILE, Export, VerifiedForm
@@ -16,6 +16,15 @@ from mlproject.tracking.logged_models import know_directory, log_forms
 from mlproject.tracking.registration import LoggedExportOptions, find_aliases, require_aliases
 from mlproject.tracking.served_model import log_served_models, show_serving
 from mlproject.tracking.tracker import StageRun
+
+
+def export_all(
+    output_dir: Path, model_dir: Path, options: LoggedExportOptions, run: StageRun, name: str = "onnx"
+) -> Export | dict[str, Export]:
+    """Export a model, or each of a family by its name; see `export` and `export_family`."""
+    if is_family(model_dir):
+        return export_family(output_dir, model_dir, options, run)
+    return export(output_dir, model_dir, options, run, name)
 
 
 def export(
@@ -42,9 +51,8 @@ def export(
     _log(run, made, name, files=log_models)
     uri = log_served_models(made, data.task, options, run, known) if log_models else None
     log_forms(run, made, known, data)
-    if log_models:
-        show_serving(uri, data.task)
-        run.tracker.require_registered()
+    show_serving(uri, data.task)
+    run.tracker.require_registered()
     return made
 
 

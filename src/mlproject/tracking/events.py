@@ -136,7 +136,7 @@ class UseModels(Event):
     kind = "models_used"
     computes_with: tuple[str, ...] = ()
     model_ids: tuple[str, ...] = ()
-    """MLflow's model type."""
+    """MLflow's, of those whose id is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

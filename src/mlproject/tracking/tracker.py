@@ -55,11 +55,6 @@ class StageRun:
             self.tracker.wait()
         return self.tracker.outbox.run_ids.get(self.name, run_placeholder(self.name))
 
-    @property
-    def experiment_id(self) -> str:
-        """MLflow's id of the experiment."""
-        return self.tracker.experiment_id
-
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters the run does not have yet: `mlflow run` logs the declared ones before our code starts."""
         self.tracker.add(events.LogParams(run=self.name, params=_texts(params), new_params_only=True))
@@ -129,13 +124,13 @@ class StageRun:
 
     def link(self) -> str:
         """Return where the run's page is."""
-        page = f"{self.tracker.base_url}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        page = f"{self.tracker.base_url}/#/experiments/{self.tracker.experiment_id}/runs/{self.run_id}"
         return f"{page}?workflowType=machine_learning"  # without it the page opens in the GenAI view
 
     def runs_link(self, search_filter: str, order_by: str = "error") -> str:
         """Return where the runs that match a filter are listed, best first."""
         order = f"metrics.`{order_by}`"
-        return runs_link(self.tracker.base_url, self.experiment_id, search_filter, order, True, "TABLE")
+        return runs_link(self.tracker.base_url, self.tracker.experiment_id, search_filter, order, True, "TABLE")
 
     def save_view(self, name: str, state: State) -> str | None:
         """Save a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
@@ -149,7 +144,7 @@ class StageRun:
             return None
         key = view_key(name, state)
         self.tracker.add(events.SaveView(run=self.name, name=name, key=key, state=state, now_ms=now_ms()))
-        return view_link(self.tracker.base_url, self.experiment_id, key, "CHART")
+        return view_link(self.tracker.base_url, self.tracker.experiment_id, key, "CHART")
 
     def _log_points(self, points: Iterable[events.Point]) -> None:
         whole = tuple(
