@@ -94,13 +94,12 @@ def _require_home(path: str, ctx: click.Context) -> None:
 def _tell_overridden(ctx: click.Context) -> None:
     """Print which options of the configuration file do not count, as the command line has them too."""
     given = ctx.default_map or {}
-    both = [one.opts[0] for one in ctx.command.params if one.name in given and _is_typed(ctx, str(one.name))]
+    typed = [
+        one for one in ctx.command.params if ctx.get_parameter_source(one.name or "") is ParameterSource.COMMANDLINE
+    ]
+    both = [one.opts[0] for one in typed if one.name in given]
     if both and not is_follower():
         click.echo(f"Note: the command line wins over {ctx.params['config_file']} in {', '.join(both)}.")
-
-
-def _is_typed(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 class PathText(click.types.StringParamType):

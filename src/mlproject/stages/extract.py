@@ -85,8 +85,7 @@ def extract(
             report = extraction.report
             if choice.several:
                 write_record(target, given)
-        _log(run, target, report, name if choice.several else None)
-        _log_model(run, target, report, extractor.data, name if choice.several else None, step)
+        _log(run, target, report, extractor.data, name if choice.several else None, step)
         _show(report)
         made.append(target)
         reports[name] = report
@@ -144,8 +143,10 @@ def trim(output_dir: Path, model: str, options: ExtractionOptions, run: StageRun
     print(made.describe())
 
 
-def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str | None) -> None:
-    """Log an extracted model, with `folder` as one of several."""
+def _log(
+    run: StageRun, directory: Path, report: ExtractionReport, data: TaskData, folder: str | None, step: int
+) -> None:
+    """Log an extracted model; one of several with `folder`, the run getting the model's own metrics at that step."""
     if report.finetuning is not None and report.finetuning.bf16 is not None:
         run.log_params({"bf16": report.finetuning.bf16})
     metrics = report.metrics()
@@ -156,16 +157,9 @@ def _log(run: StageRun, directory: Path, report: ExtractionReport, folder: str |
     for file_name in _LOGGED:
         run.log_artifact(directory / file_name, folder)
     log_files(run, directory, f"{folder}/model" if folder else "model")
-
-
-def _log_model(
-    run: StageRun, directory: Path, report: ExtractionReport, data: TaskData, name: str | None, step: int
-) -> None:
-    """Log what was measured of an extracted model; of one of several the run gets it at a step of its own."""
-    extracted = report.extracted
-    judged = judge("error", extracted.error, extracted.error_interval, data, "validation")
-    costs = {name: report.metrics()[name] for name in ("params", "relative_params")}
-    log_model_in_pytorch(run, directory, know_sub_network(report, data, name), judged, costs, step)
+    judged = judge("error", report.extracted.error, report.extracted.error_interval, data, "validation")
+    costs = {name: metrics[name] for name in ("params", "relative_params")}
+    log_model_in_pytorch(run, directory, know_sub_network(report, data, folder), judged, costs, step)
 
 
 def _show(report: ExtractionReport) -> None:

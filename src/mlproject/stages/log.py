@@ -27,16 +27,13 @@ def log_files(run: StageRun, directory: Path, folder: str | None = None) -> None
         run.log_artifact(pooling, "/".join(filter(None, (folder, POOLING_FOLDER))))
 
 
-def _name_rows(source: DataSource) -> str:
-    """Return where rows come from that no file of their own names."""
-    return source.train_file or source.unlabeled_file or source.dataset_name or source.task_name
-
-
 def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
     """Log the three parts of the data with their content hashes, and the texts without labels, if there are any."""
     import pandas as pd
 
     named, of_words = [*data.task.text_columns, *data.task.choice_columns], data.task.head.labels_words
+    # Where rows come from that no file of their own names.
+    origin = source.train_file or source.unlabeled_file or source.dataset_name or source.task_name
     parts = data.parts if data.unlabeled is None else {**data.parts, "unlabeled": data.unlabeled}
     for name, rows in parts.items():
         # Words of a row are shown as one text.
@@ -52,7 +49,7 @@ def log_data(run: StageRun, data: TaskData, source: DataSource) -> None:
         run.log_dataset(
             table,
             name=f"{source.task_name}-{name}",
-            source=getattr(source, f"{name}_file") or _name_rows(source),
+            source=getattr(source, f"{name}_file") or origin,
             digest=rows.digest,
             context=name,
         )

@@ -119,7 +119,8 @@ class MlflowLog:
                 if run_id and made_by_mlflow_run not in (None, run_id):
                     self.client.set_tag(made_by_mlflow_run, "mlflow.note.content", f"Resumed in the run {run_id}.")
             else:
-                run = self._create_run(name, {**tags, KEY_TAG: key})
+                own = resolve_tags({**tags, KEY_TAG: key})  # with MLflow's of user, source and commit
+                run = self.client.create_run(self._experiment_id(), tags=own, run_name=name)
         except Exception as error:  # MLflow raises what the store below it raises
             user = os.getenv("MLFLOW_TRACKING_USERNAME")
             if http_status(error) == 401:
@@ -158,10 +159,6 @@ class MlflowLog:
         """Return the id of the run with that key; None where there is none."""
         found = self.client.search_runs([self._experiment_id()], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else None
-
-    def _create_run(self, name: str, tags: Mapping[str, str]) -> Any:
-        """Return a new run in the experiment of the environment, with MLflow's own tags of user, source and commit."""
-        return self.client.create_run(self._experiment_id(), tags=resolve_tags(dict(tags)), run_name=name)
 
     def _experiment_id(self) -> str:
         """Return the id of the experiment that the environment names, made where it is not there."""

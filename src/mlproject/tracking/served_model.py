@@ -47,7 +47,8 @@ def log_served_models(
         **known.described(form, runtime, precision),
         code=str(Path(exporters.__file__).parent / "servable.py"),
         artifacts={key: run.tracker.seen_from_output(path) for key, path in artifacts.items()},
-        config={"kind": kind, "answers": "full", **_where(export)},
+        # Where it computes, unless that is the CPU.
+        config={"kind": kind, "answers": "full"} | ({} if export.provider == "cpu" else {"provider": export.provider}),
         example=[example],
         requirements=(
             installed_package(runtime),
@@ -88,11 +89,6 @@ def log_served_models(
         )
     )
     return uri
-
-
-def _where(export: Export) -> dict[str, str]:
-    """Return what a served model's configuration says of where it computes; nothing of the CPU."""
-    return {} if export.provider == "cpu" else {"provider": export.provider}
 
 
 def _metrics(export: Export, name: Form) -> dict[str, float]:
