@@ -77,9 +77,7 @@ def _log_models(benchmark: Benchmark, output_dir: Path, run: StageRun) -> None:
         log_latencies(child, benchmark, name)
         child.end()
     use_models(run, [hash_model(model.path) for model in benchmark.models.values()])
-    link = run.save_view("Latency", latency_view(run.run_id))
-    if link is not None:
-        run.tracker.links["Latencies in MLflow"] = link
+    run.tracker.links["Latencies in MLflow"] = run.save_view("Latency", latency_view(run.run_id))
     run.describe(
         f"Median latency with batch {batch_size} and {length} tokens, threads: "
         f"{benchmark.environment.threads}, {markdown_text(benchmark.environment.cpu)}.\n\n"

@@ -134,6 +134,4 @@ def _show_result(result: SearchResult, output_dir: Path, run: StageRun, view: st
     if note:
         print(f"Note: {note}")
     counts, cost = ["num_layers", "num_heads", "num_units"], main_cost(result.objectives)
-    link = run.save_view(view, pareto_view(run.run_id, counts, cost))
-    by_filter = f"tags.`compressor.search_run_id` = '{run.run_id}'"
-    run.tracker.links["Sub-networks in MLflow"] = link or run.runs_link(by_filter)
+    run.tracker.links["Sub-networks in MLflow"] = run.save_view(view, pareto_view(run.run_id, counts, cost))

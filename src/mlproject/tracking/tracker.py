@@ -127,24 +127,20 @@ class StageRun:
         page = f"{self.tracker.base_url}/#/experiments/{self.tracker.experiment_id}/runs/{self.run_id}"
         return f"{page}?workflowType=machine_learning"  # without it the page opens in the GenAI view
 
-    def runs_link(self, search_filter: str, order_by: str = "error") -> str:
-        """Return where the runs that match a filter are listed, best first."""
-        order = f"metrics.`{order_by}`"
-        return runs_link(self.tracker.base_url, self.tracker.experiment_id, search_filter, order, True, "TABLE")
-
-    def save_view(self, name: str, state: State) -> str | None:
-        """Save a view of the runs page in the experiment; its link, or None where this MLflow has no saved views.
+    def save_view(self, name: str, state: State) -> str:
+        """Save a view of the runs page in the experiment; its link, or where MLflow has none that of the same runs.
 
         The first digits of the run's id are added to its name.
 
         The form of a saved view is not documented by MLflow: it was read off version 3.17, and failing to save one
         never fails a run.
         """
+        place = (self.tracker.base_url, self.tracker.experiment_id)
         if not has_saved_views():
-            return None
+            return runs_link(*place, state["searchFilter"], state["orderByKey"], True, "TABLE")
         key = view_key(name, state)
         self.tracker.add(events.SaveView(run=self.name, name=name, key=key, state=state, now_ms=now_ms()))
-        return view_link(self.tracker.base_url, self.tracker.experiment_id, key, "CHART")
+        return view_link(*place, key, "CHART")
 
     def _log_points(self, points: Iterable[events.Point]) -> None:
         whole = tuple(
