@@ -122,8 +122,8 @@ def train_supernet(**values: Any) -> None:
         with _top_run("train-supernet") as (run, output_dir, _):
             from mlproject.stages import train as train_stage
 
-            model = train_stage.in_turn(lambda: _located(model))
-            train_stage.train_supernet(output_dir, _learning_from(source, model), model, settings, run)
+            located = train_stage.in_turn(lambda: _located(source, model))
+            train_stage.train_supernet(output_dir, *located, settings, run)
             _done(run, f"the super-network {output_dir}", f"compressor search --supernet {quote(str(output_dir))}")
 
 
@@ -131,8 +131,7 @@ def _follow(source: DataSource, model: ModelOptions, settings: TrainingSettings)
     """Take part in a training whose first process does all else."""
     from mlproject.stages import train as train_stage
 
-    located = train_stage.in_turn(lambda: _located(model))
-    train_stage.follow(_learning_from(source, located), located, settings)
+    train_stage.follow(*train_stage.in_turn(lambda: _located(source, model)), settings)
 
 
 @_command("search")
@@ -162,8 +161,7 @@ def nas(**values: Any) -> None:
     with _top_run("nas") as (run, output_dir, _):
         from mlproject.stages import nas as nas_stage
 
-        model = _located(model)
-        result = nas_stage.nas(output_dir, _learning_from(source, model), model, settings, options, cluster, run)
+        result = nas_stage.nas(output_dir, *_located(source, model), settings, options, cluster, run)
         count = f"{len(result.evaluations)} trial{'s' if len(result.evaluations) > 1 else ''}"
         _done(
             run, f"the Pareto front of {count} in {output_dir}", f"compressor extract --search {quote(str(output_dir))}"
@@ -285,7 +283,8 @@ def compress(use_cache: bool, fresh: bool, **values: Any) -> None:
         from mlproject.stages.compress import CompressOptions
         from mlproject.stages.compress import compress as run_all
 
-        options = CompressOptions(**_open_model(parts))
+        source, model = _located(parts["source"], parts["model"])
+        options = CompressOptions(**parts | {"source": source, "model": model})
         made = run_all(output_dir, options, run, tracker, use_cache=use_cache and not fresh)
         _push([model for model, _ in made.members.values()], how.push_to_hub, run)
         page = output_dir / "report.html"
@@ -411,19 +410,14 @@ def _show_plan(parts: dict[str, Any]) -> None:
 
     output_dir, _ = choose_output_dir(str(context.command.name), context.params)
     click.echo(render_config(context.command, context.params), nl=False)
-    parts, plan = _open_model(parts), None
+    source, model = _located(parts["source"], parts["model"])
+    plan = None
     if "benchmark" in parts:
-        options = CompressOptions(**parts)
+        options = CompressOptions(**parts | {"source": source, "model": model})
         options.require_provider()
         plan = options.plan
-    preview(parts["source"], parts["model"], parts["training"], plan)
+    preview(source, model, parts["training"], plan)
     click.echo(f"Nothing is begun. Without --dry-run the results go to {output_dir}.")
-
-
-def _open_model(parts: dict[str, Any]) -> dict[str, Any]:
-    """Return options of a training whose model is on this machine, and known to rows that learn its outputs."""
-    model = _located(parts["model"])
-    return {**parts, "model": model, "source": _learning_from(parts["source"], model)}
 
 
 def _log_the_rest(output_dir: Path) -> NoReturn:
@@ -575,22 +569,21 @@ def _push(models: Sequence[Path], repository: str | None, run: "StageRun") -> No
         run.tracker.links[f"Hub, {model.name}" if len(models) > 1 else "Hub"] = address
 
 
-def _located(options: ModelOptions) -> ModelOptions:
-    """Return the options with the local paths of models that are addresses in MLflow."""
+def _located(source: DataSource, options: ModelOptions) -> tuple[DataSource, ModelOptions]:
+    """Return options with the local paths of models that are addresses in MLflow, and rows that fit them.
+
+    Where the head of a task learns the outputs of the trained model, the rows name that.
+    """
 
     def locally(name: str) -> str:
         return str(locate(name, *MODEL_DIR)) if is_address(name) else name
 
-    teacher = None if options.teacher_model is None else locally(options.teacher_model)
-    return replace(options, model_name_or_path=locally(options.model_name_or_path), teacher_model=teacher)
-
-
-def _learning_from(source: DataSource, model: ModelOptions) -> DataSource:
-    """Return the source with the trained model as the one whose outputs are learnt, where its head learns those."""
-    if not source.task.head.learns_reference:
-        return source
-    path = Path(model.model_name_or_path).expanduser()
-    return replace(source, reference_model=str(path.absolute()) if path.is_dir() else model.model_name_or_path)
+    model, teacher = locally(options.model_name_or_path), options.teacher_model
+    options = replace(options, model_name_or_path=model, teacher_model=None if teacher is None else locally(teacher))
+    if source.task.head.learns_reference:
+        path = Path(model).expanduser()
+        source = replace(source, reference_model=str(path.absolute()) if path.is_dir() else model)
+    return source, options
 
 
 def _num_processes(values: dict[str, Any]) -> int:
