@@ -23,11 +23,12 @@ def render_project() -> str:
     for name, command in sorted(cli.commands.items(), key=lambda item: item[0] != MAIN):
         if name in _NO_RUN:
             continue
-        options = [option for option in command.params if _is_parameter(option)]
+        shown = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+        options = {one.opts[0]: one for one in shown if one.name not in NO_PARAMETERS}
+        keys = {flag: flag.removeprefix("--").replace("-", "_") for flag in options}
         lines += [f"  {'main' if name == MAIN else name}:", "    parameters:"]
-        for option in options:
-            lines.append(f"      {_key(option)}: {{type: {_type(option)}, default: {_default(option)}}}")
-        words = " ".join(f"{_flag(option)} {{{_key(option)}}}" for option in options)
+        lines += [f"      {keys[f]}: {{type: {_type(one)}, default: {_default(one)}}}" for f, one in options.items()]
+        words = " ".join(f"{flag} {{{key}}}" for flag, key in keys.items())
         lines.append(f'    command: "python src {name} {words}"')
     return "\n".join(lines) + "\n"
 
@@ -39,18 +40,6 @@ def parameter_default(option: click.Option) -> Any:
     if option.default in (None, ()) or type(option.default).__name__ == "Sentinel":
         return ""
     return str(option.default).lower() if isinstance(option.default, bool) else option.default
-
-
-def _is_parameter(option: click.Parameter) -> bool:
-    return isinstance(option, click.Option) and not option.hidden and option.name not in NO_PARAMETERS
-
-
-def _flag(option: Any) -> str:
-    return str(option.opts[0])
-
-
-def _key(option: Any) -> str:
-    return _flag(option).removeprefix("--").replace("-", "_")
 
 
 def _type(option: Any) -> str:
