@@ -33,9 +33,7 @@ from compressor.search.objectives import OBJECTIVES
 from compressor.search.options import SMALL_INCREASE, Choice
 from compressor.search.record import SearchResult
 from mlproject.inputs.cache import read_record, stage_inputs, write_record
-from mlproject.inputs.models import (
-    find_super_network,
-)
+from mlproject.inputs.models import find_super_network
 from mlproject.stages.log import log_files, option_params, print_notes
 from mlproject.tracking.logged_models import judge, know_sub_network, log_model_in_pytorch
 from mlproject.tracking.tracker import StageRun
@@ -69,9 +67,9 @@ def extract(
     if options.finetune_epochs and not extractor.will_distill:
         print("Standard NAS has trained it alone, so it is not distilled.")
     search = hashlib.sha256(json.dumps(result.to_json(), sort_keys=True).encode()).hexdigest()
-    made, reports = [], {}
+    reports, folders = {}, {name: name if choice.several else "" for name in chosen}
     for step, (name, member) in enumerate(chosen.items()):
-        target = output_dir / name if choice.several else output_dir
+        target = output_dir / folders[name]
         # What a member is made of: by that a resumed command knows those that are finished.
         given = stage_inputs(
             _MEMBER, member=[member.name, member.sub_network.hash], options=asdict(options), search=search
@@ -85,9 +83,8 @@ def extract(
             report = extraction.report
             if choice.several:
                 write_record(target, given)
-        _log(run, target, report, extractor.data, name if choice.several else None, step)
+        _log(run, target, report, extractor.data, folders[name] or None, step)
         _show(report)
-        made.append(target)
         reports[name] = report
     # Not before: the one that is chosen may give its place to another.
     run.log_params({"sub_network": ", ".join(report.name for report in reports.values())})
@@ -96,7 +93,7 @@ def extract(
         family = make_family(reports, holding, choice.tiers)
         run.log_artifact(family.save(output_dir))
         _show_family(family, reports, surely=holding[family.champion])
-    return made
+    return [output_dir / folder for folder in folders.values()]
 
 
 def _show_family(family: Family, reports: Mapping[str, ExtractionReport], *, surely: bool) -> None:
