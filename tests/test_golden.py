@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from compressor.data.loading import load_task_data
 from compressor.extraction.extract import extract_sub_network
 from compressor.extraction.record import ExtractionReport, Variant
 from compressor.search.record import SearchResult
-from compressor.training.super_network import load_super_network
+from compressor.training.super_network import open_super_network
 from mlproject.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,7 +69,7 @@ def test_the_library_extracts_what_the_version_before_extracted(tmp_path: Path) 
     folder = copy_golden("0.2.0", tmp_path)
     before, found = ExtractionReport.load(folder / "model"), SearchResult.load(folder / "search")
     member = next(e for e in found.evaluations if e.name == before.name)
-    net, data = load_super_network(folder / "net"), load_task_data(found.made_of.source)
+    net, data = open_super_network(folder / "net")
     assert before.finetuning is not None
     after = extract_sub_network(net, member, data, finetune_epochs=before.finetuning.most_epochs).report
     assert after.finetuning is not None

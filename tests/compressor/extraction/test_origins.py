@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerFast
 
 from compressor.data.rows import Rows, TaskData
 from compressor.data.tasks import TASKS
-from compressor.errors import SearchError
+from compressor.errors import SearchError, TaskDataError
 from compressor.extraction.extract import Extractor, to_chosen
-from compressor.extraction.origins import Judge, TrainedAlone
+from compressor.extraction.origins import Judge, SharedWeights, TrainedAlone, open_origin
 from compressor.extraction.record import SlicedModelRecord
 from compressor.network.costs import create_cost_model
 from compressor.network.families import max_positions
@@ -21,6 +21,7 @@ from compressor.search.objectives import DEFAULT_OBJECTIVES
 from compressor.search.record import EvaluatedSubNetwork, SearchOrigin, SearchResult, summarise
 from compressor.training.super_network import SuperNetwork
 from conftest import DIMENSIONS, HIDDEN, tiny_model
+from test_golden import copy_golden
 
 KEPT = SubNetwork(heads=((0, 2), (), (1,)), units=((0, 1, 2, 3), (5,), ()))
 
@@ -107,3 +108,22 @@ def test_vectors_are_computed_however_many_rows_there_are(data: TaskData, tokeni
     judge = Judge(replace(data, task=TASKS["embed"], validation=five), tokenizer, 64, 64)
     assert judge.rows.validation.reference is None
     assert judge.evaluate(tiny_model(task_head="embedding"), judge.rows.validation).shape == (5, HIDDEN)
+
+
+def test_a_saved_search_is_opened_with_the_rows_and_files_that_it_searched(tmp_path: Path) -> None:
+    folder = copy_golden("0.2.0", tmp_path)
+    result = SearchResult.load(folder / "search")
+    assert result.super_network == folder / "net"
+    member = result.choose(index=0)
+    weights, data = open_origin(result, member, lambda found: found.super_network)
+    assert isinstance(weights, SharedWeights) and weights.directory == folder / "net"
+    assert data.digest == result.made_of.data_digest
+    nas = SearchResult.load(folder / "nas")
+    assert isinstance(open_origin(nas, nas.choose(index=0), lambda found: found.super_network)[0], TrainedAlone)
+
+    with pytest.raises(SearchError, match=f"must be where it was, but {tmp_path}/gone is gone"):
+        open_origin(result, member, lambda _: tmp_path / "gone")
+    with (folder / "train.jsonl").open("a") as file:
+        file.write(next((folder / "train.jsonl").open()))
+    with pytest.raises(TaskDataError):
+        open_origin(result, member, lambda found: found.super_network)
