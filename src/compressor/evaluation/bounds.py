@@ -16,12 +16,17 @@ from functools import lru_cache
 import numpy as np
 
 from compressor.data.metrics import SIMILARITIES, are_labels, compute_error
-from compressor.data.metrics.ratios import Structure, group_sums, ratio_effects
+from compressor.data.metrics.ratios import RANKINGS, Structure, group_sums, ratio_effects
 
 CONFIDENCE = 0.95
 """That what is promised of an error holds."""
 _NUM_RESAMPLES = 1000
 """Resamples of the multiplier bootstrap: a quantile of 95 % is then one of 94.3 to 95.7 % (one standard deviation)."""
+
+
+_ONE_PLACE = 0.5
+"""What a query's MRR loses as its only relevant document falls from the first place to the second: a ranking changes by
+places, also where that of no query at hand does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,10 @@ def compare_with_base(
     steps = np.divide(cubes, squares, out=np.zeros(len(values)), where=squares > 0)
     if are_labels(base):
         steps = np.maximum(steps, 1.0)  # a label is right or wrong, also where no row at hand differs
+    sums = group_sums(metric, labels, base, structure) if metric in RANKINGS else None
+    if sums is not None:
+        # Queries without a relevant document count for nothing, and each of the others for the more.
+        steps = np.maximum(steps, _ONE_PLACE / max(float(sums[:, 0, 1].mean()), 1 / len(sums)))
     return ErrorIncreases(
         values=values, effects=effects, steps=steps, num_candidates=max(len(values), num_candidates or 0)
     )

@@ -5,6 +5,7 @@ import pytest
 
 from choice_promise import SimulatedSearch
 from compressor.data.metrics import METRICS, compute_error
+from compressor.data.metrics.ratios import RANKINGS, Structure
 from compressor.evaluation.bounds import ErrorIncreases, compare_with_base, row_effects
 
 RNG = np.random.default_rng(0)
@@ -52,6 +53,24 @@ def test_few_rows_without_a_difference_are_no_certainty() -> None:
     assert bounds == pytest.approx([2.7 / 200], rel=0.05)
     values = np.linspace(0, 1, 200)
     assert compare_with_base("pearson", values, [values], values).holding(0.01, 0.95)[0].all()
+
+
+@pytest.mark.parametrize("metric", RANKINGS)
+def test_few_queries_that_are_ranked_alike_are_no_certainty(metric: str) -> None:
+    """A ranking changes by places: of 20 queries none need show it, and of half of these nothing can."""
+
+    def bound(num_queries: int, num_counted: int) -> float:
+        structure = Structure(groups=np.repeat(np.arange(num_queries), 4))
+        labels, scores = np.zeros((num_queries, 4)), np.tile([4.0, 3, 2, 1], num_queries)
+        labels[:num_counted, 0] = 1
+        increases = compare_with_base(metric, scores, [1.1 * scores], labels.ravel(), structure)
+        holds, bounds = increases.holding(0.015, 0.95)
+        assert holds[0] == (bounds[0] <= 0.015)
+        return float(bounds[0])
+
+    assert bound(20, 20) == pytest.approx(0.5 * 2.7 / 20, rel=0.05)
+    assert bound(20, 10) == pytest.approx(bound(10, 10))
+    assert bound(100, 100) < 0.015 < bound(80, 80)
 
 
 def test_more_candidates_need_more_and_neighbours_count_for_less() -> None:

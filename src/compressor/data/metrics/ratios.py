@@ -247,12 +247,14 @@ def _ranking_sums(labels: np.ndarray, scores: np.ndarray, structure: Structure |
     return np.stack([np.nan_to_num(values), np.isfinite(values)], axis=-1)[:, None]
 
 
+RANKINGS = ("ndcg_at_10", "mrr_at_10", "map")
+"""Those of the order of a query's documents."""
 RATIOS: dict[str, Callable[[np.ndarray, np.ndarray, Structure | None], np.ndarray]] = {
     "entity_f1": _entity_sums,
     "accuracy": _hit_sums,
     "f1_micro": _pooled_sums,
     "f1_macro": _label_sums,
-    **{name: partial(_ranking_sums, metric=name) for name in ("ndcg_at_10", "mrr_at_10", "map")},
+    **{name: partial(_ranking_sums, metric=name) for name in RANKINGS},
 }
 """Sums [groups, ratios, 2] of labels and predictions: indices or values [units] with a structure, or else 0 and 1
 [rows, labels]."""
