@@ -42,11 +42,7 @@ def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
     """
     values = _label_texts(table, task, "train")
     different = set(values)
-    if task.metric == "f1" and len(task.label_names or different) != 2:
-        raise TaskDataError(
-            f"the metric f1 must have two labels, but the training rows have {len(task.label_names or different)}: "
-            f"{list_names(task.label_names or sorted(different))}. Use --metric f1_macro or --metric accuracy."
-        )
+    require_two_of_f1(task, task.label_names or sorted(different), "the training rows have")
     positions = [_as_integer(value) for value in different]
     # Numbers or names of labels that the data set itself defines: its order counts, and labels without rows stay.
     if all(position is not None and 0 <= position < len(task.label_names) for position in positions):
@@ -61,6 +57,19 @@ def find_class_names(table: "pd.DataFrame", task: "Task") -> tuple[str, ...]:
             "values. Use another --label-column, or --regression for numbers."
         )
     return names
+
+
+def require_two_of_f1(task: "Task", names: Sequence[str], who_has: str) -> None:
+    """Raise where a task is judged by F1 of one label, and there are not two.
+
+    Raises:
+        TaskDataError: there are more, or one.
+    """
+    if task.metric == "f1" and len(names) != 2:
+        raise TaskDataError(
+            f"the metric f1 must have two labels, but {who_has} {len(names)}: {list_names(names)}. "
+            "Use --metric f1_macro or --metric accuracy."
+        )
 
 
 def order_names(different: Collection[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from compressor.data.heads.answers import Answers, read_answers
 from compressor.data.heads.rerank import RERANK, RERANK_SCORES
 from compressor.data.heads.texts import split_words, to_list
-from compressor.data.labels import positions_among
+from compressor.data.labels import positions_among, require_two_of_f1
 from compressor.data.metrics.ratios import find_outside
 from compressor.data.overlap import fingerprints, texts_in
 from compressor.data.reading import as_judged, check_columns, only_column, read_file, read_groups, read_tables, to_rows
@@ -181,12 +181,13 @@ def with_answers(data: TaskData, answers: Answers) -> TaskData:
     """Return the texts of `load_texts` with what a full model answered to them as their labels.
 
     Raises:
-        TaskDataError: it answered other texts, or the same to all of them.
+        TaskDataError: it answered other texts, or the same to all of them; the metric does not fit its labels.
     """
     # Places of answers are meaningless for other texts, so the rows are compared before anything is read.
     next_step = "train again with compressor train-supernet"
     require_same_rows(data, answers.texts, "the full model answered", next_step)
     head, names = RERANK_SCORES if data.task.head is RERANK else data.task.head, answers.label_names
+    require_two_of_f1(data.task, names, "the full model has")
     predicted = {name: head.predict(outputs) for name, outputs in answers.outputs.items()}
     # A constant teacher teaches nothing, and every sub-network would repeat it without an error.
     if len(np.unique(predicted["train"], axis=0)) < 2:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from compressor.data.heads.answers import Answers
-from compressor.data.labels import describe_alike, positions_among
+from compressor.data.labels import describe_alike, positions_among, require_two_of_f1
 from compressor.data.overlap import describe_overlap
 from compressor.data.sources import DataSource
 from compressor.data.storage.texts import Texts
@@ -176,7 +176,7 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
     """Return the data with class indices as a model numbers them that calls its labels so; matched by name.
 
     Raises:
-        TaskDataError: a label of the data is none of the model's.
+        TaskDataError: a label of the data is none of the model's, or the metric does not fit these.
     """
     head = data.task.head
     # Nothing to do for heads whose outputs have no names, and where the order is the same already.
@@ -184,6 +184,7 @@ def in_order_of(data: TaskData, names: Sequence[str]) -> TaskData:
         return data
     # order[i] is the model's index of the data's label i.
     order = np.asarray(positions_among(data.label_names, names, defined=data.label_names == data.task.label_names))
+    require_two_of_f1(data.task, names, "the model has")
     parts = data.parts if data.unlabeled is None else {**data.parts, "unlabeled": data.unlabeled}
     renumbered: dict[str, Any] = {
         name: replace(rows, labels=head.renumber(rows.labels, order, len(names))) for name, rows in parts.items()

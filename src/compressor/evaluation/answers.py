@@ -17,7 +17,7 @@ from compressor.data.heads.answers import ANSWERS_FILE, ANSWERS_FOLDER, Answers,
 from compressor.data.heads.head import Head
 from compressor.data.heads.regression import REGRESSION
 from compressor.data.heads.rerank import RERANK
-from compressor.data.labels import positions_among
+from compressor.data.labels import positions_among, require_two_of_f1
 from compressor.data.loading import load_task_data, load_texts, with_answers
 from compressor.data.metrics import are_labels
 from compressor.data.rows import TaskData
@@ -98,6 +98,7 @@ def answer_with(
         TaskDataError: all answers are the same.
     """
     _require_head(data.task, model, name)
+    require_two_of_f1(data.task, _names(model), "the full model has")  # before it is asked, which may take long
     asked = Asked(model=digest_model(name), texts=data.digest, max_length=data.task.max_length)
     folder = None if directory is None else directory.expanduser().absolute() / ANSWERS_FOLDER
     answers = None if folder is None else _find_answers(folder, asked)

@@ -525,6 +525,13 @@ class TestInTheOrderOfAModel:
     def test_its_own_names_change_nothing(self, data: TaskData) -> None:
         assert in_order_of(data, data.label_names) is data
 
+    def test_f1_of_a_model_with_a_third_label_is_refused(self, write_rows: WriteRows) -> None:
+        rows = [{"text": f"row {i}", "label": ("bad", "good")[i % 2]} for i in range(60)]
+        two = load_task_data(custom(write_rows(rows), metric="f1"))
+        assert in_order_of(two, ["good", "bad"]).label_names == ("good", "bad")
+        with pytest.raises(TaskDataError, match="f1 must have two labels, but the model has 3: good, bad, so so. Use"):
+            in_order_of(two, ["good", "bad", "so so"])
+
     def test_names_that_a_model_does_not_have_are_refused(self, data: TaskData) -> None:
         with pytest.raises(TaskDataError) as raised:
             in_order_of(data, ["schlecht", "gut", "geht so"])

@@ -1,6 +1,7 @@
 """A fine-tuned model's answers in place of labels: whatever its head, they are what it says, and it has no error."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,22 @@ def test_the_full_model_has_no_error_on_its_own_answers(
     assert data.all_notes[-1] == AGAINST_FULL_MODEL
     again = load_task_data(data.source)
     assert (again.digest, again.label_names, again.task) == (data.digest, data.label_names, data.task)
+
+
+def test_f1_of_three_labels_is_refused_before_the_model_is_asked(
+    texts: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_dir = save_model(tmp_path / "model", tokenizer, "classification")
+    with pytest.raises(TaskDataError) as raised:
+        answer_texts(model_dir, texts, metric="f1")
+    assert str(raised.value) == (
+        "the metric f1 must have two labels, but the full model has 3: 1, 2, 3. "
+        "Use --metric f1_macro or --metric accuracy."
+    )
+    assert "Asking" not in capsys.readouterr().out
+    answered = answer_texts(model_dir, texts, directory=tmp_path / "out").source
+    with pytest.raises(TaskDataError, match="the full model has 3"):
+        load_task_data(replace(answered, metric="f1"))
 
 
 def test_answers_that_are_there_are_taken_unless_the_question_is_another(
