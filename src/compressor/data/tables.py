@@ -196,7 +196,8 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
-        table: pd.DataFrame = file.read().to_pandas()
+        # As the file has it: by what pandas notes in it, a column would become an index, and "0" the number 0.
+        table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
         return table
 
 

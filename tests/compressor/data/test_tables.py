@@ -130,6 +130,14 @@ def test_a_stray_quote_before_quoted_fields_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "rows.csv")
 
 
+def test_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"text": ["a", "b"], "label": [0, 1]})
+    rows.set_index("text").to_parquet(tmp_path / "rows.parquet")
+    assert read_table(tmp_path / "rows.parquet")[["text", "label"]].values.tolist() == [["a", 0], ["b", 1]]
+    pd.DataFrame({0: ["a"], 1: [0]}).to_parquet(tmp_path / "numbered.parquet")
+    assert list(read_table(tmp_path / "numbered.parquet").columns) == ["0", "1"]  # as an option names them
+
+
 def test_doubled_columns_stay_doubled(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet
