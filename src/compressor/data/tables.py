@@ -119,22 +119,30 @@ def read_names(path: Path) -> tuple[str, ...]:
     """Return the names of the labels 0, 1, …: a line each, or a JSON list.
 
     Raises:
-        TaskDataError: the file is missing or holds no names.
+        TaskDataError: the file is missing, or holds something else than names that differ.
     """
     _require_file(path)
     text = _read_content(path).decode()
+    # An object is none of both, and no text of several lines: refused below.
+    is_json = text.lstrip().startswith(("[", "{"))
     try:
-        names = json.loads(text) if text.lstrip().startswith("[") else text.split("\n")
+        written = json.loads(text) if is_json else text.split("\n")
     except ValueError as error:
         raise TaskDataError(_unreadable(path, shorten(error).rstrip("."))) from None
-    # Empty lines, such as the last one, name no label.
-    found = [name.strip() for name in names if isinstance(name, str) and name.strip()]
-    if not found or len(set(found)) < len(found):
-        raise TaskDataError(
-            f"{path.name} must hold the names of the labels, each once, but holds {len(found)} of which "
-            f"{len(set(found))} differ. Write a line, or an entry of a JSON list, for each."
-        )
-    return tuple(found)
+    names = [name.strip() for name in written if isinstance(name, str)] if isinstance(written, list) else []
+    # Empty lines, such as the last one, name no label. An entry of a list has a number, whatever it is: passed over,
+    # it would give its number to the next one.
+    found = names if is_json else list(filter(None, names))
+    if isinstance(written, dict) or (is_json and (len(found) < len(written) or "" in found)):
+        holds = "a JSON object" if isinstance(written, dict) else "a JSON list of other things too"
+    elif not found or len(set(found)) < len(found):
+        holds = f"{len(found)} of which {len(set(found))} differ"
+    else:
+        return tuple(found)
+    raise TaskDataError(
+        f"{path.name} must hold the names of the labels, each once, but holds {holds}. "
+        "Write a line, or an entry of a JSON list, for each."
+    )
 
 
 def _require_file(path: Path) -> None:

@@ -266,12 +266,27 @@ def test_names_of_labels(text: str, tmp_path: Path) -> None:
     assert read_names(file) == ("O", "B-PER", "I-PER")
 
 
-@pytest.mark.parametrize("text", ["", "O\nO", "[]"])
-def test_names_stand_once(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("", "0 of which 0 differ"),
+        ("O\nO", "2 of which 1 differ"),
+        ("[]", "0 of which 0 differ"),
+        ('["a", 1, "b"]', "a JSON list of other things too"),  # b is not label 1
+        ('["a", null, "b"]', "a JSON list of other things too"),
+        ('["a", " ", "b"]', "a JSON list of other things too"),
+        ('{\n"0": "a",\n"1": "b"\n}', "a JSON object"),  # the id2label of a configuration
+    ],
+)
+def test_names_stand_once_and_each_at_its_number(text: str, holds: str, tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_text(text)
-    with pytest.raises(TaskDataError, match=r"names\.txt must hold the names of the labels, each once"):
+    with pytest.raises(TaskDataError) as raised:
         read_names(file)
+    assert str(raised.value) == (
+        f"names.txt must hold the names of the labels, each once, but holds {holds}. "
+        "Write a line, or an entry of a JSON list, for each."
+    )
 
 
 def test_halves_of_letters_are_dropped_from_lists_too(tmp_path: Path) -> None:
