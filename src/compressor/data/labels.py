@@ -93,6 +93,21 @@ def describe_alike(names: Sequence[str]) -> str | None:
     return f"labels that look alike are told apart: {list_names(alike, 3)}." if alike else None
 
 
+def require_own_numbers(names: Sequence[str], file: str) -> None:
+    """Raise where a name of a label, in a file of such, is the number of another one: rows would be read either way.
+
+    Raises:
+        TaskDataError: one is.
+    """
+    for place, name in enumerate(names):
+        number = _as_integer(name)
+        if number is not None and number != place and 0 <= number < len(names):
+            raise TaskDataError(
+                f"the names of labels must not be other labels' numbers, but {file} calls label {place} {name!r}. "
+                "Leave --label-names-file out where rows hold these names; else write others."
+            )
+
+
 def read_classes(table: "pd.DataFrame", task: "Task", label_names: Sequence[str], part: str) -> np.ndarray:
     """Return the labels of a part's rows as class indices (int64): by name, or by number where a data set defines them.
 
@@ -111,7 +126,10 @@ def read_numbered_classes(table: "pd.DataFrame", task: "Task", label_names: Sequ
         TaskDataError: a label that is missing or unknown.
     """
     values = _label_texts(table, task, part)
-    numbered = all(_as_integer(value) is not None for value in values)
+    numbers = [_as_integer(value) for value in values]
+    # 10 and 20 are names where these are 10, 20 and 30. Names in reach are their own numbers (`require_own_numbers`).
+    in_reach = all(number is not None and 0 <= number < len(label_names) for number in numbers)
+    numbered = in_reach or (None not in numbers and not set(values) <= set(label_names))
     return to_indices(values, label_names, part, numbered=numbered)
 
 

@@ -12,6 +12,7 @@ from compressor.data.demo import has_demo_reviews, read_demo_table
 from compressor.data.heads.answers import find_reference
 from compressor.data.heads.pooling import Pooling, read_pooling
 from compressor.data.heads.regression import REGRESSION
+from compressor.data.labels import require_own_numbers
 from compressor.data.rows import Given, Rows
 from compressor.data.sources import DataSource, find_path
 from compressor.data.tables import SENTENCE_SUFFIXES, read_names, read_sentences, read_table
@@ -31,6 +32,7 @@ def read_tables(source: DataSource) -> "tuple[Given[pd.DataFrame], Task]":
     task = _with_reference(source)
     if source.label_names_file:
         task = replace(task, label_names=read_names(find_path(source.label_names_file)))
+        require_own_numbers(task.label_names, Path(source.label_names_file).name)
     # Labels that the user names come before those that a data set declares.
     files = {
         "train": source.train_file,

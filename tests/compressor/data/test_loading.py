@@ -506,6 +506,37 @@ def test_rows_and_digests_are_those_of_earlier_versions(write_rows: WriteRows) -
     assert load_task_data(custom(write_rows(rows))).digest == "9aa22c0bfe78b0bb"
 
 
+class TestNamesThatAreNumbers:
+    """Of labels in a file of names."""
+
+    @pytest.fixture
+    def load(self, write_rows: WriteRows, tmp_path: Path) -> Callable[..., TaskData]:
+        def load(labels: list[int], names: list[str]) -> TaskData:
+            (tmp_path / "names.txt").write_text("\n".join(names))
+            rows = [{"text": f"row {i}", "label": labels[i % len(labels)]} for i in range(60)]
+            return load_data(write_rows(rows), label_names_file=str(tmp_path / "names.txt"))
+
+        return load
+
+    def test_what_rows_hold_may_be_names_or_numbers(self, load: Callable[..., TaskData]) -> None:
+        """Stars, or what stands for them: whichever it is, the first label is 10."""
+        for labels in ([10, 20, 30], [0, 1, 2]):
+            data = load(labels, ["10", "20", "30"])
+            assert data.label_names == ("10", "20", "30")
+            for rows in data.parts.values():
+                assert [int(text.split()[1]) % 3 for (text,) in rows.texts] == rows.labels.tolist()
+        assert load([0, 1], ["0", "1"]).label_names == ("0", "1")
+
+    def test_other_labels_numbers_are_refused(self, load: Callable[..., TaskData]) -> None:
+        """Rows of 1 to 4 were taken for the second to the fifth label, whose names are 2 to 5."""
+        with pytest.raises(TaskDataError) as raised:
+            load([1, 2, 3, 4], ["1", "2", "3", "4", "5"])
+        assert str(raised.value) == (
+            "the names of labels must not be other labels' numbers, but names.txt calls label 0 '1'. "
+            "Leave --label-names-file out where rows hold these names; else write others."
+        )
+
+
 class TestInTheOrderOfAModel:
     """Class indices as a model numbers them, whatever the order of the data's own names."""
 
