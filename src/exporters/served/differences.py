@@ -20,7 +20,8 @@ def find_different(kind: str, answers: Sequence[Any], others: Sequence[Any]) -> 
     """
     if kind == "embed":
         return np.asarray([_cosine(one, other) < NEAR for one, other in zip(answers, others, strict=True)])
-    if kind in ("single", "pair") and all(answer["label"] == "value" for answer in answers):
+    # By the scores: a label of several may be called like that too.
+    if kind in ("single", "pair") and all(set(answer["scores"]) == {"value"} for answer in answers):
         values, theirs = (np.asarray([answer["score"] for answer in each]) for each in (answers, others))
         # 1e-6: where all values are the same, rounding is no disagreement.
         return np.asarray(np.abs(values - theirs) > max(APART * float(values.std()), 1e-6))

@@ -38,11 +38,20 @@ def test_what_is_alike_and_what_is_not(kind: str) -> None:
 
 def test_values_are_apart_by_a_tenth_of_their_spread() -> None:
     values = [0.0, 10.0, 0.0, 10.0]  # a standard deviation of 5
-    answers = [{"label": "value", "score": value} for value in values]
-    others = [
-        {"label": "value", "score": value + step} for value, step in zip(values, (0.4, -0.4, 0.6, 0), strict=True)
-    ]
+
+    def tell(value: float) -> dict[str, Any]:
+        return {"label": "value", "score": value, "scores": {"value": value}}
+
+    answers = [tell(value) for value in values]
+    others = [tell(value + step) for value, step in zip(values, (0.4, -0.4, 0.6, 0), strict=True)]
     assert find_different("single", answers, others).tolist() == [False, False, True, False]
+
+
+def test_a_label_may_be_called_value() -> None:
+    one = {"label": "value", "score": 0.9, "scores": {"value": 0.9, "price": 0.1}}
+    same = {"label": "value", "score": 0.6, "scores": {"value": 0.6, "price": 0.4}}
+    other = {"label": "price", "score": 0.9, "scores": {"value": 0.1, "price": 0.9}}
+    assert find_different("single", [one, one], [same, other]).tolist() == [False, True]
 
 
 def test_empty_rankings_and_vectors_of_nothing_are_alike() -> None:
