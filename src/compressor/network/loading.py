@@ -60,6 +60,8 @@ def load_base_model(
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Return a pre-trained encoder with a task head, and its tokenizer; new weights are drawn from `seed`.
 
+    A head that the model has for another number of labels is drawn anew too.
+
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, lacks encoder weights, or its tokenizer does
             not fit.
@@ -77,13 +79,13 @@ def load_base_model(
         seed=seed,
         attn_implementation=attn_implementation,
         trust_remote_code=trust_remote_code,
+        head_may_be_new=True,
     )
     if task.head.labels_words:
         expect_words(tokenizer)
     if task.head.keeps_length:
         tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
-    # Models without a task head are the encoder itself, and their keys have no prefix.
-    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    prefix = _encoder_prefix(model)
     # A new task head is expected to be missing, and so is the pooler, which many pre-trained encoders do not have.
     missing = [key for key in missing if key.startswith(prefix) and "pooler" not in key]
     if missing:
@@ -166,6 +168,7 @@ def _load(
     seed: int,
     attn_implementation: str,
     trust_remote_code: bool,
+    head_may_be_new: bool = False,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", list[str]]:
     """Return a model of the given `ModelForm`, its tokenizer, and the names of newly initialised weights."""
     from transformers import AutoConfig
@@ -188,13 +191,23 @@ def _load(
                 attn_implementation=get_family(config.model_type).attention(attn_implementation),
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                # Weights of another shape are drawn anew and told, of which a head's are welcome.
+                ignore_mismatched_sizes=True,
                 **local,
             )
+        for key, stored, said in loaded["mismatched_keys"]:
+            if not head_may_be_new or key.startswith(_encoder_prefix(model)):
+                raise ValueError(f"{key} is of shape {list(stored)}, by its configuration of {list(said)}")
     except CompressorError:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(name_or_path, source, error)) from error
     return model, tokenizer, sorted(loaded["missing_keys"])
+
+
+def _encoder_prefix(model: "PreTrainedModel") -> str:
+    """Return what the names of an encoder's weights begin with: nothing where there is no task head beside it."""
+    return "" if model.base_model is model else f"{model.base_model_prefix}."
 
 
 def describe_loading_problem(name: str, source: str, error: Exception) -> str:

@@ -20,9 +20,9 @@ from transformers import (
 from compressor.data.tasks import TASKS, get_task
 from compressor.errors import ModelError
 from compressor.network.families import ENCODER_FAMILIES, get_dimensions, max_positions
-from compressor.network.loading import load_base_model, resolve_model
+from compressor.network.loading import load_base_model, load_fine_tuned_model, resolve_model
 from compressor.training.super_network import SuperNetwork, load_super_network
-from conftest import DIMENSIONS, tiny_config, tiny_model
+from conftest import DIMENSIONS, HIDDEN, tiny_config, tiny_model
 
 
 def test_the_new_head_comes_from_the_seed(base_model_dir: Path) -> None:
@@ -125,6 +125,37 @@ def test_weights_that_do_not_cover_the_encoder(base_model_dir: Path, tmp_path: P
     save_file(kept, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="must cover the encoder, but 16 tensors are missing"):
         load_base_model(str(tmp_path / "half"), TASKS["custom"], ("a", "b"), seed=0)
+
+
+def test_a_head_for_other_labels_is_drawn_anew(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    """As a model that was fine-tuned for three labels is, where a task has two; its encoder is kept."""
+    whole = tiny_model(num_labels=3)
+    whole.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    heads = []
+    for seed in (0, 0, 1):
+        model, _ = load_base_model(str(tmp_path), TASKS["custom"], ("no", "yes"), seed=seed)
+        for name, tensor in model.base_model.state_dict().items():
+            assert torch.equal(tensor, whole.base_model.state_dict()[name])
+        heads.append(model.classifier.weight)
+    assert heads[0].shape == (2, HIDDEN)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    assert not load_fine_tuned_model(str(tmp_path))[0].training
+
+
+def test_weights_of_another_shape_than_the_configuration_says(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tiny_model(num_labels=3).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 20}))
+    with pytest.raises(ModelError, match=r"must load, but it does not: bert\.encoder\.layer.* by its configuration of"):
+        load_base_model(str(tmp_path), TASKS["custom"], ("no", "yes"), seed=0)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {"0": "no", "1": "yes"}}))
+    with pytest.raises(ModelError, match=r"must load, but it does not: classifier\..* is of shape \[3"):
+        load_fine_tuned_model(str(tmp_path))
 
 
 def test_a_decoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
