@@ -434,8 +434,8 @@ def _add_gradients(job: _Job, picked: np.ndarray, updates: list[Update], scale: 
         for part in (part[piece::num_pieces] for part in parts for piece in range(num_pieces)):
             # Against the units of the whole step, so that losses and gradients of all parts add up to those of the
             # step.
-            share = count_units(rows, part) / num_units if num_units else 1.0
-            # A part may hold no unit that is judged; the mean of its loss would be 0 / 0.
+            share = count_units(rows, part) / num_units if num_units else 0.0
+            # A part, or all of a step, may hold no unit that is judged; the mean of its loss would be 0 / 0.
             if len(part) == 0 or share == 0:
                 continue
             units = units_of(rows, part)

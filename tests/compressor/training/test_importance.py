@@ -1,5 +1,6 @@
 """Importance: scores against gates that are really there, dead ones last, and an order that changes no output."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,23 @@ def case(model_type: str = "bert", task_head: str = "classification") -> tuple[P
         reference=rng.normal(size=(20, HIDDEN)).astype(np.float32) if task_head == "embedding" else None,
     )
     return tiny_model(model_type, task_head), TASKS[KINDS[task_head]], rows
+
+
+def with_rows_of_no_word(rows: EncodedRows) -> EncodedRows:
+    """The same rows; the shorter half of them holds no word that is judged, such as white space alone."""
+    assert rows.units is not None
+    silent = np.repeat(rows.lengths <= np.median(rows.lengths), rows.lengths)
+    return replace(rows, units=rows.units[~silent], labels=rows.labels[~silent])
+
+
+def test_rows_without_a_word_score_nothing_and_teach_nothing() -> None:
+    model, task, rows = case(task_head="token_classification")
+    rows = with_rows_of_no_word(rows)
+    few, many = (score_importance(model, task, rows, batch_size=size) for size in (2, 32))
+    np.testing.assert_allclose(few.units, many.units, rtol=1e-3)
+    settings = TrainingSettings(num_train_epochs=1, per_device_train_batch_size=2)
+    reports = fine_tune(model, replace(task, metric="accuracy"), rows, rows, settings, lambda _: None)
+    assert np.isfinite(reports[0].loss)
 
 
 def logits_of(model: PreTrainedModel) -> Tensor:
