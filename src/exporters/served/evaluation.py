@@ -227,6 +227,11 @@ def _gates(judged: Judged, base: Judged | None, targets: Targets, metric: str, o
     if options.max_error is not None:
         # The upper end of a two-sided interval of 90 % is a one-sided bound of 95 %.
         bound = error_interval(metric, judged.predictions, *truth, level=2 * options.confidence - 1)[1]
+        if bound <= judged.error < 1:
+            # All resamples are alike, as those of a model without a mistake. Of rows that are not at hand they tell
+            # nothing: what no row shows counts as it does where models are compared.
+            alone = compare_with_base(metric, judged.predictions, [judged.predictions], *truth)
+            bound = judged.error + float(alone.holding(0.0, options.confidence)[1][0])
         gates.append(
             Gate(
                 option="--max-error",

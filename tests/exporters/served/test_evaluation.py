@@ -77,6 +77,20 @@ def test_a_gate_promises_no_more_than_the_rows_can_tell(tmp_path: Path) -> None:
     assert bounds[2].describe().startswith("--max-error 0.2: measured 0.1667, at most 0.2")
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "matthews_correlation"])
+def test_few_rows_without_a_mistake_promise_little(metric: str, tmp_path: Path) -> None:
+    """Of 60 rows none is wrong: about 3 in 60 may be, whichever metric tells it."""
+    file = write_rows(tmp_path / "new.jsonl", *({"text": f"w{n}", "label": LABELS[n]} for n in TRUE))
+
+    def gate(confidence: float) -> Any:
+        options = GateOptions(max_error=0.04, confidence=confidence)
+        return evaluate_served(model_of(TRUE), file, ColumnOptions(metric=metric), options).gates[0]
+
+    assert (gate(0.95).measured, gate(0.95).passed) == (0.0, False)
+    assert 0.04 < gate(0.95).value < 0.06
+    assert gate(0.5).passed
+
+
 def gate_passes(gate: Any) -> bool:
     return bool(gate.value <= gate.limit)
 
