@@ -19,7 +19,7 @@ from compressor.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from compressor.files import is_plain_name, new_directory, write_json
+from compressor.files import is_plain_name, new_directory, place_of, write_json
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
 from compressor.records import (
@@ -347,7 +347,7 @@ class SearchResult:
         values, origin = self.to_json(), self.made_of
         if origin.supernet is not None:
             # Relative too, so that search and super-network can move together.
-            values["supernet_from_here"] = os.path.relpath(origin.supernet, directory)
+            values["supernet_from_here"] = os.path.relpath(origin.supernet, place_of(directory).resolve())
         elif origin.model_name_or_path is None:
             raise unsaved_super_network()
         if self.known_predictions is not None:

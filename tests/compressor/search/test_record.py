@@ -21,6 +21,20 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert result.full.name == "subnet-000"
 
 
+def test_the_super_network_is_found_from_where_the_result_lies(tmp_path: Path) -> None:
+    """A directory that is there is filled from within; what is written then is as seen from the directory all the same.
+
+    So search and super-network can move together.
+    """
+    written = write_search(tmp_path / "search", POINTS, supernet=tmp_path / "net")
+    result = SearchResult.load(written)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there", target_is_directory=True)
+    for name in ("search", "new", "there", "link"):
+        result.save(tmp_path / name)
+        assert json.loads((tmp_path / name / "search_results.json").read_text())["supernet_from_here"] == "../net"
+
+
 def test_costs_are_shares_of_the_super_network_s(tmp_path: Path) -> None:
     result = SearchResult.load(write_search(tmp_path / "search", POINTS))
     points = relative_objectives(result.evaluations, result.objectives, result.full_costs)
