@@ -350,8 +350,8 @@ class SearchResult:
             values["supernet_from_here"] = os.path.relpath(origin.supernet, place_of(directory).resolve())
         elif origin.model_name_or_path is None:
             raise unsaved_super_network()
-        if self.known_predictions is not None:
-            write_predictions(directory / PREDICTIONS_FILE, self.known_predictions)
+        if (predictions := self.predictions) is not None:
+            write_predictions(directory / PREDICTIONS_FILE, predictions)
         return write_json(directory / RESULTS_FILE, values)
 
     def save(self, directory: str | Path) -> Path:

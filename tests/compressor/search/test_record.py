@@ -1,11 +1,14 @@
 """A search's result: what is saved is loaded, its front and its costs are those of its evaluations."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compressor.errors import FileError
+from compressor.evaluation.predictions import ValidationPredictions
 from compressor.search.record import SearchResult, hypervolume_of, relative_objectives
 from conftest import write_search
 
@@ -33,6 +36,18 @@ def test_the_super_network_is_found_from_where_the_result_lies(tmp_path: Path) -
     for name in ("search", "new", "there", "link"):
         result.save(tmp_path / name)
         assert json.loads((tmp_path / name / "search_results.json").read_text())["supernet_from_here"] == "../net"
+
+
+def test_a_loaded_result_is_saved_with_its_predictions(tmp_path: Path) -> None:
+    """Without them a choice promises less."""
+    labels = np.array([0, 1, 1])
+    predictions = ValidationPredictions(labels=labels, by_name={"subnet-000": labels})
+    result = SearchResult.load(write_search(tmp_path / "search", POINTS, supernet=tmp_path / "net"))
+    replace(result, known_predictions=predictions).save(tmp_path / "first")
+    SearchResult.load(tmp_path / "first").save(tmp_path / "second")
+    again = SearchResult.load(tmp_path / "second").predictions
+    assert again is not None
+    assert again.by_name["subnet-000"].tolist() == [0, 1, 1]
 
 
 def test_costs_are_shares_of_the_super_network_s(tmp_path: Path) -> None:
