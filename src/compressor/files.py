@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -243,11 +243,11 @@ def temporary_directory(place: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
+def new_directory(path: Path, gone: Collection[str] = ()) -> Iterator[Path]:
     """Yield a temporary directory whose files appear in `path` when the block ends well, and vanish when it does not.
 
-    A new `path` appears at once. In one that holds other files these stay, and `INCOMPLETE` marks it while ours are
-    moved in.
+    A new `path` appears at once. In one that holds other files these stay, but for those that are `gone` if ours have
+    none of that name, and `INCOMPLETE` marks it while ours are moved in.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # On the same file system as `path`, so that moving is renaming.
@@ -261,6 +261,8 @@ def new_directory(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             return
         (path / INCOMPLETE).touch()
+        for name in set(gone) - {entry.name for entry in temporary.iterdir()}:
+            (path / name).unlink(missing_ok=True)
         for entry in temporary.iterdir():
             if (path / entry.name).is_dir():
                 shutil.rmtree(path / entry.name)

@@ -47,6 +47,7 @@ from compressor.network.dimensions import EncoderDimensions
 from compressor.network.saving import (
     SavedSubNetwork,
     file_size_mb,
+    find_earlier_files,
     load_sliced_model,
     read_sub_network,
     require_error,
@@ -118,7 +119,8 @@ class Extraction:
         line that made it, for the card; both if there are any.
         """
         directory, report = Path(directory), self.report
-        with new_directory(directory) as temporary:
+        # Of a model that was saved there before: its code, say, would count as this one's.
+        with new_directory(directory, gone=find_earlier_files(directory)) as temporary:
             # The model first: the record takes what its `sub_network.json` says, and adds to it.
             save_sliced_model(temporary, self.model, self.tokenizer, self.sub_network, self.dimensions, {})
             record = SlicedModelRecord(

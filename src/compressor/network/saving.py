@@ -80,6 +80,17 @@ def save_sliced_model(
     return path
 
 
+def find_earlier_files(path: Path) -> list[str]:
+    """Return the names of the files of a sliced model that was saved in a directory, as far as they are as it was."""
+    if not is_sliced(path):
+        return []
+    try:
+        written = read_sub_network(path, SavedSubNetwork).files or {}
+    except CompressorError:  # what is broken says nothing
+        return []
+    return [name for name, digest in digest_files(path).items() if written.get(name) == digest]
+
+
 def to_loadable_model(
     model: "PreTrainedModel", sub_network: SubNetwork, dimensions: EncoderDimensions
 ) -> "PreTrainedModel":

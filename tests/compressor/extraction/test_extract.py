@@ -137,6 +137,22 @@ def test_a_saved_extraction_is_loaded(extraction: Extraction, tmp_path: Path) ->
     assert "```bash\ncompressor extract\n```" in (path / "README.md").read_text()
 
 
+def test_another_model_may_be_saved_in_its_place(
+    extraction: Extraction, net: SuperNetwork, data: TaskData, tmp_path: Path
+) -> None:
+    """The code of the one before is none of the stock model's; what others have put there stays."""
+    path = extraction.save(tmp_path / "model")
+    (path / "notes.txt").touch()
+    stock = extract_sub_network(net, STOCK, data, finetune_epochs=0)
+    stock.save(path)
+    assert {file.name for file in path.iterdir()} == FILES - {"modeling_sliced.py"} | RECORDS | {"notes.txt"}
+    assert load_sliced_model(path).sub_network == STOCK
+    (path / "merges.txt").touch()  # which counts as a model's, but is not ours
+    extraction.save(path)
+    with pytest.raises(ModelError, match="merges.txt was added"):
+        load_sliced_model(path)
+
+
 def test_saving_leaves_nothing_half_written(
     extraction: Extraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
