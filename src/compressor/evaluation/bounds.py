@@ -136,6 +136,8 @@ def compare_with_base(
     steps = np.divide(cubes, squares, out=np.zeros(len(values)), where=squares > 0)
     if are_labels(base):
         steps = np.maximum(steps, 1.0)  # a label is right or wrong, also where no row at hand differs
+    if metric == "spearman":
+        steps = np.where(squares > 0, steps, 1.0)  # likewise where no two rows change their ranks, unlike equal values
     sums = group_sums(metric, labels, base, structure) if metric in RANKINGS else None
     if sums is not None:
         # Queries without a relevant document count for nothing, and each of the others for the more.

@@ -51,8 +51,11 @@ def test_few_rows_without_a_difference_are_no_certainty() -> None:
     increases = compare_with_base("accuracy", labels, [labels], labels)
     _, bounds = increases.holding(0.01, 0.95)
     assert bounds == pytest.approx([2.7 / 200], rel=0.05)
-    values = np.linspace(0, 1, 200)
+    values = np.linspace(0, 1, 400)
     assert compare_with_base("pearson", values, [values], values).holding(0.01, 0.95)[0].all()
+    for rows in (5, 100, 400):  # whose ranks are the same, but not their values
+        holds, _ = compare_with_base("spearman", values[:rows], [values[:rows] ** 3], values[:rows]).holding(0.01, 0.95)
+        assert holds[0] == (rows == 400)
 
 
 @pytest.mark.parametrize("metric", RANKINGS)
