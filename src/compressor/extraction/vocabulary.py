@@ -320,7 +320,8 @@ def cut_embeddings(model: "PreTrainedModel", kept: np.ndarray) -> None:
     old = model.get_input_embeddings()
     assert isinstance(old, nn.Embedding)
     rows = torch.from_numpy(kept).to(old.weight.device)
-    padding = None if old.padding_idx is None else int(np.flatnonzero(kept == old.padding_idx)[0])
+    # None too where a configuration calls a token padding that is not the tokenizer's, and that has gone.
+    padding = next((place for place, token in enumerate(kept.tolist()) if token == old.padding_idx), None)
     new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=padding, device="meta")
     new.weight = nn.Parameter(old.weight.detach().index_select(0, rows), requires_grad=old.weight.requires_grad)
     model.set_input_embeddings(new)

@@ -262,3 +262,19 @@ def test_a_padding_token_that_counts_stays_where_it_is(tmp_path: Path) -> None:
     counts[-1] = 1
     with pytest.raises(ModelError, match="must keep that token's id"):
         trim_vocabulary(model, tokenizer, counts)
+
+
+def test_a_token_that_is_called_padding_may_go(tmp_path: Path) -> None:
+    """A configuration may say 0 where the tokenizer, trained for other texts, pads with another one."""
+    tokenizer, model = word_tokenizer(), tiny_model()
+    model.config.pad_token_id = model.get_input_embeddings().padding_idx = 9  # an ordinary word
+    counts = count_tokens([np.asarray(tokenizer("w1 w2")["input_ids"])], 60)
+    sliced = slice_model(model, ODD)
+    trimmed = trim_vocabulary(sliced, tokenizer, counts)
+    assert 9 not in trimmed.kept
+    assert (sliced.config.pad_token_id, sliced.get_input_embeddings().padding_idx) == (None, None)
+    save_sliced_model(tmp_path, sliced, trimmed.tokenizer, ODD, DIMENSIONS, {})
+    loaded = load_sliced_model(tmp_path)
+    old, new = (one("w1 w2", return_tensors="pt") for one in (tokenizer, loaded.tokenizer))
+    with torch.inference_mode():
+        torch.testing.assert_close(slice_model(model, ODD)(**old).logits, loaded.model(**new).logits)
