@@ -249,6 +249,16 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def write_slow_tokenizer(path: Path) -> None:
+    """A tokenizer that transformers has in Python alone, without a tokenizer.json: it reads w and digits."""
+    from transformers import PhobertTokenizer
+
+    pieces = [*"w0123456789", *(f"{letter}@@" for letter in "w0123456789")]
+    (path / "vocab.txt").write_text("".join(f"{piece} 1\n" for piece in pieces))
+    (path / "bpe.codes").write_text("#version: 0.2\nw 1 1\n")
+    PhobertTokenizer(str(path / "vocab.txt"), str(path / "bpe.codes")).save_pretrained(path)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     """The word tokenizer, made once."""

@@ -15,11 +15,13 @@ from compressor.data.metrics import label_agreement
 from compressor.data.rows import TaskData, in_order_of, pick_rows, require_same_rows
 from compressor.data.tasks import Task
 from compressor.digests import digest_files
+from compressor.errors import ModelError
 from compressor.evaluation.bounds import compare_with_base
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.score import score
 from compressor.extraction.extract import Extraction
 from compressor.files import new_directory, require_other_directory
+from compressor.network.checkpoints import has_backend
 from compressor.network.families import get_family, max_positions
 from compressor.network.saving import require_error
 from compressor.training.super_network import SuperNetwork
@@ -66,7 +68,7 @@ def export_model(
         fields: those of `ExportOptions`, such as `max_int8_loss=0.02`, in place of `options`.
 
     Raises:
-        ModelError: the directory holds no model that can be exported.
+        ModelError: the directory holds no model that can be exported, or its tokenizer is not a fast one.
         TaskDataError: the rows are not those that the model was made with.
         ParityError: an fp32 form computes something else than PyTorch; nothing is written.
         OptionError: an option is out of its range.
@@ -77,6 +79,11 @@ def export_model(
     require_provider(options.provider, {"onnxruntime", *options.runtime})
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     require_other_directory(output_dir, opened.path)
+    if not has_backend(opened.tokenizer):
+        raise ModelError(
+            f"a tokenizer must have a tokenizer.json to be served, but {type(opened.tokenizer).__name__} has none. "
+            "Save that of the base model as a fast tokenizer, and train again."
+        )
     data = opened.load_data() if data is None else in_order_of(data, opened.labels)
     require_same_rows(data, opened.data_digest, "the model was made with", "make the model again")
     validation = encode(data.validation, data.task, opened.tokenizer, max_positions(opened.model))

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from compressor.data.batches import encode
 from compressor.errors import ModelError, OptionError, OutputError, ParityError, TaskDataError
@@ -19,7 +19,7 @@ from compressor.extraction.extract import extract_sub_network
 from compressor.network.saving import load_sliced_model
 from compressor.network.slicing import slice_model
 from compressor.training.super_network import load_super_network
-from conftest import tiny_model
+from conftest import tiny_model, write_slow_tokenizer
 from exported import FACTS, ODD
 from exporters import Export, ExportOptions, export_model, servable
 from exporters.export import _calibration_rows, _convert, _judge
@@ -86,6 +86,19 @@ def test_a_served_model_cuts_texts_where_its_tokenizer_does(folder: Path) -> Non
     with torch.inference_mode():
         scores = opened.model(**tokens).logits.softmax(-1)[0]
     assert list(served.ask([text])[0].scores.values()) == pytest.approx(scores.tolist(), abs=1e-4)
+
+
+def test_a_slow_tokenizer_is_refused_before_anything_is_exported(folder: Path) -> None:
+    (folder / "slow").mkdir()
+    write_slow_tokenizer(folder / "slow")
+    opened = replace(open_model(folder / "model"), tokenizer=AutoTokenizer.from_pretrained(folder / "slow"))
+    with pytest.raises(ModelError) as raised:
+        export_model(opened, None, folder / "made")
+    assert str(raised.value) == (
+        "a tokenizer must have a tokenizer.json to be served, but PhobertTokenizer has none. "
+        "Save that of the base model as a fast tokenizer, and train again."
+    )
+    assert not (folder / "made").exists()
 
 
 def test_int8_that_may_lose_too_much_is_kept_but_not_accepted(folder: Path) -> None:

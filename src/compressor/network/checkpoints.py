@@ -269,11 +269,24 @@ def load_tokenizer(source: str, **options: Any) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def has_backend(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Return whether a tokenizer is a fast one, which a `tokenizer.json` makes again."""
+    return getattr(tokenizer, "backend_tokenizer", None) is not None
+
+
 def expect_words(tokenizer: "PreTrainedTokenizerBase") -> None:
     """Make a byte-level tokenizer put a space before each word of a list, as before words within texts.
 
     Without it words are read as if they continued those before, which such encoders have hardly seen.
+
+    Raises:
+        ModelError: the tokenizer does not tell which word a token is of.
     """
+    if not has_backend(tokenizer):
+        raise ModelError(
+            f"a tokenizer must have a tokenizer.json to read words with labels, but {type(tokenizer).__name__} has "
+            "none. Save it as a fast tokenizer, or choose another model."
+        )
     from tokenizers.pre_tokenizers import ByteLevel
 
     found: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)

@@ -22,7 +22,7 @@ from compressor.errors import ModelError
 from compressor.network.families import ENCODER_FAMILIES, get_dimensions, max_positions
 from compressor.network.loading import load_base_model, load_fine_tuned_model, resolve_model
 from compressor.training.super_network import SuperNetwork, load_super_network
-from conftest import DIMENSIONS, HIDDEN, tiny_config, tiny_model
+from conftest import DIMENSIONS, HIDDEN, tiny_config, tiny_model, write_slow_tokenizer
 
 
 def test_the_new_head_comes_from_the_seed(base_model_dir: Path) -> None:
@@ -156,6 +156,18 @@ def test_weights_of_another_shape_than_the_configuration_says(
     (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": {"0": "no", "1": "yes"}}))
     with pytest.raises(ModelError, match=r"must load, but it does not: classifier\..* is of shape \[3"):
         load_fine_tuned_model(str(tmp_path))
+
+
+def test_words_with_labels_need_a_fast_tokenizer(tmp_path: Path) -> None:
+    tiny_model().save_pretrained(tmp_path)
+    write_slow_tokenizer(tmp_path)
+    load_base_model(str(tmp_path), TASKS["custom"], ("no", "yes"), seed=0)
+    with pytest.raises(ModelError) as raised:
+        load_base_model(str(tmp_path), TASKS["ner"], ("O", "B-PER"), seed=0)
+    assert str(raised.value) == (
+        "a tokenizer must have a tokenizer.json to read words with labels, but PhobertTokenizer has none. "
+        "Save it as a fast tokenizer, or choose another model."
+    )
 
 
 def test_a_decoder_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
