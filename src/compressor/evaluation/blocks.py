@@ -29,7 +29,7 @@ NUM_ROWS = 128
 """Outputs are compared with those of the whole network, row by row, so that few rows tell much."""
 _KEPT = {"heads": (0, 1 / 6, 1 / 3, 1 / 2, 3 / 4), "units": (0, 1 / 24, 1 / 8, 1 / 4, 1 / 2, 3 / 4)}
 """Shares of a block's members that are tried; small blocks of units are worth much."""
-SHARES = (0.6, 0.47, 0.36, 0.27, 0.2, 0.14, 0.1, 0.07, 0.045, 0.03)
+SHARES = (0.6, 0.36, 0.2, 0.1, 0.045)
 """Shares of what all blocks cost, for each of which a sub-network is proposed."""
 _STEPS = 1000
 """Into which the cost of all blocks is cut: a knapsack needs whole numbers."""

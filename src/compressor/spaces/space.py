@@ -44,7 +44,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def mutate_config(self, config: Config, rng: np.random.Generator) -> Config:
-        """Return a config that differs in one key, by a small step or a large one."""
+        """Return a neighbour of a config: one thing of it differs, by a small step or a large one."""
 
     @abstractmethod
     def to_vector(self, config: Config) -> np.ndarray:
