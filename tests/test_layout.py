@@ -127,7 +127,6 @@ TESTED_IN = {
     "compressor/search/figures": "exporters/report/test_page",
     "compressor/search/shared": "mlproject/commands/test_search",
     "compressor/spaces/layers": "compressor/spaces/test_space",
-    "compressor/spaces/medium": "compressor/spaces/test_space",
     "compressor/spaces/subsets": "compressor/spaces/test_space",
     "compressor/standard_nas/backend": "compressor/standard_nas/test_tuner",
     "compressor/standard_nas/trial": "mlproject/commands/test_nas",
