@@ -3,7 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from compressor.data.metrics import label_agreement
 from compressor.data.rows import TaskData, in_order_of, pick_rows, require_same_rows
 from compressor.data.tasks import Task
 from compressor.digests import digest_files
-from compressor.errors import ModelError
+from compressor.errors import CompressorError, ModelError
 from compressor.evaluation.bounds import compare_with_base
 from compressor.evaluation.evaluator import Evaluator
 from compressor.evaluation.score import score
@@ -36,9 +36,12 @@ from exporters.graph.quantization import (
     convert_fp16,
     quantize_int8,
 )
-from exporters.graph.sessions import create_session, graph_mb, require_provider
+from exporters.graph.sessions import create_session, files_of, graph_mb, require_provider
 from exporters.opened_model import OpenedModel, open_model
 from exporters.options import ExportOptions, Form, Precision
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _MAX_LENGTHS = 1000
 """The most lengths of validation rows in a record."""
@@ -79,15 +82,11 @@ def export_model(
     require_provider(options.provider, {"onnxruntime", *options.runtime})
     opened = model if isinstance(model, OpenedModel) else open_model(model)
     require_other_directory(output_dir, opened.path)
-    if not has_backend(opened.tokenizer):
-        raise ModelError(
-            f"a tokenizer must have a tokenizer.json to be served, but {type(opened.tokenizer).__name__} has none. "
-            "Save that of the base model as a fast tokenizer, and train again."
-        )
+    require_servable_tokenizer(opened.tokenizer)
     data = opened.load_data() if data is None else in_order_of(data, opened.labels)
     require_same_rows(data, opened.data_digest, "the model was made with", "make the model again")
     validation = encode(data.validation, data.task, opened.tokenizer, max_positions(opened.model))
-    with new_directory(output_dir) as temporary:
+    with new_directory(output_dir, gone=_find_earlier_forms(output_dir)) as temporary:
         verified, smaller = _make_forms(temporary, opened, data, validation, options)
         made = Export(
             directory=output_dir,
@@ -110,6 +109,29 @@ def export_model(
         link_graphs(temporary, {name: form.file for name, form in made.accepted.items()})
         made.save(temporary)
     return made
+
+
+def _find_earlier_forms(directory: Path) -> list[str]:
+    """Return the files of the forms that an earlier export has left in a directory, beside which ours are to lie."""
+    try:
+        made = Export.load(directory)
+    except (CompressorError, OSError):  # there is none, or what is broken says nothing
+        return []
+    forms = [form for form in (made.fp32, made.openvino, *made.smaller.values()) if form is not None]
+    return [file.name for form in forms for file in files_of(directory / form.file)]
+
+
+def require_servable_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise unless what is served, which has no transformers, can read a model's tokenizer.
+
+    Raises:
+        ModelError: it has no `tokenizer.json`.
+    """
+    if not has_backend(tokenizer):
+        raise ModelError(
+            f"a tokenizer must have a tokenizer.json to be served, but {type(tokenizer).__name__} has none. "
+            "Save that of the base model as a fast tokenizer, and train again."
+        )
 
 
 def _make_forms(

@@ -101,6 +101,17 @@ def test_a_slow_tokenizer_is_refused_before_anything_is_exported(folder: Path) -
     assert not (folder / "made").exists()
 
 
+def test_forms_of_an_earlier_export_do_not_stay_beside_those_of_another(folder: Path) -> None:
+    """A service that takes model.int8.onnx from the directory would else serve the model before."""
+    export_model(folder / "model", None, folder / "made", ExportOptions(precision=("fp32", "int8")))
+    (folder / "made" / "notes.txt").write_text("mine")
+    assert (folder / "made" / "model.int8.onnx").is_file()
+    made = export_model(folder / "model", None, folder / "made", ExportOptions(precision=("fp32",)))
+    assert (list(made.smaller), (folder / "made" / "notes.txt").read_text()) == ([], "mine")
+    assert [file.name for file in (folder / "made").glob("*.onnx")] == ["model.onnx"]
+    assert Export.load(folder / "made").fp32 == made.fp32
+
+
 def test_int8_that_may_lose_too_much_is_kept_but_not_accepted(folder: Path) -> None:
     """Of so few rows nobody can be sure of so small a loss, so tables are tried in both ways."""
     made = export_model(folder / "model", None, folder / "made", ExportOptions(max_int8_loss=0.0))

@@ -454,9 +454,11 @@ def _same_afterwards(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
     """Restore the tokenizer afterwards: it is saved alike, whether its rows' tokens were in the cache or not."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     before = backend.truncation if backend is not None else None
-    yield
-    if backend is not None:
-        backend.no_truncation() if before is None else backend.enable_truncation(**before)
+    try:
+        yield
+    finally:
+        if backend is not None:
+            backend.no_truncation() if before is None else backend.enable_truncation(**before)
 
 
 def _fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:

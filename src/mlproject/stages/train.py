@@ -17,6 +17,7 @@ from compressor.training.ranks import current_ranks
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.state import EpochReport
 from compressor.training.train import PreparedTraining, prepare_training, train_super_network
+from exporters.export import require_servable_tokenizer
 from exporters.forecast import Plan, forecast_training
 from mlproject.inputs.models import open_rows
 from mlproject.stages.log import describe_rows, log_data, log_files, option_params, print_notes
@@ -47,6 +48,8 @@ def train_supernet(
     log_data(run, data, source)
 
     def on_start(prepared: PreparedTraining) -> None:
+        if plan is not None:  # an export follows: here, and not hours later when it begins
+            require_servable_tokenizer(prepared.net.tokenizer)
         print(describe_rows(data))
         # Before the first epoch of this process, the record has those of an interrupted training.
         done = 0 if prepared.net.record is None else len(prepared.net.record.epochs)

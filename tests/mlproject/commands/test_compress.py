@@ -12,10 +12,22 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from compressor.data.heads.answers import AGAINST_FULL_MODEL
-from conftest import sentence_rows, tiny_model
+from conftest import sentence_rows, tiny_model, write_slow_tokenizer
 from exporters import Export
 from exporters.graph.openvino_ir import missing_packages
 from running import RunCli, WriteRows, runs, train_words
+
+
+def test_a_tokenizer_that_cannot_be_served_is_refused_before_the_training(
+    run_cli: RunCli, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    (tmp_path / "slow").mkdir()
+    tiny_model("roberta").save_pretrained(tmp_path / "slow")
+    write_slow_tokenizer(tmp_path / "slow")
+    outcome = run_cli("compress", *train_words(tmp_path / "slow", write_rows(sentence_rows(80)))[1:])
+    assert outcome.code == 1
+    assert "a tokenizer must have a tokenizer.json to be served, but PhobertTokenizer has none." in outcome.err
+    assert not list(tmp_path.rglob("checkpoint-epoch-*"))
 
 
 @pytest.mark.slow
