@@ -19,7 +19,7 @@ from compressor.data.heads import form_of
 from compressor.data.heads.answers import digest_reference, find_reference, load_reference
 from compressor.data.metrics.ratios import Structure, read_tags
 from compressor.data.rows import Rows, TaskData
-from compressor.data.storage.tokens import new_column, open_column, open_columns, write_columns
+from compressor.data.storage.tokens import new_column, open_column, open_columns, open_kept_column, write_columns
 from compressor.data.tasks import Task
 from compressor.device import Pieces, to_device
 from compressor.progress import progress_bar
@@ -122,7 +122,9 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     # All that tokens depend on. Stripped, so that the keys of caches from before there were prompts still fit.
     asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
     folder = _kept_in_cache(asked)
-    if not (columns := open_columns(folder)):
+    # Not only whether there are any: what cleans a cache up by the age of its files may leave some.
+    wanted = {_LENGTHS, *(name for name in _KINDS if name in tokenizer.model_input_names)}
+    if not (wanted | ({_WORDS} if head.labels_words else set())) <= set(columns := open_columns(folder)):
         write_columns(folder, _tokenize(rows, task, tokenizer, max_length))
         columns = open_columns(folder)
     lengths = columns.pop(_LENGTHS)
@@ -208,14 +210,15 @@ def kept_outputs(asked: str, open_model: "Callable[[], tuple[PreTrainedModel, En
     are not there.
     """
     file = _kept_in_cache(asked).with_suffix(".npy")
-    if not file.is_file():
-        model, own = open_model()
-        batches = iterate_batches(own, evaluation_picks(own, 64))
-        # The first batch tells the shape of the outputs, by which the file is made before the others are computed.
-        first = next(answers := compute_each(model, batches))
-        with new_column(file, (int(own.unit_bounds[-1]), *first[1].shape[1:])) as column:
-            for places, outputs in chain([first], answers):
-                column[places] = outputs
+    if (kept := open_kept_column(file)) is not None:
+        return kept
+    model, own = open_model()
+    batches = iterate_batches(own, evaluation_picks(own, 64))
+    # The first batch tells the shape of the outputs, by which the file is made before the others are computed.
+    first = next(answers := compute_each(model, batches))
+    with new_column(file, (int(own.unit_bounds[-1]), *first[1].shape[1:])) as column:
+        for places, outputs in chain([first], answers):
+            column[places] = outputs
     return open_column(file)
 
 

@@ -18,6 +18,7 @@ from compressor.data.batches import (
     encode,
     evaluation_batches,
     join_rows,
+    kept_outputs,
     temporary_cache,
     training_batches,
 )
@@ -26,7 +27,7 @@ from compressor.data.rows import Rows
 from compressor.data.sources import make_source
 from compressor.data.storage.texts import Texts
 from compressor.data.tasks import TASKS
-from conftest import WORDS
+from conftest import WORDS, tiny_model
 from memory_of_rows import READERS, write_rows
 
 
@@ -212,6 +213,30 @@ def test_damaged_tokens_are_made_again(tokenizer: PreTrainedTokenizerFast) -> No
     (file,) = (Path(datasets.config.HF_DATASETS_CACHE) / "mlflow-compressor").glob("*/input_ids.npy")
     file.write_bytes(b"")
     assert encode(rows, task, tokenizer, 512).columns["input_ids"].tolist() == found.columns["input_ids"].tolist()
+
+
+@pytest.mark.parametrize("gone", ["input_ids", "token_type_ids", "lengths"])
+def test_tokens_of_a_cache_that_was_cleaned_in_part_are_made_again(
+    gone: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Without its token types a row of two texts would be another one, and nobody would be told."""
+    rows, task = make_rows([3, 5]), TASKS["custom"]
+    found = encode(rows, task, tokenizer, 512)
+    (file,) = (Path(datasets.config.HF_DATASETS_CACHE) / "mlflow-compressor").glob(f"*/{gone}.npy")
+    file.unlink()
+    again = encode(rows, task, tokenizer, 512)
+    assert {name: values.tolist() for name, values in again.columns.items()} == {
+        name: values.tolist() for name, values in found.columns.items()
+    }
+    assert again.lengths.tolist() == found.lengths.tolist()
+
+
+def test_outputs_in_the_cache_that_are_damaged_are_computed_again(tokenizer: PreTrainedTokenizerFast) -> None:
+    own, model = encode(make_rows([3, 5]), TASKS["custom"], tokenizer, 512), tiny_model()
+    found = kept_outputs("a model", lambda: (model, own)).tolist()
+    (file,) = (Path(datasets.config.HF_DATASETS_CACHE) / "mlflow-compressor").glob("*.npy")
+    file.write_bytes(file.read_bytes()[:-4])
+    assert kept_outputs("a model", lambda: (model, own)).tolist() == found
 
 
 @pytest.mark.parametrize("reader", READERS)

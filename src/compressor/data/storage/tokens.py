@@ -40,13 +40,13 @@ def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None
         finally:
             for column in columns.values():
                 column.close()
-        if not open_columns(folder):
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        if not columns.keys() <= open_columns(folder).keys():
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or what is left of one
         try:
             # Renaming is atomic, and fails where the folder is there and not empty.
             temporary.replace(folder)
         except OSError:
-            if not open_columns(folder):  # else another process has just made it
+            if not columns.keys() <= open_columns(folder).keys():  # else another process has just made it
                 raise
 
 
@@ -89,6 +89,14 @@ def open_column(file: Path) -> np.ndarray:
     if file.stat().st_size < _MAPPED_FROM:
         return np.asarray(np.load(file, allow_pickle=False))
     return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def open_kept_column(file: Path) -> np.ndarray | None:
+    """Return an array of a file of the cache; None where there is none, or it is damaged."""
+    try:
+        return open_column(file)
+    except (ValueError, OSError, EOFError):
+        return None
 
 
 @contextmanager
