@@ -85,6 +85,29 @@ def take(data: TaskData, num_rows: int, num_unlabeled: int) -> TaskData:
     return replace(data, train=rows, unlabeled=unlabeled)
 
 
+def add_row_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says where rows come from: the film reviews, or files of one's own."""
+    parser.add_argument("--task-name", default="demo")
+    for name in ("train-file", "validation-file", "test-file", "label-column"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--text-column", action="append", default=[])
+    parser.add_argument("--eval-rows", type=int, default=1000)
+
+
+def source_of(arguments: argparse.Namespace, train_rows: int) -> DataSource:
+    """Where rows come from, by `add_row_options`."""
+    return make_source(
+        task_name=arguments.task_name,
+        train_file=arguments.train_file,
+        validation_file=arguments.validation_file,
+        test_file=arguments.test_file,
+        label_column=arguments.label_column,
+        text_columns=tuple(arguments.text_column),
+        max_train_samples=train_rows,
+        max_eval_samples=arguments.eval_rows,
+    )
+
+
 def main() -> None:
     """Trains for all numbers of rows, texts and seeds; a table, and one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,26 +116,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--model-name-or-path", default="demo")
     parser.add_argument("--teacher-model", help="answers all rows; else the model fine-tuned on the labels the texts")
-    parser.add_argument("--task-name", default="demo")
-    for name in ("train-file", "validation-file", "test-file", "label-column"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--text-column", action="append", default=[])
-    parser.add_argument("--eval-rows", type=int, default=1000)
+    add_row_options(parser)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    source: DataSource = make_source(
-        task_name=arguments.task_name,
-        train_file=arguments.train_file,
-        validation_file=arguments.validation_file,
-        test_file=arguments.test_file,
-        label_column=arguments.label_column,
-        text_columns=tuple(arguments.text_column),
-        max_train_samples=10**6,
-        max_eval_samples=arguments.eval_rows,
-    )
-    data = load_task_data(source)
+    data = load_task_data(source_of(arguments, 10**6))
     model = ModelOptions(model_name_or_path=arguments.model_name_or_path, teacher_model=arguments.teacher_model)
     table = []
     for num_rows in arguments.rows:

@@ -24,7 +24,6 @@ import torch
 
 from compressor.data.loading import load_task_data
 from compressor.data.rows import TaskData, pick_rows
-from compressor.data.sources import make_source
 from compressor.errors import SearchError
 from compressor.extraction.extract import extract_sub_network
 from compressor.markdown import markdown_table
@@ -35,6 +34,7 @@ from compressor.training.settings import TrainingSettings
 from compressor.training.super_network import SuperNetwork, load_super_network
 from compressor.training.train import train_super_network
 from exporters.timing.latency_table import measure_latency_table
+from few_rows import add_row_options, source_of
 
 
 def prepare(seed: int, data: TaskData, arguments: argparse.Namespace) -> tuple[SuperNetwork, SearchResult]:
@@ -139,30 +139,17 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--speed-ups", nargs="+", type=float, default=[2.0, 4.0, 12.0])
     parser.add_argument("--train-rows", type=int, default=3000)
-    parser.add_argument("--eval-rows", type=int, default=1000)
     parser.add_argument("--unlabeled", type=int, default=0, help="more rows, without labels, for the distillation")
     parser.add_argument("--num-samples", type=int, default=60)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--num-train-epochs", type=int)
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--task-name", default="demo")
-    for name in ("train-file", "validation-file", "test-file", "label-column"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--text-column", action="append", default=[])
+    add_row_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    source = make_source(
-        task_name=arguments.task_name,
-        train_file=arguments.train_file,
-        validation_file=arguments.validation_file,
-        test_file=arguments.test_file,
-        label_column=arguments.label_column,
-        text_columns=tuple(arguments.text_column),
-        max_train_samples=arguments.train_rows,
-        max_eval_samples=arguments.eval_rows,
-    )
+    source = source_of(arguments, arguments.train_rows)
     data, unlabeled = load_task_data(source), None
     if arguments.unlabeled:
         every = load_task_data(replace(source, max_train_samples=10**6)).train
