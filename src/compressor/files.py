@@ -4,8 +4,8 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,15 +28,13 @@ _DEPTH = 4
 def write_text(path: Path, text: str) -> Path:
     """Write `text` to `path` atomically, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
-    temporary = Path(name)
+    temporary = name_temporary(path.parent, path.name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             # Before the rename: else a loss of power may leave the new name with an empty file.
             os.fsync(file.fileno())
-        # mkstemp makes files that nobody else may read.
         temporary.chmod(0o644)
         temporary.replace(path)
     # KeyboardInterrupt too: nothing half written stays.
@@ -228,15 +226,25 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def name_temporary(place: Path, name: str) -> Path:
+    """Return a new path in `place` for what will be called `name`.
+
+    It is known before anything is there: `tempfile` tells it afterwards, and a signal that comes in between would leave
+    what was made behind.
+    """
+    return place / f".{name}.{secrets.token_hex(4)}{TEMPORARY}"
+
+
 @contextmanager
 def temporary_directory(place: Path, name: str) -> Iterator[Path]:
     """Yield a new directory in `place`, for what will be called `name`; what is left of it goes when the block ends.
 
     What a killed process leaves of it is found by `remove_temporaries`.
     """
-    temporary = Path(tempfile.mkdtemp(dir=place, prefix=f".{name}.", suffix=TEMPORARY))
-    temporary.chmod(0o755)  # others may read what becomes of it, as they may read other directories
+    temporary = name_temporary(place, name)
     try:
+        temporary.mkdir()
+        temporary.chmod(0o755)  # others may read what becomes of it, as they may read other directories
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -14,7 +14,7 @@ import pytest
 
 from compressor.data import demo_base
 from compressor.data.demo_base import find_demo_base_model
-from compressor.digests import combine, digest_files
+from compressor.digests import digest_source
 from compressor.errors import ModelError
 from compressor.files import INCOMPLETE, TEMPORARY
 from compressor.network.loading import digest_model, resolve_model
@@ -77,7 +77,7 @@ def test_the_pieces_are_joined_once(packages: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("packages")
 def test_the_name_is_resolved_and_digested_like_a_directory() -> None:
     assert resolve_model("demo-base") == str(find_demo_base_model())
-    assert digest_model("demo-base") == combine(digest_files(find_demo_base_model()))
+    assert digest_model("demo-base") == digest_source(find_demo_base_model())
 
 
 def test_packages_that_are_not_installed(packages: Path, tmp_path: Path) -> None:

@@ -281,6 +281,6 @@ def test_a_search_of_medium_begins_with_what_its_blocks_are_worth(trained: Path)
     made, drawn = search("local_search"), search("random_search")
     assert made[:3] == drawn[:3]
     proposed = [sub_network for sub_network in proposed if sub_network not in made[:3]]
-    assert len(proposed) >= 7
+    assert len(proposed) >= 4
     assert made[3 : 3 + len(proposed)] == proposed[:9]
     assert not set(drawn[3:]) & set(proposed)

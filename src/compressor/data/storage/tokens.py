@@ -5,18 +5,16 @@ Here a column is one array, whose pages the system reads when they are asked for
 several processes of a machine share them.
 """
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
-from compressor.files import TEMPORARY, temporary_directory
+from compressor.files import name_temporary, temporary_directory
 
 _MAPPED_FROM = 1 << 24
 """Bytes of a file from which on it is mapped; a smaller one is read."""
@@ -103,9 +101,7 @@ def open_kept_column(file: Path) -> np.ndarray | None:
 def new_column(file: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Yield a mapped float32 array to be filled, which is in `file` when the block ends well."""
     # In the same folder: a rename to another file system would be a copy.
-    handle, name = mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=TEMPORARY)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = name_temporary(file.parent, file.name)
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
         yield array
