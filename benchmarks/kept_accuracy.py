@@ -50,6 +50,8 @@ def prepare(seed: int, data: TaskData, arguments: argparse.Namespace) -> tuple[S
         )
         train_super_network(arguments.model_name_or_path, data, settings, directory=where)
     net = load_super_network(where)
+    if (folder / "found").is_dir():
+        return net, SearchResult.load(folder / "found")
     (folder / "search").mkdir(exist_ok=True)
     found = search_sub_networks(
         net,
