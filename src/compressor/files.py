@@ -260,11 +260,7 @@ def new_directory(path: Path, gone: Collection[str] = ()) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # On the same file system as `path`, so that moving is renaming.
     with temporary_directory(path if path.is_dir() else path.parent, path.name) as temporary:
-        _PLACES[temporary] = path
-        try:
-            yield temporary
-        finally:
-            del _PLACES[temporary]
+        yield temporary
         if not path.exists():
             temporary.replace(path)
             return
@@ -276,15 +272,6 @@ def new_directory(path: Path, gone: Collection[str] = ()) -> Iterator[Path]:
                 shutil.rmtree(path / entry.name)
             entry.replace(path / entry.name)
         (path / INCOMPLETE).unlink()
-
-
-_PLACES: dict[Path, Path] = {}
-"""Where the files of each temporary directory will lie, as long as it is filled."""
-
-
-def place_of(directory: Path) -> Path:
-    """Return where the files of a directory will lie: those of `new_directory`'s elsewhere, of any other there."""
-    return _PLACES.get(directory, directory)
 
 
 @contextmanager

@@ -117,8 +117,7 @@ def _find_earlier_forms(directory: Path) -> list[str]:
         made = Export.load(directory)
     except (CompressorError, OSError):  # there is none, or what is broken says nothing
         return []
-    forms = [form for form in (made.fp32, made.openvino, *made.smaller.values()) if form is not None]
-    return [file.name for form in forms for file in files_of(directory / form.file)]
+    return [file.name for form in made.forms for file in files_of(made.path(form))]
 
 
 def require_servable_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> None:

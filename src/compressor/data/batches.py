@@ -123,8 +123,8 @@ def encode(rows: Rows, task: Task, tokenizer: "PreTrainedTokenizerBase", max_pos
     asked = f"{rows.digest} {_fingerprint(tokenizer)} {max_length} {head.name} {task.prompt}".rstrip()
     folder = _kept_in_cache(asked)
     # Not only whether there are any: what cleans a cache up by the age of its files may leave some.
-    wanted = {_LENGTHS, *(name for name in _KINDS if name in tokenizer.model_input_names)}
-    if not (wanted | ({_WORDS} if head.labels_words else set())) <= set(columns := open_columns(folder)):
+    wanted = {_LENGTHS, *((_WORDS,) if head.labels_words else ()), *(_KINDS.keys() & tokenizer.model_input_names)}
+    if not wanted <= (columns := open_columns(folder)).keys():
         write_columns(folder, _tokenize(rows, task, tokenizer, max_length))
         columns = open_columns(folder)
     lengths = columns.pop(_LENGTHS)

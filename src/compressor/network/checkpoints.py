@@ -289,7 +289,7 @@ def expect_words(tokenizer: "PreTrainedTokenizerBase") -> None:
         )
     from tokenizers.pre_tokenizers import ByteLevel
 
-    found: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+    found: Any = tokenizer.backend_tokenizer.pre_tokenizer
     for step in found if hasattr(found, "__getitem__") else (found,):  # one, or a sequence of them
         if isinstance(step, ByteLevel):
             step.add_prefix_space = True

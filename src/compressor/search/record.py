@@ -19,7 +19,7 @@ from compressor.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from compressor.files import is_plain_name, new_directory, place_of, write_json
+from compressor.files import is_plain_name, new_directory, write_json
 from compressor.network.dimensions import EncoderDimensions
 from compressor.network.sub_network import SubNetwork
 from compressor.records import (
@@ -342,12 +342,15 @@ class SearchResult:
             "evaluations": [e.to_json() | {"kept": e.sub_network.to_json(origin.dimensions)} for e in self.evaluations],
         }
 
-    def write(self, directory: Path) -> Path:
-        """Write result and predictions as files into an existing directory."""
+    def write(self, directory: Path, place: Path | None = None) -> Path:
+        """Write result and predictions as files into an existing directory.
+
+        `place` is where they will lie, if elsewhere: their way to the super-network is seen from there.
+        """
         values, origin = self.to_json(), self.made_of
         if origin.supernet is not None:
             # Relative too, so that search and super-network can move together.
-            values["supernet_from_here"] = os.path.relpath(origin.supernet, place_of(directory).resolve())
+            values["supernet_from_here"] = os.path.relpath(origin.supernet, (place or directory).resolve())
         elif origin.model_name_or_path is None:
             raise unsaved_super_network()
         if (predictions := self.predictions) is not None:
@@ -357,7 +360,7 @@ class SearchResult:
     def save(self, directory: str | Path) -> Path:
         """Save result and predictions as a directory that `load` and `compressor extract --search` read."""
         with new_directory(Path(directory)) as temporary:
-            self.write(temporary)
+            self.write(temporary, Path(directory))
         return Path(directory)
 
     @classmethod

@@ -30,7 +30,7 @@ _MAX_ROWS = 30
 def write_search_results(output_dir: Path, result: SearchResult, title: str) -> None:
     """Write a search's result file, its predictions, its table and its pictures; whole or not there."""
     with new_directory(output_dir) as temporary:
-        result.write(temporary)
+        result.write(temporary, output_dir)
         (temporary / CSV_FILE).write_text(result.to_frame().to_csv(index=False), encoding="utf-8")
         write_front_png(result, temporary / PNG_FILE, title)
         write_front_html(result, temporary / HTML_FILE, title, *front_table(result))

@@ -18,6 +18,8 @@ from compressor.files import name_temporary, temporary_directory
 
 _MAPPED_FROM = 1 << 24
 """Bytes of a file from which on it is mapped; a smaller one is read."""
+_UNREADABLE = (ValueError, OSError, EOFError)
+"""What a file raises that is missing or damaged."""
 
 
 def write_columns(folder: Path, blocks: Iterable[dict[str, np.ndarray]]) -> None:
@@ -78,7 +80,7 @@ def open_columns(folder: Path) -> dict[str, np.ndarray]:
     """Return the columns of a folder by name, to be read alone; none where there is no folder, or a damaged file."""
     try:
         return {file.stem: open_column(file) for file in sorted(folder.glob("*.npy"))}
-    except (ValueError, OSError, EOFError):
+    except _UNREADABLE:
         return {}
 
 
@@ -93,7 +95,7 @@ def open_kept_column(file: Path) -> np.ndarray | None:
     """Return an array of a file of the cache; None where there is none, or it is damaged."""
     try:
         return open_column(file)
-    except (ValueError, OSError, EOFError):
+    except _UNREADABLE:
         return None
 
 
