@@ -261,4 +261,4 @@ def test_no_python_object_is_kept_for_a_row(
 
     count_blocks(50)  # what is made once
     few, many = count_blocks(50), count_blocks(2050)
-    assert many - few < (2000 * 1.1 if reader == "conll" else 200)
+    assert round((many - few) / 2000) == (reader == "conll")  # what else the process allocates is far less
