@@ -408,13 +408,13 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick_exports(graphs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that was exported before is not traced again: seconds where tests look at what becomes of its graph.
+    """A model of the same modules as one before is not traced again: seconds where tests look at what becomes of it.
 
     That two exports of a model are equal, `tests/exporters/graph/test_onnx_export.py` says.
     """
     import torch.onnx
 
-    monkeypatch.setattr(torch.onnx, "export", remember(torch.onnx.export, graphs))
+    monkeypatch.setattr(torch.onnx, "export", remember(torch.onnx.export, graphs, refill=True))
 
 
 def write_search(
