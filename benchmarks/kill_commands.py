@@ -106,18 +106,21 @@ class Counts:
         print(f"  {victim}: {what}", flush=True)
 
 
-def start_server() -> Any:
-    """The context whose processes are forks of one that has imported all; it finds modules by the environment alone."""
-    context, before = multiprocessing.get_context("forkserver"), os.environ.get("PYTHONPATH")
+def start_server(graphs: Path | None = None) -> Any:
+    """The context whose processes are forks of one that has imported all; it finds modules by the environment alone.
+
+    With `graphs`, a model of the same modules as one before is not traced again: its graph lies in that folder.
+    """
+    context, before = multiprocessing.get_context("forkserver"), dict(os.environ)
     context.set_forkserver_preload(PRELOAD)
     tests = str(Path(__file__).parents[1] / "tests")
-    os.environ["PYTHONPATH"] = os.pathsep.join([tests, str(_SOURCE), *filter(None, [before])])
+    os.environ["PYTHONPATH"] = os.pathsep.join([tests, str(_SOURCE), *filter(None, [before.get("PYTHONPATH")])])
+    os.environ |= {} if graphs is None else {"COMPRESSOR_TEST_GRAPHS": str(graphs)}
     try:
         forkserver.ensure_running()
     finally:
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+        os.environ.clear()
+        os.environ.update(before)
     return context
 
 

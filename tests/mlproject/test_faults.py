@@ -105,8 +105,8 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def context() -> Any:
-    return kill_commands.start_server()
+def context(graphs: Path) -> Any:
+    return kill_commands.start_server(graphs)
 
 
 def kill_and_compare(
