@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import ModelCard, ModelCardData
+from yaml import YAMLError
 
 import compressor
 from compressor.data.demo import DEMO_MODEL
@@ -86,9 +87,11 @@ def _find_base(base_model: str) -> tuple[str | None, str | None]:
     if card.is_file():
         try:
             return None, ModelCard.load(card).data.license
-        except ValueError:  # front matter that does not parse says nothing
+        except (ValueError, TypeError, YAMLError):  # front matter that does not parse says nothing
             return None, None
-    return (None if Path(base_model).expanduser().is_dir() else base_model), None
+    # A directory, or where one was: no name on the Hub is a path.
+    is_path = Path(base_model).expanduser().is_dir() or Path(base_model).expanduser().is_absolute()
+    return (None if is_path else base_model), None
 
 
 def _kept(report: ExtractionReport, dimensions: EncoderDimensions) -> list[list[str]]:

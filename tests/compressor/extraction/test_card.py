@@ -109,3 +109,19 @@ def test_a_model_that_no_command_has_made_names_none(tmp_path: Path) -> None:
 def test_the_demo_encoders_have_their_names_on_the_hub(name: str, hub_name: str, tmp_path: Path) -> None:
     found = ModelCard(card(tmp_path, name)).data
     assert (found.base_model, found.license) == (f"sentence-transformers/{hub_name}", "apache-2.0")
+
+
+@pytest.mark.parametrize("front", ["license: [mit\nname: a: b", "1: a", "- a", "license: 2025-01-01\nmodel-index: 3"])
+def test_a_base_whose_own_card_is_odd_has_no_licence_to_name(front: str, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "README.md").write_text(f"---\n{front}\n---\n# A model\n")
+    (tmp_path / "made").mkdir()
+    found = ModelCard(card(tmp_path / "made", str(base))).data
+    assert (found.base_model, found.license) == (None, None)
+
+
+def test_a_base_whose_directory_is_gone_is_no_name_on_the_hub(tmp_path: Path) -> None:
+    text = card(tmp_path, str(tmp_path / "secret" / "base"))
+    assert ModelCard(text).data.base_model is None
+    assert "secret" not in text
