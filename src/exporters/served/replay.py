@@ -8,7 +8,7 @@ waits for the other, and what happens on the machine hits both alike.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,8 +197,8 @@ class Replay:
         write_json(directory / REPLAY_FILE, written)
 
 
-def read_requests(file: Path, kind: str) -> list[list[Any]]:
-    """Return the rows of each request in a file: a row a line, or a body as it is sent to a server.
+def read_requests(file: Path, kind: str) -> dict[int, list[Any]]:
+    """Return the rows of each request in a file by its line, from 1: a row a line, or a body as it is sent to a server.
 
     Raises:
         TaskDataError: the file is not there or empty, or a line is no request of such a model.
@@ -208,14 +208,15 @@ def read_requests(file: Path, kind: str) -> list[list[Any]]:
     from exporters.servable import KINDS
 
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Cut at line feeds alone: texts may hold other characters that Python's `splitlines` takes for a line's end.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TaskDataError(
             f"--requests must be a file of JSON lines, but {file} cannot be read: {shorten(error)}. Check the path."
         ) from None
     # The types that the served model declares: what passes here its server takes as well.
     adapter = TypeAdapter(KINDS[kind].predict.__annotations__["model_input"])
-    found = []
+    found: dict[int, list[Any]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -232,7 +233,7 @@ def read_requests(file: Path, kind: str) -> list[list[Any]]:
                 f"each line of {file.name} must be a request of a model of kind {kind}, but line {number} is not: "
                 f'{reason}. Write a row as JSON, or {{"inputs": [row, …]}}.'
             ) from None
-        found.append(rows)
+        found[number] = rows
     if not found:
         raise TaskDataError(f"--requests must hold at least one request, but {file} holds none. Check the file.")
     return found
@@ -242,16 +243,16 @@ def replay(
     champion: ServedModel,
     challenger: ServedModel,
     file: Path,
-    requests: Sequence[list[Any]],
+    by_line: Mapping[int, list[Any]],
     rate: float,
     meters: Meters | None = None,
 ) -> Replay:
-    """Send the same requests to two models, in turn, at a fixed rate.
+    """Send the same requests, by their lines in a file, to two models, in turn, at a fixed rate.
 
     Raises:
         ModelError: a model does not answer a request.
     """
-    models = dict(zip(ROLES, (champion, challenger), strict=True))
+    models, requests = dict(zip(ROLES, (champion, challenger), strict=True)), list(by_line.values())
     for model in models.values():
         for rows in requests[:WARM_UPS]:
             _answer(model, rows)
@@ -266,7 +267,7 @@ def replay(
     # In the order of the file, whoever was first in a turn.
     timed = {role: _gather(sorted(found, key=lambda each: each[0])) for role, found in sent.items()}
     # Answers are numbered through all requests; each row remembers the line that its request stands in.
-    rows = [(number, row) for number, of_request in enumerate(requests, start=1) for row in of_request]
+    rows = [(line, row) for line, of_request in by_line.items() for row in of_request]
     differ = find_different(champion.kind, timed["champion"].answers, timed["challenger"].answers)
     return Replay(
         file=file,

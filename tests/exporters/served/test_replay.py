@@ -41,8 +41,8 @@ def model_of(clock: FakeTime, seconds: Any, name: str, told: Any = "bad", log: l
     return replace(answering("single", "classification"), name=name, predict=predict)
 
 
-def requests_of(count: int) -> list[list[str]]:
-    return [[f"w{number}"] for number in range(count)]
+def requests_of(count: int) -> dict[int, list[str]]:
+    return {number + 1: [f"w{number}"] for number in range(count)}
 
 
 def test_latency_counts_from_when_a_request_was_due() -> None:
@@ -75,10 +75,11 @@ def test_rows_on_which_they_disagree_with_an_interval() -> None:
     clock = FakeTime()
     one = model_of(clock, 0.01, "champion")
     other = model_of(clock, 0.02, "challenger", lambda row: "good" if row in ("w3", "w4") else "bad")
-    requests = [["w1", "w3"], ["w4"], *([["w1"]] * 17)]
+    # Line 2 of the file is empty.
+    requests = {1: ["w1", "w3"], 3: ["w4"], **{line: ["w1"] for line in range(4, 21)}}
     made = replay(one, other, Path("r.jsonl"), requests, 10.0, clock.meters)
     assert made.num_rows == 20
-    assert [(each.line, each.row) for each in made.disagreements] == [(1, "w3"), (2, "w4")]
+    assert [(each.line, each.row) for each in made.disagreements] == [(1, "w3"), (3, "w4")]
     assert made.disagreements[0].challenger["label"] == "good"
     assert made.disagreement_interval == pytest.approx((0.0279, 0.3010), abs=1e-4)  # Wilson's of 2 in 20
     assert made.verdict()[0] == "The models disagree on 2 of 20 rows: 10.00% (95 % 2.79% to 30.10%)."
@@ -132,9 +133,22 @@ def test_what_is_written(tmp_path: Path) -> None:
 def test_requests_are_rows_or_bodies(tmp_path: Path) -> None:
     file = tmp_path / "requests.jsonl"
     file.write_text('"w1"\n\n{"inputs": ["w2", "w3"]}\n')
-    assert read_requests(file, "single") == [["w1"], ["w2", "w3"]]
+    assert read_requests(file, "single") == {1: ["w1"], 3: ["w2", "w3"]}
     file.write_text('{"text": "w1", "text_pair": "w2"}\n')
-    assert read_requests(file, "pair") == [[{"text": "w1", "text_pair": "w2"}]]
+    assert read_requests(file, "pair") == {1: [{"text": "w1", "text_pair": "w2"}]}
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x7f"])
+def test_a_text_may_hold_what_is_no_end_of_a_line(odd: str, tmp_path: Path) -> None:
+    """JSON ends a string at a line feed alone; other tools write these characters as they are."""
+    file, text = tmp_path / "requests.jsonl", f"one{odd}two"
+    file.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in (text, "w1")).encode())
+    assert read_requests(file, "single") == {1: [text], 2: ["w1"]}
+
+
+def test_a_file_of_windows_may_begin_with_its_mark(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text('"w1"\n', encoding="utf-8-sig")
+    assert read_requests(tmp_path / "requests.jsonl", "single") == {1: ["w1"]}
 
 
 @pytest.mark.parametrize(
@@ -189,10 +203,10 @@ def server() -> Iterator[str]:
 def test_a_model_may_be_a_server(server: str) -> None:
     clock = FakeTime()
     one = model_of(clock, 0.01, "champion", "2")
-    made = replay(one, open_http(f"{server}/", one), Path("r.jsonl"), [["w1"], ["w10"]], 1000.0)
+    made = replay(one, open_http(f"{server}/", one), Path("r.jsonl"), {1: ["w1"], 2: ["w10"]}, 1000.0)
     assert [each.row for each in made.disagreements] == ["w10"]
     assert made.challenger.name == f"{server}/"
     with pytest.raises(
         ModelError, match=f"a served model must answer every request, but {server} does not: 400 Client"
     ):
-        replay(one, open_http(server, one), Path("r.jsonl"), [[""]], 1000.0)
+        replay(one, open_http(server, one), Path("r.jsonl"), {1: [""]}, 1000.0)
