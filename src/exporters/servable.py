@@ -8,6 +8,7 @@ takes labels alone. An ONNX graph is computed by ONNX Runtime, an IR by OpenVINO
 
 import functools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -236,14 +237,20 @@ def answer_value(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:  # 
 
 def answer_relevance(outputs: np.ndarray, facts: Facts, asked: Asked) -> Answer:
     """Return the relevance, from 0 to 1, of outputs [1]."""
-    # The sigmoid, written so that it does not overflow.
-    return answer_value(0.5 + 0.5 * np.tanh(0.5 * outputs), facts, asked)
+    return answer_value(np.asarray([sigmoid(float(outputs[0]))]), facts, asked)
 
 
 def answer_labels(logits: np.ndarray, facts: Facts, asked: Asked) -> LabelsAnswer:  # noqa: ARG001
     """Return the labels whose logits [labels] are above 0."""
-    scores = {label: float(1 / (1 + np.exp(-value))) for label, value in zip(facts.labels, logits, strict=True)}
-    return LabelsAnswer(labels=[label for label, score in scores.items() if score > 0.5], scores=scores)
+    values = dict(zip(facts.labels, logits.tolist(), strict=True))
+    scores = {label: sigmoid(value) for label, value in values.items()}
+    return LabelsAnswer(labels=[label for label, value in values.items() if value > 0], scores=scores)
+
+
+def sigmoid(value: float) -> float:
+    """Return the probability of a logit, in double precision: documents are ranked by it, far from 0 too."""
+    odds = math.exp(-abs(value))  # of the other side, which never overflows
+    return 1 / (1 + odds) if value >= 0 else odds / (1 + odds)
 
 
 def answer_spans(logits: np.ndarray, facts: Facts, asked: Asked) -> SpansAnswer:

@@ -28,6 +28,7 @@ from exporters.servable import (
     RankingModel,
     ServableModel,
     SingleTextModel,
+    answer_labels,
     answer_relevance,
     answer_spans,
     make_model,
@@ -297,6 +298,23 @@ def test_relevances_lie_between_0_and_1() -> None:
     asked: Any = None
     scores = [answer_relevance(np.array([value]), facts, asked).score for value in (-1000.0, -2.0, 0.0, 1000.0)]
     assert scores == pytest.approx([0, 1 / (1 + np.exp(2)), 0.5, 1])
+
+
+@pytest.mark.parametrize("outputs", [(-17.5, -19.0), (-11.3, -11.3001), (19.0, 17.5), (30.0, 25.0), (-200.0, -210.0)])
+def test_relevances_far_from_0_keep_the_order_of_the_outputs(outputs: tuple[float, float]) -> None:
+    facts: Any = None
+    asked: Any = None
+    first, second = (answer_relevance(np.array([value], np.float32), facts, asked).score for value in outputs)
+    assert first > second
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_are_those_whose_outputs_are_above_0() -> None:
+    asked: Any = None
+    facts = Facts(labels=["a", "b", "c"], head="multi_label", pad_values={}, max_length=8, one_row=False)
+    found = answer_labels(np.array([1e-9, -200, 3], np.float32), facts, asked)
+    assert found.labels == ["a", "c"]
+    assert found.scores == pytest.approx({"a": 0.5, "b": 0, "c": 1 / (1 + np.exp(-3))})
 
 
 @pytest.mark.filterwarnings("ignore:.* is ill-defined")  # of labels that the model tells nowhere

@@ -19,12 +19,13 @@ def find_different(kind: str, answers: Sequence[Any], others: Sequence[Any]) -> 
     JSON has them.
     """
     if kind == "embed":
-        return np.asarray([_cosine(one, other) < NEAR for one, other in zip(answers, others, strict=True)])
+        return np.asarray([not _cosine(one, other) >= NEAR for one, other in zip(answers, others, strict=True)])
     # By the scores: a label of several may be called like that too.
     if kind in ("single", "pair") and all(set(answer["scores"]) == {"value"} for answer in answers):
         values, theirs = (np.asarray([answer["score"] for answer in each]) for each in (answers, others))
-        # 1e-6: where all values are the same, rounding is no disagreement.
-        return np.asarray(np.abs(values - theirs) > max(APART * float(values.std()), 1e-6))
+        # 1e-6: where all values are the same, rounding is no disagreement. NaN, as of a form that overflows, agrees
+        # with nothing.
+        return np.asarray(~(np.abs(values - theirs) <= max(APART * float(values.std()), 1e-6)))
     tell = TOLD[kind]
     return np.asarray([tell(one) != tell(other) for one, other in zip(answers, others, strict=True)])
 

@@ -160,7 +160,8 @@ def _scores(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray
         query: iter([scores[place] for place in range(len(documents))])
         for (query, documents), scores in zip(_by_query(rows).items(), by_place, strict=True)
     }
-    return np.asarray([next(by_query[query]) for query, _ in rows.texts], dtype=np.float32)
+    # In double precision: near 1 float32 would take different scores for equal ones.
+    return np.asarray([next(by_query[query]) for query, _ in rows.texts], dtype=np.float64)
 
 
 def _tags(answers: list[Any], rows: Rows, labels: Sequence[str]) -> np.ndarray:

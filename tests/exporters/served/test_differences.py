@@ -57,3 +57,12 @@ def test_a_label_may_be_called_value() -> None:
 def test_empty_rankings_and_vectors_of_nothing_are_alike() -> None:
     assert not find_different("documents", [ranking()], [ranking()]).any()
     assert not find_different("embed", [[0.0, 0.0]], [[0.0, 0.0]]).any()
+
+
+def test_what_is_no_number_agrees_with_nothing() -> None:
+    def tell(value: float) -> dict[str, Any]:
+        return {"label": "value", "score": value, "scores": {"value": value}}
+
+    nan = float("nan")
+    assert find_different("single", [tell(0.0), tell(1.0)], [tell(nan), tell(1.0)]).tolist() == [True, False]
+    assert find_different("embed", [[1.0, 0.0]], [[nan, nan]]).tolist() == [True]
