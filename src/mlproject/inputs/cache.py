@@ -35,6 +35,11 @@ def write_record(folder: Path, inputs: Inputs) -> None:
     write_json(folder / STATE_FOLDER / _RECORD, {"stage": inputs.values["stage"], "inputs": values})
 
 
+def forget_record(folder: Path) -> None:
+    """Forget what is finished in a folder, before others write there: killed in between, it would be believed."""
+    (folder / STATE_FOLDER / _RECORD).unlink(missing_ok=True)
+
+
 def read_record(folder: Path, wanted: Inputs) -> Inputs | None:
     """Return the inputs of what is finished in a folder; None where it is not what is wanted, in whatever amount.
 

@@ -1,7 +1,7 @@
 """`compress`: all stages in one process, each a run under one parent, and the table dense | pruned at the end."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -20,13 +20,14 @@ from compressor.files import file_sha256, write_json
 from compressor.markdown import markdown_code, markdown_table, markdown_text
 from compressor.network.loading import digest_model
 from compressor.search.journal import copy_journal
-from compressor.search.options import Choice, SearchOnCluster, SearchOptions
+from compressor.search.options import LATENCY_OBJECTIVE, Choice, SearchOnCluster, SearchOptions
 from compressor.search.record import RESULTS_FILE, SearchResult
 from compressor.training.settings import ModelOptions, TrainingSettings
 from compressor.training.super_network import TrainingRecord
 from exporters.benchmark_record import Benchmark
 from exporters.export_record import Export
 from exporters.forecast import Plan
+from exporters.graph.cpu import cpu_name
 from exporters.graph.sessions import require_provider
 from exporters.options import BenchmarkOptions
 from exporters.report.family import family_table, read_family, write_family_report
@@ -36,7 +37,7 @@ from exporters.report.page import FIGURES, REPORT_FILE, write_report
 from exporters.report.steps import list_steps, table_of_steps
 from exporters.report.summary import Summary, summarise
 from exporters.timing.latency_table import require_runtime_of
-from mlproject.inputs.cache import read_record, stage_inputs, write_record
+from mlproject.inputs.cache import forget_record, read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
 from mlproject.stages.export import export, export_all
@@ -179,7 +180,14 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
     digest = cache(_digest_members)  # a folder is not written to once its stage has run
     searched = stages.run(
         "search",
-        stage_inputs("search", source, options.search, **of_data, supernet=digest(supernet), budget=("num_samples",)),
+        stage_inputs(
+            *("search", source, options.search),
+            budget=("num_samples",),
+            **of_data,
+            supernet=digest(supernet),
+            # Times are of a machine, and an earlier run may have been on another.
+            cpu=cpu_name() if LATENCY_OBJECTIVE in options.search.objectives else None,
+        ),
         run_search,
     )
     # Of files the content counts, not the path.
@@ -201,14 +209,9 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         "onnx",
         stage_inputs("export", source, options.export, **of_data, model=digest(model)),
         lambda folder, stage: export_all(folder, model, options.export, stage, "pruned"),
+        registers=options.export.register_as is not None,
     )
-    # The dense graph is the base of all ratios.
-    timed = [("dense", dense), *_by_role(pruned).items(), ("dense", supernet), *_by_role(model).items()]
-    benchmarked = stages.run(
-        "benchmark",
-        stage_inputs("benchmark", options.benchmark, **of_data, models=[digest(path) for _, path in timed]),
-        lambda folder, stage: benchmark(folder, timed, options.benchmark, stage),
-    )
+    benchmarked = _time(stages, options, of_data, (supernet, dense), (model, pruned))
     return StageFolders(
         supernet=supernet, search=searched, model=model, dense=dense, pruned=pruned, benchmark=benchmarked
     )
@@ -241,6 +244,35 @@ def _export_dense(stages: "_Stages", options: CompressOptions, supernet: Path, m
     )
 
 
+def _time(
+    stages: "_Stages",
+    options: CompressOptions,
+    of_data: Mapping[str, Any],
+    dense: tuple[Path, Path],
+    extracted: tuple[Path, Path],
+) -> Path:
+    """Time the super-network and what was extracted, each as a model and as its export."""
+    (supernet, dense_export), (model, pruned) = dense, extracted
+    # The dense graph is the base of all ratios.
+    timed = [("dense", dense_export), *_by_role(pruned).items(), ("dense", supernet), *_by_role(model).items()]
+    return stages.run(
+        "benchmark",
+        stage_inputs(
+            *("benchmark", options.source, options.benchmark),
+            **of_data,
+            models=[_digest_members(path) for _, path in timed],
+            # By it forms are accepted, which are those that are timed; a name in a registry changes none.
+            export=asdict(replace(options.export, register_as=None, alias=None)),
+            cpu=cpu_name(),
+        ),
+        lambda folder, stage: benchmark(folder, timed, options.benchmark, stage),
+    )
+
+
+_FOLDERS = ("supernet", "search", "model", "onnx-dense", "onnx", "benchmark")
+"""The stages' folders in the output directory."""
+
+
 class _Stages:
     """Runs stages, each in an MLflow run and a folder of its own, and skips those that are finished."""
 
@@ -250,13 +282,18 @@ class _Stages:
         self._output_dir, self._run, self._tracker = output_dir, run, tracker
         self._tags, self._use_cache = tags, use_cache
         if not use_cache and not tracker.resumes:
-            for folder in output_dir.glob("*/"):
-                clear(folder)
+            for name in _FOLDERS:  # others in the directory may be other commands', with work to resume
+                clear(output_dir / name)
 
-    def run(self, folder_name: str, inputs: Inputs, work: Callable[[Path, StageRun], object]) -> Path:
-        """Run a stage in its folder unless an earlier run has finished it; return the folder."""
+    def run(
+        self, folder_name: str, inputs: Inputs, work: Callable[[Path, StageRun], object], *, registers: bool = False
+    ) -> Path:
+        """Run a stage in its folder unless an earlier run has finished it; return the folder.
+
+        One that `registers` a model is skipped where this very command has run it: an alias may have moved on since.
+        """
         folder, stage = self._output_dir / folder_name, str(inputs.values["stage"])
-        for found, run_id in self._find(stage, folder, inputs.hash):
+        for found, run_id in self._find(stage, folder, inputs.hash, registers=registers):
             before = read_record(found, inputs)
             if before is None:
                 continue
@@ -271,6 +308,7 @@ class _Stages:
             wanted = " and ".join(f"{name} is {inputs.values[name]}" for name in inputs.budget)
             print(f"{stage}: resumes from {found}, as {wanted} now.")
             break
+        forget_record(folder)
         tags = {**self._tags, FINGERPRINT_TAG: inputs.hash, DIRECTORY_TAG: str(folder)}
         with self._tracker.start_stage(self._run, stage, tags) as stage_run:
             work(folder, stage_run)
@@ -278,11 +316,13 @@ class _Stages:
             write_record(folder, inputs)
         return folder
 
-    def _find(self, stage: str, folder: Path, key: str) -> Iterator[tuple[Path, str]]:
+    def _find(self, stage: str, folder: Path, key: str, *, registers: bool) -> Iterator[tuple[Path, str]]:
         """Yield where the stage may be finished, with MLflow's id of its run: here, or an earlier run's folder."""
+        own = self._tracker.outbox.run_ids.get(stage)
         # This command's own folder first, also without the cache: a resumed command does not repeat its stages.
-        yield folder, self._tracker.outbox.run_ids.get(stage, "of this command")
-        for run_id, directory in self._tracker.find_finished(key) if self._use_cache else ():
+        if own is not None or not registers:
+            yield folder, own or "of this command"
+        for run_id, directory in self._tracker.find_finished(key) if self._use_cache and not registers else ():
             yield directory, run_id
 
 

@@ -10,7 +10,7 @@ from compressor.files import require_other_directory
 from exporters.export import export_model
 from exporters.export_record import EXPORT_FILE, Export, VerifiedForm
 from exporters.opened_model import open_model
-from mlproject.inputs.cache import read_record, stage_inputs, write_record
+from mlproject.inputs.cache import forget_record, read_record, stage_inputs, write_record
 from mlproject.stages.log import log_files
 from mlproject.tracking.logged_models import know_directory, log_forms
 from mlproject.tracking.registration import LoggedExportOptions, find_aliases, require_aliases
@@ -81,6 +81,7 @@ def export_family(output_dir: Path, family_dir: Path, options: LoggedExportOptio
             print(f"{name} was exported before.")
             exported[name] = Export.load(target), open_model(model_dir).load_data()
         else:
+            forget_record(target)
             exported[name] = _export(model_dir, target, options)
             write_record(target, given)
     run.log_artifact(family.save(output_dir))

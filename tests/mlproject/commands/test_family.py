@@ -118,6 +118,28 @@ def test_an_export_of_a_family_goes_on(
     assert len(names) == len(set(names))
 
 
+def test_a_member_is_kept_as_long_as_the_texts_are_those_that_it_was_trimmed_by(
+    run_cli: RunCli, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its only member, edited, and resumed: the words of the file that is there now are kept."""
+    from mlproject.stages import extract as stage
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    texts = tmp_path / "more.txt"
+    words = ["extract", "--search", "search", "--tiers", "v1=1", "--finetune-epochs", 0, "--output-dir", "tiers"]
+    words += ["--trim-vocabulary", "--vocabulary-file", "more.txt", "--vocabulary-min-count", 2]
+    kept = []
+    monkeypatch.setattr(stage, "make_family", stop)
+    for text in ("w0 w0", "w0 w0", "w0 w0 w54 w54"):
+        texts.write_text(text)
+        outcome = run_cli(*words)
+        assert outcome.error_lines == ["Error: stopped by the user; what was finished is kept."]
+        kept.append(" was extracted before." in outcome.out)
+    assert kept == [False, True, False]
+
+
 def test_compress_refuses_names_before_any_work(run_cli: RunCli, trained: Path, tmp_path: Path) -> None:
     words = ("compress", "--train-file", "train.jsonl", "--output-dir", "out")
     outcome = run_cli(*words, "--tiers", "S,L", "--register-as", "moods", "--alias", "mine")
