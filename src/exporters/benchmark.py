@@ -31,7 +31,7 @@ def benchmark_models(
         OptionError: an option is out of its range.
     """
     options = replace(options or BenchmarkOptions(), **fields)
-    found = [timed for role, path in models for timed in find_models(role, Path(path))]
+    found = _name_apart([timed for role, path in models for timed in find_models(role, Path(path))])
     require_provider(options.provider, {timed.runtime for timed in found})
     # All are open at once, since they take turns; what loading costs is measured in processes of their own, afterwards.
     runners = {timed.name: open_runner(timed.path, options.threads, options.provider) for timed in found}
@@ -53,6 +53,16 @@ def benchmark_models(
         noise=noise,
         latencies=tuple(latencies),
     )
+
+
+def _name_apart(found: Sequence[FoundModel]) -> list[FoundModel]:
+    """Return the models, numbered where one before has the name: an int8 form of `a` is called as a model `a-int8`."""
+    named: dict[str, FoundModel] = {}
+    for timed in found:
+        names = (timed.name, *(f"{timed.name}-{number}" for number in range(2, len(found) + 1)))
+        name = next(name for name in names if name not in named)
+        named[name] = replace(timed, name=name)
+    return list(named.values())
 
 
 def _measure(found: FoundModel, runner: Runner, options: BenchmarkOptions) -> TimedModel:

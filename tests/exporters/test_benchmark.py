@@ -46,6 +46,24 @@ def test_models_are_timed_without_mlflow(
     assert capsys.readouterr().out == ""
 
 
+def test_models_that_would_have_one_name_are_all_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export `a` has an int8 form `a-int8`, which the user's next model may be called too."""
+    monkeypatch.setattr(exporters.benchmark, "measure_footprint", lambda *_: Footprint(load_seconds=0.1, peak_mb=60.0))
+    options = BenchmarkOptions(batch_sizes=(1,), lengths=(8,), runs=1)
+    given = [("a", folder / "onnx"), ("a-int8", folder / "model"), ("a-int8", folder / "onnx" / "model.onnx")]
+    made = benchmark_models([*given, ("a-int8", folder / "onnx")], options)
+    files = {name: (model.role, model.path.name) for name, model in made.models.items()}
+    assert files == {
+        "a": ("a", "model.onnx"),
+        "a-int8": ("a", "model.int8.onnx"),
+        "a-int8-pytorch": ("a-int8", "model"),
+        "a-int8-2": ("a-int8", "model.onnx"),
+        "a-int8-3": ("a-int8", "model.onnx"),
+        "a-int8-int8": ("a-int8", "model.int8.onnx"),
+    }
+    assert {row.model for row in made.latencies} == set(files)
+
+
 def test_what_a_path_stands_for(folder: Path) -> None:
     assert [(found.name, found.precision, found.path.name) for found in find_models("x", folder / "onnx")] == [
         ("x", "fp32", "model.onnx"),

@@ -1,5 +1,6 @@
 """The command line: Click commands, which are MLproject's entry points too. It translates; stages do the work."""
 
+import itertools
 import json
 import os
 import sys
@@ -605,8 +606,9 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
         found = locate(path, *FAMILY, *TIMED)
         for own, model in family.find_members(found).items():
             name = own or stem
-            # Numbered by how many there are, where a name repeats.
-            names[name if name not in names else f"{name}-{len(names)}"] = model
+            # Numbered by how many there are, where a name repeats; on from there, where that one is taken too.
+            numbered = (f"{name}-{number}" for number in itertools.count(len(names)))
+            names[next(each for each in itertools.chain((name,), numbered) if each not in names)] = model
     return list(names.items())
 
 

@@ -107,3 +107,11 @@ def test_latencies_of_a_gpu_that_is_not_there_are_refused_before_the_training(
     assert outcome.code == 1
     assert outcome.error_lines[0].startswith("Error: --latency-of onnx-cuda-fp16 must be given where ONNX Runtime has ")
     assert not list((tmp_path / "out").glob("*.*"))
+
+
+def test_models_of_a_benchmark_keep_their_own_names(tmp_path: Path) -> None:
+    """A number behind a name that repeats may be taken by another directory."""
+    from mlproject.cli.commands import _model_names
+
+    paths = [str(tmp_path / name) for name in ("first/a", "second/a-2", "third/a", "fourth/a")]
+    assert _model_names(paths) == list(zip(["a", "a-2", "a-3", "a-4"], map(Path, paths), strict=True))
