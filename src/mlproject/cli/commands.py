@@ -258,7 +258,7 @@ def sync(output_dir: str, **_debug: Any) -> None:
     # Only the directory of a command is locked: locking makes files, which others should not find in theirs.
     with lock_output_dir(path) if read_header(path) else nullcontext():
         count, run = tracking.sync(path)
-    click.echo(f"Logged {count} entries that were missing. Next: {_look_at(run)}")
+    click.echo(f"Logged {_missing(count, run)}. Next: {_look_at(run)}")
 
 
 @_command("compress")
@@ -426,8 +426,14 @@ def _log_the_rest(output_dir: Path) -> NoReturn:
     from mlproject.tracking import tracker as tracking
 
     count, run = tracking.sync(output_dir)
-    click.echo(f"Made {output_dir} before; logged {count} entries that were missing. Next: {_look_at(run)}")
+    click.echo(f"Made {output_dir} before; logged {_missing(count, run)}. Next: {_look_at(run)}")
     raise click.exceptions.Exit(0)
+
+
+def _missing(count: int, run: "StageRun") -> str:
+    """Return how many entries were logged, and how many were not taken."""
+    refused = run.tracker.num_refused
+    return f"{count} entries that were missing" + (f", but MLflow does not take {refused} others" if refused else "")
 
 
 def _look_at(run: "StageRun") -> str:

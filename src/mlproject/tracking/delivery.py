@@ -26,6 +26,7 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LifecycleStage,
     LoggedModel,
     LoggedModelInput,
     LoggedModelOutput,
@@ -43,7 +44,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils import name_utils, validation
 
-from compressor.errors import CompressorError, ModelError, shorten
+from compressor.errors import CompressorError, FileError, ModelError, shorten
 from compressor.files import TEMPORARY, is_full_disk, read_json_lines
 from compressor.locks import hold
 from compressor.options import Problem
@@ -88,13 +89,15 @@ class MlflowLog:
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.uri = _absolute(mlflow.get_tracking_uri())
+        self.shown = without_password(self.uri)
+        """Its address for people and files."""
         try:
             make_database(self.uri)
             self.client = mlflow.MlflowClient()
         except Exception as error:  # MLflow raises what the store below it raises
             raise TrackingError(
                 "MLFLOW_TRACKING_URI must name an MLflow server or database that can be used, but "
-                f"{_without_password(self.uri)} cannot: "
+                f"{self.shown} cannot: "
                 f"{_reason(error)}. Give it as http://host:port or sqlite:///mlflow.db, or unset it."
             ) from error
 
@@ -121,23 +124,25 @@ class MlflowLog:
             else:
                 own = resolve_tags({**tags, KEY_TAG: key})  # with MLflow's of user, source and commit
                 run = self.client.create_run(self._experiment_id(), tags=own, run_name=name)
+        except TrackingError:
+            raise
         except Exception as error:  # MLflow raises what the store below it raises
             user = os.getenv("MLFLOW_TRACKING_USERNAME")
             if http_status(error) == 401:
                 got = f"the password of {user!r}" if user else "a command without MLFLOW_TRACKING_USERNAME"
                 raise TrackingError(
-                    f"MLflow at {self.uri} must know who you are, but it does not take {got}. Set "
+                    f"MLflow at {self.shown} must know who you are, but it does not take {got}. Set "
                     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what its admin gave you."
                 ) from error
             if is_forbidden(error):
                 experiment = self._whose_experiment(run_id or made_by_mlflow_run)
                 raise TrackingError(
-                    f"MLflow at {self.uri} must let you write into the experiment, but it forbids {experiment} to "
+                    f"MLflow at {self.shown} must let you write into the experiment, but it forbids {experiment} to "
                     f"{user or 'you'}. Ask its owner for the permission EDIT, or use an experiment of your own "
                     "(--experiment-name with mlflow run, MLFLOW_EXPERIMENT_NAME with compressor)."
                 ) from error
             raise TrackingError(
-                f"MLflow at {_without_password(self.uri)} must take new runs, but it does not: {_reason(error)}. Check "
+                f"MLflow at {self.shown} must take new runs, but it does not: {_reason(error)}. Check "
                 "MLFLOW_TRACKING_URI."
             ) from error
         try:
@@ -171,8 +176,32 @@ class MlflowLog:
                 except MlflowException:
                     if self.client.get_experiment_by_name(wanted) is None:  # else another process was faster
                         raise
-            experiment_id = self.client.get_experiment_by_name(wanted).experiment_id
+            found = self.client.get_experiment_by_name(wanted)
+            if found.lifecycle_stage == LifecycleStage.DELETED:
+                raise TrackingError(
+                    f"the experiment must take runs, but {wanted!r} was deleted in MLflow. Restore it with: mlflow "
+                    f"experiments restore -x {found.experiment_id}, or use another one (--experiment-name with mlflow "
+                    "run, MLFLOW_EXPERIMENT_NAME with compressor)."
+                )
+            experiment_id = found.experiment_id
         return str(experiment_id)
+
+    def has_run(self, run_id: str) -> bool:
+        """Return whether a run that was made is still there, as far as MLflow tells.
+
+        Raises:
+            TrackingError: it was deleted, and can be restored.
+        """
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")  # what else it has against it, it says again
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            raise TrackingError(
+                f"the run must take what is logged, but {run_id} was deleted in MLflow. Restore it with: mlflow runs "
+                f"restore --run-id {run_id}, or choose another --output-dir."
+            )
+        return True
 
     def find_finished(self, experiment_id: str, fingerprint: str) -> list[tuple[str, Path]]:
         """Return finished runs of an experiment with that fingerprint, newest first, each with its directory."""
@@ -296,8 +325,9 @@ def download(uri: str, folder: Path) -> Path:
 
 
 def _not_to_be_had(uri: str, error: Exception) -> TrackingError:
+    server = without_password(mlflow.get_tracking_uri())
     return TrackingError(
-        f"{uri} must be in MLflow at {mlflow.get_tracking_uri()}, but it cannot be had: {shorten(error)}. "
+        f"{uri} must be in MLflow at {server}, but it cannot be had: {shorten(error)}. "
         "Check the address and MLFLOW_TRACKING_URI."
     )
 
@@ -339,7 +369,13 @@ def http_status(error: BaseException) -> int | None:
     """Return the status with which the server refused; None where it did not say."""
     found = re.search(r"failed with error code (\d{3}) != 200", str(error))
     named = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}.get(getattr(error, "error_code", ""))
-    return int(found[1]) if found else named
+    # Of an upload the answer itself is known.
+    answered = getattr(getattr(error, "response", None), "status_code", named)
+    return int(found[1]) if found else answered
+
+
+_REFUSED = (400, 405, 411, 413, 414, 415, 422, 431)
+"""Statuses that a server or a proxy answers to one request alone, such as a file that is too large (413)."""
 
 
 def is_forbidden(error: BaseException) -> bool:
@@ -351,6 +387,12 @@ def is_connection_problem(error: BaseException) -> bool:
     """Return whether the server is away, rather than displeased with one event."""
     causes = [error, error.__cause__, error.__context__]
     text = str(error)
+    # The same again would be refused again, and all that waits behind it would wait for ever.
+    if http_status(error) in _REFUSED:
+        return False
+    # So a database says that it is away, locked or read-only, and a server of one too.
+    if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
+        return True
     away = any(isinstance(c, requests.RequestException | OSError) for c in causes) or "API request to" in text
     return away or is_full_disk(error) or "database is locked" in text
 
@@ -374,7 +416,7 @@ def require_server(uri: str) -> None:
             requests.get(f"{uri.rstrip('/')}/{path}", timeout=_SERVER_TIMEOUT_S)
     except requests.RequestException as error:
         raise TrackingError(
-            f"the MLflow server {uri} must answer, but it does not ({type(error).__name__}). "
+            f"the MLflow server {without_password(uri)} must answer, but it does not ({type(error).__name__}). "
             "Start it or unset MLFLOW_TRACKING_URI to log into mlflow.db in this folder."
         ) from error
 
@@ -417,7 +459,8 @@ def _reason(error: Exception) -> str:
     return re.split(r" \(Background on this error| \[SQL:", shorten(error))[0].rstrip(". ")
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
+    """Return an address as people and files may see it."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:…@", uri)
 
 
@@ -453,6 +496,17 @@ class Delivery:
     def run_id(self, event: events.Event) -> str:
         """Return the id of the run an event belongs to."""
         return self.run_ids[event.run]
+
+    def file(self, path: str) -> Path:
+        """Return a file or directory that is logged.
+
+        Raises:
+            FileError: it is gone. MLflow's own error would be taken for a server that is away.
+        """
+        found = self.folder / path
+        if not found.exists():
+            raise FileError(f"the file {found} must exist, but it does not. Check the path.")
+        return found
 
     def tags(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Return tags, names of runs replaced by their ids."""
@@ -514,7 +568,7 @@ def _set_tags(event: events.SetTags, to: Delivery) -> None:
 
 @deliver.register
 def _upload(event: events.Upload, to: Delivery) -> None:
-    path = to.folder / event.path
+    path = to.file(event.path)
     log = to.client.log_artifacts if path.is_dir() else to.client.log_artifact
     log(to.run_id(event), str(path), event.folder)
 
@@ -551,7 +605,7 @@ def _log_served_model(event: events.LogServedModel, to: Delivery) -> str:
                 model_id=model.model_id,
                 step=_NO_STEP,
                 python_model=event.code,
-                artifacts={key: str(to.folder / path) for key, path in event.artifacts.items()},
+                artifacts={key: str(to.file(path)) for key, path in event.artifacts.items()},
                 model_config=dict(event.config),
                 input_example=event.example,
                 pip_requirements=list(event.requirements),
@@ -660,7 +714,7 @@ def _log_onnx_model(event: events.LogOnnxModel, to: Delivery) -> str:
     from exporters.graph.onnx_export import MAX_PROTO_BYTES
     from exporters.graph.sessions import installed_package
 
-    model = onnx.load(str(to.folder / event.path))  # a fresh one: MLflow may empty what it is given
+    model = onnx.load(str(to.file(event.path)))  # a fresh one: MLflow may empty what it is given
     inputs = [TensorSpec(np.dtype(np.int64), (-1,) * np.ndim(values), name) for name, values in event.inputs.items()]
     # Of multiple choice the last axis is the choices, as many as a row has.
     classes = np.shape(event.logits)[-1] if np.ndim(next(iter(event.inputs.values()))) == 2 else -1
@@ -718,7 +772,7 @@ def _log_evaluation(event: events.LogEvaluation, to: Delivery) -> None:
     import matplotlib
 
     matplotlib.use("Agg")  # pictures are drawn in a thread, where no window can be opened
-    table = pd.DataFrame(read_json_lines(to.folder / event.path))
+    table = pd.DataFrame(read_json_lines(to.file(event.path)))
     answers = table[event.answer].tolist()
     found = _find_computing(to, event.computes_with)
     config: dict[str, Any] = {"log_model_explainability": False}

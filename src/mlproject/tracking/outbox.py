@@ -136,6 +136,15 @@ class Outbox:
             self.write()
             return True
 
+    def send_again(self) -> None:
+        """Have all events delivered once more, to runs that are made anew: MLflow has lost those of before."""
+        with self._lock:
+            (self._folder / _DELIVERED).unlink(missing_ok=True)
+            self._marks.clear()
+            self.run_ids.clear()
+            self._results.clear()
+            self._delivered = 0
+
     def open_below(self, run: str) -> list[str]:
         """Run below another one that were made and have not ended."""
         made = [event.run for event in self._events if isinstance(event, CreateRun)]

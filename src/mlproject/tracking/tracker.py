@@ -32,6 +32,7 @@ from mlproject.tracking.delivery import (
     now_ms,
     require_server,
     run_placeholder,
+    without_password,
 )
 from mlproject.tracking.outbox import TOP, Command, Header, Outbox
 from mlproject.tracking.views import State, runs_link, view_key, view_link
@@ -170,6 +171,8 @@ class Tracker:
                 "is known; results are whole.",
                 file=sys.stderr,
             )
+        self.num_refused = 0
+        """Events that MLflow does not take: they are left out."""
         self._unregistered: dict[str, str] = {}
         """Why MLflow would not register a model, by the name it was to have."""
         # One thread: events are delivered in the order in which they were added.
@@ -183,7 +186,8 @@ class Tracker:
     @property
     def base_url(self) -> str:
         """The address of the MLflow pages: the server's, or the one `mlflow server` gets by default."""
-        return self.log.uri.rstrip("/") if self.remote else "http://localhost:5000"
+        # Without a name and a password: a browser asks for them.
+        return re.sub("//[^/@]*@", "//", self.log.uri).rstrip("/") if self.remote else "http://localhost:5000"
 
     @contextmanager
     def start_run(self, name: str, tags: Mapping[str, str], command: Command) -> Iterator[StageRun]:
@@ -200,13 +204,13 @@ class Tracker:
         """
         before = self.outbox.header
         if before is not None:
-            require_same_server(before.tracking_uri, self.log.uri, self.outbox.output_dir)
+            require_same_server(before.tracking_uri, self.log.shown, self.outbox.output_dir)
         require_server(self.log.uri)
+        known = self.renew(before) if before is not None else Header(command.command, command.options, self.log.shown)
         if self.outbox.last_status(TOP) is not None:
             self.outbox.add(events.ReopenRun(run=TOP))  # delivered once the run's id is known
-        known = before or Header(command.command, command.options, self.log.uri)
         key = known.run_key or uuid.uuid4().hex
-        header = replace(known, options=command.options, tracking_uri=self.log.uri, run_key=key)
+        header = replace(known, options=command.options, tracking_uri=self.log.shown, run_key=key)
         self.outbox.begin(header)
         try:
             run_id, self.experiment_id = self.log.start_run(name, tags, key, header.run_id)
@@ -251,6 +255,18 @@ class Tracker:
         run.end()
         self.finish()
 
+    def renew(self, header: Header) -> Header:
+        """Return what an output directory was begun with; without a run where MLflow has lost it, so that one is made.
+
+        Raises:
+            TrackingError: the run was deleted, and can be restored.
+        """
+        if header.run_id is None or self.log.has_run(header.run_id):
+            return header
+        print(f"Note: MLflow no longer has the run {header.run_id}. All is logged again, in a new one.")
+        self.outbox.send_again()
+        return replace(header, run_key=uuid.uuid4().hex, run_id=None, experiment_id=None)
+
     def end_stage(self, stage: str) -> None:
         """End the run of a stage that was killed between its last result and its end."""
         if stage in self.outbox.run_ids and self.outbox.last_status(stage) != "FINISHED":
@@ -258,7 +274,9 @@ class Tracker:
 
     def end_overwritten(self, before: Header | None) -> None:
         """End the run of an output directory that is overwritten, given its header, if it was killed."""
-        run_id = before.run_id if before is not None and before.tracking_uri == self.log.uri else None
+        run_id = (
+            before.run_id if before is not None and without_password(before.tracking_uri) == self.log.shown else None
+        )
         if run_id is not None:
             _quietly(lambda: self.log.kill_running(run_id))
 
@@ -329,6 +347,7 @@ class Tracker:
             if self.lost:
                 return
             if not isinstance(event, events.CreateRun) and event.run not in self.outbox.run_ids:
+                self.num_refused += 1
                 self.outbox.mark_delivered(event)  # MLflow has refused to make its run
                 continue
             made, run_ids, again = None, self.outbox.run_ids, self._again or self.outbox.is_old
@@ -339,6 +358,7 @@ class Tracker:
                 model = event.register_as if isinstance(event, events.LogServedModel) else None
                 if self._report(error, model):
                     return
+                self.num_refused += 1
                 if model:
                     self._unregistered[model] = shorten(error).rstrip(".")
             self._again = False
@@ -351,13 +371,13 @@ class Tracker:
         """
         reason = shorten(error)
         self.lost = is_connection_problem(error) or is_forbidden(error)
-        what = f"MLflow at {self.log.uri} does not answer" if self.lost else "MLflow refuses a log entry"
+        what = f"MLflow at {self.log.shown} does not answer" if self.lost else "MLflow refuses a log entry"
         rest = "compressor sync logs the rest later" if self.lost else "logging continues"
         if is_forbidden(error) and model:  # what comes after it need not be forbidden too
             self.lost, what = False, f"MLflow does not let you add a version to {model!r}"
             rest = "ask the owner of that registered model for the permission EDIT, or take another --register-as"
         elif is_forbidden(error):
-            what = f"MLflow at {self.log.uri} does not let you write"
+            what = f"MLflow at {self.log.shown} does not let you write"
             rest = "with the permission EDIT of the experiment, compressor sync logs the rest later"
         text = f"Warning: {what} ({reason}). The work continues, all results are kept in the output directory; {rest}."
         if text != self._warning:
@@ -369,6 +389,8 @@ class Tracker:
 def sync(output_dir: Path) -> tuple[int, StageRun]:
     """Log what an output directory still has to log to MLflow; return how many entries that were, and the run.
 
+    Where MLflow has lost the run, all is logged again, in a new one.
+
     Raises:
         TrackingError: nothing was logged from there, the server is away or another one, or it went away again.
     """
@@ -378,16 +400,24 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
         raise TrackingError(
             f"{output_dir} must be the output directory of a command, but nothing was logged there. Check the path."
         )
-    require_same_server(header.tracking_uri, tracker.log.uri, output_dir)
+    require_same_server(header.tracking_uri, tracker.log.shown, output_dir)
     require_server(tracker.log.uri)
+    header = tracker.renew(header)
+    if header.run_id is None:
+        key = header.run_key or uuid.uuid4().hex
+        run_id, experiment_id = tracker.log.start_run(header.command, {"stage": header.command}, key)
+        header = replace(header, run_key=key, run_id=run_id, experiment_id=experiment_id)
+        tracker.outbox.begin(header)
     # Events call the run by our name; which run of MLflow that is, the header knows.
-    tracker.experiment_id, tracker.outbox.run_ids[TOP] = header.experiment_id or "", header.run_id
+    tracker.experiment_id, tracker.outbox.run_ids[TOP] = header.experiment_id or "", str(header.run_id)
     count = tracker.outbox.num_pending
     left = tracker.finish()
     if left:
-        raise TrackingError(f"MLflow at {tracker.log.uri} must take {left} more entries, but it went away. Try again.")
+        raise TrackingError(
+            f"MLflow at {tracker.log.shown} must take {left} more entries, but it went away. Try again."
+        )
     tracker.require_registered()
-    return count, StageRun(tracker)
+    return count - tracker.num_refused, StageRun(tracker)
 
 
 def require_same_server(before: str, now: str, output_dir: Path) -> None:
@@ -396,6 +426,7 @@ def require_same_server(before: str, now: str, output_dir: Path) -> None:
     Raises:
         TrackingError: it was another one.
     """
+    before = without_password(before)  # as older versions did not write it
     if before.rstrip("/") != now.rstrip("/"):
         raise TrackingError(
             f"{output_dir} must be logged to the MLflow it was begun with, {before}, but this is {now}. "

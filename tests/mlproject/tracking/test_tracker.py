@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,10 @@ import mlflow
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from compressor.files import STATE_FOLDER
+from mlproject.tracking import delivery
 from mlproject.tracking.delivery import MlflowLog, TrackingError, is_random_name
 from mlproject.tracking.outbox import Command, read_header
 from mlproject.tracking.tracker import StageRun, Tracker, sync
@@ -34,6 +37,12 @@ def tracker(new_tracker: Callable[[], Tracker]) -> Tracker:
 
 def away(*_: Any, **__: Any) -> None:
     raise requests.ConnectionError("connection refused")
+
+
+def answer_of(status: int) -> requests.Response:
+    found = requests.Response()
+    found.status_code = status
+    return found
 
 
 def lose(tracker: Tracker, patch: pytest.MonkeyPatch) -> None:
@@ -259,6 +268,139 @@ def test_a_permission_that_is_withdrawn_costs_one_warning_and_no_entry(
     ]
     assert "with the permission EDIT of the experiment, compressor sync logs the rest later." in warnings[0]
     assert sync(tmp_path / "out")[0] == 3 + 1  # and the end of the run
+
+
+def test_a_file_that_is_gone_holds_up_nothing_that_comes_after_it(
+    tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "large.bin").write_text("weights")
+    with monkeypatch.context() as patch, tracker.start_run("search", {}, COMMAND) as run:
+        tracker.wait()
+        lose(tracker, patch)
+        run.log_artifact(tmp_path / "out" / "large.bin")
+        run.log_metrics({"error": 0.5})
+    (tmp_path / "out" / "large.bin").unlink()
+    capsys.readouterr()
+    count, synced = sync(tmp_path / "out")
+    assert (count, synced.tracker.num_refused) == (2, 1)  # the metric and the end
+    assert f"(the file {tmp_path}/out/large.bin must exist, but it does not." in capsys.readouterr().err
+    found = tracker.log.client.get_run(run.run_id)
+    assert (found.data.metrics, found.info.status) == ({"error": 0.5}, "FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (
+            MlflowException("(sqlite3.OperationalError) attempt to write a readonly database", TEMPORARILY_UNAVAILABLE),
+            True,
+        ),
+        (MlflowException("API request to endpoint /x failed with error code 404 != 200. Response body: ''"), True),
+        (MlflowException("API request to endpoint /x failed with error code 413 != 200. Response body: ''"), False),
+        (requests.HTTPError("413 Client Error", response=answer_of(413)), False),
+        (requests.HTTPError("502 Server Error", response=answer_of(502)), True),
+        (requests.HTTPError("403 Client Error", response=answer_of(403)), True),  # what follows is forbidden too
+        (OSError(28, "No space left on device"), True),
+    ],
+)
+def test_what_is_refused_alone_is_told_from_a_server_that_is_away(
+    error: Exception, lost: bool, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with tracker.start_run("search", {}, COMMAND) as run:
+        tracker.wait()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(tracker.log.client), "log_batch", fail)
+            run.log_metrics({"error": 0.5})
+            tracker.wait()
+        assert (tracker.lost, tracker.outbox.num_pending) == (lost, int(lost))
+
+
+def test_a_run_that_mlflow_has_lost_is_made_again_with_all_that_was_logged(
+    new_tracker: Callable[[], Tracker], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where somebody removes mlflow.db to tidy up: neither resuming nor sync needs it."""
+    with new_tracker().start_run("search", {"stage": "search"}, COMMAND) as run:
+        run.log_metrics({"before": 1.0})
+        run.log_child("subnet-000", metrics={"error": 0.5}, params={}, tags={})
+    lost = run.run_id
+
+    def forget(run_id: str) -> None:
+        with sqlite3.connect(tmp_path / "mlflow.db") as database:
+            for table in ("tags", "metrics", "latest_metrics", "params", "runs"):
+                database.execute(f"delete from {table} where run_uuid = ?", [run_id])
+
+    forget(lost)
+    tracker = new_tracker()
+    with tracker.start_run("search", {"stage": "search"}, COMMAND) as run:
+        run.log_metrics({"after": 2.0})
+    assert f"no longer has the run {lost}. All is logged again, in a new one." in capsys.readouterr().out
+    found = tracker.log.client.get_run(run.run_id)
+    assert found.data.metrics == {"before": 1.0, "after": 2.0} and found.info.status == "FINISHED"
+    assert [child.data.metrics for child in children_of(tracker, run.run_id)] == [{"error": 0.5}]
+    assert new_tracker().outbox.num_pending == 0
+
+    forget(run.run_id)
+    count, synced = sync(tmp_path / "out")
+    assert (count, synced.tracker.num_refused) == (len(tracker.outbox._events), 0)
+    found = tracker.log.client.get_run(synced.run_id)
+    assert found.data.metrics == {"before": 1.0, "after": 2.0} and found.info.status == "FINISHED"
+    assert found.data.tags["stage"] == "search"
+    assert sync(tmp_path / "out")[0] == 0
+
+
+def test_what_was_deleted_in_mlflow_is_named_with_how_it_is_restored(
+    new_tracker: Callable[[], Tracker], tmp_path: Path
+) -> None:
+    with new_tracker().start_run("search", {}, COMMAND) as run:
+        pass
+    client, number = run.tracker.log.client, run.tracker.experiment_id
+    client.delete_run(run.run_id)
+    for begin in (lambda: new_tracker().start_run("search", {}, COMMAND).__enter__(), lambda: sync(tmp_path / "out")):
+        with pytest.raises(TrackingError) as raised:
+            begin()
+        assert str(raised.value) == (
+            f"the run must take what is logged, but {run.run_id} was deleted in MLflow. Restore it with: mlflow runs "
+            f"restore --run-id {run.run_id}, or choose another --output-dir."
+        )
+    client.restore_run(run.run_id)
+    assert sync(tmp_path / "out")[0] == 0
+    client.delete_experiment(number)
+    with pytest.raises(TrackingError) as raised, Tracker(tmp_path / "new").start_run("search", {}, COMMAND):
+        pass
+    assert str(raised.value) == (
+        "the experiment must take runs, but 'compressor' was deleted in MLflow. Restore it with: mlflow experiments "
+        f"restore -x {number}, or use another one (--experiment-name with mlflow run, MLFLOW_EXPERIMENT_NAME with "
+        "compressor)."
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_password_is_printed_or_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(MlflowLog, "start_run", lambda *_: ("run-0", "0"))
+    monkeypatch.setattr(MlflowLog, "has_run", lambda *_: True)
+    monkeypatch.setattr("mlproject.tracking.tracker.require_server", lambda _: None)
+    monkeypatch.setattr("mlproject.tracking.tracker.deliver", away)
+    for password in ("secret", "another-secret"):  # which is no reason to begin elsewhere
+        mlflow.set_tracking_uri(f"http://bob:{password}@host:5000")
+        tracker = Tracker(tmp_path / "out")
+        with tracker.start_run("search", {}, COMMAND) as run:
+            run.log_metrics({"error": 0.5})
+        assert run.link().startswith("http://host:5000/#/")
+    assert "secret" not in (tmp_path / "out" / STATE_FOLDER / "command.json").read_text()
+    said = capsys.readouterr()
+    assert "MLflow at http://bob:…@host:5000 does not answer" in said.err
+    assert "secret" not in said.out + said.err
+    mlflow.set_tracking_uri("http://bob:secret@127.0.0.1:9")
+    monkeypatch.undo()
+    with pytest.raises(TrackingError) as raised:
+        delivery.require_server("http://bob:secret@127.0.0.1:9")
+    assert "secret" not in str(raised.value)
 
 
 def test_one_refused_entry_does_not_stop_the_log(tracker: Tracker, capsys: pytest.CaptureFixture[str]) -> None:
