@@ -4,7 +4,7 @@ Of an extracted sub-network `extract --trim-vocabulary` does that, which judges 
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from compressor.data.heads.pooling import MODULES_FILE
 from compressor.errors import ModelError, TaskDataError
 from compressor.extraction.record import describe_trimming
 from compressor.extraction.vocabulary import count_tokens, ids_of, trim_tokenizer, trim_vocabulary
-from compressor.files import new_directory, write_json
+from compressor.files import new_directory, read_json, write_json
 from compressor.hub import hub_options
 from compressor.network.checkpoints import check_loaded, load_tokenizer
 from compressor.network.families import get_family, max_positions
@@ -34,10 +35,11 @@ _COMPARED = 500
 _BATCH_SIZE = 32
 _NOT_COPIED = (
     *("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ot"),
-    *("*.onnx", "*.onnx.data", "openvino_model*"),
+    *("*.onnx", "*.onnx.data", "*.onnx_data", "openvino_model*"),
     *("vocab.*", "merges.txt", "tokenizer*", "added_tokens.json", "special_tokens_map.json", "*.model", ".*"),
 )
-"""Weights in other formats, which would be the untrimmed ones, and the tokenizer's files; the rest belongs to it."""
+"""Weights in other formats, which would be the untrimmed ones, and the tokenizer's files; the rest belongs to it, and
+so does all of a module behind the encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def trim_model_directory(
     with new_directory(directory) as folder:
         # What else lies there, such as a pooling, comes along; weights, tokenizer and other formats of them do not.
         if source.is_dir():
-            shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
+            shutil.copytree(source, folder, ignore=_ignore_outside(_find_modules(source)), dirs_exist_ok=True)
         model.to(model.config.dtype or torch.float32).save_pretrained(folder)
         trimmed.tokenizer.save_pretrained(folder)
         made = TrimmedModel(
@@ -152,6 +154,26 @@ def _load(name: str, source: Path) -> "tuple[PreTrainedModel, PreTrainedTokenize
         )
     check_loaded(model, tokenizer, name)
     return model, tokenizer
+
+
+def _find_modules(source: Path) -> list[Path]:
+    """Return the folders of the modules behind a sentence-transformers model's encoder, such as a Dense layer."""
+    file = source / MODULES_FILE
+    written = read_json(file) if file.is_file() else []
+    # The first is the encoder itself, which is trimmed.
+    entries = written[1:] if isinstance(written, list) else []
+    paths = [Path(str(entry.get("path") or "")) for entry in entries if isinstance(entry, dict)]
+    return [source / path for path in paths if path.parts]
+
+
+def _ignore_outside(modules: Sequence[Path]) -> Callable[[str, list[str]], set[str]]:
+    """Return what `copytree` leaves out: weights and tokenizers, but not those of the modules, which stay."""
+    ignore = shutil.ignore_patterns(*_NOT_COPIED)
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return set() if any(Path(folder).is_relative_to(module) for module in modules) else ignore(folder, names)
+
+    return left_out
 
 
 def _outputs(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> np.ndarray:

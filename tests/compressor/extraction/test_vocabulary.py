@@ -225,6 +225,26 @@ def test_a_model_directory_is_trimmed(kind: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "small" / "vocabulary.json").read_text())["tokens_after"] == made.tokens_after
 
 
+def test_modules_behind_the_encoder_stay_as_they_are(tmp_path: Path) -> None:
+    """As of LaBSE and distiluse, whose embedding goes through a Dense layer with weights of its own."""
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    model, tokenizer = case("WordPiece", tmp_path / "tokenizer")
+    model.save_pretrained(whole)
+    tokenizer.save_pretrained(whole)
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": f"x.{kind}"} for i, (path, kind) in enumerate(kinds)]
+    (whole / "modules.json").write_text(json.dumps(modules))
+    for name in ("2_Dense/model.safetensors", "2_Dense/pytorch_model.bin", "1_Pooling/config.json"):
+        (whole / name).parent.mkdir(exist_ok=True)
+        (whole / name).write_bytes(b"of the module")
+    for name in ("onnx/model.onnx_data", "onnx/tokenizer.json", "old/pytorch_model.bin"):
+        (whole / name).parent.mkdir(exist_ok=True)
+        (whole / name).write_bytes(b"of the whole")
+    trim_model_directory(whole, USED, small)
+    below = {str(path.relative_to(small)) for path in small.rglob("*/*") if path.is_file()}
+    assert below == {"1_Pooling/config.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"}
+
+
 def test_what_is_not_trimmed(tmp_path: Path) -> None:
     model, tokenizer = case("WordPiece", tmp_path / "tokenizer")
     tokenizer.save_pretrained(tmp_path / "masked")
