@@ -21,7 +21,7 @@ from compressor.data.sources import DataSource, find_path, make_source
 from compressor.device import AUTO, pick_device
 from compressor.errors import CompressorError, OptionError, shorten, spelled_as_flags
 from compressor.extraction.options import ExtractionOptions
-from compressor.files import is_full_disk, local_path, read_json, read_lines
+from compressor.files import is_full_disk, local_path, read_json, read_lines, require_other_directory
 from compressor.hub import push_model, require_hub
 from compressor.options import Problem, refuse
 from compressor.search.options import (
@@ -215,7 +215,7 @@ def benchmark(models: tuple[str, ...], **values: Any) -> None:
     with _top_run("benchmark") as (run, output_dir, _):
         from mlproject.stages import benchmark as benchmark_stage
 
-        names = _model_names([part for model in models for part in model.split(",")])
+        names = _model_names(_paths(models))
         made = benchmark_stage.benchmark(output_dir, names, options, run)
         _done(run, f"the latencies {output_dir}")
         click.echo(json.dumps(made.to_json(output_dir)))
@@ -318,7 +318,7 @@ def compare(searches: tuple[str, ...], search_dirs: tuple[str, ...], **_output: 
         from compressor.comparison.report import HTML_FILE
         from mlproject.stages.compare import compare as compare_fronts
 
-        given = (*searches, *(part for value in search_dirs for part in value.split(",")))
+        given = (*searches, *_paths(search_dirs))
         compare_fronts(output_dir, [locate(path, *SEARCHED) for path in given], run)
         _done(run, f"the comparison {output_dir / HTML_FILE}", "open it in a browser")
 
@@ -376,6 +376,8 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
             if values.get("device", AUTO) != AUTO:
                 pick_device()
             output_dir, begun = stack.enter_context(take_output_dir(command, values))
+            # Stages ask this too, but by then what is overwritten has lost what it needs to resume.
+            require_other_directory(output_dir, *_read_directories(values))
         except CompressorError as error:  # no run of ours is there yet that could log it
             _fail_joined(str(error))
             raise
@@ -395,6 +397,18 @@ def _top_run(command: str) -> "Iterator[tuple[StageRun, Path, Tracker]]":
         if values["system_metrics"]:
             stack.enter_context(log_system_metrics(run))
         yield run, output_dir, tracker
+
+
+_READ = ("supernet", "search_dir", "model_dir", "onnx_dir", "benchmark_dir", "searches", "search_dirs")
+"""Parameters that name directories in which a command does not write."""
+
+
+def _read_directories(values: dict[str, Any]) -> Iterator[Path]:
+    """Yield the directories that a command is to read, as far as they are none in MLflow."""
+    for given in (values.get(name) for name in _READ):
+        for text in given if isinstance(given, tuple) else (given,):
+            if text and not is_address(text):
+                yield local_path(text)
 
 
 def _show_plan(parts: dict[str, Any]) -> None:
@@ -616,6 +630,15 @@ def _model_names(paths: list[str]) -> list[tuple[str, Path]]:
             numbered = (f"{name}-{number}" for number in itertools.count(len(names)))
             names[next(each for each in itertools.chain((name,), numbered) if each not in names)] = model
     return list(names.items())
+
+
+def _paths(given: Sequence[str]) -> list[str]:
+    """Return the paths of an option that is given several times, or once with commas; a path may have commas too."""
+    found = []
+    for text in given:
+        is_one = not is_address(text) and local_path(text).exists()
+        found += [text] if is_one else text.split(",")
+    return found
 
 
 def _quiet_libraries() -> None:

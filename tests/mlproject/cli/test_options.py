@@ -199,3 +199,12 @@ def test_the_script_of_the_documentation_is_click_s(
         with pytest.raises(SystemExit):
             main([])
         assert f"_COMPRESSOR_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_a_path_may_have_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As folders of sweeps have, such as Hydra's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("lr=1e-4,seed=1", "a", "b"):
+        (tmp_path / name).mkdir()
+    given = ["lr=1e-4,seed=1", "a,b", "runs:/1/x,runs:/2/y"]
+    assert commands._paths(given) == ["lr=1e-4,seed=1", "a", "b", "runs:/1/x", "runs:/2/y"]
