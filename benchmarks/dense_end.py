@@ -30,7 +30,7 @@ from compressor.markdown import markdown_table
 from compressor.network.families import get_dimensions, get_layer_order, max_positions
 from compressor.network.loading import load_base_model
 from compressor.network.slicing import slice_model
-from compressor.network.sub_network import SubNetwork, full_sub_network
+from compressor.network.sub_network import full_sub_network, keep_layers
 from compressor.training.loop import distill, fine_tune
 from compressor.training.settings import TrainingSettings
 from compressor.training.super_network import load_super_network
@@ -47,14 +47,6 @@ def with_spare_rows(data: TaskData, count: int) -> Rows:
     spare = table[~table["text"].isin(used)].sample(frac=1.0, random_state=0).head(count)
     labels = np.concatenate([data.test.labels, spare["label"].to_numpy(data.test.labels.dtype)])
     return replace(data.test, texts=[*data.test.texts, *spare["text"]], labels=labels)
-
-
-def keep_layers(model: PreTrainedModel, kept: list[int]) -> SubNetwork:
-    """The sub-network that keeps all of these layers and nothing of the others."""
-    full = full_sub_network(get_dimensions(model))
-    heads = (heads if layer in kept else () for layer, heads in enumerate(full.heads))
-    units = (units if layer in kept else () for layer, units in enumerate(full.units))
-    return SubNetwork(heads=tuple(heads), units=tuple(units))
 
 
 def measure(seed: int, data: TaskData, spare_rows: int, folder: Path) -> dict[str, dict[str, float]]:
@@ -75,11 +67,11 @@ def measure(seed: int, data: TaskData, spare_rows: int, folder: Path) -> dict[st
     plain = replace(settings, num_train_epochs=2, learning_rate=2e-4)
     fine_tune(model, data.task, rows["train"], rows["validation"], plain, lambda _: None)
     judge("fine-tuned", model, begun)
-    num_layers = get_dimensions(model).num_layers
-    spread = sorted({round(place) for place in np.linspace(0, num_layers - 1, NUM_KEPT)})
+    full = full_sub_network(get_dimensions(model))
+    spread = sorted({round(place) for place in np.linspace(0, full.num_layers - 1, NUM_KEPT)})
     begun = time.process_time()
     teacher = Evaluator(model, data.task, rows["train"]).compute_logits()
-    five = slice_model(model, keep_layers(model, spread))
+    five = slice_model(model, keep_layers(full, spread))
     distill(five, data.task, rows["train"], rows["validation"], teacher, replace(settings, num_train_epochs=3))
     judge("five spread layers of it, distilled", five, begun)
     begun = time.process_time()
@@ -89,7 +81,7 @@ def measure(seed: int, data: TaskData, spare_rows: int, folder: Path) -> dict[st
     judge("super-network", shared, begun)
     important = sorted(get_layer_order(shared)[:NUM_KEPT])
     for way, kept in (("its five most important layers", important), ("its five spread layers", spread)):
-        judge(f"{way}, as cut", slice_model(shared, keep_layers(shared, kept)), time.process_time())
+        judge(f"{way}, as cut", slice_model(shared, keep_layers(full, kept)), time.process_time())
     return found
 
 

@@ -111,7 +111,8 @@ def run(
 ) -> dict[str, float]:
     """What a recipe comes to with one seed."""
     data, teacher_model = load_task_data(source), options.teacher_model
-    model, tokenizer = load_base_model(options.model_name_or_path, data.task, data.label_names, seed=seed)
+    name, biases = options.model_name_or_path, data.task.head.start(data)
+    model, tokenizer = load_base_model(name, data.task, data.label_names, seed=seed, start=biases)
     train, validation = (
         encode(part, data.task, tokenizer, max_positions(model)) for part in (data.train, data.validation)
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from compressor.data.demo_base import find_demo_encoder
@@ -57,10 +58,12 @@ def load_base_model(
     seed: int,
     attn_implementation: str = "sdpa",
     trust_remote_code: bool = False,
+    start: np.ndarray | None = None,
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Return a pre-trained encoder with a task head, and its tokenizer; new weights are drawn from `seed`.
 
-    A head that the model has for another number of labels is drawn anew too.
+    A head that the model has for another number of labels is drawn anew too. The biases of a new one are `start`,
+    [outputs], 0 without (`Head.find_start`).
 
     Raises:
         ModelError: the model cannot be found, is of an unsupported family, lacks encoder weights, or its tokenizer does
@@ -87,12 +90,14 @@ def load_base_model(
         tokenizer.model_max_length = min(task.max_length, tokenizer.model_max_length)
     prefix = _encoder_prefix(model)
     # A new task head is expected to be missing, and so is the pooler, which many pre-trained encoders do not have.
-    missing = [key for key in missing if key.startswith(prefix) and "pooler" not in key]
-    if missing:
+    uncovered = [key for key in missing if key.startswith(prefix) and "pooler" not in key]
+    if uncovered:
         raise ModelError(
-            f"the weights of {name_or_path} must cover the encoder, but {len(missing)} tensors are missing, such as "
-            f"{missing[0]}. Use a complete checkpoint."
+            f"the weights of {name_or_path} must cover the encoder, but {len(uncovered)} tensors are missing, such as "
+            f"{uncovered[0]}. Use a complete checkpoint."
         )
+    if start is not None:
+        _start_head(model, missing, start)
     check_loaded(model, tokenizer, name_or_path)
     return model, tokenizer
 
@@ -198,11 +203,22 @@ def _load(
         for key, stored, said in loaded["mismatched_keys"]:
             if not head_may_be_new or key.startswith(_encoder_prefix(model)):
                 raise ValueError(f"{key} is of shape {list(stored)}, by its configuration of {list(said)}")
+        new = {*loaded["missing_keys"], *(key for key, _, _ in loaded["mismatched_keys"])}
     except CompressorError:
         raise
     except Exception as error:  # transformers raises a dozen kinds for a directory that it cannot use
         raise ModelError(describe_loading_problem(name_or_path, source, error)) from error
-    return model, tokenizer, sorted(loaded["missing_keys"])
+    return model, tokenizer, sorted(new)
+
+
+def _start_head(model: "PreTrainedModel", new: Sequence[str], start: np.ndarray) -> None:
+    """Give a head that was drawn anew the biases of its outputs."""
+    prefix, parameters = _encoder_prefix(model), dict(model.named_parameters())
+    # Of a head of several layers the last one gives the outputs.
+    biases = [name for name in parameters if name.endswith(".bias") and not name.startswith(prefix)]
+    if prefix and biases and biases[-1] in new:
+        with torch.no_grad():
+            parameters[biases[-1]].copy_(torch.from_numpy(start))
 
 
 def _encoder_prefix(model: "PreTrainedModel") -> str:

@@ -58,7 +58,7 @@ def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
     if sent.is_dir():
         return _open_sent(spec, sent)
     data = load_task_data(spec.source)
-    base, tokenizer = _load(spec.base_model, data.task, data.label_names, spec.settings.seed)
+    base, tokenizer = _load(spec, data.task, data.label_names, data.task.head.start(data))
     train, validation = (encode(r, data.task, tokenizer, max_positions(base)) for r in (data.train, data.validation))
     return TrialInputs(
         task=data.task,
@@ -92,7 +92,9 @@ def pack_inputs(base_model: BaseModel, data: TaskData, rows: EncodedParts) -> di
         packed |= {f"{name}/{key}.npy": np.asarray(array) for key, array in _arrays_of(part).items()}
     # A head is a record of functions, which is no JSON: it travels by its name.
     task = {field.name: getattr(data.task, field.name) for field in fields(data.task) if field.name != "head"}
+    start = data.task.head.start(data)
     described = {
+        "start": None if start is None else start.tolist(),
         "task": task | {"head": data.task.head.name},
         "label_names": data.label_names,
         "data_digest": data.digest,
@@ -108,8 +110,9 @@ def _open_sent(spec: TrialSpec, folder: Path) -> TrialInputs:
     described = read_json(folder / _DATA_FILE)
     task, label_names = _read_task(described["task"]), tuple(described["label_names"])
     # Loaded from what was sent, whatever the model is called where the search runs.
-    base_model = replace(spec.base_model, name_or_path=str(folder / _MODEL))
-    base, tokenizer = _load(base_model, task, label_names, spec.settings.seed)
+    here = replace(spec, base_model=replace(spec.base_model, name_or_path=str(folder / _MODEL)))
+    start = None if described["start"] is None else np.array(described["start"])
+    base, tokenizer = _load(here, task, label_names, start)
     train, validation = (_read_rows(folder / name, described["parts"][name]) for name in _PARTS)
     return TrialInputs(
         task=task,
@@ -123,9 +126,10 @@ def _open_sent(spec: TrialSpec, folder: Path) -> TrialInputs:
 
 
 def _load(
-    base_model: BaseModel, task: Task, label_names: tuple[str, ...], seed: int
+    spec: TrialSpec, task: Task, label_names: tuple[str, ...], start: np.ndarray | None
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    return load_base_model(task=task, label_names=label_names, seed=seed, **asdict(base_model))
+    seed = spec.settings.seed
+    return load_base_model(task=task, label_names=label_names, seed=seed, start=start, **asdict(spec.base_model))
 
 
 def _read_task(written: Mapping[str, Any]) -> Task:

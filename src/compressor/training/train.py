@@ -171,6 +171,7 @@ def _prepare(options: ModelOptions, data: TaskData, settings: TrainingSettings, 
         seed=settings.seed,
         attn_implementation=options.attn_implementation,
         trust_remote_code=options.trust_remote_code,
+        start=data.task.head.start(data),
     )
     dimensions, positions = get_dimensions(model), max_positions(model)
     # For its errors alone, before the first epoch.

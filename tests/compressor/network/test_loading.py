@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -12,6 +13,7 @@ from transformers import (
     AutoTokenizer,
     DebertaV2ForMaskedLM,
     GPT2Config,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
@@ -33,6 +35,30 @@ def test_the_new_head_comes_from_the_seed(base_model_dir: Path) -> None:
 
     assert torch.equal(head(1, 0), head(2, 0))
     assert not torch.equal(head(1, 0), head(1, 1))
+
+
+@pytest.mark.parametrize("model_type", ENCODER_FAMILIES)
+def test_a_new_head_begins_with_the_biases_that_are_given(
+    model_type: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    start = np.array([0.5, -2.0, 1.25])
+
+    def last_of(model: PreTrainedModel) -> torch.nn.Linear:
+        return next(m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 3)
+
+    def answer(of: PreTrainedModel) -> list[float]:
+        of.save_pretrained(tmp_path)
+        model, _ = load_base_model(str(tmp_path), TASKS["custom"], ("a", "b", "c"), seed=0, start=start)
+        last_of(model).weight.data.zero_()
+        answers: list[float] = model.eval()(input_ids=torch.tensor([[5, 6, 7]])).logits[0].tolist()
+        return answers
+
+    assert answer(tiny_model(model_type).base_model) == start.tolist()
+    # One for another number of labels is drawn anew; that of a fine-tuned model stays.
+    assert answer(tiny_model(model_type, num_labels=2)) == start.tolist()
+    fine_tuned = tiny_model(model_type, num_labels=3)
+    assert answer(fine_tuned) == last_of(fine_tuned).bias.tolist()
 
 
 def test_labels_travel_into_the_configuration(base_model_dir: Path) -> None:

@@ -143,6 +143,8 @@ class Head:
     """What else is reported of outputs beside those of the full network, by name."""
     find_trivial: "Callable[[TaskData], TrivialPredictor]"
     """The best answer that does not look at the texts."""
+    find_start: "Callable[[TaskData], np.ndarray] | None" = None
+    """The outputs [outputs] with the smallest loss that do not look at the texts, which new biases are; None: 0."""
     rounding_slack: "Callable[[np.ndarray, str, EncodedRows], float]"
     """By how much the errors by a metric of two forms of a model may differ on rows, whose outputs [units, …] agree up
     to rounding."""
@@ -151,6 +153,10 @@ class Head:
     """Whether the tokenizer is saved with the task's length, which is where sentence-transformers looks for it."""
     ask: "Callable[[Task], tuple[str, Any]]"
     """What a served model is asked: the kind of its rows, as `exporters/servable.py` calls it, and one of them."""
+
+    def start(self, data: "TaskData") -> np.ndarray | None:
+        """Return the biases of a new head's outputs [outputs]; None: 0."""
+        return None if self.find_start is None else self.find_start(data)
 
     def judge(self, outputs: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
         """Return predictions [units, …] of outputs, beside a reference's where there are any."""

@@ -166,6 +166,17 @@ def best_shift(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
     return round(float(shifts[int(np.argmin(errors))]), 6)
 
 
+def find_start(data: "TaskData") -> np.ndarray:
+    """Return the logits of the labels' shares of the training rows, [labels]; one that none or all have is near it."""
+    rows = data.train.labels
+    return logits_of((rows.sum(axis=0) + 1) / (len(rows) + 2))
+
+
+def logits_of(shares: np.ndarray) -> np.ndarray:
+    """Return the outputs whose sigmoid is a share between 0 and 1."""
+    return np.asarray(np.log(shares) - np.log1p(-shares))
+
+
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Predict the same labels for all rows: for macro F1 all, for micro F1 as many frequent ones as are best.
 
@@ -219,6 +230,7 @@ MULTI_LABEL = Head(
     best_shift=best_shift,
     predict=predict,
     find_trivial=find_trivial,
+    find_start=find_start,
     rounding_slack=rounding_slack,
     ask=lambda task: ask(task, "labels", "pair_labels"),
 )

@@ -13,6 +13,8 @@ from compressor.data.metrics.trivial import TrivialPredictor
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from compressor.data.rows import TaskData
+
 
 def loss(outputs: "Tensor", labels: "Tensor") -> "Tensor":
     """Return mean squared error of outputs [units, 1]."""
@@ -34,6 +36,11 @@ def predict(outputs: np.ndarray) -> np.ndarray:
     return outputs[:, 0]
 
 
+def find_start(data: "TaskData") -> np.ndarray:
+    """Return the mean label of the training rows, [1], which a short training would take long to find."""
+    return np.array([data.train.labels.mean()])
+
+
 REGRESSION = Head(
     name="regression",
     form=SEQUENCE_FORM,
@@ -52,6 +59,7 @@ REGRESSION = Head(
     distillation_loss=distillation_loss,
     predict=predict,
     find_trivial=lambda data: TrivialPredictor(name="always the mean", error=1.0, test_error=1.0),
+    find_start=find_start,
     rounding_slack=lambda outputs, metric, rows: 1e-3,  # a correlation moves as neighbours in rank change places
     ask=ask,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from compressor.data.heads import regression
 from compressor.data.heads.classification import SEQUENCE_FORM, describe_outputs, name_outputs, to_texts
 from compressor.data.heads.head import Head
-from compressor.data.heads.multi_label import soft_binary_loss
+from compressor.data.heads.multi_label import logits_of, soft_binary_loss
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import read_values
 from compressor.data.metrics.ratios import Structure, are_relevances, can_be_ranked, random_order_values, ranking_slack
@@ -106,6 +106,12 @@ def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", te
     return soft_binary_loss(student, teacher, temperature) + loss(student, labels)
 
 
+def find_start(data: "TaskData") -> np.ndarray:
+    """Return the logit of the mean relevance of the training rows, [1]."""
+    labels = data.train.labels
+    return logits_of(np.array([(labels.sum() + 1) / (len(labels) + 2)]))
+
+
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Return random order, whose expected value is a sum."""
     error, test_error = (
@@ -147,6 +153,7 @@ RERANK = Head(
     distillation_loss=distillation_loss,
     predict=regression.predict,
     find_trivial=find_trivial,
+    find_start=find_start,
     rounding_slack=rounding_slack,
     keeps_length=True,
     ask=ask,
@@ -158,4 +165,5 @@ RERANK_SCORES = replace(
     configure=lambda config, names: configure(config, "score", "regression", "torch.nn.modules.linear.Identity"),
     loss=regression.loss,
     distillation_loss=regression.distillation_loss,
+    find_start=regression.find_start,
 )

@@ -122,6 +122,13 @@ def to_texts(rows: "Rows", task: "Task") -> tuple[list[list[str]], None]:
     return [list(words) for words in rows.texts], None
 
 
+def find_start(data: "TaskData") -> np.ndarray:
+    """Return the logarithms of the labels' shares of the training words, [labels]; one that no word has is near it."""
+    words = np.concatenate([np.asarray(labels) for labels in data.train.labels])
+    counts = np.bincount(words, minlength=len(data.label_names)) + 1
+    return np.asarray(np.log(counts / counts.sum()))
+
+
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Predict the label of most words in training, mostly `O`: worth something where the metric is accuracy alone."""
     words = {name: np.concatenate([np.asarray(labels) for labels in rows.labels]) for name, rows in data.parts.items()}
@@ -171,6 +178,7 @@ TOKEN_CLASSIFICATION = Head(
     distillation_loss=distillation_loss,
     predict=predict,
     find_trivial=find_trivial,
+    find_start=find_start,
     rounding_slack=rounding_slack,
     ask=ask,
 )

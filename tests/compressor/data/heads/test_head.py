@@ -12,6 +12,7 @@ from compressor.data.heads import HEADS, form_of, form_of_config
 from compressor.data.heads.head import Head
 from compressor.data.metrics import METRIC_NAMES, are_labels
 from compressor.data.metrics.ratios import Structure
+from compressor.data.rows import Rows, TaskData
 from compressor.data.tasks import TASKS
 from compressor.network.modeling_sliced import AUTO_CLASSES
 from conftest import TASK_HEADS, tiny_model
@@ -86,6 +87,28 @@ def test_the_teacher_gets_no_gradient(head: Head) -> None:
     head.distillation_loss(student, teacher, torch.from_numpy(some_labels(head, 2)), 2.0).backward()
     assert teacher.grad is None
     assert student.grad is not None
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=lambda head: head.name)
+def test_a_new_head_begins_with_the_best_outputs_that_know_no_text(head: Head) -> None:
+    labels, names = some_labels(head, 40), tuple(NAMES)
+    if head.labels_words:
+        labels[:9] = 2  # all occur
+        labels = np.array([tuple(row) for row in labels.reshape(20, 2)] + [(1,)], dtype=object)[:-1]  # rows of words
+    rows = Rows(texts=[("text",)] * len(labels), labels=labels)
+    start = head.start(TaskData(task=TASKS["custom"], train=rows, validation=rows, test=rows, label_names=names))
+    if head.name in ("classification", "multiple_choice", "embedding"):
+        assert start is None
+        return
+    assert start is not None
+    flat = torch.from_numpy(np.concatenate(labels.tolist()) if head.labels_words else labels)
+
+    def loss(outputs: np.ndarray) -> float:
+        return float(head.loss(torch.from_numpy(np.tile(outputs, (len(flat), 1))), flat))
+
+    for step in np.eye(len(start)):
+        assert loss(start) < min(loss(start + 0.3 * step), loss(start - 0.3 * step))
+    assert loss(start) < loss(0 * start)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
