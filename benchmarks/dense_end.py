@@ -43,10 +43,10 @@ PARTS = ("validation", "test", "unseen")
 def with_spare_rows(data: TaskData, count: int) -> Rows:
     """The test rows, and so many reviews more that are in no part of the data."""
     table = read_demo_table()
-    used = {text for part in data.parts.values() for text in part.texts}
+    used = {text for part in data.parts.values() for (text,) in part.texts}
     spare = table[~table["text"].isin(used)].sample(frac=1.0, random_state=0).head(count)
     labels = np.concatenate([data.test.labels, spare["label"].to_numpy(data.test.labels.dtype)])
-    return replace(data.test, texts=[*data.test.texts, *spare["text"]], labels=labels)
+    return replace(data.test, texts=[*data.test.texts, *((text,) for text in spare["text"])], labels=labels)
 
 
 def measure(seed: int, data: TaskData, spare_rows: int, folder: Path) -> dict[str, dict[str, float]]:
@@ -61,7 +61,10 @@ def measure(seed: int, data: TaskData, spare_rows: int, folder: Path) -> dict[st
     def judge(way: str, judged: PreTrainedModel, begun: float) -> None:
         errors = {name: Evaluator(judged.eval(), data.task, rows[name]).evaluate().error for name in PARTS}
         found[way] = {name: round(float(error), 4) for name, error in errors.items()}
-        print(json.dumps({"way": way, "seed": seed, "cpu_seconds": round(time.process_time() - begun), **found[way]}))
+        print(
+            json.dumps({"way": way, "seed": seed, "cpu_seconds": round(time.process_time() - begun), **found[way]}),
+            flush=True,
+        )
 
     begun = time.process_time()
     plain = replace(settings, num_train_epochs=2, learning_rate=2e-4)
