@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from shlex import quote
 
 from compressor.errors import HubError, shorten
 
@@ -79,7 +80,7 @@ def push_model(directory: Path, repository: str, without: Sequence[str] = ()) ->
     except Exception as error:  # whatever the client raises: there is no base of its errors
         raise HubError(
             f"the model must be pushed to {repository}, but {_reason(error)}. All files are kept in {directory}; "
-            f"push them with: hf upload {repository} {directory}"
+            f"push them with: hf upload {repository} {quote(str(directory))}"
         ) from error
     return str(made)
 

@@ -1,10 +1,13 @@
 """Locks between processes: files that the operating system unlocks when their holder dies, however it dies."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from compressor.files import TEMPORARY, file_sha256
 
 _LOOK_AGAIN_S = 0.1
 
@@ -34,6 +37,31 @@ def hold(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[No
         if remove:
             path.unlink(missing_ok=True)
         os.close(file)  # which unlocks it
+
+
+@contextmanager
+def renewed_directory(path: Path) -> Iterator[Path]:
+    """Yield a new directory whose files replace those in `path` when the block ends well, one process at a time.
+
+    Where they are the same, `path` stays as it is: another process may be reading there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(path.with_name(f".{path.name}.lock"), wait=True, remove=True):
+        new = path.with_name(f".{path.name}{TEMPORARY}")
+        shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+        new.mkdir()
+        try:
+            yield new
+            if _content_of(new) != _content_of(path):
+                shutil.rmtree(path, ignore_errors=True)
+                new.replace(path)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _content_of(folder: Path) -> dict[str, str]:
+    """Return digests of a folder's files, by their paths in it."""
+    return {str(file.relative_to(folder)): file_sha256(file) for file in folder.rglob("*") if file.is_file()}
 
 
 def _acquire(path: Path, wait: bool) -> int:

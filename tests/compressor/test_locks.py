@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compressor.files import module_environment
-from compressor.locks import LockedError, hold
+from compressor.locks import LockedError, hold, renewed_directory
 
 HOLD = "import mlproject, sys, time; from pathlib import Path; from compressor.locks import hold\n"
 HOLD += "with hold(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -58,3 +58,26 @@ def test_without_locks_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("compressor.locks._flock", lambda: None)
     with hold(tmp_path / "lock"), hold(tmp_path / "lock"):
         pass
+
+
+def test_a_directory_is_renewed_where_its_files_are_others(tmp_path: Path) -> None:
+    """Whoever reads there keeps what it reads as long as that is what is there."""
+    path = tmp_path / "cache" / "model"
+
+    def renew(text: str) -> int:
+        with renewed_directory(path) as new:
+            (new / "folder").mkdir()
+            (new / "folder" / "weights").write_text(text)
+        assert [file.read_text() for file in path.rglob("weights")] == [text]
+        return (path / "folder" / "weights").stat().st_ino
+
+    first = renew("first")
+    with (path / "folder" / "weights").open() as reading:
+        assert renew("first") == first
+        assert renew("second") != first
+        assert reading.read() == "first"
+    with pytest.raises(ValueError, match="cut short"), renewed_directory(path) as new:
+        (new / "half").touch()
+        raise ValueError("cut short")
+    assert [file.read_text() for file in path.rglob("weights")] == ["second"]
+    assert [file.name for file in path.parent.iterdir()] == ["model"]

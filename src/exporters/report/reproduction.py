@@ -121,7 +121,7 @@ def _words(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
 
 _OPTIONS = find_options(TrainingSettings) | find_options(DataSource)
 """Those that may be spelled otherwise than their fields."""
-_MADE = ("answers_file",)
+_MADE = ("answers_file", "reference_model")
 """Fields that no option sets: the command makes them."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compressor.errors import ModelError
 from compressor.files import cache_folder, local_path
+from compressor.locks import renewed_directory
 
 SUPER_NETWORK, MODEL_DIR, SEARCHED = ("super_network.json", "config.json"), ("config.json",), ("search_results.json",)
 EXPORTED, BENCHMARKED = ("export.json",), ("latency.json",)
@@ -68,7 +69,7 @@ def _with_tokenizer(folder: Path, root: Path) -> Path:
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     merged = cache_folder() / f"{digest}-model"
     # Made anew: what was fetched may be newer than what was merged before.
-    shutil.rmtree(merged, ignore_errors=True)
-    shutil.copytree(folder, merged)
-    shutil.copytree(tokenizer, merged, dirs_exist_ok=True)
+    with renewed_directory(merged) as new:
+        for part in (folder, tokenizer):
+            shutil.copytree(part, new, dirs_exist_ok=True)
     return merged

@@ -98,6 +98,8 @@ def preview(
         data = open_rows(source, model_options, None)
         print_notes(data.all_notes)
         prepared = prepare_training(model_options, data, settings)
+        if plan is not None:  # an export follows
+            require_servable_tokenizer(prepared.net.tokenizer)
         print(f"{describe_rows(data)}; {len(data.test):,} test rows")
         print(f"{prepared.settings.epochs} epochs. {prepared.precision.describe()}")
         print(forecast_training(prepared, data, plan))

@@ -4,7 +4,6 @@ package imports `mlflow`."""
 import json
 import os
 import re
-import shutil
 import tempfile
 import time
 import warnings
@@ -35,6 +34,11 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import (
+    MLFLOW_TRACKING_CLIENT_CERT_PATH,
+    MLFLOW_TRACKING_INSECURE_TLS,
+    MLFLOW_TRACKING_SERVER_CERT_PATH,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.metrics import MetricValue, make_metric
 from mlflow.models import MetricThreshold, Model, ModelSignature
@@ -46,7 +50,7 @@ from mlflow.utils import name_utils, validation
 
 from compressor.errors import CompressorError, FileError, ModelError, shorten
 from compressor.files import TEMPORARY, is_full_disk, read_json_lines
-from compressor.locks import hold
+from compressor.locks import hold, renewed_directory
 from compressor.options import Problem
 from mlproject.tracking import events
 from mlproject.tracking.views import encode_view
@@ -317,9 +321,13 @@ def download(uri: str, folder: Path) -> Path:
     remote = mlflow.get_tracking_uri().startswith("http")
     whole_run = uri.removeprefix("runs:/").strip("/") if uri.startswith("runs:/") else "/"
     what = {"artifact_uri": uri} if "/" in whole_run else {"run_id": whole_run}
-    shutil.rmtree(folder, ignore_errors=True)  # an alias may have moved on
     try:
-        return Path(mlflow.artifacts.download_artifacts(**what, dst_path=str(folder) if remote else None))
+        if not remote:
+            return Path(mlflow.artifacts.download_artifacts(**what))
+        # Each time, as an alias may have moved on; beside what another command may be reading.
+        with renewed_directory(folder) as new:
+            found = Path(mlflow.artifacts.download_artifacts(**what, dst_path=str(new)))
+        return folder / found.relative_to(new)
     except Exception as error:  # MLflow raises what the store below it raises
         raise _not_to_be_had(uri, error) from error
 
@@ -412,8 +420,13 @@ def require_server(uri: str) -> None:
     if not uri.startswith("http"):
         return
     try:
+        # Certificates as MLflow's own requests have them.
+        verify = MLFLOW_TRACKING_SERVER_CERT_PATH.get() or not MLFLOW_TRACKING_INSECURE_TLS.get()
+        cert = MLFLOW_TRACKING_CLIENT_CERT_PATH.get()
         for path in ("health", "api/2.0/mlflow/experiments/search?max_results=1"):  # the second asks its database
-            requests.get(f"{uri.rstrip('/')}/{path}", timeout=_SERVER_TIMEOUT_S)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a certificate that the user does not want to be looked at
+                requests.get(f"{uri.rstrip('/')}/{path}", timeout=_SERVER_TIMEOUT_S, verify=verify, cert=cert)
     except requests.RequestException as error:
         raise TrackingError(
             f"the MLflow server {without_password(uri)} must answer, but it does not ({type(error).__name__}). "

@@ -111,7 +111,7 @@ def show_serving(uri: str | None, task: Task) -> None:
     """Print how the logged model is served and asked."""
     if uri is not None:
         body = json.dumps({"inputs": [task.head.ask(task)[1]]})
-        print(f"Serve it: mlflow models serve -m {uri} --env-manager local -p 5001")
+        print(f"Serve it: mlflow models serve -m {shlex.quote(uri)} --env-manager local -p 5001")
         print(
             f"Query: curl http://localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(body)}"
         )

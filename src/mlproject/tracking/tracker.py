@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from compressor.errors import CompressorError, shorten
@@ -430,7 +431,7 @@ def require_same_server(before: str, now: str, output_dir: Path) -> None:
     if before.rstrip("/") != now.rstrip("/"):
         raise TrackingError(
             f"{output_dir} must be logged to the MLflow it was begun with, {before}, but this is {now}. "
-            f"Set MLFLOW_TRACKING_URI={before}, or choose another --output-dir."
+            f"Set MLFLOW_TRACKING_URI={quote(before)}, or choose another --output-dir."
         )
 
 

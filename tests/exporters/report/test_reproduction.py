@@ -49,3 +49,13 @@ def test_a_sub_network_off_the_front_is_named_by_its_file() -> None:
     assert make_model(extraction, ["subnet-000"], "search", Path("/out/model")) == (
         "compressor extract --search search --config /out/model/sub_network.json --finetune-epochs 0 --output-dir model"
     )
+
+
+def test_what_a_command_makes_itself_is_no_option_of_it() -> None:
+    source = DataSource(
+        task_name="embed", train_file="texts.txt", reference_model="/home/me/base", answers_file="a.bin"
+    )
+    origin = SearchOrigin(supernet="/home/me/net", source=source, options=asdict(SearchOptions()), **COMMON)
+    assert make_search(origin, None, "search") == [
+        "compressor search --supernet net --task-name embed --train-file texts.txt --output-dir search"
+    ]

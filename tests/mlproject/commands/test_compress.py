@@ -24,9 +24,10 @@ def test_a_tokenizer_that_cannot_be_served_is_refused_before_the_training(
     (tmp_path / "slow").mkdir()
     tiny_model("roberta").save_pretrained(tmp_path / "slow")
     write_slow_tokenizer(tmp_path / "slow")
-    outcome = run_cli("compress", *train_words(tmp_path / "slow", write_rows(sentence_rows(80)))[1:])
-    assert outcome.code == 1
-    assert "a tokenizer must have a tokenizer.json to be served, but PhobertTokenizer has none." in outcome.err
+    for more in ([], ["--dry-run"]):
+        outcome = run_cli("compress", *train_words(tmp_path / "slow", write_rows(sentence_rows(80)))[1:], *more)
+        assert outcome.code == 1
+        assert "a tokenizer must have a tokenizer.json to be served, but PhobertTokenizer has none." in outcome.err
     assert not list(tmp_path.rglob("checkpoint-epoch-*"))
 
 

@@ -129,6 +129,44 @@ def test_a_server_that_hangs_is_away(hanging_server: str, monkeypatch: pytest.Mo
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MLFLOW_TRACKING_INSECURE_TLS", "true", {"verify": False, "cert": None}),
+        ("MLFLOW_TRACKING_SERVER_CERT_PATH", "ca.pem", {"verify": "ca.pem", "cert": None}),
+        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "me.pem", {"verify": True, "cert": "me.pem"}),
+    ],
+)
+def test_a_server_is_asked_with_the_certificates_that_mlflow_has(
+    name: str, value: str, expected: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("requests.get", lambda *_, **options: asked.append(options))
+    require_server("https://tracking.example.com")
+    assert [{key: one[key] for key in expected} for one in asked] == [expected] * 2
+
+
+def test_what_comes_over_a_network_is_not_taken_from_who_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands with the same address: the second one fetches it while the first reads."""
+
+    def fetch(artifact_uri: str, dst_path: str) -> str:
+        (Path(dst_path) / "net").mkdir()
+        (Path(dst_path) / "net" / "config.json").write_text(artifact_uri)
+        return f"{dst_path}/net"
+
+    monkeypatch.setattr(mlflow_log, "require_server", lambda _: None)
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fetch)
+    mlflow.set_tracking_uri("http://localhost:1")
+    first = mlflow_log.download("runs:/1/net", tmp_path / "cache" / "key")
+    assert first == tmp_path / "cache" / "key" / "net"
+    inode = (first / "config.json").stat().st_ino
+    assert mlflow_log.download("runs:/1/net", tmp_path / "cache" / "key") == first
+    assert (first / "config.json").stat().st_ino == inode
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_server_that_begins_to_hang_is_lost_after_two_tries(
     hanging_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
