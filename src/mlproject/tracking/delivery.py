@@ -14,6 +14,7 @@ from functools import singledispatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import mlflow
 import mlflow.data
@@ -454,7 +455,7 @@ def make_database(uri: str) -> None:
             old.unlink()
         try:
             # Any question has MLflow make the tables.
-            mlflow.MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
+            mlflow.MlflowClient(_sqlite_uri(new)).search_experiments(max_results=1)
             # Only a whole database ever has the name that others open.
             new.replace(path)
         finally:
@@ -462,9 +463,14 @@ def make_database(uri: str) -> None:
 
 
 def _database_file(uri: str) -> Path | None:
-    """Return the file of a SQLite database; None for any other store."""
+    """Return the file of a SQLite database, `%20` in its address being a space; None for any other store."""
     path = uri.removeprefix("sqlite:///")
-    return Path(path) if path != uri and path != ":memory:" and "?" not in path else None
+    return Path(unquote(path)) if path != uri and path != ":memory:" and "?" not in path else None
+
+
+def _sqlite_uri(path: Path) -> str:
+    """Return the address of a database's file; what an address would be read otherwise with stands there as `%25`."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
 def _reason(error: Exception) -> str:
@@ -479,8 +485,8 @@ def without_password(uri: str) -> str:
 
 def _absolute(uri: str) -> str:
     """Return the address of a store, a database's file by its whole path: commands may resume in another folder."""
-    path = uri.removeprefix("sqlite:///")
-    return f"sqlite:///{Path(path).absolute()}" if uri.startswith("sqlite:///") and path != ":memory:" else uri
+    path = _database_file(uri)
+    return uri if path is None else _sqlite_uri(path.absolute())
 
 
 def _require_artifacts(artifact_uri: str, tracking_uri: str) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 import pytest
@@ -87,6 +88,20 @@ def test_a_database_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         patch.setattr(mlflow.MlflowClient, "search_experiments", lambda *_, **__: cut_short(None))
         make_database(f"sqlite:///{tmp_path}/mlflow.db")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("folder", "written"), [("a b", "a b"), ("100%", "100%25"), ("why?", "why%3F")])
+def test_a_folder_may_have_an_odd_name(folder: str, written: str, tmp_path: Path) -> None:
+    """MLflow names the database of the current folder with %20 for a space."""
+    (tmp_path / folder).mkdir()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/{quote(folder)}/mlflow.db")
+    log = MlflowLog()
+    assert log.uri == f"sqlite:///{tmp_path}/{written}/mlflow.db"
+    assert [path.name for path in (tmp_path / folder).iterdir()] == ["mlflow.db"]
+    assert log.client.search_experiments()[0].name == "Default"
+    mlflow.set_tracking_uri(log.uri)  # as a message names it
+    assert MlflowLog().uri == log.uri
+    assert [path.name for path in (tmp_path / folder).iterdir()] == ["mlflow.db"]
 
 
 class _Hanging(BaseHTTPRequestHandler):
