@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.digests import digest_files
 from compressor.errors import OutputError
 from compressor.extraction.record import ExtractionReport
 from compressor.search.record import FindSuperNetwork, SearchOrigin, SearchResult
@@ -93,3 +94,12 @@ def require_one_run(
             f"--onnx must be exported from --model, but {folders.onnx} has {export.params:,} parameters and "
             f"{folders.model} {extraction.extracted.params:,}. Name the export of that model."
         )
+    # Extracted anew into the same directory it has as many parameters, but other weights.
+    if export is not None and export.model_files is not None and folders.model is not None:
+        found = digest_files(folders.model)
+        changed = [name for name, digest in export.model_files.items() if found.get(name, digest) != digest]
+        if changed:
+            raise OutputError(
+                f"--onnx must be exported from --model, but {folders.onnx} was exported before {', '.join(changed)} in "
+                f"{folders.model} changed. Export that model again."
+            )

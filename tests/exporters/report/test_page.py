@@ -301,6 +301,15 @@ def test_directories_of_different_runs_are_refused(all_folders: ReportFolders, t
         "another one. Name the search it comes from."
     )
     export = json.loads((tmp_path / "onnx" / "export.json").read_text())
+    files = {"config.json": "0123456789abcdef", "model.safetensors": "0123456789abcdef"}
+    (tmp_path / "model" / "model.safetensors").write_text("extracted again")
+    write(tmp_path / "onnx" / "export.json", export | {"model_files": files})
+    with pytest.raises(OutputError) as error:
+        report_of(tmp_path / "report.html", all_folders)
+    assert str(error.value) == (
+        f"--onnx must be exported from --model, but {tmp_path}/onnx was exported before model.safetensors in "
+        f"{tmp_path}/model changed. Export that model again."
+    )
     write(tmp_path / "onnx" / "export.json", export | {"params": 1234})
     with pytest.raises(OutputError) as error:
         report_of(tmp_path / "report.html", all_folders)
