@@ -832,7 +832,11 @@ def _end(event: events.EndRun, to: Delivery) -> None:
 
 @deliver.register
 def _reopen(event: events.ReopenRun, to: Delivery) -> None:
-    to.client.update_run(to.run_id(event), status="RUNNING")
+    run_id = to.run_id(event)
+    to.client.update_run(run_id, status="RUNNING")
+    # What it failed of the last time: it may succeed now.
+    if "error" in to.client.get_run(run_id).data.tags:
+        to.client.delete_tag(run_id, "error")
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from mlproject.tracking.delivery import (
     run_placeholder,
     without_password,
 )
-from mlproject.tracking.outbox import TOP, Command, Header, Outbox
+from mlproject.tracking.outbox import TOP, Command, Header, Outbox, read_header
 from mlproject.tracking.views import State, runs_link, view_key, view_link
 
 if TYPE_CHECKING:
@@ -395,12 +395,13 @@ def sync(output_dir: Path) -> tuple[int, StageRun]:
     Raises:
         TrackingError: nothing was logged from there, the server is away or another one, or it went away again.
     """
-    tracker = Tracker(output_dir)
-    header = tracker.outbox.header
+    header = read_header(output_dir)
+    # Before MLflow is asked, which makes a database in the current folder where it is named no other.
     if header is None or header.run_id is None:
         raise TrackingError(
             f"{output_dir} must be the output directory of a command, but nothing was logged there. Check the path."
         )
+    tracker = Tracker(output_dir)
     require_same_server(header.tracking_uri, tracker.log.shown, output_dir)
     require_server(tracker.log.uri)
     header = tracker.renew(header)

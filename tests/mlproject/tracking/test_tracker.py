@@ -158,9 +158,11 @@ def test_another_server_than_the_first_is_refused(new_tracker: Callable[[], Trac
     assert str(raised.value) == message
 
 
-def test_nothing_is_synced_from_a_directory_of_another_kind(new_tracker: Callable[[], Tracker], tmp_path: Path) -> None:
+def test_nothing_is_synced_from_a_directory_of_another_kind(tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/none.db")
     with pytest.raises(TrackingError) as raised:
         sync(tmp_path)
+    assert not list(tmp_path.iterdir())
     assert str(raised.value) == (
         f"{tmp_path} must be the output directory of a command, but nothing was logged there. Check the path."
     )
@@ -422,6 +424,17 @@ def test_a_failed_block_fails_the_run_with_its_message(tracker: Tracker) -> None
         failed = tracker.log.client.get_run(stage.run_id)
         assert failed.info.status == "FAILED"
         assert failed.data.tags["error"] == "the law, but got this. Do that."
+
+
+def test_a_run_that_succeeds_at_last_says_nothing_of_what_it_failed_of(new_tracker: Callable[[], Tracker]) -> None:
+    with pytest.raises(ValueError, match="no space"), new_tracker().start_run("search", {}, COMMAND) as run:
+        run.keep()
+        raise ValueError("no space")
+    assert run.tracker.log.client.get_run(run.run_id).data.tags["error"] == "ValueError: no space"
+    with new_tracker().start_run("search", {}, COMMAND) as again:
+        assert again.run_id == run.run_id
+    found = run.tracker.log.client.get_run(run.run_id)
+    assert (found.info.status, "error" in found.data.tags) == ("FINISHED", False)
 
 
 def test_children_are_logged_in_the_background(tracker: Tracker) -> None:
