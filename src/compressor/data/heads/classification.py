@@ -84,6 +84,17 @@ def rounding_slack(logits: np.ndarray, metric: str, rows: "EncodedRows") -> floa
     return 1e-6 + 2 * count_near_ties(logits) / len(logits)
 
 
+def find_start(data: "TaskData") -> np.ndarray:
+    """Return the logits whose softmax are the labels' shares of the training rows, [labels]; of equal ones 0."""
+    return logits_of(data.train.labels, len(data.label_names))
+
+
+def logits_of(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return the logits of mean 0 whose softmax are the shares of class indices; each counts once more than it does."""
+    logits = np.log(np.bincount(labels, minlength=count) + 1)
+    return np.asarray(logits - logits.mean())
+
+
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Return for accuracy and macro F1 the majority class of the training rows, for F1 always the positive class.
 
@@ -136,6 +147,7 @@ CLASSIFICATION = Head(
     distillation_loss=distillation_loss,
     predict=predict,
     find_trivial=find_trivial,
+    find_start=find_start,
     rounding_slack=rounding_slack,
     ask=ask,
 )

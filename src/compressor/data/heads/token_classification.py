@@ -13,6 +13,7 @@ from compressor.data.heads.classification import (
     count_near_ties,
     describe_outputs,
     distillation_loss,
+    logits_of,
     loss,
     name_outputs,
     predict,
@@ -123,10 +124,8 @@ def to_texts(rows: "Rows", task: "Task") -> tuple[list[list[str]], None]:
 
 
 def find_start(data: "TaskData") -> np.ndarray:
-    """Return the logarithms of the labels' shares of the training words, [labels]; one that no word has is near it."""
-    words = np.concatenate([np.asarray(labels) for labels in data.train.labels])
-    counts = np.bincount(words, minlength=len(data.label_names)) + 1
-    return np.asarray(np.log(counts / counts.sum()))
+    """Return the logits whose softmax are the labels' shares of the training words, [labels]."""
+    return logits_of(np.concatenate([np.asarray(labels) for labels in data.train.labels]), len(data.label_names))
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
