@@ -16,7 +16,7 @@ from compressor.data.heads import HEADS
 from compressor.data.heads.classification import CLASSIFICATION_OF_ANSWERS
 from compressor.data.loading import load_task_data
 from compressor.data.metrics.ratios import Structure
-from compressor.data.rows import TaskData
+from compressor.data.rows import TaskData, require_same_rows
 from compressor.data.storage.tokens import open_column
 from compressor.data.tasks import Task
 from compressor.files import read_json
@@ -50,7 +50,7 @@ def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
     """Return the inputs of the trials in a directory: those that were sent there, or those that the spec names.
 
     Raises:
-        CompressorError: the model or the data cannot be used.
+        CompressorError: the model or the data cannot be used, or the rows are no longer those of the search.
     """
     # On a machine of a cluster all lies in the trial's own folder; a trial on this machine reads what the search has
     # read.
@@ -58,6 +58,8 @@ def open_inputs(spec: TrialSpec, directory: Path) -> TrialInputs:
     if sent.is_dir():
         return _open_sent(spec, sent)
     data = load_task_data(spec.source)
+    # A search takes hours, in which a file may change: errors on other rows would not compare.
+    require_same_rows(data, (spec.depends_on or {}).get("data_digest"), "the search began with", "search again")
     base, tokenizer = _load(spec, data.task, data.label_names, data.task.head.start(data))
     train, validation = (encode(r, data.task, tokenizer, max_positions(base)) for r in (data.train, data.validation))
     return TrialInputs(

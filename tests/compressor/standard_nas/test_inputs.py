@@ -11,6 +11,7 @@ import torch
 from compressor.cluster.files import unpack_files
 from compressor.data.batches import EncodedRows, encode_parts
 from compressor.data.loading import load_data
+from compressor.errors import TaskDataError
 from compressor.network.families import max_positions
 from compressor.standard_nas.inputs import open_inputs, pack_inputs
 from compressor.standard_nas.record import BaseModel, TrialSpec
@@ -57,6 +58,24 @@ def test_what_is_sent_is_what_is_read(
         assert torch.equal(sent.base.state_dict()[name], weights)
     for part in ("train", "validation"):
         assert_equal(getattr(sent, part), getattr(read, part))
+
+
+def test_a_trial_trains_on_no_rows_but_those_of_its_search(
+    base_model_dir: Path, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    """The file is read by each trial, hours after the search has read it."""
+    path = write_rows(sentence_rows(60))
+    data, base_model = load_data(path), BaseModel(name_or_path=str(base_model_dir))
+    spec = TrialSpec(
+        source=data.source,
+        base_model=base_model,
+        settings=TrainingSettings(seed=5),
+        depends_on={"data_digest": data.digest},
+    )
+    assert open_inputs(spec, tmp_path).data_digest == data.digest
+    assert write_rows(sentence_rows(61)) == path
+    with pytest.raises(TaskDataError, match="the rows must be those that the search began with"):
+        open_inputs(spec, tmp_path)
 
 
 def assert_equal(sent: EncodedRows, read: EncodedRows) -> None:
