@@ -71,16 +71,21 @@ def make_family_model(family: Family, member: ExtractionReport, search: str, fol
 def make_export(export: Export, model: str | None = None, folder: str | None = None) -> str:
     """Return the command of an export; of a family the names of its folders."""
     losses = [form.max_loss for form in export.smaller.values()]
+    sure = [form.confidence for form in export.smaller.values() if form.confidence is not None]
     runtimes = {FORMS[form][0] for form in export.forms if form != "fp32"} or {"onnxruntime"}
     precisions = {FORMS[form][1] for form in export.forms}
     # What came out of the defaults is written without --precision, though not all of its words made a form.
-    by_default = set(list_forms(runtimes, ExportOptions().precision)) == set(export.forms)
+    on_gpu = export.provider == "cuda"
+    made = ExportOptions(provider="cuda").forms if on_gpu else list_forms(runtimes, ExportOptions().precision)
+    by_default = set(made) == set(export.forms)
     values = {
         "model": model or ("model" if export.model is None else export.model.name),
         "precision": None if by_default else tuple(each for each in PRECISIONS if each in precisions),
         "runtime": tuple(each for each in RUNTIMES if each in runtimes),
         "portable": export.portable,
+        "provider": export.provider,
         "max_int8_loss": losses[0] if losses else None,
+        "confidence": sure[0] if sure else None,
     }
     return _line("export", values, asdict(ExportOptions()), output_dir=folder or export.directory.name)
 

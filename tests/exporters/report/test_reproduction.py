@@ -10,7 +10,9 @@ from compressor.search.options import NasOptions, SearchOptions
 from compressor.search.record import SearchOrigin
 from compressor.training.settings import TrainingSettings
 from conftest import DIMENSIONS
-from exporters.report.reproduction import make_model, make_search
+from exporters.export_record import Export
+from exporters.options import ExportOptions
+from exporters.report.reproduction import make_export, make_model, make_search
 
 COMMON: dict[str, Any] = {"data_digest": "0123456789abcdef", "dimensions": DIMENSIONS, "seconds": 1.0}
 
@@ -59,3 +61,20 @@ def test_what_a_command_makes_itself_is_no_option_of_it() -> None:
     assert make_search(origin, None, "search") == [
         "compressor search --supernet net --task-name embed --train-file texts.txt --output-dir search"
     ]
+
+
+def test_an_export_is_made_again_where_and_as_sure_as_it_was() -> None:
+    export = Export.load(Path(__file__).parents[2] / "golden" / "0.2.0" / "onnx", ())
+    usual = {name: replace(form, max_loss=ExportOptions().max_int8_loss) for name, form in export.smaller.items()}
+    export = replace(export, smaller=usual)
+    assert make_export(export, "model", "onnx") == "compressor export --model model --output-dir onnx"
+    less = {name: replace(form, confidence=0.5, max_loss=0.02) for name, form in export.smaller.items()}
+    assert make_export(replace(export, smaller=less), "model", "onnx") == (
+        "compressor export --model model --max-int8-loss 0.02 --confidence 0.5 --output-dir onnx"
+    )
+    on_gpu = replace(export, provider="cuda", smaller={"fp16": export.smaller["int8"]})
+    assert make_export(on_gpu, "model", "onnx") == ("compressor export --model model --provider cuda --output-dir onnx")
+    plain = replace(on_gpu, smaller={})
+    assert make_export(plain, "model", "onnx") == (
+        "compressor export --model model --precision fp32 --provider cuda --output-dir onnx"
+    )
