@@ -143,19 +143,21 @@ def _latencies(reported: Reported) -> tuple[list[str], list[list[str]]]:
     texts = "One text" if extracted.batch_size == 1 else f"A batch of {extracted.batch_size} texts"
     tokens = extracted.length
     length = f"of {tokens} tokens" if isinstance(tokens, int) else "of the validation rows' lengths"
-    speed_up = _speed_up(extracted, dense.p50_ms / extracted.p50_ms)
+    speed_up = _speed_up(extracted, dense.p50_ms / extracted.p50_ms, of_dense=dense.model == benchmark.base)
     return [
         f"{texts} {length} takes {extracted.p50_ms:.2f} ms where dense takes {dense.p50_ms:.2f} ({speed_up}), in fp32 "
         f"on {benchmark.environment.threads} thread(s)."
     ], rows
 
 
-def _speed_up(row: Latency, times: float) -> str:
-    """Return how much faster than the base; of a noisy row the ends of its interval alone."""
+def _speed_up(row: Latency, times: float, *, of_dense: bool) -> str:
+    """Return how much faster than dense; of a noisy row whose ratio is one `of_dense` the ends of its interval."""
+    if not row.noisy:
+        return f"{times:.1f} times as fast"
     # A point estimate of a noisy row would promise what the machine did not show.
-    if row.noisy and row.ratio_low > 0:
+    if of_dense and row.ratio_low > 0:
         return f"{1 / row.ratio_high:.1f} to {1 / row.ratio_low:.1f} times as fast: the machine was busy"
-    return f"{times:.1f} times as fast"
+    return f"about {times:.1f} times as fast: the machine was busy"
 
 
 def _error_chart(reported: Reported) -> Chart | None:

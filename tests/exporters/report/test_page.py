@@ -229,6 +229,29 @@ def test_the_chosen_member_stands_out_and_its_latency_is_at_a_glance(whole: Path
     assert "subnet-003, extracted\nerror 0.3500 (95 %: 0.300–0.400), 0.4000 as searched" in text
 
 
+@pytest.mark.parametrize(
+    ("base", "told"), [("dense", "1.7 to 2.5 times as fast"), ("pruned", "about 2.0 times as fast")]
+)
+def test_a_busy_machine_is_told_whoever_was_named_first(
+    base: str, told: str, all_folders: ReportFolders, tmp_path: Path
+) -> None:
+    """Ratios are of the model that was named first, which need not be the dense one."""
+    export = read_reported(all_folders, find_super_network).export
+    assert export is not None
+    paths = {"dense": tmp_path / "onnx-dense" / "model.onnx", "pruned": export.path()}
+    models = {name: sample_model(paths[name]) for name in sorted(paths, key=lambda name: name != base)}
+    alone = {"ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0}
+    latencies = [
+        sample_latency(
+            name, noisy=True, **({"p50_ms": 4.0} if name == "dense" else {}), **(alone if name == base else {})
+        )
+        for name in models
+    ]
+    timed = sample_benchmark(models, latencies).save(tmp_path / "again").parent
+    text = report_of(tmp_path / "report.html", replace(all_folders, benchmark=timed)).read_text()
+    assert f"takes 2.00 ms where dense takes 4.00 ({told}: the machine was busy), in fp32" in text
+
+
 def test_the_chosen_member_is_never_left_out_of_a_long_table(all_folders: ReportFolders, tmp_path: Path) -> None:
     search = write_search(tmp_path / "long", [(0.2 + 0.001 * n, 1000 - 3 * n) for n in range(150)])
     chosen = json.loads((search / "search_results.json").read_text())["evaluations"][140]
