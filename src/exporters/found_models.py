@@ -115,6 +115,6 @@ def _named_precision(path: Path) -> Precision | Unnamed:
 def _last_error(path: Path) -> float | None:
     """Return the validation error that a model directory's own file tells: of a sliced model or a super-network."""
     if is_sliced(path):
-        return SlicedModelRecord.load(path).error
+        return SlicedModelRecord.load(path).known_error
     record = TrainingRecord.load(path)
     return None if record is None else record.error

@@ -1,5 +1,6 @@
 """Timing models side by side without MLflow, and what is found behind the paths that are named."""
 
+import json
 import shutil
 from dataclasses import replace
 from importlib.metadata import version
@@ -79,6 +80,16 @@ def test_what_a_path_stands_for(folder: Path) -> None:
     assert (extracted.name, extracted.runtime, trained.runtime) == ("x-pytorch", "pytorch", "pytorch")
     assert extracted.error is not None
     assert trained.error is not None
+
+
+def test_the_error_of_a_trial_of_standard_nas_is_known(folder: Path) -> None:
+    """Its record says it of the epoch that was chosen, and has none of an extraction."""
+    file = folder / "model" / "sub_network.json"
+    written = json.loads(file.read_text())
+    assert written.pop("error") is not None
+    file.write_text(json.dumps(written))
+    (found,) = find_models("x", folder / "model")
+    assert found.error == written["chosen"]["error"]
 
 
 def test_forms_for_openvino_are_timed_in_turn_with_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
