@@ -448,5 +448,7 @@ def _from_file(result: "SearchResult", path: Path) -> Chosen:
     # One that was searched keeps its name, and with it error and costs.
     found = next((e for e in result.evaluations if e.sub_network == sub_network), None)
     if found is None:
-        return Chosen(name=path.stem, sub_network=sub_network)
+        # Not the name of another one, as of a copy that was edited: by it a report would show that one's figures.
+        taken = {e.name for e in result.evaluations}
+        return Chosen(name=path.name if path.stem in taken else path.stem, sub_network=sub_network)
     return Chosen(name=found.name, sub_network=sub_network, evaluation=found)

@@ -235,6 +235,15 @@ def test_any_sub_network_of_a_file(tmp_path: Path) -> None:
         chosen([1, 2])
 
 
+def test_a_sub_network_of_a_file_takes_no_name_of_another_one(tmp_path: Path) -> None:
+    """A copy of one that was searched, edited."""
+    file = tmp_path / f"{results().evaluations[1].name}.json"
+    file.write_text(json.dumps({"num_layers": 3, "num_heads": 2, "num_units": 20}))
+    (chosen,) = choose(results(), Choice(config=str(file))).values()
+    assert chosen.evaluation is None
+    assert chosen.name == file.name
+
+
 @pytest.mark.parametrize("name", list(SEARCH_SPACES))
 def test_a_config_of_any_space(name: str, tmp_path: Path) -> None:
     origin = replace(ORIGIN, options={**ORIGIN.options, "search_space": name}, layer_order=(1, 2, 0))
