@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mlflow.models import ModelConfig, set_model
 from mlflow.pyfunc import PythonModel
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from tokenizers import Encoding, Tokenizer
 
 BATCH_SIZE = 32
@@ -36,7 +36,7 @@ class Choices(BaseModel):
 
     text: str
     start: str = ""
-    choices: list[str]
+    choices: list[str] = Field(min_length=1)
 
 
 class Query(BaseModel):

@@ -199,6 +199,8 @@ def test_choices(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, exported: E
             inputs = {name: torch.tensor(values)[None] for name, values in tokens.items()}
             scores = model(**inputs).logits.softmax(-1)[0]
         assert list(answer.scores.values()) == pytest.approx(scores.tolist(), abs=1e-4)
+    with pytest.raises(MlflowException, match="at least 1 item"):
+        served.predict([rows[0], {"text": "w1", "choices": []}])
 
 
 @pytest.mark.parametrize("kind", ["labels", "pair_labels"])

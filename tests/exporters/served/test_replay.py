@@ -171,6 +171,12 @@ def test_what_is_no_request_is_told(content: str, message: str, tmp_path: Path) 
         read_requests(tmp_path / "requests.jsonl", "single")
 
 
+def test_a_row_without_choices_is_no_request(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text('{"text": "w1", "choices": []}')
+    with pytest.raises(TaskDataError, match="line 1 is not: List should have at least 1 item"):
+        read_requests(tmp_path / "requests.jsonl", "choices")
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(TaskDataError, match="--requests must be a file of JSON lines, but .* cannot be read"):
         read_requests(tmp_path, "single")
