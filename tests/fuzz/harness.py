@@ -216,7 +216,7 @@ class MemoryClient:
 
     def get_experiment_by_name(self, name: str) -> Any:
         """An experiment of that name."""
-        return types.SimpleNamespace(experiment_id="1", name=name)
+        return types.SimpleNamespace(experiment_id="1", name=name, lifecycle_stage="active")
 
     def search_experiments(self, **_more: Any) -> list[Any]:
         """The one experiment."""
@@ -226,11 +226,19 @@ class MemoryClient:
         """A new run."""
         run_id = f"run-{len(self.runs)}"
         info = types.SimpleNamespace(
-            run_id=run_id, experiment_id=experiment_id, status="RUNNING", artifact_uri="artifacts"
+            run_id=run_id,
+            experiment_id=experiment_id,
+            status="RUNNING",
+            artifact_uri="artifacts",
+            lifecycle_stage="active",
         )
         data = types.SimpleNamespace(params={}, tags=dict(tags or {}))
         self.runs[run_id] = types.SimpleNamespace(info=info, data=data)
         return self.runs[run_id]
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        """Removes a tag of a run."""
+        del self.runs[run_id].data.tags[name]
 
     def set_tag(self, run_id: str, name: str, value: str) -> None:
         """Sets a tag of a run."""
