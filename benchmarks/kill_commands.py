@@ -211,9 +211,13 @@ class Victim:
 
     @property
     def half_written(self) -> list[str]:
-        """Hidden files and folders that should be gone, in its output directory and beside it."""
+        """Hidden files and folders that should be gone, in its output directory and beside it.
+
+        What MLflow had begun to copy into its store is MLflow's, which lists no such file.
+        """
         hidden = [path for path in self.folder.rglob(".*") if not path.is_relative_to(self.folder / "cache")]
-        return sorted(str(p.relative_to(self.folder)) for p in hidden if p.name != ".compressor")
+        ours = [p for p in hidden if p.name != ".compressor" and not p.name.startswith(".artifact.uploading.")]
+        return sorted(str(path.relative_to(self.folder)) for path in ours)
 
     def live_trials(self) -> list[int]:
         """Processes that have its folder on their command line."""
