@@ -90,8 +90,8 @@ def _find_base(base_model: str) -> tuple[str | None, str | None]:
         except (ValueError, TypeError, YAMLError):  # front matter that does not parse says nothing
             return None, None
     # A directory, or where one was: no name on the Hub is a path.
-    is_path = Path(base_model).expanduser().is_dir() or Path(base_model).expanduser().is_absolute()
-    return (None if is_path else base_model), None
+    path = Path(base_model).expanduser()
+    return (None if path.is_dir() or path.is_absolute() else base_model), None
 
 
 def _kept(report: ExtractionReport, dimensions: EncoderDimensions) -> list[list[str]]:

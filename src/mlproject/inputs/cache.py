@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.digests import Inputs, digest_code
 from compressor.errors import FileError
-from compressor.files import STATE_FOLDER, read_json, write_json
+from compressor.files import STATE_FOLDER, file_sha256, local_path, read_json, write_json
 from compressor.records import parse_record
 
 _RECORD = "stage.json"
@@ -26,6 +26,11 @@ def stage_inputs(stage: str, *options: Any, budget: Collection[str] = (), **more
     """Return all that a stage's results depend on: option classes, digests, and the code itself."""
     values = {key: value for option in options for key, value in asdict(option).items()} | more
     return Inputs(values={"stage": stage, **values}, budget=budget, code=code_digest())
+
+
+def digest_given(file: str | None) -> str | None:
+    """Return the digest of a file that an option names, if it does: its content counts, not its path."""
+    return None if file is None else file_sha256(local_path(file))
 
 
 def write_record(folder: Path, inputs: Inputs) -> None:

@@ -37,7 +37,7 @@ from exporters.report.page import FIGURES, REPORT_FILE, write_report
 from exporters.report.steps import list_steps, table_of_steps
 from exporters.report.summary import Summary, summarise
 from exporters.timing.latency_table import require_runtime_of
-from mlproject.inputs.cache import forget_record, read_record, stage_inputs, write_record
+from mlproject.inputs.cache import digest_given, forget_record, read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.benchmark import benchmark
 from mlproject.stages.export import export, export_all
@@ -190,12 +190,10 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         ),
         run_search,
     )
-    # Of files the content counts, not the path.
-    config, texts = options.choice.config, options.extraction.vocabulary_file
     chosen: dict[str, Any] = {
         "search": file_sha256(searched / RESULTS_FILE),
-        "file": None if config is None else file_sha256(Path(config).expanduser()),
-        "texts": None if texts is None else file_sha256(Path(texts).expanduser()),
+        "file": digest_given(options.choice.config),
+        "texts": digest_given(options.extraction.vocabulary_file),
     }
     model = stages.run(
         "model",
@@ -211,7 +209,7 @@ def _run_stages(stages: "_Stages", options: CompressOptions) -> StageFolders:
         lambda folder, stage: export_all(folder, model, options.export, stage, "pruned"),
         registers=options.export.register_as is not None,
     )
-    benchmarked = _time(stages, options, of_data, (supernet, dense), (model, pruned))
+    benchmarked = _time(stages, options, of_data, digest, (supernet, dense), (model, pruned))
     return StageFolders(
         supernet=supernet, search=searched, model=model, dense=dense, pruned=pruned, benchmark=benchmarked
     )
@@ -248,6 +246,7 @@ def _time(
     stages: "_Stages",
     options: CompressOptions,
     of_data: Mapping[str, Any],
+    digest: Callable[[Path], dict[str, Any]],
     dense: tuple[Path, Path],
     extracted: tuple[Path, Path],
 ) -> Path:
@@ -260,7 +259,7 @@ def _time(
         stage_inputs(
             *("benchmark", options.source, options.benchmark),
             **of_data,
-            models=[_digest_members(path) for _, path in timed],
+            models=[digest(path) for _, path in timed],
             # By it forms are accepted, which are those that are timed; a name in a registry changes none.
             export=asdict(replace(options.export, register_as=None, alias=None)),
             cpu=cpu_name(),

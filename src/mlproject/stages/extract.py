@@ -26,13 +26,13 @@ from compressor.extraction.record import (
     with_interval,
 )
 from compressor.extraction.trimming import trim_model_directory
-from compressor.files import file_sha256, local_path, read_lines, require_other_directory
+from compressor.files import local_path, read_lines, require_other_directory
 from compressor.network.saving import SUB_NETWORK_FILE
 from compressor.search.choosing import choose
 from compressor.search.objectives import OBJECTIVES
 from compressor.search.options import SMALL_INCREASE, Choice
 from compressor.search.record import SearchResult
-from mlproject.inputs.cache import forget_record, read_record, stage_inputs, write_record
+from mlproject.inputs.cache import digest_given, forget_record, read_record, stage_inputs, write_record
 from mlproject.inputs.models import find_super_network
 from mlproject.stages.log import log_files, option_params, print_notes
 from mlproject.tracking.logged_models import judge, know_sub_network, log_model_in_pytorch
@@ -67,8 +67,6 @@ def extract(
     if options.finetune_epochs and not extractor.will_distill:
         print("Standard NAS has trained it alone, so it is not distilled.")
     search = hashlib.sha256(json.dumps(result.to_json(), sort_keys=True).encode()).hexdigest()
-    # Of files the content counts, not the path.
-    texts = None if options.vocabulary_file is None else file_sha256(local_path(options.vocabulary_file))
     reports, folders = {}, {name: name if choice.several else "" for name in chosen}
     for step, (name, member) in enumerate(chosen.items()):
         target = output_dir / folders[name]
@@ -78,7 +76,7 @@ def extract(
             member=[member.name, member.sub_network.hash],
             options=asdict(options),
             search=search,
-            texts=texts,
+            texts=digest_given(options.vocabulary_file),
         )
         if choice.several and run.tracker.resumes and read_record(target, given) is not None:
             print(f"{member.name} was extracted before.")

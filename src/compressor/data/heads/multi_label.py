@@ -167,13 +167,16 @@ def best_shift(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
 
 
 def find_start(data: "TaskData") -> np.ndarray:
-    """Return the logits of the labels' shares of the training rows, [labels]; one that none or all have is near it."""
-    rows = data.train.labels
-    return logits_of((rows.sum(axis=0) + 1) / (len(rows) + 2))
+    """Return the logits of the labels' shares of the training rows, [labels]."""
+    return logits_of_shares(data.train.labels)
 
 
-def logits_of(shares: np.ndarray) -> np.ndarray:
-    """Return the outputs whose sigmoid is a share between 0 and 1."""
+def logits_of_shares(labels: np.ndarray) -> np.ndarray:
+    """Return the outputs [labels] whose sigmoids are the means of labels [rows, labels] from 0 to 1.
+
+    Each counts as if one row more had it and one row more had it not, since a share of 0 or 1 has no logit.
+    """
+    shares = (labels.sum(axis=0) + 1) / (len(labels) + 2)
     return np.asarray(np.log(shares) - np.log1p(-shares))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from compressor.data.heads import regression
 from compressor.data.heads.classification import SEQUENCE_FORM, describe_outputs, name_outputs, to_texts
 from compressor.data.heads.head import Head
-from compressor.data.heads.multi_label import logits_of, soft_binary_loss
+from compressor.data.heads.multi_label import logits_of_shares, soft_binary_loss
 from compressor.data.heads.texts import read_texts
 from compressor.data.labels import read_values
 from compressor.data.metrics.ratios import Structure, are_relevances, can_be_ranked, random_order_values, ranking_slack
@@ -108,8 +108,7 @@ def distillation_loss(student: "Tensor", teacher: "Tensor", labels: "Tensor", te
 
 def find_start(data: "TaskData") -> np.ndarray:
     """Return the logit of the mean relevance of the training rows, [1]."""
-    labels = data.train.labels
-    return logits_of(np.array([(labels.sum() + 1) / (len(labels) + 2)]))
+    return logits_of_shares(data.train.labels[:, None])
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:

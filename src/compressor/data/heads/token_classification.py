@@ -125,12 +125,17 @@ def to_texts(rows: "Rows", task: "Task") -> tuple[list[list[str]], None]:
 
 def find_start(data: "TaskData") -> np.ndarray:
     """Return the logits whose softmax are the labels' shares of the training words, [labels]."""
-    return logits_of(np.concatenate([np.asarray(labels) for labels in data.train.labels]), len(data.label_names))
+    return logits_of(_labels_of_words(data.train), len(data.label_names))
+
+
+def _labels_of_words(rows: "Rows") -> np.ndarray:
+    """Return the labels of all words, row after row."""
+    return np.concatenate([np.asarray(labels) for labels in rows.labels])
 
 
 def find_trivial(data: "TaskData") -> TrivialPredictor:
     """Predict the label of most words in training, mostly `O`: worth something where the metric is accuracy alone."""
-    words = {name: np.concatenate([np.asarray(labels) for labels in rows.labels]) for name, rows in data.parts.items()}
+    words = {name: _labels_of_words(rows) for name, rows in data.parts.items()}
     answer = int(np.bincount(words["train"]).argmax())
     of_accuracy = data.task.metric == "accuracy"
     errors = [
